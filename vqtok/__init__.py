@@ -1,0 +1,57 @@
+"""vqtok: images and audio ⇄ discrete codes, with any VQ-VAE-family checkpoint.
+
+Public names are resolved on first use (PEP 562), so that ``import vqtok`` never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vqtok.checkpoints.directory import load as load
+    from vqtok.checkpoints.directory import save as save
+    from vqtok.codes.container import Codes as Codes
+    from vqtok.codes.files import read as read_codes
+    from vqtok.codes.files import write as write_codes
+    from vqtok.codes.spec import CodeSpec as CodeSpec
+    from vqtok.codes.spec import LevelSpec as LevelSpec
+    from vqtok.errors import VqtokError as VqtokError
+
+_HOMES = {
+    "load": ("vqtok.checkpoints.directory", "load"),
+    "save": ("vqtok.checkpoints.directory", "save"),
+    "Codes": ("vqtok.codes.container", "Codes"),
+    "CodeSpec": ("vqtok.codes.spec", "CodeSpec"),
+    "LevelSpec": ("vqtok.codes.spec", "LevelSpec"),
+    "read_codes": ("vqtok.codes.files", "read"),
+    "write_codes": ("vqtok.codes.files", "write"),
+    "VqtokError": ("vqtok.errors", "VqtokError"),
+}
+
+__all__ = [
+    "CodeSpec",
+    "Codes",
+    "LevelSpec",
+    "VqtokError",
+    "__version__",
+    "load",
+    "read_codes",
+    "save",
+    "write_codes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vqtok' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

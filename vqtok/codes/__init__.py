@@ -1,0 +1,1 @@
+"""Codes at rest: numpy and the standard library; nothing here imports torch."""

@@ -1,0 +1,247 @@
+"""Frozen dataclasses ⇄ JSON, with errors that name the place.
+
+A *family* is a folder of files that each hold one method: ``quantizers/``, ``tokenizers/``, ``priors/``. The file name is
+the ``"type"`` of a JSON config (``"quantizers/fsq"``), and each file defines a frozen dataclass ``Config`` whose fields are
+the JSON keys. Nothing else can be named from a config: no dotted paths, no imports of strangers' code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+from vqtok.errors import ConfigError
+from vqtok.protocols import Config
+
+FAMILIES = ("quantizers", "tokenizers", "priors")
+
+T = TypeVar("T")
+
+
+def members(family: str) -> list[str]:
+    """Names of the files of a family, sorted: ``members("quantizers")`` → ``["fsq", "rvq", …]``."""
+    folder = Path(__file__).parent / family
+    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+
+
+def config_class(type_name: str, *, where: str = "type") -> type[Config]:
+    """The ``Config`` dataclass that a ``"type"`` names.
+
+    Args:
+        type_name: ``"family/file"``.
+        where: Location of the value in the config, for the error message.
+
+    Raises:
+        ConfigError: no such family or file; the hint lists or suggests names.
+    """
+    family, _, name = type_name.partition("/")
+    if family not in FAMILIES or name not in members(family):
+        known = [f"{each}/{file}" for each in FAMILIES for file in members(each)]
+        raise ConfigError(
+            f"{where}: unknown type {type_name!r}", hint=_suggest(type_name, known) or _list(known)
+        )
+    module = importlib.import_module(f"vqtok.{family}.{name}")
+    found: type[Config] = module.Config
+    return found
+
+
+def type_name(config: Config) -> str:
+    """The ``"type"`` under which a config is written: ``"quantizers/fsq"``."""
+    _, family, name = type(config).__module__.split(".")
+    return f"{family}/{name}"
+
+
+def parse(data: object, cls: type[T], *, where: str = "config") -> T:
+    """Turn JSON data into a dataclass, checking every key and type.
+
+    Args:
+        data: A mapping as ``json.loads`` gives it. For ``cls`` = ``Config`` it must hold ``"type"``.
+        cls: A dataclass, or the ``Config`` protocol for any family member.
+        where: Name of the root in messages (``"preset image-f8"``).
+
+    Raises:
+        ConfigError: an unknown key, a missing key or a wrong type, with its full location.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected an object, found {_show(data)}")
+    values = dict(data)
+    target: type[Any] = cls
+    if cls is Config:
+        if not isinstance(values.get("type"), str):
+            raise ConfigError(
+                f'{where}: the key "type" is missing', hint='for example "quantizers/vq"'
+            )
+        target = config_class(values.pop("type"), where=f"{where}.type")
+    hints = typing.get_type_hints(target)
+    fields = {field.name: field for field in dataclasses.fields(target)}
+    for key in values:
+        if key not in fields:
+            raise ConfigError(
+                f"{where}.{key}: unknown key", hint=_suggest(key, fields) or _list(fields)
+            )
+    for key, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and key not in values:
+            raise ConfigError(f"{where}.{key}: the key is missing")
+    parsed = {k: _value(v, hints[k], where=f"{where}.{k}") for k, v in values.items()}
+    try:
+        built: T = target(**parsed)
+    except ValueError as error:  # raised by __post_init__ checks
+        raise ConfigError(f"{where}: {error}") from error
+    return built
+
+
+def dump(config: object) -> dict[str, Any]:
+    """JSON data that ``parse`` turns back into an equal config; family members carry ``"type"``."""
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise TypeError(f"not a config: {config!r}")
+    out: dict[str, Any] = {}
+    if type(config).__module__.split(".")[1] in FAMILIES:
+        out["type"] = type_name(typing.cast(Config, config))
+    for field in dataclasses.fields(config):
+        out[field.name] = _plain(getattr(config, field.name))
+    return out
+
+
+def to_json(data: Mapping[str, Any]) -> str:
+    """The one text form of a config on disk: sorted keys, two spaces, final newline."""
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file.
+
+    Raises:
+        ConfigError: missing file, a syntax error (with line and column), or not an object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"{path}: not JSON: {error.msg} at {place}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected an object, found {_show(data)}")
+    return data
+
+
+def assign(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply ``key.sub=value`` edits to JSON data, leaving the original untouched.
+
+    Args:
+        data: Nested JSON objects.
+        assignments: Each ``"train.steps=1000"``; the value is JSON, or else a plain string. ``parse`` then checks it.
+
+    Raises:
+        ConfigError: no ``=``, or a path through something that is not an object.
+    """
+    out: dict[str, Any] = json.loads(json.dumps(data))
+    for text in assignments:
+        path, equals, raw = text.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--set {text}: expected KEY=VALUE", hint="--set train.steps=1000")
+        try:
+            value = json.loads(raw)
+        except json.JSONDecodeError:
+            value = raw
+        *parents, last = path.split(".")
+        node = out
+        for depth, key in enumerate(parents):
+            child = node.setdefault(key, {})
+            if not isinstance(child, dict):
+                place = ".".join(parents[: depth + 1])
+                raise ConfigError(f"--set {text}: {place} is {_show(child)}, not an object")
+            node = child
+        if last == "type" and node.get("type") != value:
+            node.clear()  # the keys of another type would only be errors
+        node[last] = value
+    return out
+
+
+def _value(value: object, hint: Any, *, where: str) -> Any:
+    """Check one value against one annotation and convert lists to tuples and objects to dataclasses."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        rest = [each for each in args if each is not type(None)]
+        if len(rest) == 1:
+            return _value(value, rest[0], where=where)
+        for each in rest:
+            try:
+                return _value(value, each, where=where)
+            except ConfigError:
+                continue
+        raise ConfigError(f"{where}: expected {_name(hint)}, found {_show(value)}")
+    if origin is Literal:
+        if value not in args:
+            allowed = [str(each) for each in args]
+            raise ConfigError(
+                f"{where}: expected one of {', '.join(allowed)}, found {_show(value)}",
+                hint=_suggest(str(value), allowed),
+            )
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: expected a list, found {_show(value)}")
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_value(v, args[0], where=f"{where}[{i}]") for i, v in enumerate(value))
+        if len(value) != len(args):
+            raise ConfigError(f"{where}: expected {len(args)} values, found {len(value)}")
+        pairs = enumerate(zip(value, args, strict=True))
+        return tuple(_value(v, a, where=f"{where}[{i}]") for i, (v, a) in pairs)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: expected an object, found {_show(value)}")
+        return {k: _value(v, args[1], where=f"{where}.{k}") for k, v in value.items()}
+    if hint is Config or dataclasses.is_dataclass(hint):
+        return parse(value, hint, where=where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    # bool is an int to isinstance, but not to a reader of the config.
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: expected {_name(hint)}, found {_show(value)}")
+    return value
+
+
+def _plain(value: object) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dump(value)
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return value
+
+
+def _name(hint: Any) -> str:
+    names = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+    return names.get(hint, str(hint).replace("typing.", ""))
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _suggest(word: str, known: Iterable[str]) -> str | None:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else None
+
+
+def _list(known: Iterable[str]) -> str:
+    return "known: " + ", ".join(sorted(known))

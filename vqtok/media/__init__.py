@@ -1,0 +1,1 @@
+"""Files ⇄ float arrays in [-1, 1]: pillow, soundfile, soxr."""

@@ -1,0 +1,1 @@
+"""How good a reconstruction is: one value per item, each protocol stated."""

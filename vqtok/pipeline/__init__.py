@@ -1,0 +1,1 @@
+"""The library form of each verb: generators of results, no printing."""

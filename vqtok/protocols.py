@@ -1,0 +1,85 @@
+"""The words that every room shares: what a quantizer, a tokenizer and their results are.
+
+Axes, everywhere: B batch, C channels, D latent dimension, K codebook size, Q stack depth, H W grid or pixels, T frames,
+L samples. ``*grid`` is the code grid: (H, W) for images, (T,) for audio; ``*space`` is the signal: (H, W) or (L,).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vqtok.codes.container import Codes
+    from vqtok.codes.spec import CodeSpec
+
+
+@runtime_checkable
+class Config(Protocol):
+    """A frozen dataclass named ``Config`` in a family's file; ``build`` makes the module it describes.
+
+    Quantizers take the latent dimension: ``build(dim=64)``. Tokenizers take nothing.
+    """
+
+    def build(self, **context: Any) -> Any:
+        """Make the module, with fresh weights."""
+        ...
+
+
+class Quantized(NamedTuple):
+    """What a quantizer returns, in training and evaluation alike."""
+
+    z_q: Tensor
+    """(B, D, *grid) float: what the decoder reads; gradients reach z."""
+    codes: Tensor
+    """int64 (B, *grid), or (B, Q, *grid) if the quantizer has a depth."""
+    loss: Tensor
+    """(): weighted codebook and commitment terms; zero where the method has none."""
+
+
+class Quantizer(Protocol):
+    """Continuous latents ⇄ integers."""
+
+    codebook_size: int
+    """K: every code c satisfies 0 <= c < K."""
+    depth: int | None
+    """Q stacked codebooks; None: codes have no q axis."""
+
+    def __call__(self, z: Tensor) -> Quantized:
+        """Quantize z, (B, D, *grid) of any rank."""
+        ...
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes as in ``Quantized.codes`` (fewer stages are allowed) → (B, D, *grid) float."""
+        ...
+
+
+class Reconstructed(NamedTuple):
+    """What a tokenizer returns when called for training."""
+
+    x: Tensor
+    """(B, C, *space): the reconstruction, cropped to the input's size."""
+    codes: Codes
+    """The codes, as torch tensors."""
+    loss: Tensor
+    """(): the quantizer's loss."""
+
+
+class Tokenizer(Protocol):
+    """Encoder, quantizer and decoder as one: signals ⇄ codes."""
+
+    config: Config
+    spec: CodeSpec
+
+    def encode(self, x: Tensor) -> Codes:
+        """x, (B, C, *space) float32 in [-1, 1] → codes; pads inside."""
+        ...
+
+    def decode(self, codes: Codes) -> Tensor:
+        """Codes → (B, C, *space), cropped to ``codes.extent``."""
+        ...
+
+    def __call__(self, x: Tensor) -> Reconstructed:
+        """Differentiable; the same arithmetic as encode and decode."""
+        ...

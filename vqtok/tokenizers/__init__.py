@@ -1,0 +1,1 @@
+"""Whole tokenizers, encoder + quantizer + decoder: one file, one architecture."""
