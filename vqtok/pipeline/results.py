@@ -102,7 +102,7 @@ class Failed:
 
 
 def label(path: Path | None) -> str:
-    """How a place is written in messages and JSON: the path, or "-" for standard input and output."""
+    """How messages and JSON write a place: the path, or "-" for standard input and output."""
     return "-" if path is None else str(path)
 
 
