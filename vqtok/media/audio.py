@@ -1,0 +1,206 @@
+"""Audio files ⇄ float arrays (C, L) in [-1, 1], through libsndfile, block by block.
+
+Samples are read as they are: a float file may hold values beyond ±1, and they stay (writing an
+integer format clips them). Whatever the source and the block size, the samples are the same bit for
+bit, and memory does not grow with the length of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from vqtok.errors import MediaError
+from vqtok.media.audio_writer import Writer as Writer
+from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
+from vqtok.media.opening import seekable, subject
+from vqtok.media.resample import rechunk, resample
+from vqtok.media.resample import resampled_length as resampled_length
+
+SUFFIXES = AUDIO_SUFFIXES
+
+# Samples per channel in one block: 2.7 s at 24 kHz.
+BLOCK = 1 << 16
+_READ_FRAMES = 1 << 14
+_FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file says about itself.
+
+    Attributes:
+        rate: Hz.
+        channels: 1 for mono, 2 for stereo, ….
+        length: Samples per channel.
+        format: "WAV", "FLAC", "OGG", "MP3" or "AIFF".
+        subtype: libsndfile's name of the encoding: "PCM_16", "FLOAT", "VORBIS", "OPUS", ….
+    """
+
+    rate: int
+    channels: int
+    length: int
+    format: str
+    subtype: str
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.length / self.rate
+
+
+class Reader:
+    """An open audio file, read as often as wanted, one iteration at a time.
+
+    Args:
+        source: A file, or a stream (which need not be seekable: pipes are spooled to disk first).
+
+    Raises:
+        MediaError: not a readable audio file, truncated, or without samples.
+    """
+
+    def __init__(self, source: Path | BinaryIO) -> None:
+        self._name = subject(source)
+        with ExitStack() as stack:
+            self._stream = stack.enter_context(seekable(source))
+            self._format = _checked_format(self._stream, self._name)
+            with self._sound() as sound:
+                self.info = _info(sound, self._format)
+            if self.info.length == 0:
+                raise MediaError(f"{self._name}: no audio samples")
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; streams that the caller opened stay open."""
+        self._stack.close()
+
+    def blocks(
+        self, rate: int | None = None, *, mono: bool = False, block: int = BLOCK
+    ) -> Iterator[np.ndarray]:
+        """All samples from the start.
+
+        Args:
+            rate: Resample to this many Hz; None keeps the file's rate.
+            mono: Mix the channels down to their mean, before resampling.
+            block: Samples per channel in each block; the last may be shorter.
+
+        Yields:
+            (C, block) float32. Lengths add up to ``resampled_length`` of ``info.length``.
+
+        Raises:
+            MediaError: damaged data, a sample that is not finite, or fewer than the header says.
+        """
+        channels = 1 if mono else self.info.channels
+        pieces = self._mixed() if mono else self._pieces()
+        resampled = resample(pieces, self.info.rate, rate or self.info.rate, channels=channels)
+        return rechunk(resampled, block)
+
+    def _pieces(self) -> Iterator[np.ndarray]:
+        position = 0
+        try:
+            with self._sound() as sound:
+                while True:
+                    frames = sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
+                    if not len(frames):
+                        break
+                    self._check_finite(frames, position)
+                    position += len(frames)
+                    yield frames.T
+        except soundfile.SoundFileError as error:
+            at = position / self.info.rate
+            raise MediaError(
+                f"{self._name}: truncated or damaged {self._format} after {at:.3f} s"
+            ) from error
+        if position != self.info.length:
+            raise _truncated(self._name, self.info.length, position)
+
+    def _mixed(self) -> Iterator[np.ndarray]:
+        for piece in self._pieces():
+            # One addition after the other, so that the sum's order never depends on the layout.
+            total = piece[0].copy()
+            for channel in piece[1:]:
+                total += channel
+            yield (total / np.float32(len(piece)))[None]
+
+    def _check_finite(self, frames: np.ndarray, position: int) -> None:
+        finite = np.isfinite(frames)
+        if finite.all():
+            return
+        frame, channel = (int(each) for each in np.argwhere(~finite)[0])
+        at = (position + frame) / self.info.rate
+        value = frames[frame, channel]
+        raise MediaError(f"{self._name}: sample is {value} at {at:.3f} s, channel {channel + 1}")
+
+    def _sound(self) -> soundfile.SoundFile:
+        self._stream.seek(0)
+        try:
+            return soundfile.SoundFile(self._stream)
+        except soundfile.SoundFileError as error:
+            raise MediaError(f"{self._name}: truncated or damaged {self._format}") from error
+
+
+def probe(source: Path | BinaryIO) -> AudioInfo:
+    """Read an audio file's header.
+
+    Raises:
+        MediaError: not a readable audio file, truncated, or without samples.
+    """
+    with Reader(source) as reader:
+        return reader.info
+
+
+def read(
+    source: Path | BinaryIO, *, rate: int | None = None, mono: bool = False
+) -> tuple[np.ndarray, AudioInfo]:
+    """Read a whole file: ``Reader.blocks`` joined.
+
+    Returns:
+        (C, L) float32, and the file's facts (its own rate, channels and length).
+
+    Raises:
+        MediaError: see ``Reader`` and ``Reader.blocks``.
+    """
+    with Reader(source) as reader:
+        return np.concatenate(list(reader.blocks(rate, mono=mono)), axis=1), reader.info
+
+
+def _checked_format(stream: BinaryIO, name: str) -> str:
+    format = sniff_format(stream.read(HEAD_BYTES))
+    if format is None or format not in _FORMATS:
+        holds = f" (it holds {format})" if format else ""
+        raise MediaError(
+            f"{name}: not audio that vqtok reads{holds}", hint=f"supported: {supported('audio')}"
+        )
+    return format
+
+
+def _info(sound: soundfile.SoundFile, format: str) -> AudioInfo:
+    return AudioInfo(
+        rate=sound.samplerate,
+        channels=sound.channels,
+        length=sound.frames,
+        format=format,
+        subtype=sound.subtype,
+    )
+
+
+def _truncated(name: str, promised: int, found: int) -> MediaError:
+    return MediaError(f"{name}: truncated: header says {promised} samples, file holds {found}")

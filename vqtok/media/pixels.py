@@ -1,0 +1,68 @@
+"""Pixels of any Pillow mode → float samples in [0, 1] and back to bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from vqtok.errors import MediaError, UsageError
+
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+ALPHA_MODES = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
+
+
+def parse_background(text: str) -> np.ndarray:
+    """A CSS colour name or hex as (3,) float32 in [0, 1].
+
+    Raises:
+        UsageError: not a colour, or one with transparency.
+    """
+    hint = "a CSS colour name or hex: white, black, '#808080'"
+    try:
+        colour = ImageColor.getrgb(text)
+    except ValueError as error:
+        raise UsageError(f"background {text!r}: not a colour", hint=hint) from error
+    if len(colour) == 4 and colour[3] != 255:
+        raise UsageError(f"background {text!r}: must be opaque", hint=hint)
+    return np.asarray(colour[:3], dtype=np.float32) / np.float32(255)
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Float in [-1, 1] → uint8: ``(x + 1) * 127.5`` rounded half to even, clipped to 0 and 255."""
+    scaled = (pixels.astype(np.float32, copy=False) + np.float32(1)) * np.float32(127.5)
+    rounded: np.ndarray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return rounded
+
+
+def samples(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Decoded image → (1 or 3, H, W) and alpha (1, H, W) or None, float32 in [0, 1]."""
+    key = image.info.get("transparency")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _deep(image, name, key)
+    has_alpha = image.mode in ALPHA_MODES or key is not None
+    if has_alpha:
+        image = image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    values = np.asarray(image)
+    # (H, W) or (H, W, C) → (C, H, W)
+    values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+    scaled = values.astype(np.float32) / np.float32(255)
+    return (scaled[:-1], scaled[-1:]) if has_alpha else (scaled, None)
+
+
+def _deep(image: Image.Image, name: str, key: object) -> tuple[np.ndarray, np.ndarray | None]:
+    """Grey samples of more than 8 bits."""
+    values = np.asarray(image)
+    white = 1.0 if image.mode == "F" else 65535.0
+    if not np.isfinite(values).all():
+        raise MediaError(f"{name}: samples are not finite")
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > white:
+        raise MediaError(
+            f"{name}: samples from {low:g} to {high:g}, expected 0 (black) to {white:g} (white)",
+            hint="scale the image, or save it with 8 or 16 bits",
+        )
+    scaled = (values.astype(np.float64) / white).astype(np.float32)[None]
+    alpha = (values != key).astype(np.float32)[None] if isinstance(key, int) else None
+    return scaled, alpha
