@@ -1,0 +1,85 @@
+"""Causal short-time Fourier transform and its exact inverse, with power-law compression.
+
+Frame t covers samples (t + 1)·hop - size … (t + 1)·hop: it ends with its own hop and looks back, never ahead. Sample s
+is then covered by size/hop frames, the last of which comes size - hop samples later.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Spectrum(nn.Module):
+    """Waveform ⇄ complex frames with a Hann window.
+
+    Args:
+        size: Samples per frame; a multiple of ``hop``.
+        hop: Samples between frames.
+    """
+
+    window: Tensor
+
+    def __init__(self, size: int, hop: int) -> None:
+        super().__init__()
+        if size % hop:
+            raise ValueError(f"frame size {size} is not a multiple of the hop {hop}")
+        self.size, self.hop = size, hop
+        self.overlap = size // hop
+        # sqrt-Hann at analysis and synthesis: their product is Hann, whose shifted copies sum to size/(2·hop).
+        window = torch.hann_window(size, dtype=torch.float64).sqrt().float()
+        self.register_buffer("window", window, persistent=False)
+
+    @property
+    def bins(self) -> int:
+        """Frequencies per frame, zero and Nyquist included."""
+        return self.size // 2 + 1
+
+    def analyse(self, x: Tensor, history: Tensor) -> Tensor:
+        """Frames that end inside x.
+
+        Args:
+            x: (B, L) float32, L a multiple of hop.
+            history: (B, size - hop) samples before x; zeros at the start of a signal.
+
+        Returns:
+            (B, L/hop, bins) complex64, orthonormal scale.
+        """
+        frames = torch.cat([history, x], dim=1).unfold(1, self.size, self.hop)  # (B, T, size)
+        return torch.fft.rfft(frames * self.window, norm="ortho")
+
+    def synthesise(self, spectrum: Tensor) -> Tensor:
+        """Overlap-add frames.
+
+        Args:
+            spectrum: (B, T, bins) complex64.
+
+        Returns:
+            (B, (T + overlap - 1)·hop): sample 0 is the first that frame 0 covers. The first and last size - hop samples
+            lack frames of their neighbours: callers cut or add them.
+        """
+        frames = torch.fft.irfft(spectrum, n=self.size, norm="ortho") * self.window  # (B, T, size)
+        batch, count, _ = frames.shape
+        parts = frames.view(batch, count, self.overlap, self.hop)
+        length = (count + self.overlap - 1) * self.hop
+        # Shifted sums in a fixed order, not scatter-add: the same bits on every run.
+        out = frames.new_zeros(batch, length)
+        for i in range(self.overlap):
+            part = parts[:, :, i].reshape(batch, count * self.hop)
+            out = out + F.pad(part, (i * self.hop, length - (i + count) * self.hop))
+        return out * (2.0 / self.overlap)
+
+
+def compress(spectrum: Tensor) -> Tensor:
+    """c → c / sqrt(|c|): half the dynamic range in dB, the same phase; (…) complex → (…, 2) real."""
+    parts = torch.view_as_real(spectrum)
+    power = parts.square().sum(-1, keepdim=True)
+    return parts * (power + 1e-8) ** -0.25
+
+
+def expand(parts: Tensor) -> Tensor:
+    """The inverse of ``compress``: c → c · |c|; (…, 2) real → (…) complex."""
+    # The small constant keeps a gradient at exactly zero.
+    magnitude = (parts.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+    return torch.view_as_complex((parts * magnitude).contiguous())

@@ -1,0 +1,118 @@
+"""Held-out measurements and previews while a model trains, through the same encode and decode that users call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vqtok.media import audio, image
+from vqtok.metrics.audio import mel_distance
+from vqtok.metrics.codebook import Usage
+from vqtok.metrics.image import psnr
+
+PICTURES = 6
+"""Held-out images in a preview."""
+
+CLIPS = 3
+"""Held-out recordings in a preview."""
+
+SECONDS = 10
+"""Recordings are measured on their first seconds."""
+
+SIDE = 512
+"""Images are measured on a centre crop of at most this side."""
+
+PROTOCOL = {
+    "psnr_db": f"PSNR of uint8 RGB per image (centre {SIDE} pixels at most), then the mean.",
+    "mel_distance": f"Multi-scale log10 mel distance of the first {SECONDS} s, then the mean.",
+}
+"""How each number of ``measure`` comes about."""
+
+
+def measure(
+    model: Any, files: Sequence[Path], output: Path, *, step: int
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Reconstruct held-out files.
+
+    Args:
+        model: A tokenizer in eval mode.
+        files: Held-out files, one at least.
+        output: Model directory; previews go into ``previews/``.
+        step: For the previews' names.
+
+    Returns:
+        (metrics, names of the previews relative to ``output``): "psnr_db" (mean over images of uint8 RGB PSNR) or
+        "mel_distance" (mean over clips), "use" and "perplexity" of the codes of these files.
+    """
+    folder = output / "previews"
+    folder.mkdir(parents=True, exist_ok=True)
+    if model.spec.modality == "image":
+        return _images(model, files, folder, step=step)
+    return _clips(model, files, folder, step=step)
+
+
+def _images(
+    model: Any, files: Sequence[Path], folder: Path, *, step: int
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    values, rows = [], []
+    usage = Usage(model.quantizer.codebook_size)
+    for path in files:
+        pixels, _ = image.read(path)
+        x = torch.from_numpy(_centre(pixels))[None]
+        codes = model.encode(x)
+        y = model.decode(codes).cpu()
+        values.append(float(psnr(y, x)))
+        usage.add(codes.numpy().levels[0])
+        if len(rows) < PICTURES:
+            rows.append(np.concatenate([_fit(x[0].numpy()), _fit(y[0].numpy())], axis=2))
+    name = f"step-{step:07d}.png"
+    image.write(folder / name, np.concatenate(rows, axis=1))
+    metrics = {"psnr_db": float(np.mean(values)), "use": usage.use, "perplexity": usage.perplexity}
+    return metrics, (f"previews/{name}",)
+
+
+def _clips(
+    model: Any, files: Sequence[Path], folder: Path, *, step: int
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    values: list[float] = []
+    names: list[str] = []
+    rate = int(model.spec.rate)
+    depth = model.quantizer.depth or 1
+    usages = [Usage(model.quantizer.codebook_size) for _ in range(depth)]
+    for path in files:
+        samples, _ = audio.read(path, rate=rate, mono=True)
+        x = torch.from_numpy(samples[None, :, : SECONDS * rate])
+        codes = model.encode(x)
+        y = model.decode(codes).cpu()
+        values.append(float(mel_distance(y, x, rate)))
+        stages = codes.numpy().levels[0].reshape(depth, -1)
+        for usage, stage in zip(usages, stages, strict=True):
+            usage.add(stage)
+        if len(names) < CLIPS:
+            name = f"step-{step:07d}-{path.stem}.wav"
+            with audio.Writer(folder / name, rate, 1) as writer:
+                writer.write(y[0].numpy())
+            names.append(f"previews/{name}")
+    metrics = {
+        "mel_distance": float(np.mean(values)),
+        "use": float(np.mean([usage.use for usage in usages])),
+        "perplexity": float(np.mean([usage.perplexity for usage in usages])),
+    }
+    return metrics, tuple(names)
+
+
+def _centre(pixels: np.ndarray) -> np.ndarray:
+    """(3, H, W) → at most SIDE pixels each way around the centre."""
+    top, left = (max(0, size - SIDE) // 2 for size in pixels.shape[1:])
+    return np.ascontiguousarray(pixels[:, top : top + SIDE, left : left + SIDE])
+
+
+def _fit(pixels: np.ndarray, *, side: int = 256) -> np.ndarray:
+    """(3, H, W) → (3, side, side): cut what is larger, fill what is smaller with black."""
+    cut = pixels[:, :side, :side]
+    missing = [(0, side - size) for size in cut.shape[1:]]
+    return np.pad(cut, [(0, 0), *missing], constant_values=-1.0)

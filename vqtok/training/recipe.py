@@ -1,0 +1,114 @@
+"""What a training run is: one frozen dataclass, read from a preset and edited by ``--set``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from vqtok import config
+from vqtok.errors import ConfigError
+from vqtok.protocols import Config
+
+DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k"}
+
+
+@dataclass(frozen=True)
+class Train:
+    """How to train.
+
+    Attributes:
+        steps: Optimizer steps; the learning rate is planned over them.
+        minutes: Wall-clock limit; the learning rate is planned over whichever limit comes first.
+        batch: Items per step.
+        window: Side of the square crop in pixels, or samples of audio.
+        losses: Weight of each term of ``training/objectives.py``; the quantizer's own loss is always added.
+        learning_rate: Peak, after the warm-up.
+        final_rate: Learning rate at the end, as a fraction of the peak (cosine in between).
+        warmup: Steps of linear rise.
+        betas: AdamW moments' decay.
+        weight_decay: On matrices only, never on norms, biases or codebooks.
+        clip: Largest gradient norm.
+        precision: "auto" is bfloat16 where the machine multiplies it natively; the quantizer stays in float32.
+        evaluate_every: Steps between measurements on the held-out split (which also save).
+        holdout: Share of the files that is never trained on.
+        holdout_items: At most this many held-out files are measured while training.
+        shrink: Images whose short side is longer are shrunk to it; None keeps every pixel.
+        flip: Mirror images at random.
+        gain_db: Audio is attenuated by up to this much, at random.
+        cache_gb: Decoded files kept in memory.
+        seed: Of weights, data order, crops and the quantizer's choices.
+    """
+
+    losses: dict[str, float]
+    steps: int = 20000
+    minutes: float | None = None
+    batch: int = 16
+    window: int = 64
+    learning_rate: float = 1e-3
+    final_rate: float = 0.0
+    warmup: int = 200
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    evaluate_every: int = 1000
+    holdout: float = 0.02
+    holdout_items: int = 16
+    shrink: int | None = 512
+    flip: bool = True
+    gain_db: float = 6.0
+    cache_gb: float = 4.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "window", "evaluate_every", "holdout_items"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if not 0.0 <= self.holdout < 1.0:
+            raise ValueError("holdout must be at least 0 and below 1")
+        if self.minutes is not None and self.minutes <= 0:
+            raise ValueError("minutes must be positive")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A complete run: what to build and how to train it."""
+
+    model: Config
+    train: Train
+    about: str = field(default="")
+
+
+def presets() -> list[str]:
+    """Names of the recipes that come with the package, sorted."""
+    folder = resources.files("vqtok") / "presets"
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".json"))
+
+
+def load(preset: str, *, edits: Sequence[str] = ()) -> Recipe:
+    """Read a preset by name, or a recipe file by path, and apply ``key=value`` edits.
+
+    Raises:
+        ConfigError: no such preset, or anything in it that does not fit.
+    """
+    return parse(config.assign(_read(preset), edits), where=f"preset {preset}")
+
+
+def parse(data: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """JSON data → a checked recipe."""
+    return config.parse(data, Recipe, where=where)
+
+
+def _read(preset: str) -> dict[str, Any]:
+    if preset.endswith(".json") or "/" in preset:
+        return config.read_json(Path(preset))
+    if preset not in presets():
+        known = ", ".join(presets())
+        raise ConfigError(f"preset {preset!r}: no such preset", hint=f"known: {known}")
+    text = (resources.files("vqtok") / "presets" / f"{preset}.json").read_text(encoding="utf-8")
+    data: dict[str, Any] = json.loads(text)
+    return data
