@@ -1,7 +1,8 @@
 """Write-then-rename: no half file ever carries its final name.
 
-The temporary name lies in the target's own folder, so that the rename never crosses file systems, and starts with a
-dot, so that neither a glob nor a directory listing of media picks it up while it grows.
+The temporary name lies in the target's own folder, so that the rename never crosses file systems,
+and starts with a dot, so that neither a glob nor a directory listing of media picks it up while it
+grows.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def file(target: Path) -> Iterator[Path]:
 def directory(target: Path) -> Iterator[Path]:
     """Give a temporary directory; rename it to ``target`` if the block ends without an error.
 
-    An existing directory is moved aside first and removed after the rename, so that at every moment one whole version
-    exists on disk.
+    An existing directory is moved aside first and removed after the rename, so that at every moment
+    one whole version exists on disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

@@ -1,8 +1,9 @@
 """Frozen dataclasses ⇄ JSON, with errors that name the place.
 
-A *family* is a folder of files that each hold one method: ``quantizers/``, ``tokenizers/``, ``priors/``. The file name is
-the ``"type"`` of a JSON config (``"quantizers/fsq"``), and each file defines a frozen dataclass ``Config`` whose fields are
-the JSON keys. Nothing else can be named from a config: no dotted paths, no imports of strangers' code.
+A *family* is a folder of files that each hold one method: ``quantizers/``, ``tokenizers/``,
+``priors/``. The file name is the ``"type"`` of a JSON config (``"quantizers/fsq"``), and each file
+defines a frozen dataclass ``Config`` whose fields are the JSON keys. Nothing else can be named from
+a config: no dotted paths, no imports of strangers' code.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def parse(data: object, cls: type[T], *, where: str = "config") -> T:
     """Turn JSON data into a dataclass, checking every key and type.
 
     Args:
-        data: A mapping as ``json.loads`` gives it. For ``cls`` = ``Config`` it must hold ``"type"``.
+        data: A mapping as ``json.loads`` gives it. For ``cls`` = ``Config`` it must hold
+            ``"type"``.
         cls: A dataclass, or the ``Config`` protocol for any family member.
         where: Name of the root in messages (``"preset image-f8"``).
 
@@ -142,7 +144,8 @@ def assign(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any
 
     Args:
         data: Nested JSON objects.
-        assignments: Each ``"train.steps=1000"``; the value is JSON, or else a plain string. ``parse`` then checks it.
+        assignments: Each ``"train.steps=1000"``; the value is JSON, or else a plain string.
+            ``parse`` then checks it.
 
     Raises:
         ConfigError: no ``=``, or a path through something that is not an object.
@@ -171,7 +174,7 @@ def assign(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any
 
 
 def _value(value: object, hint: Any, *, where: str) -> Any:
-    """Check one value against one annotation and convert lists to tuples and objects to dataclasses."""
+    """Check one value against its annotation; lists become tuples, objects dataclasses."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value

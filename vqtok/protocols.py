@@ -1,7 +1,8 @@
 """The words that every room shares: what a quantizer, a tokenizer and their results are.
 
-Axes, everywhere: B batch, C channels, D latent dimension, K codebook size, Q stack depth, H W grid or pixels, T frames,
-L samples. ``*grid`` is the code grid: (H, W) for images, (T,) for audio; ``*space`` is the signal: (H, W) or (L,).
+Axes, everywhere: B batch, C channels, D latent dimension, K codebook size, Q stack depth, H W grid
+or pixels, T frames, L samples. ``*grid`` is the code grid: (H, W) for images, (T,) for audio;
+``*space`` is the signal: (H, W) or (L,).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Config(Protocol):
-    """A frozen dataclass named ``Config`` in a family's file; ``build`` makes the module it describes.
+    """A frozen dataclass named ``Config`` in a family's file, whose ``build`` makes the module.
 
     Quantizers take the latent dimension: ``build(dim=64)``. Tokenizers take nothing.
     """

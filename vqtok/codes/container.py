@@ -59,7 +59,9 @@ class Codes:
         return self
 
     def truncate(self, depth: int) -> Codes:
-        """Keep the first ``depth`` stages of every "q" axis: greedy residual codes are prefixes of deeper ones.
+        """Keep the first ``depth`` stages of every "q" axis.
+
+        Greedy residual codes are prefixes of deeper ones, so these are what fewer stages would give.
 
         Raises:
             CodesError: no "q" axis, or fewer stages than asked for.
@@ -99,7 +101,10 @@ class Codes:
         return replace(first, levels=tuple(np.concatenate(column) for column in columns))
 
     def numpy(self) -> Codes:
-        """The same codes as numpy arrays of each level's smallest unsigned dtype."""
+        """The same codes as numpy arrays of each level's smallest unsigned dtype.
+
+        Codes must be in range (``check``): others would wrap round.
+        """
         levels = []
         for level, array in zip(self.spec.levels, self.levels, strict=True):
             plain = array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
@@ -109,6 +114,8 @@ class Codes:
 
 def _check_level(level: LevelSpec, array: Array, extent: tuple[int, ...], *, batch: int) -> None:
     name = f"level {level.name!r}"
+    if not _is_integer(array):
+        raise CodesError(f"{name}: {array.dtype} values found, integers expected")
     if len(array.shape) != 1 + len(level.axes):
         axes = ", ".join(("B", *level.axes))
         raise CodesError(f"{name}: rank {len(array.shape)} found, ({axes}) expected")
@@ -127,3 +134,9 @@ def _check_level(level: LevelSpec, array: Array, extent: tuple[int, ...], *, bat
         raise CodesError(f"{name}: code {low} is negative")
     if high >= level.codebook_size:
         raise CodesError(f"{name}: code {high} is at or above codebook size {level.codebook_size}")
+
+
+def _is_integer(array: Array) -> bool:
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind in "iu"
+    return not array.is_floating_point() and not array.is_complex() and "int" in str(array.dtype)

@@ -1,4 +1,4 @@
-"""What codes mean: levels, axes, codebook sizes and strides, and what follows from them (grids, tokens, bits)."""
+"""What codes mean: levels, axes, codebook sizes, strides, and so grids, tokens and bits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ Modality = Literal["image", "audio", "video"]
 
 SPATIAL = ("t", "h", "w")
 
+RANKS = {"image": 2, "audio": 1, "video": 3}
+"""Length of an extent: (H, W), (L,), (T, H, W)."""
+
+LARGEST = 1 << 53
+"""Largest integer taken from a header: every JSON reader agrees up to here."""
+
 
 @dataclass(frozen=True)
 class LevelSpec:
@@ -23,7 +29,8 @@ class LevelSpec:
         axes: "q" stack, "t" frames, "h", "w", "n" latent tokens; in the array's order.
         codebook_size: K: every code c satisfies 0 <= c < K.
         stride: Input samples per step, one per spatial axis ("t", "h", "w"), in order.
-        depth: Q, length of a full "q" axis (shorter arrays are prefixes), or length of "n"; None without either.
+        depth: Q, length of a full "q" axis (shorter arrays are prefixes), or length of "n"; None
+            without either.
     """
 
     name: str
@@ -50,16 +57,23 @@ class LevelSpec:
         Args:
             extent: Original (H, W), (L,) or (T, H, W).
             depth: Stages kept of the "q" axis; None: all.
+
+        Raises:
+            CodesError: an extent of another rank.
         """
-        strides = iter(zip(extent, self.stride, strict=True))
-        kept = self.depth if depth is None else depth
+        if self.stride and len(extent) != len(self.stride):
+            raise CodesError(
+                f"level {self.name!r}: extent {extent} does not fit strides {self.stride}"
+            )
+        steps = iter(-(-size // stride) for size, stride in zip(extent, self.stride, strict=False))
         out = []
         for axis in self.axes:
             if axis in SPATIAL:
-                size, stride = next(strides)
-                out.append(-(-size // stride))
+                out.append(next(steps))
+            elif axis == "q" and depth is not None:
+                out.append(min(depth, self.depth or depth))
             else:
-                out.append(kept or 0)
+                out.append(self.depth or 0)
         return tuple(out)
 
 
@@ -106,7 +120,7 @@ class CodeSpec:
         return sum(level.bits_per_code * math.prod(shape) for level, shape in pairs)
 
     def nominal_rate(self, *, depth: int | None = None) -> float:
-        """Bits per pixel for images, bits per second for audio, from strides and codebook sizes alone."""
+        """Bits per pixel for images, bits per second for audio, by strides and codebook sizes."""
         total = 0.0
         for level in self.levels:
             kept = (level.depth if depth is None else depth) if "q" in level.axes else 1
@@ -142,30 +156,68 @@ class CodeSpec:
             CodesError: a key is missing or of the wrong type.
         """
         try:
-            levels = tuple(_level(each) for each in data["levels"])
-            modality = data["modality"]
-            rate = data["rate"]
-            if modality not in ("image", "audio", "video") or not levels:
-                raise ValueError(f"modality {modality!r} with {len(levels)} levels")
-            return cls(
+            modality, levels, rate = data["modality"], data["levels"], data["rate"]
+            if modality not in RANKS:
+                raise ValueError(f"unknown modality {modality!r}")
+            if not isinstance(levels, list) or not levels:
+                raise ValueError("levels is not a list with entries")
+            spec = cls(
                 modality=cast(Modality, modality),
-                levels=levels,
-                rate=None if rate is None else float(rate),
-                fingerprint=str(data["fingerprint"]),
+                levels=tuple(_level(each, rank=RANKS[modality]) for each in levels),
+                rate=None if rate is None else _rate(rate),
+                fingerprint=_text(data.get("fingerprint", ""), "fingerprint"),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise CodesError(f"damaged header: {error} is missing") from error
+        except (TypeError, ValueError) as error:
             raise CodesError(f"damaged header: {error}") from error
+        if len({level.name for level in spec.levels}) != len(spec.levels):
+            raise CodesError("damaged header: two levels of one name")
+        return spec
 
 
-def _level(data: Mapping[str, Any]) -> LevelSpec:
+def integer(value: object, key: str, *, low: int = 1, high: int = LARGEST) -> int:
+    """An integer from a header, checked.
+
+    Raises:
+        ValueError: another type, or out of [low, high].
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{key} is not an integer")
+    if not low <= value <= high:
+        raise ValueError(f"{key} is out of range")
+    return value
+
+
+def _level(data: object, *, rank: int) -> LevelSpec:
+    if not isinstance(data, Mapping):
+        raise ValueError("a level is not an object")
+    axes, stride, depth = data["axes"], data["stride"], data.get("depth")
+    if not isinstance(axes, list) or not isinstance(stride, list) or not axes:
+        raise ValueError("axes or stride is not a list with entries")
     level = LevelSpec(
-        name=str(data["name"]),
-        axes=tuple(str(axis) for axis in data["axes"]),
-        codebook_size=int(data["codebook_size"]),
-        stride=tuple(int(step) for step in data["stride"]),
-        depth=None if data.get("depth") is None else int(data["depth"]),
+        name=_text(data["name"], "level name"),
+        axes=tuple(_text(axis, "axis") for axis in axes),
+        codebook_size=integer(data["codebook_size"], "codebook_size", high=1 << 32),
+        stride=tuple(integer(step, "stride") for step in stride),
+        depth=None if depth is None else integer(depth, "depth", high=1 << 16),
     )
     spatial = sum(axis in SPATIAL for axis in level.axes)
-    if level.codebook_size < 1 or min(level.stride, default=1) < 1 or spatial != len(level.stride):
+    whole = spatial == len(level.stride) and spatial in (0, rank)
+    sized = (level.depth is not None) == any(axis in ("q", "n") for axis in level.axes)
+    known = len(set(level.axes)) == len(level.axes) and set(level.axes) <= {*SPATIAL, "q", "n"}
+    if not (level.name and whole and sized and known) or {"q", "n"} <= set(level.axes):
         raise ValueError(f"level {level.name!r} does not hold together")
     return level
+
+
+def _rate(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LARGEST:
+        raise ValueError("rate is not a positive number")
+    return float(value)
+
+
+def _text(value: object, key: str) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{key} is not text")
+    return value

@@ -1,0 +1,254 @@
+"""One item's codes as a file: ``.npy`` or ``.safetensors``, each with all that decoding needs.
+
+On disk there is no batch axis: an image or mono recording is ``(h, w)`` or ``(q, t)``, a recording
+of C > 1 channels ``(c, q, t)``. ``.safetensors`` holds one tensor per level, named by level.
+``.npy`` holds one array, the levels of a hierarchy flattened into one sequence, coarse → fine
+(``(c, n)`` for C > 1 channels), and the header as a second record. The same codes and header always
+make the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from vqtok import atomic
+from vqtok.codes import _layout, _npy, _safetensors
+from vqtok.codes import header as headers
+from vqtok.codes.container import Codes
+from vqtok.codes.header import Header, Source
+from vqtok.codes.spec import CodeSpec
+from vqtok.errors import CodesError, UsageError
+
+__all__ = [
+    "SUFFIXES",
+    "Header",
+    "Source",
+    "check_model",
+    "is_codes",
+    "read",
+    "read_foreign",
+    "read_header",
+    "write",
+]
+
+SUFFIXES = (".npy", ".safetensors")
+_FORMATS = ("npy", "safetensors")
+
+
+def write(
+    target: Path | BinaryIO, codes: Codes, header: Header, *, format: str | None = None
+) -> None:
+    """Write one item's codes.
+
+    Args:
+        target: A path, replaced in one step when the file is whole, or a binary stream.
+        codes: Batch of one image, or of the channels of one recording. Tensors are taken to numpy.
+        header: Its spec, extent and channels must be those of the codes.
+        format: "npy" or "safetensors"; None: by the path's suffix, safetensors for a stream.
+
+    Raises:
+        CodesError: codes out of range or at odds with the header, or a file that cannot be written.
+        UsageError: no such format.
+    """
+    chosen = _format(target, format)
+    plain = codes.check().numpy()
+    _check_header(plain, header)
+    text = headers.encode(header)
+    headers.decode(text)  # a header that could not be read back must not reach the disk
+    whole = io.BytesIO()
+    if chosen == "npy":
+        _npy.write(whole, _layout.flat(plain), text)
+    else:
+        _safetensors.write(whole, _layout.named(plain), text)
+    if not isinstance(target, Path):
+        target.write(whole.getbuffer())
+        return
+    try:
+        with atomic.file(target) as temporary:
+            temporary.write_bytes(whole.getbuffer())
+    except OSError as error:
+        raise CodesError(f"{target}: cannot write: {error.strerror}") from error
+
+
+def read(source: Path | BinaryIO) -> tuple[Codes, Header]:
+    """Read a file that ``write`` made, checking everything.
+
+    Args:
+        source: A path, or a binary stream, read to its end.
+
+    Returns:
+        Codes as numpy arrays (B, *axes), B = 1 or the number of channels, and the header.
+
+    Raises:
+        CodesError: unreadable, truncated, damaged, foreign, or out of range.
+    """
+    with _opened(source) as (stream, size):
+        where, header = _open(stream, size)
+        if header is None:
+            raise _foreign(where)
+        return _layout.assemble(_arrays(stream, where), header), header
+
+
+def read_header(source: Path) -> Header:
+    """Read the header alone: a few small reads, however many codes follow.
+
+    Raises:
+        CodesError: unreadable, truncated, damaged or foreign.
+    """
+    with _opened(source) as (stream, size):
+        where, header = _open(stream, size)
+        if header is None:
+            raise _foreign(where)
+        return header
+
+
+def read_foreign(
+    source: Path | BinaryIO, spec: CodeSpec, *, extent: tuple[int, ...] | None = None
+) -> tuple[Codes, Header]:
+    """Read codes that another program wrote without a header, and ours as ``read`` does.
+
+    Args:
+        source: A path, or a binary stream, read to its end.
+        spec: Of the model that the codes are for.
+        extent: Original size; None: grid × stride, the largest that gives these grids.
+
+    Returns:
+        Codes and a header made up from the spec; its ``vqtok`` is "" if the file had none.
+
+    Raises:
+        CodesError: unreadable or damaged, no integers, or a shape or range that the spec does not
+            allow.
+    """
+    with _opened(source) as (stream, size):
+        where, header = _open(stream, size)
+        arrays = _arrays(stream, where)
+        if header is None:
+            arrays, header = _layout.adopt(arrays, spec, extent=extent)
+        return _layout.assemble(arrays, header), header
+
+
+def is_codes(path: Path) -> bool:
+    """True if the suffix or, for other suffixes, the first bytes are those of a codes file."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(9)
+    except OSError:
+        return False
+    return head.startswith(_npy.MAGIC) or _safetensors.looks_like(head)
+
+
+def check_model(header: Header, spec: CodeSpec, *, name: str) -> None:
+    """Refuse codes of another model.
+
+    Args:
+        header: Of the codes.
+        spec: Of the model at hand, with its fingerprint.
+        name: Its NAME, for the message.
+
+    Raises:
+        CodesError: other fingerprints or, where one is unknown, other levels.
+    """
+    theirs, ours = header.spec.fingerprint, spec.fingerprint
+    if theirs and ours:
+        same = theirs == ours
+    else:
+        same = header.spec.with_fingerprint("") == spec.with_fingerprint("")
+    if same:
+        return
+    made = header.model or "another model"
+    hint = f"pass -m {header.model}" if header.model and header.model != name else None
+    raise CodesError(
+        f"made with model {made} (fingerprint {theirs or 'unknown'}), "
+        f"this model is {name} ({ours or 'unknown'})",
+        hint=hint or "codes can only be decoded by the very model that made them",
+    )
+
+
+def _format(target: Path | BinaryIO, format: str | None) -> str:
+    if format is not None:
+        if format not in _FORMATS:
+            raise UsageError(
+                f"unknown codes format {format!r}", hint=f"known: {', '.join(_FORMATS)}"
+            )
+        return format
+    if not isinstance(target, Path):
+        return "safetensors"
+    if target.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"{target}: unknown suffix for codes {target.suffix!r}",
+            hint=f"known: {', '.join(SUFFIXES)}",
+        )
+    return target.suffix.lower().lstrip(".")
+
+
+def _check_header(codes: Codes, header: Header) -> None:
+    if header.spec != codes.spec or header.extent != codes.extent:
+        raise CodesError("header and codes differ in spec or extent")
+    if len(codes) != header.channels:
+        raise CodesError(
+            f"{len(codes)} items found, {header.channels} expected: a file holds one image or "
+            "the channels of one recording"
+        )
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
+    """A seekable stream and its size; every error inside gets the source's name in front."""
+    subject = source if isinstance(source, Path) else "stdin"
+    try:
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
+            status = os.fstat(stream.fileno()) if isinstance(source, Path) else None
+            if status is not None and stat.S_ISREG(status.st_mode):
+                yield stream, status.st_size
+            else:  # pipes know neither their size nor how to seek
+                data = stream.read()
+                yield io.BytesIO(data), len(data)
+    except OSError as error:
+        raise CodesError(f"{subject}: cannot read: {error.strerror}") from error
+    except CodesError as error:
+        raise CodesError(f"{subject}: {error}", hint=error.hint) from error
+
+
+def _open(stream: BinaryIO, size: int) -> tuple[_npy.Record | _safetensors.Table, Header | None]:
+    """Find the arrays and the header; no header: another program's file."""
+    if size == 0:
+        raise CodesError("empty file")
+    head = stream.read(9)
+    if head.startswith(_npy.MAGIC):
+        first = _npy.record(stream, 0, size)
+        if first.stop == size:
+            return first, None
+        second = _npy.record(stream, first.stop, size)
+        if second.dtype[-2:] != "u1" or len(second.shape) != 1 or second.stop != size:
+            raise CodesError("damaged header: not the second and last record")
+        return first, headers.decode(_npy.array(stream, second).tobytes())
+    if _safetensors.looks_like(head):
+        table = _safetensors.table(stream, size)
+        return table, None if table.vqtok is None else headers.decode(table.vqtok)
+    if len(head) < 9:
+        raise CodesError("truncated")
+    raise CodesError("not a codes file", hint=f"known: {', '.join(SUFFIXES)}")
+
+
+def _arrays(stream: BinaryIO, where: _npy.Record | _safetensors.Table) -> dict[str, np.ndarray]:
+    if isinstance(where, _npy.Record):
+        return {_layout.UNNAMED: _npy.array(stream, where)}
+    return _safetensors.arrays(stream, where)
+
+
+def _foreign(where: _npy.Record | _safetensors.Table) -> CodesError:
+    kind = "an array" if isinstance(where, _npy.Record) else "a safetensors file"
+    return CodesError(
+        f"{kind} without a vqtok header: another program wrote it",
+        hint="pass -m NAME to say which model's codes these are",
+    )

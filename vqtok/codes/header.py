@@ -1,0 +1,171 @@
+"""What a codes file says about itself: the JSON header, its schema and its version.
+
+The header is untrusted input: every value is checked for type and size before anything is computed
+from it. Keys that this version does not know are left alone, so that later versions may add some
+without a new format number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vqtok.codes.spec import CodeSpec, integer
+from vqtok.errors import CodesError
+
+FORMAT = 1
+"""Raised only when an older reader would misread a newer file."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the codes were made from: enough to restore it exactly.
+
+    Attributes:
+        name: File name without its folder ("cat.png"); "" for standard input.
+        rate: Audio: original sampling rate in Hz.
+        length: Audio: original samples per channel at that rate.
+        mode: Image: "RGB" or "L" (grey originals are restored as grey).
+        format: "PNG", "WAV", …; informative.
+    """
+
+    name: str = ""
+    rate: int | None = None
+    length: int | None = None
+    mode: str | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything that a decoder needs besides the integers.
+
+    Attributes:
+        spec: What the integers mean, with the fingerprint of the model that made them.
+        extent: Original (H, W), (L,) or (T, H, W), before padding.
+        model: NAME of that model, as ``-m`` takes it; "" if unknown.
+        channels: Audio channels, each coded for itself: the batch axis of the codes.
+        source: What was encoded.
+        vqtok: Version that wrote the file; "" for arrays made by other programs.
+    """
+
+    spec: CodeSpec
+    extent: tuple[int, ...]
+    model: str = ""
+    channels: int = 1
+    source: Source = field(default_factory=Source)
+    vqtok: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data; ``from_json`` reads it back."""
+        source = {
+            "name": _clean(self.source.name),
+            "rate": self.source.rate,
+            "length": self.source.length,
+            "mode": self.source.mode,
+            "format": self.source.format,
+        }
+        return {
+            "format": FORMAT,
+            **self.spec.to_json(),
+            "extent": list(self.extent),
+            "model": _clean(self.model),
+            "channels": self.channels,
+            "source": {key: value for key, value in source.items() if value not in (None, "")},
+            "vqtok": self.vqtok,
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Header:
+        """Read what ``to_json`` wrote, tolerating unknown keys.
+
+        Raises:
+            CodesError: not an object, a newer format, or a key that is missing or of the wrong
+                type.
+        """
+        if not isinstance(data, Mapping):
+            raise CodesError("damaged header: not an object")
+        try:
+            found = integer(data["format"], "format", low=1)
+            if found > FORMAT:
+                raise CodesError(
+                    f"format {found} of a newer vqtok; this one reads up to {FORMAT}",
+                    hint="pip install --upgrade vqtok",
+                )
+            spec = CodeSpec.from_json(data)
+            extent = tuple(integer(size, "extent") for size in _list(data["extent"], "extent"))
+            spec.shapes(extent)
+            return cls(
+                spec=spec,
+                extent=extent,
+                model=_name(data.get("model", ""), "model"),
+                channels=integer(data.get("channels", 1), "channels"),
+                source=_source(data.get("source", {})),
+                vqtok=_text(data.get("vqtok", ""), "vqtok"),
+            )
+        except KeyError as error:
+            raise CodesError(f"damaged header: {error} is missing") from error
+        except ValueError as error:
+            raise CodesError(f"damaged header: {error}") from error
+
+
+def encode(header: Header) -> str:
+    """The one text form of a header in a file: ASCII, sorted, without spaces."""
+    return json.dumps(header.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def decode(text: str | bytes) -> Header:
+    """Read a header's text.
+
+    Raises:
+        CodesError: not JSON, or not a header.
+    """
+    try:
+        data = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CodesError("damaged header: not JSON") from error
+    return Header.from_json(data)
+
+
+def _source(data: object) -> Source:
+    if not isinstance(data, Mapping):
+        raise ValueError("source is not an object")
+    rate, length = data.get("rate"), data.get("length")
+    mode, format_ = data.get("mode"), data.get("format")
+    return Source(
+        name=_name(data.get("name", ""), "source.name"),
+        rate=None if rate is None else integer(rate, "source.rate"),
+        length=None if length is None else integer(length, "source.length"),
+        mode=None if mode is None else _text(mode, "source.mode"),
+        format=None if format_ is None else _text(format_, "source.format"),
+    )
+
+
+def _list(value: object, key: str) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is not a list")
+    return value
+
+
+def _text(value: object, key: str) -> str:
+    if not isinstance(value, str) or value != _clean(value):
+        raise ValueError(f"{key} is not text")
+    return value
+
+
+def _name(value: object, key: str) -> str:
+    # Output paths are built from these names: a folder in one could lead a decoder anywhere.
+    text = _text(value, key)
+    if text in (".", "..") or "/" in text or "\0" in text:
+        raise ValueError(f"{key} is not a plain name")
+    return text
+
+
+def _clean(text: str) -> str:
+    # File names that are not UTF-8 reach Python as lone surrogates, which no terminal can print;
+    # control characters would be obeyed by one.
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
