@@ -61,7 +61,7 @@ class Codes:
     def truncate(self, depth: int) -> Codes:
         """Keep the first ``depth`` stages of every "q" axis.
 
-        Greedy residual codes are prefixes of deeper ones, so these are what fewer stages would give.
+        Greedy residual codes are prefixes of deeper ones, so these are what fewer stages give.
 
         Raises:
             CodesError: no "q" axis, or fewer stages than asked for.

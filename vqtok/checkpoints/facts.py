@@ -1,0 +1,178 @@
+"""What can be known of one model directory from its small files and the head of its weights.
+
+``config.json`` is ``{"vqtok": 1, "spec": …, "model": …}``; the spec is there so that a plan needs
+no network. ``model.safetensors`` holds the weights and nothing else; ``training.json`` tells how
+they came about and ``README.md`` tells people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqtok import config as configs
+from vqtok.codes.spec import CodeSpec
+from vqtok.errors import CheckpointError, CodesError, ConfigError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+TRAINING = "training.json"
+CARD = "README.md"
+FORMAT = 1
+"""Of ``config.json``; raised only when an older reader would misread a newer directory."""
+
+_HEADER_LIMIT = 100_000_000  # the safetensors library's own
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Facts of one model, without its weights.
+
+    Attributes:
+        name: NAME as ``-m`` takes it: the directory's own.
+        path: The directory.
+        config: The ``"model"`` part of ``config.json``.
+        spec: What its codes mean, with the fingerprint.
+        fingerprint: 16 hexadecimal digits that tell this model from any other.
+        parameters: Numbers in the weights file.
+        size_bytes: Of the weights file.
+        training: ``training.json``; empty if there is none or it cannot be read, as it only tells.
+    """
+
+    name: str
+    path: Path
+    config: dict[str, Any]
+    spec: CodeSpec
+    fingerprint: str
+    parameters: int
+    size_bytes: int
+    training: dict[str, Any]
+
+
+def facts(directory: Path) -> ModelInfo:
+    """Read everything but the weights themselves.
+
+    Raises:
+        CheckpointError: a file missing or damaged, or of a newer version.
+        ConfigError: ``config.json`` is not JSON.
+    """
+    data = read_config(directory)
+    sign = fingerprint(directory)
+    weights = directory / WEIGHTS
+    return ModelInfo(
+        name=name_of(directory),
+        path=directory,
+        config=data["model"],
+        spec=read_spec(directory, data).with_fingerprint(sign),
+        fingerprint=sign,
+        parameters=_parameters(weights),
+        size_bytes=weights.stat().st_size,
+        training=_training(directory / TRAINING),
+    )
+
+
+def name_of(directory: Path) -> str:
+    """The directory's own name, also for "." and "models/../x"."""
+    return directory.resolve().name
+
+
+def fingerprint(directory: Path) -> str:
+    """First 16 hex digits of the SHA-256 of config and weights.
+
+    The config is hashed as parsed and written again, so that its layout does not matter.
+
+    Raises:
+        CheckpointError: a file is missing or cannot be read.
+        ConfigError: ``config.json`` is not JSON.
+    """
+    digest = hashlib.sha256(configs.to_json(read_config(directory)).encode() + b"\0")
+    path = directory / WEIGHTS
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return digest.hexdigest()[:16]
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """``config.json``, checked as far as this room understands it.
+
+    Raises:
+        CheckpointError: missing, not a model's config, or of a newer version.
+        ConfigError: not JSON.
+    """
+    path = directory / CONFIG
+    if not path.is_file():
+        raise CheckpointError(
+            f"{directory}: not a model directory: no {CONFIG}",
+            hint=f"a model is a directory with {CONFIG} and {WEIGHTS}",
+        )
+    data = configs.read_json(path)
+    version = data.get("vqtok")
+    if type(version) is int and version > FORMAT:
+        raise CheckpointError(
+            f"{path}: version {version} of a newer vqtok; this one reads up to {FORMAT}",
+            hint="pip install --upgrade vqtok",
+        )
+    if version != FORMAT or not all(isinstance(data.get(key), dict) for key in ("spec", "model")):
+        raise CheckpointError(f'{path}: not a vqtok model: needs "vqtok", "spec" and "model"')
+    return data
+
+
+def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:
+    """The spec in ``config.json``, without a fingerprint.
+
+    Raises:
+        CheckpointError: it does not hold together.
+    """
+    try:
+        return CodeSpec.from_json(data["spec"]).with_fingerprint("")
+    except CodesError as error:
+        reason = str(error).removeprefix("damaged header: ")
+        raise CheckpointError(f"{directory / CONFIG}: damaged spec: {reason}") from error
+
+
+def _parameters(path: Path) -> int:
+    """Count the numbers in a safetensors file from its table of contents."""
+    try:
+        with path.open("rb") as stream:
+            size = path.stat().st_size
+            head = stream.read(8)
+            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+            if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+                raise ValueError("truncated")
+            table = json.loads(stream.read(length))
+        tensors = [entry for name, entry in table.items() if name != "__metadata__"]
+        end = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
+        if end != size:
+            raise ValueError(f"truncated: {size} bytes found, {end} expected")
+        return sum(math.prod(entry["shape"]) for entry in tensors)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        reason = str(error) if str(error).startswith("truncated") else "unreadable header"
+        raise CheckpointError(f"{path}: damaged: {reason}") from error
+    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged: unreadable header") from error
+
+
+def _training(path: Path) -> dict[str, Any]:
+    try:
+        return configs.read_json(path)
+    except ConfigError:
+        return {}
+
+
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    if isinstance(error, FileNotFoundError):
+        return CheckpointError(f"{path.parent}: incomplete model directory: no {path.name}")
+    return CheckpointError(f"{path}: cannot read: {error.strerror}")

@@ -1,0 +1,134 @@
+"""Which models there are, and where: by listing folders and reading small files, never torch."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from vqtok.checkpoints.facts import CONFIG, WEIGHTS, ModelInfo, facts
+from vqtok.errors import CheckpointError, UsageError, VqtokError
+
+
+def search_path() -> list[Path]:
+    """Folders whose subdirectories are models, first come first served; some may not exist.
+
+    ``$VQTOK_MODELS`` (like PATH), ``./models``, the user's data folder, the shipped models.
+    """
+    listed = os.environ.get("VQTOK_MODELS", "").split(os.pathsep)
+    folders = [Path(each) for each in listed if each]
+    folders.append(Path("models"))
+    with suppress(RuntimeError):  # no home directory, as in some containers
+        data = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+        folders.append(Path(data) / "vqtok" / "models")
+    package = Path(__file__).resolve().parents[1]
+    folders.append(package / "models")
+    # In a checkout they lie beside the package; in site-packages that folder would be a stranger's.
+    if (package.parent / "pyproject.toml").is_file():
+        folders.append(package.parent / "models")
+    return folders
+
+
+def available() -> dict[str, Path]:
+    """Every model's directory by name, sorted; by listing folders alone."""
+    found: dict[str, Path] = {}
+    for path in _directories():
+        found.setdefault(path.name, path)
+    return dict(sorted(found.items()))
+
+
+def survey() -> tuple[list[ModelInfo], list[VqtokError]]:
+    """Every model that can be described, sorted by name, and why the others cannot."""
+    sound: list[ModelInfo] = []
+    damaged: list[VqtokError] = []
+    for path in available().values():
+        try:
+            sound.append(facts(path))
+        except VqtokError as error:
+            damaged.append(error)
+    return sound, damaged
+
+
+def names() -> list[ModelInfo]:
+    """Every sound model on the search path, sorted by name; the first of a name wins."""
+    return survey()[0]
+
+
+def resolve(name: str) -> Path:
+    """The directory of a model.
+
+    Args:
+        name: A directory that holds a model, any path with a separator, or a NAME.
+
+    Raises:
+        UsageError: nothing of that name; a near name is suggested.
+        CheckpointError: a path to something that is no model.
+    """
+    path = Path(name)
+    if name and (path / CONFIG).is_file():
+        return path
+    if any(each in name for each in ("/", os.sep)):
+        raise _no_model(path)
+    known = available()
+    if name in known:
+        return known[name]
+    if name and path.exists():
+        raise _no_model(path)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    listing = "`vqtok models` lists all"
+    raise UsageError(
+        f"{name!r}: unknown model",
+        hint=f"did you mean {close[0]}? {listing}" if close else listing,
+    )
+
+
+def describe(name_or_path: str | Path) -> ModelInfo:
+    """Facts of one model, by NAME or directory.
+
+    Raises:
+        UsageError: no such model.
+        CheckpointError: a file missing or damaged.
+        ConfigError: ``config.json`` is not JSON.
+    """
+    return facts(resolve(name_or_path) if isinstance(name_or_path, str) else name_or_path)
+
+
+def find(fingerprint: str, *, name: str = "") -> ModelInfo | None:
+    """The model with this fingerprint, or None.
+
+    Args:
+        fingerprint: As in a codes file's header.
+        name: NAME, or directory in the current one, to try before all others.
+    """
+    places: list[Path] = []
+    with suppress(VqtokError):
+        places.append(resolve(name))
+    # Two folders of the path may hold different models of one name, so every directory counts.
+    for path in (*places, *_directories()):
+        with suppress(VqtokError):  # a damaged neighbour must not hide a sound model
+            found = facts(path)
+            if found.fingerprint == fingerprint:
+                return found
+    return None
+
+
+def _directories() -> list[Path]:
+    """Every model directory of every folder, in search order."""
+    found: list[Path] = []
+    for folder in search_path():
+        with suppress(OSError):  # most folders of the path do not exist
+            paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+            found.extend(path for path in paths if (path / CONFIG).is_file())
+    return found
+
+
+def _no_model(path: Path) -> VqtokError:
+    whole = f"a model is a directory with {CONFIG} and {WEIGHTS}"
+    if path.is_dir():
+        return CheckpointError(f"{path}: not a model directory: no {CONFIG}", hint=whole)
+    if path.exists():
+        inside = path.parent if (path.parent / CONFIG).is_file() else None
+        hint = f"pass -m {inside}" if inside else whole
+        return CheckpointError(f"{path}: a file, not a model directory", hint=hint)
+    return UsageError(f"{path}: no such model directory", hint=whole)
