@@ -34,6 +34,18 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return rounded
 
 
+def shrink(values: np.ndarray, side: int | None) -> np.ndarray:
+    """Resize (3, H, W) uint8 so that its short side is at most ``side``; None keeps the size."""
+    height, width = values.shape[1:]
+    if side is None or min(height, width) <= side:
+        return values
+    scale = side / min(height, width)
+    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    small = Image.fromarray(values.transpose(1, 2, 0)).resize(size, Image.Resampling.LANCZOS)
+    out: np.ndarray = np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+    return out
+
+
 def samples(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Decoded image → (1 or 3, H, W) and alpha (1, H, W) or None, float32 in [0, 1]."""
     key = image.info.get("transparency")
@@ -66,3 +78,22 @@ def _deep(image: Image.Image, name: str, key: object) -> tuple[np.ndarray, np.nd
     scaled = (values.astype(np.float64) / white).astype(np.float32)[None]
     alpha = (values != key).astype(np.float32)[None] if isinstance(key, int) else None
     return scaled, alpha
+
+
+def shrink(pixels: np.ndarray, side: int | None) -> np.ndarray:
+    """Scale pixels down so that the short side is at most ``side``, with Lanczos and antialiasing.
+
+    Args:
+        pixels: (3, H, W) float32 in [-1, 1].
+        side: Pixels; None, or a short side that is no longer: nothing changes.
+
+    Returns:
+        (3, h, w) float32, clipped to [-1, 1].
+    """
+    height, width = pixels.shape[1:]
+    if side is None or min(height, width) <= side:
+        return pixels
+    scale = side / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    planes = [Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS) for plane in pixels]
+    return np.clip(np.stack([np.asarray(plane) for plane in planes]), -1, 1)

@@ -1,0 +1,201 @@
+"""Arguments → files: directories, quoted patterns, ``-`` for stdin. Standard library only."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import stat
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from vqtok.errors import MediaError, UsageError, VqtokError
+from vqtok.media.kinds import HEAD_BYTES, MODALITIES, Kind, modality, sniff, supported
+from vqtok.media.opening import os_message
+
+STDIN = "-"
+
+# What ``decode`` and ``eval`` leave beside their inputs; a second run must not take it for input.
+_OUTPUT_MARK = ".recon"
+
+
+class Input(NamedTuple):
+    """One file to work on.
+
+    Attributes:
+        path: None for stdin.
+        kind: What it holds, by its suffix, or else by its bytes.
+        root: The directory argument that it was found under, or None if it was named itself.
+    """
+
+    path: Path | None
+    kind: Kind
+    root: Path | None = None
+
+
+class Inputs(NamedTuple):
+    """What a list of arguments stands for.
+
+    Attributes:
+        items: Each file once, in the order of the arguments, directories sorted by name.
+        failures: (argument, why it gave no file); the others go on.
+        many: Whether the arguments can stand for more than one file, however many there are.
+    """
+
+    items: tuple[Input, ...]
+    failures: tuple[tuple[str, VqtokError], ...]
+    many: bool
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Paths of the items, without stdin."""
+        return tuple(item.path for item in self.items if item.path is not None)
+
+
+def inputs_of(arguments: Sequence[str], kinds: Collection[Kind]) -> Inputs:
+    """Expand file arguments.
+
+    A file that is named itself is taken whatever its suffix. A directory is searched through all
+    its levels for files with a suffix of the wanted kinds, without hidden files and without our
+    own ``*.recon.*``. A pattern is expanded only if no file has that very name.
+
+    Raises:
+        UsageError: no arguments, or stdin twice.
+    """
+    if not arguments:
+        raise UsageError("no input files", hint="name files or directories, or - for stdin")
+    if sum(argument == STDIN for argument in arguments) > 1:
+        raise UsageError("-: stdin can be read only once")
+    files: list[Input] = []
+    failures: list[tuple[str, VqtokError]] = []
+    many = len(arguments) > 1
+    for argument in arguments:
+        for place in _places(argument):
+            many = many or place != argument or Path(place).is_dir()
+            try:
+                files.extend(_expand(place, kinds, failures))
+            except VqtokError as error:
+                failures.append((place, error))
+    return Inputs(_each_once(files), tuple(failures), many)
+
+
+def _places(argument: str) -> list[str]:
+    """The argument itself, or what it matches if it is a pattern and no file's name."""
+    if argument == STDIN or os.path.lexists(argument) or not glob.has_magic(argument):
+        return [argument]
+    matches = glob.glob(argument, recursive=True)  # noqa: PTH207  # Path.glob knows no absolute ones
+    return sorted(matches) or [argument]
+
+
+def _expand(
+    place: str, kinds: Collection[Kind], failures: list[tuple[str, VqtokError]]
+) -> list[Input]:
+    if place == STDIN:
+        return [Input(None, _kind_of_stdin(kinds))]
+    path = Path(place)
+    if not path.is_dir():
+        return [Input(path, _kind_of(path, place, kinds))]
+    before = len(failures)
+    found = [Input(Path(file), kind, path) for file, kind in _walk(place, kinds, failures)]
+    if not found and len(failures) == before:
+        wanted = " or ".join(sorted(kinds, reverse=True))
+        raise MediaError(f"{place}: no {wanted} files in this directory", hint=_takes(kinds))
+    return found
+
+
+def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
+    """Kind of a file that was named itself; reading it finds out whether that is true."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and glob.has_magic(place):
+            raise MediaError(f"{place}: no such file, and no file matches the pattern") from error
+        raise MediaError(f"{place}: cannot read: {os_message(error)}") from error
+    kind = modality(path)
+    if kind is not None and kind in kinds:
+        return kind
+    if kind is None and len(kinds) == 1:
+        return next(iter(kinds))
+    if kind is None and not stat.S_ISREG(status.st_mode):
+        raise MediaError(f"{place}: not a regular file", hint=f"cat {place} | vqtok … -")
+    if kind is None and status.st_size == 0:
+        raise MediaError(f"{place}: empty file")
+    raise _unwanted(place, kind, kinds)
+
+
+def _kind_of_stdin(kinds: Collection[Kind]) -> Kind:
+    """Kind of what stdin holds, without taking a byte from it."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("-: stdin is a terminal", hint="cat FILE | vqtok … -")
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    stream = sys.stdin.buffer
+    if stream.seekable():
+        start = stream.tell()
+        head = stream.read(HEAD_BYTES)
+        stream.seek(start)
+    else:
+        head = cast(io.BufferedReader, stream).peek(HEAD_BYTES)
+    if not head:
+        raise MediaError("stdin: empty")
+    kind = sniff(head)
+    if kind is not None and kind in kinds:
+        return kind
+    raise _unwanted("stdin", kind, kinds)
+
+
+def _unwanted(place: str, kind: Kind | None, kinds: Collection[Kind]) -> MediaError:
+    wanted = " or ".join(sorted(kinds, reverse=True))
+    what = "of an unknown kind" if kind is None else f"{kind}"
+    return MediaError(f"{place}: {what}, expected {wanted}", hint=_takes(kinds))
+
+
+def _takes(kinds: Collection[Kind]) -> str:
+    return "supported: " + ", ".join(supported(kind) for kind in sorted(kinds, reverse=True))
+
+
+def _walk(
+    place: str,
+    kinds: Collection[Kind],
+    failures: list[tuple[str, VqtokError]],
+    above: tuple[str, ...] = (),
+) -> Iterator[tuple[str, Kind]]:
+    """Files of the wanted kinds under a directory, depth first, sorted by name.
+
+    Links to directories are followed, except back into a directory that they lie in. A directory
+    that cannot be listed is a failure of its own.
+    """
+    real = os.path.realpath(place)
+    if real in above:
+        return
+    try:
+        with os.scandir(place) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        failures.append((place, MediaError(f"{place}: cannot read: {os_message(error)}")))
+        return
+    for entry in entries:
+        name = entry.name
+        if name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, kinds, failures, (*above, real))
+            continue
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122  # a Path per entry costs seconds
+        kind = MODALITIES.get(suffix.lower())
+        if kind is None or kind not in kinds or stem.endswith(_OUTPUT_MARK):
+            continue
+        # Not pipes and devices; a broken link is listed, so that reading it says so.
+        if entry.is_file() or entry.is_symlink():
+            yield entry.path, kind
+
+
+def _each_once(items: list[Input]) -> tuple[Input, ...]:
+    """The items without those named before, by another spelling or through a directory."""
+    seen: dict[str, Input] = {}
+    for item in items:
+        key = STDIN if item.path is None else os.path.abspath(item.path)  # noqa: PTH100
+        seen.setdefault(key, item)
+    return tuple(seen.values())

@@ -1,0 +1,279 @@
+"""Inputs × ``-o`` → (source, target) pairs, settled before any model is loaded.
+
+``-o`` is a file for one input; a directory if it ends in ``/``, exists as one, or the inputs are
+many; a template if it holds ``{stem}``, ``{name}``, ``{parent}`` or ``{index}`` (counted from 0;
+format specs work: ``{index:04d}``); ``-`` for stdout. Without it results go beside their inputs, and
+stdin's to stdout. Files found under a directory argument keep their place in its tree below
+``-o DIR/``.
+
+Standard library only: planning a million files loads neither numpy nor a codec.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqtok.errors import UsageError, VqtokError
+from vqtok.media.inputs import STDIN, Input, Inputs
+from vqtok.media.inputs import inputs_of as inputs_of
+from vqtok.media.kinds import MODALITIES as MODALITIES
+from vqtok.media.kinds import Kind as Kind
+from vqtok.media.kinds import modality as modality
+from vqtok.media.kinds import sniff as sniff
+from vqtok.media.opening import os_message
+
+Suffix = str | Callable[[Path | None, Kind], str]
+
+_FIELDS = ("stem", "name", "parent", "index")
+_SHOWN = 4  # of a group of equal errors
+# Below this many targets in one directory, asking for each is cheaper than listing it.
+_LISTING_PAYS = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do.
+
+    Attributes:
+        source: None for stdin.
+        target: None for stdout.
+        kind: What the source holds.
+    """
+
+    source: Path | None
+    target: Path | None
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command is going to do.
+
+    Attributes:
+        jobs: In the order of the arguments; no two write the same target.
+        skipped: Targets that exist and are left as they are.
+        failures: (argument or file, why nothing can be done with it); the jobs go on without it.
+    """
+
+    jobs: tuple[Job, ...]
+    skipped: tuple[Path, ...]
+    failures: tuple[tuple[str, VqtokError], ...]
+
+
+def plan(
+    inputs: Sequence[str],
+    *,
+    output: str | None,
+    kinds: Collection[Kind],
+    suffix: Suffix,
+    force: bool = False,
+    skip_existing: bool = False,
+) -> Plan:
+    """Settle what is read and what is written.
+
+    Args:
+        inputs: Files, directories, patterns, ``-``.
+        output: The ``-o`` argument, or None.
+        kinds: Kinds of files to take.
+        suffix: What follows the stem in names that are made up here: ``".safetensors"``,
+            ``".recon.png"``; or a function of source and kind, which may raise a ``VqtokError``
+            to fail that one input.
+        force: Overwrite existing targets.
+        skip_existing: Leave inputs out whose targets exist.
+
+    Raises:
+        UsageError: no two inputs may share a target, no target may exist (without ``force`` or
+            ``skip_existing``), be an input or lie where nothing can be written.
+    """
+    if force and skip_existing:
+        raise UsageError("--force and --skip-existing exclude each other")
+    found = inputs_of(inputs, kinds)
+    failures = list(found.failures)
+    name = _naming(output, found, suffix)
+    jobs: list[Job] = []
+    for index, item in enumerate(found.items):
+        try:
+            jobs.append(Job(item.path, name(item, index), item.kind))
+        except UsageError:
+            raise
+        except VqtokError as error:
+            failures.append((STDIN if item.path is None else str(item.path), error))
+    _refuse_collisions(jobs, output)
+    existing = _existing([job.target for job in jobs if job.target is not None])
+    _refuse_inputs_as_targets(jobs, existing)
+    _refuse_directories(existing)
+    if existing and not (force or skip_existing):
+        raise UsageError(
+            _grouped("already exists", "already exist", sorted(existing)),
+            hint="-f overwrites, --skip-existing leaves them as they are",
+        )
+    skipped = existing if skip_existing else set()
+    kept = tuple(job for job in jobs if job.target not in skipped)
+    _refuse_unwritable({job.target.parent for job in kept if job.target is not None})
+    return Plan(kept, tuple(sorted(skipped)), tuple(failures))
+
+
+Naming = Callable[[Input, int], Path | None]
+
+
+def _naming(output: str | None, found: Inputs, suffix: Suffix) -> Naming:
+    """How the target of each input is called."""
+
+    def made(item: Input) -> str:
+        end = suffix if isinstance(suffix, str) else suffix(item.path, item.kind)
+        return ("stdin" if item.path is None else item.path.stem) + end
+
+    def beside(item: Input, index: int) -> Path | None:
+        return None if item.path is None else item.path.with_name(made(item))
+
+    def below(item: Input, index: int) -> Path:
+        # A file named itself goes to the top, one found in a directory keeps its tree.
+        tree = item.path.parent.relative_to(item.root) if item.path and item.root else Path()
+        return folder / tree / made(item)
+
+    if output is None:
+        return beside
+    if output == "":
+        raise UsageError("-o: empty name")
+    folder = Path(output)
+    if output == STDIN:
+        if found.many:
+            raise UsageError(
+                "-o -: stdout holds one result, the inputs may be many", hint="-o DIR/"
+            )
+        return lambda item, index: None
+    if "{" in output and not os.path.lexists(output):
+        return _template(output)
+    if output.endswith(("/", os.sep)) or folder.is_dir():
+        return below
+    if not found.many:
+        return lambda item, index: folder
+    if folder.suffix.lower() in MODALITIES or folder.exists():
+        raise UsageError(
+            f"-o {output}: one file cannot hold the results of several inputs",
+            hint=f"-o DIR/, or -o 'DIR/{{stem}}{folder.suffix}'",
+        )
+    return below
+
+
+def _template(output: str) -> Naming:
+    hint = "fields: " + " ".join(f"{{{field}}}" for field in _FIELDS)
+    try:
+        fields = {field for _, field, _, _ in string.Formatter().parse(output) if field is not None}
+    except ValueError as error:
+        raise UsageError(f"-o {output}: not a template: {error}", hint=hint) from error
+    unknown = sorted(fields - set(_FIELDS))
+    if unknown:
+        raise UsageError(f"-o {output}: unknown field {{{unknown[0]}}}", hint=hint)
+
+    def fill(item: Input, index: int) -> Path:
+        path = item.path or Path("stdin")
+        values = {"stem": path.stem, "name": path.name, "parent": str(path.parent), "index": index}
+        try:
+            return Path(output.format(**values))
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"-o {output}: not a template: {error}", hint=hint) from error
+
+    return fill
+
+
+def _refuse_collisions(jobs: Sequence[Job], output: str | None) -> None:
+    sources: defaultdict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.target is not None:
+            sources[_key(job.target)].append(job)
+    clashes = [group for group in sources.values() if len(group) > 1]
+    if not clashes:
+        return
+    first, second = (str(job.source or "stdin") for job in clashes[0][:2])
+    more = f" (and {len(clashes) - 1} more such)" if len(clashes) > 1 else ""
+    target = clashes[0][0].target
+    folder = "" if output is None or "{" in output else output.rstrip("/") + "/"
+    same_name = Path(first).name == Path(second).name
+    field = "{index}-{stem}" if same_name else "{name}"
+    end = "".join(target.suffixes) if target else ""
+    raise UsageError(
+        f"{target}: both {first} and {second} would be written there{more}",
+        hint=f"-o '{folder or '{parent}/'}{field}{end}'",
+    )
+
+
+def _existing(targets: Sequence[Path]) -> set[Path]:
+    """Those targets that exist; each directory is listed once."""
+    by_folder: defaultdict[Path, list[Path]] = defaultdict(list)
+    for target in targets:
+        by_folder[target.parent].append(target)
+    found: set[Path] = set()
+    for folder, group in by_folder.items():
+        if len(group) < _LISTING_PAYS:
+            found.update(target for target in group if _is_there(target))
+            continue
+        try:
+            with os.scandir(folder) as listing:
+                names = {entry.name for entry in listing}
+        except OSError:  # missing: nothing exists; unwritable: reported when writing is checked
+            continue
+        found.update(target for target in group if target.name in names and _is_there(target))
+    return found
+
+
+def _is_there(target: Path) -> bool:
+    # /dev/stdout and pipes are there to be written to.
+    return target.is_file() or target.is_dir() or target.is_symlink()
+
+
+def _refuse_inputs_as_targets(jobs: Sequence[Job], existing: set[Path]) -> None:
+    sources = {_key(job.source) for job in jobs if job.source is not None}
+    own = [
+        job.target
+        for job in jobs
+        if job.target in existing
+        and (_key(job.target) in sources or _same_file(job.source, job.target))
+    ]
+    if own:
+        raise UsageError(
+            _grouped("is an input, not to be overwritten", "are inputs, not to be overwritten", own)
+        )
+
+
+def _same_file(source: Path | None, target: Path) -> bool:
+    try:
+        return source is not None and source.samefile(target)
+    except OSError:
+        return False
+
+
+def _refuse_directories(existing: set[Path]) -> None:
+    directories = sorted(target for target in existing if target.is_dir())
+    if directories:
+        raise UsageError(_grouped("is a directory", "are directories", directories))
+
+
+def _refuse_unwritable(folders: Collection[Path]) -> None:
+    """Refuse targets below something that is no directory or does not let us write."""
+    for folder in sorted(folders):
+        nearest = folder
+        try:
+            while not nearest.exists() and nearest != nearest.parent:
+                nearest = nearest.parent
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot write there: {os_message(error)}") from error
+        if not nearest.is_dir():
+            raise UsageError(f"{folder}: cannot write there: {nearest} is not a directory")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise UsageError(f"{folder}: cannot write there: permission denied")
+
+
+def _key(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  # text only: a million files, no system calls
+
+
+def _grouped(one: str, several: str, paths: Sequence[Path]) -> str:
+    shown = ", ".join(str(path) for path in paths[:_SHOWN])
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return f"{shown}{more}: {one if len(paths) == 1 else several}"
