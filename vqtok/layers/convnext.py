@@ -1,10 +1,11 @@
 """ConvNeXt-like blocks (arXiv:2201.03545) on (B, D, H, W) tensors; audio uses H = 1, W = T.
 
-Everything here is local: a finite receptive field, norms over channels at one position, no statistics over batch or
-space. That is what lets a tile with enough halo give the same latents as the whole signal.
+Everything here is local: a finite receptive field, norms over channels at one position, no
+statistics over batch or space. That is what lets a tile with enough halo give the same latents as
+the whole signal.
 
-Memory format is channels-last throughout, so that norms and pointwise layers are plain matrix products on
-(positions, channels) without a copy.
+Memory format is channels-last throughout, so that norms and pointwise layers are plain matrix
+products on (positions, channels) without a copy.
 """
 
 from __future__ import annotations
@@ -71,10 +72,11 @@ class Block(nn.Module):
         """(B, D, H, W) → the same shape."""
         y = self.norm(self._mix(x)).permute(0, 2, 3, 1)  # (B, H, W, D)
         y = self.project(F.gelu(self.expand(y))) * self.scale
-        return x + y.permute(0, 3, 1, 2)
+        out: Tensor = x + y.permute(0, 3, 1, 2)
+        return out
 
     def _mix(self, x: Tensor) -> Tensor:
-        left, right, top, bottom = self.padding
+        left, right, top, _ = self.padding
         causal = left != right
         padded = F.pad(x, self.padding) if causal else x
         with torch.autocast(x.device.type, enabled=x.device.type != "cpu"):

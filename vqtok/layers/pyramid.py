@@ -1,8 +1,9 @@
 """Image encoders and decoders: pixels ⇄ latents at 1/stride of the size.
 
-Two forms with one interface. ``Encoder``/``Decoder`` turn patches into channels at once and do their work on the small
-grid (PixelUnshuffle, arXiv:1609.05158, and ConvNeXt blocks): an order of magnitude cheaper than convolving at full size.
-``StridedEncoder``/``StridedDecoder`` are the networks of VQ-VAE (arXiv:1711.00937, section 4.1).
+Two forms with one interface. ``Encoder``/``Decoder`` turn patches into channels at once and do
+their work on the small grid (PixelUnshuffle, arXiv:1609.05158, and ConvNeXt blocks): an order of
+magnitude cheaper than convolving at full size. ``StridedEncoder``/``StridedDecoder`` are the
+networks of VQ-VAE (arXiv:1711.00937, section 4.1).
 """
 
 from __future__ import annotations
@@ -112,10 +113,9 @@ class StridedEncoder(nn.Module):
 
     Args:
         channels: C of the image.
-        widths: Channels after each stride-2 convolution; the stride is 2 to the power of their number.
-        blocks: Residual blocks.
-        hidden: Channels inside a residual block.
-        latent: D of the output.
+        widths: Channels after each stride-2 convolution; the stride is 2 to the power of their
+        number. blocks: Residual blocks. hidden: Channels inside a residual block. latent: D of
+        the output.
     """
 
     def __init__(
@@ -131,7 +131,8 @@ class StridedEncoder(nn.Module):
         layers += [Residual(inputs, hidden) for _ in range(blocks)]
         self.body = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(inputs, latent, 1))
         stride = 2 ** len(widths)
-        # Each stride-2 conv reaches one sample of its own input beyond its output; blocks reach one coarse step.
+        # Each stride-2 conv reaches one sample of its own input beyond its output; blocks reach
+        # one coarse step.
         self.reach = stride + (1 + blocks) * stride
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Causal short-time Fourier transform and its exact inverse, with power-law compression.
 
-Frame t covers samples (t + 1)·hop - size … (t + 1)·hop: it ends with its own hop and looks back, never ahead. Sample s
-is then covered by size/hop frames, the last of which comes size - hop samples later.
+Frame t covers samples (t + 1)·hop - size … (t + 1)·hop: it ends with its own hop and looks back,
+never ahead. Sample s is then covered by size/hop frames, the last of which comes size - hop
+samples later.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Spectrum(nn.Module):
             raise ValueError(f"frame size {size} is not a multiple of the hop {hop}")
         self.size, self.hop = size, hop
         self.overlap = size // hop
-        # sqrt-Hann at analysis and synthesis: their product is Hann, whose shifted copies sum to size/(2·hop).
+        # sqrt-Hann at analysis and synthesis: their product is Hann, whose shifted copies sum to
+        # size/(2·hop).
         window = torch.hann_window(size, dtype=torch.float64).sqrt().float()
         self.register_buffer("window", window, persistent=False)
 
@@ -47,7 +49,8 @@ class Spectrum(nn.Module):
             (B, L/hop, bins) complex64, orthonormal scale.
         """
         frames = torch.cat([history, x], dim=1).unfold(1, self.size, self.hop)  # (B, T, size)
-        return torch.fft.rfft(frames * self.window, norm="ortho")
+        spectrum: Tensor = torch.fft.rfft(frames * self.window, norm="ortho")
+        return spectrum
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
         """Overlap-add frames.
@@ -56,8 +59,8 @@ class Spectrum(nn.Module):
             spectrum: (B, T, bins) complex64.
 
         Returns:
-            (B, (T + overlap - 1)·hop): sample 0 is the first that frame 0 covers. The first and last size - hop samples
-            lack frames of their neighbours: callers cut or add them.
+            (B, (T + overlap - 1)·hop): sample 0 is the first that frame 0 covers. The first and
+            last size - hop samples lack frames of their neighbours: callers cut or add them.
         """
         frames = torch.fft.irfft(spectrum, n=self.size, norm="ortho") * self.window  # (B, T, size)
         batch, count, _ = frames.shape
@@ -68,11 +71,12 @@ class Spectrum(nn.Module):
         for i in range(self.overlap):
             part = parts[:, :, i].reshape(batch, count * self.hop)
             out = out + F.pad(part, (i * self.hop, length - (i + count) * self.hop))
-        return out * (2.0 / self.overlap)
+        scaled: Tensor = out * (2.0 / self.overlap)
+        return scaled
 
 
 def compress(spectrum: Tensor) -> Tensor:
-    """c → c / sqrt(|c|): half the dynamic range in dB, the same phase; (…) complex → (…, 2) real."""
+    """Map c → c / sqrt(|c|): half the range in dB, the same phase; (…) complex → (…, 2) real."""
     parts = torch.view_as_real(spectrum)
     power = parts.square().sum(-1, keepdim=True)
     return parts * (power + 1e-8) ** -0.25

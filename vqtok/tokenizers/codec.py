@@ -1,12 +1,13 @@
 """A causal spectral audio codec: STFT → ConvNeXt → residual codes → ConvNeXt → inverse STFT.
 
-The shape of Vocos (arXiv:2306.00814) and of FunCodec's frequency-domain codec (arXiv:2309.07405), with SoundStream's
-residual quantizer (arXiv:2107.03312). Differences: every layer looks back only; the input is the power-compressed complex
-spectrum; the head gives a compressed complex spectrum rather than magnitude and phase. Working at frame rate makes it
-several times cheaper than codecs that convolve at sample rate.
+The shape of Vocos (arXiv:2306.00814) and of FunCodec's frequency-domain codec (arXiv:2309.07405),
+with SoundStream's residual quantizer (arXiv:2107.03312). Differences: every layer looks back
+only; the input is the power-compressed complex spectrum; the head gives a compressed complex
+spectrum rather than magnitude and phase. Working at frame rate makes it several times cheaper
+than codecs that convolve at sample rate.
 
-Encoding and decoding run over tiles at absolute frame positions with the left context that the networks see, so the codes
-do not depend on how the samples arrive.
+Encoding and decoding run over tiles at absolute frame positions with the left context that the
+networks see, so the codes do not depend on how the samples arrive.
 """
 
 from __future__ import annotations
@@ -76,17 +77,16 @@ class Codec(nn.Module):
         self.hop, self.rate = config.hop, config.rate
         self.spectrum = Spectrum(config.frame, config.hop)
         features = 2 * self.spectrum.bins
-        shape = {"kernel": (1, config.kernel), "causal": True}
         self.encoder = nn.Sequential(
             Pointwise(features, config.width),
-            *(Block(config.width, **shape) for _ in range(config.encoder_blocks)),
+            *(_block(config) for _ in range(config.encoder_blocks)),
             ChannelNorm(config.width),
             Pointwise(config.width, config.latent),
         )
         self.quantizer = config.quantizer.build(dim=config.latent)
         self.decoder = nn.Sequential(
             Pointwise(config.latent, config.width),
-            *(Block(config.width, **shape) for _ in range(config.decoder_blocks)),
+            *(_block(config) for _ in range(config.decoder_blocks)),
             ChannelNorm(config.width),
             Pointwise(config.width, features),
         )
@@ -132,11 +132,12 @@ class Codec(nn.Module):
             blocks: (B, 1, n) float32 pieces of any lengths, in order.
 
         Yields:
-            int64 (B, Q, t) or (B, t) pieces; joined they are what ``encode`` gives for the joined blocks.
+            int64 (B, Q, t) or (B, t) pieces; joined they are what ``encode`` gives for the joined
+            blocks.
         """
         past = self.spectrum.size - self.hop + self.encoder_context * self.hop
         tile = TILE * self.hop
-        buffer: Tensor | None = None  # (B, n): up to `past` samples before the tile, then what has arrived
+        buffer: Tensor | None = None  # (B, n): up to `past` samples of earlier tiles, then new ones
         seen = 0  # samples in the buffer that belong to earlier tiles
         for block in blocks:
             fresh = block[:, 0].to(self._device(), torch.float32)
@@ -195,7 +196,8 @@ class Codec(nn.Module):
     def _render(self, z_q: Tensor) -> Tensor:
         """(B, D, n) latents, none before or after them → (B, n·hop) float32 samples."""
         ahead = self.spectrum.overlap - 1
-        # Zero latents after the end stand for "nothing follows": the frames there complete the last hops.
+        # Zero latents after the end stand for "nothing follows": the frames there complete the
+        # last hops.
         z = F.pad(z_q, (0, ahead))[:, :, None]  # (B, D, 1, T + ahead)
         parts = self.decoder(z)[:, :, 0].float().mT  # (B, T + ahead, 2·bins)
         with torch.autocast(z.device.type, enabled=False):
@@ -217,3 +219,7 @@ class Codec(nn.Module):
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def _block(config: Config) -> Block:
+    return Block(config.width, kernel=(1, config.kernel), causal=True)

@@ -1,8 +1,9 @@
 """VQ-VAE for images: encoder, quantizer, decoder (van den Oord et al. 2017, arXiv:1711.00937).
 
-``network = "convnext"`` is our own: patches and ConvNeXt blocks that work on the small grid. ``network = "strided"`` is the
-paper's: strided convolutions and residual blocks. Both are local, so an image of any size is coded in tiles with a halo of
-the receptive field: memory stays bounded, and the tiling depends on the image's size alone, never on a setting.
+``network = "convnext"`` is our own: patches and ConvNeXt blocks that work on the small grid.
+``network = "strided"`` is the paper's: strided convolutions and residual blocks. Both are local,
+so an image of any size is coded in tiles with a halo of the receptive field: memory stays
+bounded, and the tiling depends on the image's size alone, never on a setting.
 """
 
 from __future__ import annotations
@@ -34,13 +35,11 @@ class Config:
         quantizer: Any member of ``quantizers/``.
         network: "convnext" (ours) or "strided" (the paper's).
         patch: Pixels per side of a first-level position; "convnext" only.
-        widths: Channels per level, fine to coarse. The stride is patch · 2^(levels - 1), or 2^levels if strided.
-        encoder_blocks: Blocks per level, fine to coarse; strided: residual blocks, one number.
-        decoder_blocks: The same for the decoder, also fine to coarse.
-        kernel: Side of the depthwise windows; "convnext" only.
-        hidden: Channels inside a residual block; "strided" only.
-        latent: D, dimension that is quantised.
-        channels: Image channels.
+        widths: Channels per level, fine to coarse. The stride is patch · 2^(levels - 1), or
+        2^levels if strided. encoder_blocks: Blocks per level, fine to coarse; strided: residual
+        blocks, one number. decoder_blocks: The same for the decoder, also fine to coarse. kernel:
+        Side of the depthwise windows; "convnext" only. hidden: Channels inside a residual block;
+        "strided" only. latent: D, dimension that is quantised. channels: Image channels.
     """
 
     quantizer: AnyConfig
@@ -82,23 +81,7 @@ class VQVAE(nn.Module):
         self.name = ""
         self.stride = config.stride
         self.channels = config.channels
-        if config.network == "convnext":
-            shape = {"patch": config.patch, "widths": config.widths, "kernel": config.kernel}
-            shape["latent"] = config.latent
-            self.encoder: nn.Module = Encoder(
-                config.channels, blocks=config.encoder_blocks, **shape
-            )
-            self.decoder: nn.Module = Decoder(
-                config.channels, blocks=config.decoder_blocks, **shape
-            )
-        else:
-            sizes = {"widths": config.widths, "hidden": config.hidden, "latent": config.latent}
-            self.encoder = StridedEncoder(
-                config.channels, blocks=config.encoder_blocks[0], **sizes
-            )
-            self.decoder = StridedDecoder(
-                config.channels, blocks=config.decoder_blocks[0], **sizes
-            )
+        self.encoder, self.decoder = _networks(config)
         self.quantizer = config.quantizer.build(dim=config.latent)
         depth = self.quantizer.depth
         level = LevelSpec(
@@ -177,6 +160,27 @@ class VQVAE(nn.Module):
         return next(self.parameters()).device
 
 
+def _networks(config: Config) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder of either form."""
+    channels, widths, latent = config.channels, config.widths, config.latent
+    inner, outer = config.encoder_blocks, config.decoder_blocks
+    if config.network == "convnext":
+        patch, kernel = config.patch, config.kernel
+        return (
+            Encoder(
+                channels, patch=patch, widths=widths, blocks=inner, kernel=kernel, latent=latent
+            ),
+            Decoder(
+                channels, patch=patch, widths=widths, blocks=outer, kernel=kernel, latent=latent
+            ),
+        )
+    hidden = config.hidden
+    return (
+        StridedEncoder(channels, widths=widths, blocks=inner[0], hidden=hidden, latent=latent),
+        StridedDecoder(channels, widths=widths, blocks=outer[0], hidden=hidden, latent=latent),
+    )
+
+
 class Tile(NamedTuple):
     """One tile of a grid: the part it owns and the part it sees, in code positions."""
 
@@ -208,8 +212,8 @@ class Tile(NamedTuple):
 def _tiles(height: int, width: int, size: int, halo: int) -> Iterator[Tile]:
     """Tiles of a grid on absolute positions, row by row; halos stop at the grid's edge.
 
-    At the edge the network pads as it would for the whole image, and inside every owned position sees its whole receptive
-    field: the union of tiles equals the untiled result.
+    At the edge the network pads as it would for the whole image, and inside every owned position
+    sees its whole receptive field: the union of tiles equals the untiled result.
     """
     for top in range(0, height, size):
         for left in range(0, width, size):

@@ -1,4 +1,4 @@
-"""The model's card: the README.md that lies beside the weights, written by the run that made them."""
+"""The model's card: the README.md beside the weights, written by the run that made them."""
 
 from __future__ import annotations
 

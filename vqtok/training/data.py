@@ -1,12 +1,13 @@
 """From a folder to batches: batch s of a run is a pure function of the files, the seed and s.
 
-That is why a resumed run sees exactly the data that an uninterrupted one would have seen, with nothing to save.
+That is why a resumed run sees exactly the data that an uninterrupted one would have seen, with
+nothing to save.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor
 
 from vqtok.errors import MediaError, UsageError
-from vqtok.media import audio, image, plan
+from vqtok.media import audio, image
+from vqtok.media.inputs import inputs_of
+from vqtok.media.pixels import shrink, to_uint8
 from vqtok.training.recipe import Train
 
 AHEAD = 4
@@ -32,28 +35,23 @@ def find(data: Sequence[str]) -> tuple[Literal["image", "audio"], list[Path]]:
     Raises:
         UsageError: nothing found, or images and audio mixed.
     """
-    found = plan.inputs_of(data, kinds=("image", "audio"))
+    found = inputs_of(data, ("image", "audio"))
     if found.failures:
         raise found.failures[0][1]
-    kinds: dict[str, list[Path]] = {"image": [], "audio": []}
-    for path in found.files:
-        kind = plan.modality(path)
-        if kind in kinds:
-            kinds[kind].append(path)
-    if kinds["image"] and kinds["audio"]:
+    images = [each.path for each in found.files if each.kind == "image" and each.path]
+    sounds = [each.path for each in found.files if each.kind == "audio" and each.path]
+    if images and sounds:
         raise UsageError(
-            f"--data: {len(kinds['image'])} images and {len(kinds['audio'])} audio files are mixed",
+            f"--data: {len(images)} images and {len(sounds)} audio files are mixed",
             hint="give a folder that holds one kind",
         )
-    if kinds["image"]:
-        return "image", kinds["image"]
-    if not kinds["audio"]:
+    if not images and not sounds:
         raise UsageError(f"--data: no images or audio in {', '.join(data)}")
-    return "audio", kinds["audio"]
+    return ("image", images) if images else ("audio", sounds)
 
 
 def split(files: Sequence[Path], *, share: float, seed: int) -> tuple[list[Path], list[Path]]:
-    """(train, held-out) files: disjoint, at least one of each, the same for the same files and seed.
+    """(train, held-out) files: disjoint, one of each at least, the same for the same seed.
 
     A single file is trained on and measured on; the card then says so.
     """
@@ -105,7 +103,7 @@ class Dataset:
         windows = [self._window(self._load(int(i)), rng) for i in chosen]
         return torch.from_numpy(np.stack(windows))
 
-    def batches(self, start: int) -> Iterator[Tensor]:
+    def batches(self, start: int) -> Generator[Tensor, None, None]:
         """Batches from step ``start`` on, without end, prepared ahead in a thread."""
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vqtok-data")
         waiting: list[Future[Tensor]] = []
@@ -144,7 +142,7 @@ class Dataset:
     def _read(self, path: Path) -> np.ndarray:
         if self.kind == "image":
             pixels, _ = image.read(path)
-            return image.to_uint8(image.shrink(pixels, self.recipe.shrink))
+            return shrink(to_uint8(pixels), self.recipe.shrink)
         samples, _ = audio.read(path, rate=self.rate)
         return (samples.clip(-1.0, 1.0) * 32767).round().astype(np.int16)
 
@@ -156,8 +154,9 @@ class Dataset:
                 crop = crop[:, :, ::-1]
             return np.ascontiguousarray(crop, dtype=np.float32) / 127.5 - 1.0
         channel = values[rng.integers(len(values))][None]
-        gain = 10.0 ** (-self.recipe.gain_db * rng.random() / 20.0)
-        return _cut(channel, size, axis=1, rng=rng).astype(np.float32) * (gain / 32767)
+        gain = np.float32(10.0 ** (-self.recipe.gain_db * rng.random() / 20.0) / 32767)
+        samples: np.ndarray = _cut(channel, size, axis=1, rng=rng) * gain
+        return samples
 
     def _durations(self) -> np.ndarray | None:
         if len(self.files) > WEIGH_AT_MOST:
@@ -176,7 +175,10 @@ class Dataset:
 
 
 def _cut(values: np.ndarray, size: int, *, axis: int, rng: np.random.Generator) -> np.ndarray:
-    """A random window along an axis; shorter input is extended: images by the last pixel, audio by silence."""
+    """A random window along an axis.
+
+    Shorter input is extended: images by their last pixels, audio by silence.
+    """
     length = values.shape[axis]
     if length < size:
         pad = [(0, 0)] * values.ndim

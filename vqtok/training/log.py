@@ -1,11 +1,11 @@
-"""What a run says while it goes on: events for whoever watches, lines of ``log.jsonl`` for later."""
+"""What a run says while it goes on: events for whoever watches, lines for ``log.jsonl``."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Evaluated:
     """Measured on the held-out split, then saved.
 
     Attributes:
-        metrics: "psnr_db" for images, "mel_distance" for audio, and the codebook's "use" and "perplexity".
+        metrics: "psnr_db" for images, "mel_distance" for audio, and the codebook's "use" and
+            "perplexity".
     """
 
     step: int
@@ -80,7 +81,7 @@ Event = Started | Progress | Evaluated | Finished
 
 
 class Journal:
-    """Appends to ``log.jsonl``; a resumed run first drops the lines after the step it resumes from."""
+    """Appends to ``log.jsonl``; a resumed run first drops the lines after its first step."""
 
     def __init__(self, path: Path, *, first_step: int) -> None:
         self.path = path
@@ -89,19 +90,15 @@ class Journal:
         path.write_text("".join(_line(each) for each in kept if first_step), encoding="utf-8")
         if not first_step:
             self.evaluations = []
-        self._stream: TextIO = path.open("a", encoding="utf-8")
 
     def write(self, event: Progress | Evaluated) -> None:
-        """Add one event as one line, flushed at once."""
+        """Add one event as one line, on disk at once."""
         record = {"event": type(event).__name__.lower(), **asdict(event)}
         if isinstance(event, Evaluated):
             self.evaluations.append(record)
-        self._stream.write(_line(record))
-        self._stream.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        # Opened anew each time: saving a model may put another directory in this one's place.
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(_line(record))
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """THE training loop, top to bottom.
 
-A generator: it does a piece of work, yields an event (``training/log.py``) and prints nothing. Batch, crops and the
-quantizer's random choices of step s depend on the seed and s alone, so a run that was killed goes on with ``resume=True``
-exactly as if it had not been.
+A generator: it does a piece of work, yields an event (``training/log.py``) and prints nothing.
+Batch, crops and the quantizer's random choices of step s depend on the seed and s alone, so a run
+that was killed goes on with ``resume=True`` exactly as if it had not been.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +48,14 @@ def train(
         output: Model directory to make, or to go on with.
         preset: Recipe name or path; None: the default of the data's kind.
         edits: ``key=value`` changes of the recipe.
-        resuming: Go on from ``resume.safetensors`` in ``output``, with its recipe (edits apply on top).
+        resuming: Go on from ``resume.safetensors`` in ``output``, with its recipe and these edits.
         device: "auto", "cpu", "cuda" …
         command: What the user typed, for the card.
         should_stop: Asked after every step; True saves and ends the run.
 
     Yields:
-        ``Started``, then ``Progress`` each step, ``Evaluated`` at each measurement, ``Finished`` last.
+        ``Started``, then ``Progress`` each step, ``Evaluated`` at each measurement, ``Finished``
+        last.
 
     Raises:
         UsageError: no data, mixed data, data of another kind than the recipe's model.
@@ -70,7 +70,7 @@ def train(
         recipe = load(preset or DEFAULT_PRESET[kind], edits=edits)
     run = _Run(recipe, kind, files, output, device=device, command=command, saved=saved)
     yield run.started()
-    with closing(run.journal), closing(run.dataset.batches(run.step)) as batches:
+    with closing(run.dataset.batches(run.step)) as batches:
         reason = run.over()
         while not reason:
             run.advance(next(batches))
@@ -186,7 +186,7 @@ class _Run:
         terms["quantizer"] = result.loss
         total = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
         if torch.isfinite(total) and torch.isfinite(norm):
             self.optimizer.step()
@@ -246,7 +246,9 @@ class _Run:
             "versions": {"vqtok": __version__, "torch": torch.__version__},
         }
         text = card.render(self.output.name, self.model.spec, facts)
-        directory.save(self.output, self.model, training=facts, card=text)
+        directory.save(
+            self.output, self.model, training=facts, card=text, half=self.plan.store == "float16"
+        )
         state = {
             "recipe": facts["recipe"],
             "step": self.step,
@@ -270,7 +272,7 @@ class _Run:
 
 
 def pick_device(name: str) -> str:
-    """ "auto" → the best device there is: cuda, mps, cpu.
+    """Resolve "auto" to the best device there is: cuda, mps, cpu.
 
     Raises:
         UsageError: a device that this machine lacks.
@@ -298,7 +300,8 @@ def _precision(plan: Train, device: torch.device) -> torch.dtype:
 
 def _optimizer(model: nn.Module, plan: Train) -> torch.optim.AdamW:
     """AdamW; matrices decay, vectors and the quantizer do not."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             matrix = parameter.ndim > 1 and not name.startswith("quantizer.")

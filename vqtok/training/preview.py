@@ -1,4 +1,4 @@
-"""Held-out measurements and previews while a model trains, through the same encode and decode that users call."""
+"""Held-out measurements and previews, through the same encode and decode that users call."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def measure(
         step: For the previews' names.
 
     Returns:
-        (metrics, names of the previews relative to ``output``): "psnr_db" (mean over images of uint8 RGB PSNR) or
-        "mel_distance" (mean over clips), "use" and "perplexity" of the codes of these files.
+        (metrics, names of the previews relative to ``output``): "psnr_db" (mean over images of
+        uint8 RGB PSNR) or "mel_distance" (mean over clips), "use" and "perplexity" of the codes
+        of these files.
     """
     folder = output / "previews"
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,8 @@ def measure(
 def _images(
     model: Any, files: Sequence[Path], folder: Path, *, step: int
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    values, rows = [], []
+    values: list[float] = []
+    rows: list[np.ndarray] = []
     usage = Usage(model.quantizer.codebook_size)
     for path in files:
         pixels, _ = image.read(path)
@@ -88,7 +90,7 @@ def _clips(
         x = torch.from_numpy(samples[None, :, : SECONDS * rate])
         codes = model.encode(x)
         y = model.decode(codes).cpu()
-        values.append(float(mel_distance(y, x, rate)))
+        values.append(float(mel_distance(y, x, rate=rate)))
         stages = codes.numpy().levels[0].reshape(depth, -1)
         for usage, stage in zip(usages, stages, strict=True):
             usage.add(stage)
