@@ -7,7 +7,9 @@ grows.
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,23 +22,30 @@ def file(target: Path) -> Iterator[Path]:
     """Give a temporary path to write; rename it to ``target`` if the block ends without an error.
 
     Args:
-        target: Final path. Missing parent folders are made. An existing file is replaced.
+        target: Final path. Missing parent folders are made. An existing file is replaced; the file
+            behind a symbolic link is replaced, not the link; a device or pipe is written into.
 
     Yields:
-        A path in the same folder with the same suffix (writers choose formats by suffix).
+        A path in the same folder with the same suffix (writers choose formats by suffix), where an
+        empty file lies.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full.
+        OSError: the folder cannot be written, the target is a directory, or the disk is full.
     """
+    target = _destination(target)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if target.exists() and not target.is_file():
+        with _into_device(target) as temporary:
+            yield temporary
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(target, target.suffix)
+    # Exclusive creation, and with the permissions that any other program's files get here.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        # mkstemp makes private files; results get the permissions that open() would have given.
-        temporary.chmod(0o666 & ~_umask())
+        if target.exists():
+            shutil.copymode(target, temporary)
         yield temporary
         _sync(temporary)
         temporary.replace(target)
@@ -50,33 +59,52 @@ def file(target: Path) -> Iterator[Path]:
 def directory(target: Path) -> Iterator[Path]:
     """Give a temporary directory; rename it to ``target`` if the block ends without an error.
 
-    An existing directory is moved aside first and removed after the rename, so that at every moment
-    one whole version exists on disk.
+    An existing directory is moved aside first and removed after the rename. At every moment one
+    whole version exists on disk: under its own name but for the instant between the two renames,
+    and then, should the process be killed right there, beside it as ``.NAME.XXXXXXXX``.
+
+    Raises:
+        OSError: the folder cannot be written, the target is a file, or the disk is full.
     """
+    target = _destination(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary, aside = _beside(target), _beside(target)
+    temporary.mkdir()
     try:
-        temporary.chmod(0o777 & ~_umask())
         yield temporary
         for path in temporary.iterdir():
             if path.is_file():
                 _sync(path)
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.replace(old / target.name)
-            temporary.replace(target)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(target)
+            target.replace(aside)
+        temporary.replace(target)
     except BaseException:
+        if aside.exists() and not target.exists():
+            aside.replace(target)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
+@contextmanager
+def _into_device(target: Path) -> Iterator[Path]:
+    # A rename would replace /dev/null itself.
+    with tempfile.TemporaryDirectory(prefix="vqtok-") as folder:
+        temporary = Path(folder) / f"output{target.suffix}"
+        temporary.touch()
+        yield temporary
+        with temporary.open("rb") as written, target.open("wb") as device:
+            shutil.copyfileobj(written, device)
+
+
+def _destination(target: Path) -> Path:
+    return target.resolve() if target.is_symlink() else target
+
+
+def _beside(target: Path, suffix: str = "") -> Path:
+    # 40 characters: a name of the greatest length must leave room for what is put around it.
+    stem = target.name.removesuffix(suffix)[:40]
+    return target.with_name(f".{stem}.{secrets.token_hex(4)}{suffix}")
 
 
 def _sync(path: Path) -> None:

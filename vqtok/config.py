@@ -12,9 +12,11 @@ import dataclasses
 import difflib
 import importlib
 import json
+import math
+import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -22,6 +24,15 @@ from vqtok.errors import ConfigError
 from vqtok.protocols import Config
 
 FAMILIES = ("quantizers", "tokenizers", "priors")
+
+_KEYS = {
+    "quantizer": ("quantizers",),
+    "quantizers": ("quantizers",),
+    "tokenizer": ("tokenizers",),
+    "prior": ("priors",),
+    "model": ("tokenizers", "priors"),
+}
+"""Families that a key of a config may name a member of; other keys: any."""
 
 T = TypeVar("T")
 
@@ -55,17 +66,17 @@ def config_class(type_name: str, *, where: str = "type") -> type[Config]:
 
 def type_name(config: Config) -> str:
     """The ``"type"`` under which a config is written: ``"quantizers/fsq"``."""
-    _, family, name = type(config).__module__.split(".")
-    return f"{family}/{name}"
+    return _type_name(type(config))
 
 
-def parse(data: object, cls: type[T], *, where: str = "config") -> T:
+def parse(data: object, cls: Callable[..., T], *, where: str = "config") -> T:
     """Turn JSON data into a dataclass, checking every key and type.
 
     Args:
         data: A mapping as ``json.loads`` gives it. For ``cls`` = ``Config`` it must hold
             ``"type"``.
-        cls: A dataclass, or the ``Config`` protocol for any family member.
+        cls: A dataclass, or the ``Config`` protocol for any family member. (Annotated as a
+            callable because a protocol is no ``type[T]``.)
         where: Name of the root in messages (``"preset image-f8"``).
 
     Raises:
@@ -74,13 +85,11 @@ def parse(data: object, cls: type[T], *, where: str = "config") -> T:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: expected an object, found {_show(data)}")
     values = dict(data)
-    target: type[Any] = cls
-    if cls is Config:
-        if not isinstance(values.get("type"), str):
-            raise ConfigError(
-                f'{where}: the key "type" is missing', hint='for example "quantizers/vq"'
-            )
-        target = config_class(values.pop("type"), where=f"{where}.type")
+    target = typing.cast(type[Any], cls)
+    if target is Config:
+        target = _member_class(values.pop("type", None), where=where)
+    elif _is_member(target) and values.get("type") == _type_name(target):
+        del values["type"]
     hints = typing.get_type_hints(target)
     fields = {field.name: field for field in dataclasses.fields(target)}
     for key in values:
@@ -89,10 +98,8 @@ def parse(data: object, cls: type[T], *, where: str = "config") -> T:
                 f"{where}.{key}: unknown key", hint=_suggest(key, fields) or _list(fields)
             )
     for key, field in fields.items():
-        required = (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        )
-        if required and key not in values:
+        required = field.default is field.default_factory  # both are MISSING
+        if key not in values and required:
             raise ConfigError(f"{where}.{key}: the key is missing")
     parsed = {k: _value(v, hints[k], where=f"{where}.{k}") for k, v in values.items()}
     try:
@@ -107,16 +114,20 @@ def dump(config: object) -> dict[str, Any]:
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"not a config: {config!r}")
     out: dict[str, Any] = {}
-    if type(config).__module__.split(".")[1] in FAMILIES:
-        out["type"] = type_name(typing.cast(Config, config))
+    if _is_member(type(config)):
+        out["type"] = _type_name(type(config))
     for field in dataclasses.fields(config):
         out[field.name] = _plain(getattr(config, field.name))
     return out
 
 
 def to_json(data: Mapping[str, Any]) -> str:
-    """The one text form of a config on disk: sorted keys, two spaces, final newline."""
-    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    """The one text form of JSON files: sorted keys, two spaces, final newline.
+
+    JSON has no NaN and no infinity: they are written as null.
+    """
+    plain = _finite(data)
+    return json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -134,6 +145,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ConfigError(f"{path}: not JSON: {error.msg} at {place}") from error
+    except (ValueError, RecursionError) as error:  # numbers and nesting beyond all reason
+        raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected an object, found {_show(data)}")
     return data
@@ -191,7 +204,8 @@ def _value(value: object, hint: Any, *, where: str) -> Any:
                 continue
         raise ConfigError(f"{where}: expected {_name(hint)}, found {_show(value)}")
     if origin is Literal:
-        if value not in args:
+        # True == 1 to Python, but not to a reader of the config.
+        if not any(value == each and type(value) is type(each) for each in args):
             allowed = [str(each) for each in args]
             raise ConfigError(
                 f"{where}: expected one of {', '.join(allowed)}, found {_show(value)}",
@@ -212,12 +226,52 @@ def _value(value: object, hint: Any, *, where: str) -> Any:
             raise ConfigError(f"{where}: expected an object, found {_show(value)}")
         return {k: _value(v, args[1], where=f"{where}.{k}") for k, v in value.items()}
     if hint is Config or dataclasses.is_dataclass(hint):
-        return parse(value, hint, where=where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return parse(value, typing.cast(type[Any], hint), where=where)
+    if hint is float:
+        return _number(value, where=where)
     # bool is an int to isinstance, but not to a reader of the config.
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: expected {_name(hint)}, found {_show(value)}")
+    return value
+
+
+def _number(value: object, *, where: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ConfigError(f"{where}: expected a number, found {_show(value)}")
+    if not abs(value) <= sys.float_info.max:  # NaN too is not
+        raise ConfigError(f"{where}: expected a finite number, found {_show(value)}")
+    return float(value)
+
+
+def _member_class(type_name: object, *, where: str) -> type[Config]:
+    """Find the class, and check that it is of the family that its key stands for."""
+    if not isinstance(type_name, str):
+        raise ConfigError(f'{where}: the key "type" is missing', hint='for example "quantizers/vq"')
+    key = where.rpartition(":")[2].rpartition(".")[2].partition("[")[0].strip()
+    family, families = type_name.partition("/")[0], _KEYS.get(key, FAMILIES)
+    if family in FAMILIES and family not in families:
+        known = [f"{family}/{name}" for family in families for name in members(family)]
+        raise ConfigError(f"{where}.type: {type_name!r} does not fit here", hint=_list(known))
+    return config_class(type_name, where=f"{where}.type")
+
+
+def _is_member(cls: type[Any]) -> bool:
+    parts = cls.__module__.split(".")
+    return cls.__name__ == "Config" and len(parts) == 3 and parts[1] in FAMILIES
+
+
+def _type_name(cls: type[Any]) -> str:
+    _, family, name = cls.__module__.split(".")
+    return f"{family}/{name}"
+
+
+def _finite(value: object) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_finite(each) for each in value]
     return value
 
 

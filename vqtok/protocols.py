@@ -72,6 +72,9 @@ class Tokenizer(Protocol):
 
     config: Config
     spec: CodeSpec
+    """Of the codes; carries a fingerprint once the tokenizer was loaded from a directory."""
+    name: str
+    """The directory's NAME; "" if it was not loaded from one."""
 
     def encode(self, x: Tensor) -> Codes:
         """x, (B, C, *space) float32 in [-1, 1] → codes; pads inside."""

@@ -134,11 +134,13 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
     data = read_config(directory)
     place = directory / CONFIG
     config = configs.parse(data["model"], Config, where=f"{place}: model")
+    if not configs.type_name(config).startswith("tokenizers/"):
+        raise CheckpointError(f"{place}: {configs.type_name(config)} is no tokenizer")
     try:
         # Fresh weights are drawn only to be replaced: the caller's random numbers stay his own.
         with torch.random.fork_rng(devices=[]):
             tokenizer = config.build()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise ConfigError(f"{place}: model: cannot be built: {error}") from error
     if read_spec(directory, data) != tokenizer.spec.with_fingerprint(""):
         raise CheckpointError(
