@@ -30,7 +30,6 @@ from vqtok.errors import MediaError, UsageError
 from vqtok.media.kinds import HEAD_BYTES, IMAGE_SUFFIXES, sniff_format, supported
 from vqtok.media.opening import os_message, seekable, subject
 from vqtok.media.pixels import ALPHA_MODES, GREY_MODES, parse_background, samples
-from vqtok.media.pixels import shrink as shrink
 from vqtok.media.pixels import to_uint8 as to_uint8
 from vqtok.media.quiet import quiet_pillow
 

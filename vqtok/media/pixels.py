@@ -78,22 +78,3 @@ def _deep(image: Image.Image, name: str, key: object) -> tuple[np.ndarray, np.nd
     scaled = (values.astype(np.float64) / white).astype(np.float32)[None]
     alpha = (values != key).astype(np.float32)[None] if isinstance(key, int) else None
     return scaled, alpha
-
-
-def shrink(pixels: np.ndarray, side: int | None) -> np.ndarray:
-    """Scale pixels down so that the short side is at most ``side``, with Lanczos and antialiasing.
-
-    Args:
-        pixels: (3, H, W) float32 in [-1, 1].
-        side: Pixels; None, or a short side that is no longer: nothing changes.
-
-    Returns:
-        (3, h, w) float32, clipped to [-1, 1].
-    """
-    height, width = pixels.shape[1:]
-    if side is None or min(height, width) <= side:
-        return pixels
-    scale = side / min(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    planes = [Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS) for plane in pixels]
-    return np.clip(np.stack([np.asarray(plane) for plane in planes]), -1, 1)

@@ -2,8 +2,8 @@
 
 ``-o`` is a file for one input; a directory if it ends in ``/``, exists as one, or the inputs are
 many; a template if it holds ``{stem}``, ``{name}``, ``{parent}`` or ``{index}`` (counted from 0;
-format specs work: ``{index:04d}``); ``-`` for stdout. Without it results go beside their inputs, and
-stdin's to stdout. Files found under a directory argument keep their place in its tree below
+format specs work: ``{index:04d}``); ``-`` for stdout. Without it results go beside their inputs,
+and stdin's to stdout. Files found under a directory argument keep their place in its tree below
 ``-o DIR/``.
 
 Standard library only: planning a million files loads neither numpy nor a codec.
