@@ -38,8 +38,8 @@ def find(data: Sequence[str]) -> tuple[Literal["image", "audio"], list[Path]]:
     found = inputs_of(data, ("image", "audio"))
     if found.failures:
         raise found.failures[0][1]
-    images = [each.path for each in found.files if each.kind == "image" and each.path]
-    sounds = [each.path for each in found.files if each.kind == "audio" and each.path]
+    images = [each.path for each in found.items if each.kind == "image" and each.path]
+    sounds = [each.path for each in found.items if each.kind == "audio" and each.path]
     if images and sounds:
         raise UsageError(
             f"--data: {len(images)} images and {len(sounds)} audio files are mixed",

@@ -30,6 +30,10 @@ RECENT = 100
 """Steps over which codebook use and speed are shown."""
 
 
+SHOWN_EVERY = 10
+"""Steps between ``Progress`` events."""
+
+
 def train(
     data: Sequence[str],
     output: Path,
@@ -54,7 +58,7 @@ def train(
         should_stop: Asked after every step; True saves and ends the run.
 
     Yields:
-        ``Started``, then ``Progress`` each step, ``Evaluated`` at each measurement, ``Finished``
+        ``Started``, ``Progress`` every few steps, ``Evaluated`` at each measurement, ``Finished``
         last.
 
     Raises:
@@ -76,10 +80,10 @@ def train(
             run.advance(next(batches))
             stopping = should_stop()
             reason = run.over() or ("stopped" if stopping else "")
-            progress = run.progress()
-            if run.step % 10 == 0 or reason:
+            if run.step % SHOWN_EVERY == 0 or reason:
+                progress = run.progress()
                 run.journal.write(progress)
-            yield progress
+                yield progress
             if reason or run.step % recipe.train.evaluate_every == 0:
                 yield run.evaluate()
         bad = tuple(run.dataset.bad.values())
@@ -193,7 +197,7 @@ class _Run:
         else:
             self.skipped += 1
         self.step += 1
-        self.losses = {name: float(value) for name, value in terms.items()}
+        self.losses = {name: float(value.detach()) for name, value in terms.items()}
         self.recent.append((time.monotonic(), result.codes.levels[0].detach().cpu()))
         del self.recent[:-RECENT]
 

@@ -61,7 +61,7 @@ def _images(
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
     rows: list[np.ndarray] = []
-    usage = Usage(model.quantizer.codebook_size)
+    usage = _usage(model)
     for path in files:
         pixels, _ = image.read(path)
         x = torch.from_numpy(_centre(pixels))[None]
@@ -73,7 +73,12 @@ def _images(
             rows.append(np.concatenate([_fit(x[0].numpy()), _fit(y[0].numpy())], axis=2))
     name = f"step-{step:07d}.png"
     image.write(folder / name, np.concatenate(rows, axis=1))
-    metrics = {"psnr_db": float(np.mean(values)), "use": usage.use, "perplexity": usage.perplexity}
+    total = usage.total
+    metrics = {
+        "psnr_db": float(np.mean(values)),
+        "use": total.share,
+        "perplexity": total.perplexity,
+    }
     return metrics, (f"previews/{name}",)
 
 
@@ -83,17 +88,14 @@ def _clips(
     values: list[float] = []
     names: list[str] = []
     rate = int(model.spec.rate)
-    depth = model.quantizer.depth or 1
-    usages = [Usage(model.quantizer.codebook_size) for _ in range(depth)]
+    usage = _usage(model)
     for path in files:
         samples, _ = audio.read(path, rate=rate, mono=True)
         x = torch.from_numpy(samples[None, :, : SECONDS * rate])
         codes = model.encode(x)
         y = model.decode(codes).cpu()
         values.append(float(mel_distance(y, x, rate=rate)))
-        stages = codes.numpy().levels[0].reshape(depth, -1)
-        for usage, stage in zip(usages, stages, strict=True):
-            usage.add(stage)
+        usage.add(codes.numpy().levels[0])
         if len(names) < CLIPS:
             name = f"step-{step:07d}-{path.stem}.wav"
             with audio.Writer(folder / name, rate, 1) as writer:
@@ -101,10 +103,16 @@ def _clips(
             names.append(f"previews/{name}")
     metrics = {
         "mel_distance": float(np.mean(values)),
-        "use": float(np.mean([usage.use for usage in usages])),
-        "perplexity": float(np.mean([usage.perplexity for usage in usages])),
+        "use": usage.total.share,
+        "perplexity": usage.total.perplexity,
     }
     return metrics, tuple(names)
+
+
+def _usage(model: Any) -> Usage:
+    level = model.spec.levels[0]
+    axis = 1 + level.axes.index("q") if "q" in level.axes else None
+    return Usage(level.codebook_size, stage_axis=axis)
 
 
 def _centre(pixels: np.ndarray) -> np.ndarray:

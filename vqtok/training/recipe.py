@@ -25,18 +25,24 @@ class Train:
         minutes: Wall-clock limit; the learning rate is planned over whichever limit comes first.
         batch: Items per step.
         window: Side of the square crop in pixels, or samples of audio.
-        losses: Weight of each term of ``training/objectives.py``; the quantizer's own loss is
-        always added. learning_rate: Peak, after the warm-up. final_rate: Learning rate at the
-        end, as a fraction of the peak (cosine in between). warmup: Steps of linear rise. betas:
-        AdamW moments' decay. weight_decay: On matrices only, never on norms, biases or codebooks.
-        clip: Largest gradient norm. precision: "auto" is bfloat16 where the machine multiplies it
-        natively; the quantizer stays in float32. evaluate_every: Steps between measurements on
-        the held-out split (which also save). holdout: Share of the files that is never trained
-        on. holdout_items: At most this many held-out files are measured while training. shrink:
-        Images whose short side is longer are shrunk to it; None keeps every pixel. flip: Mirror
-        images at random. gain_db: Audio is attenuated by up to this much, at random. cache_gb:
-        Decoded files kept in memory. seed: Of weights, data order, crops and the quantizer's
-        choices.
+        losses: Term of ``training/objectives.py`` → weight; the quantizer's loss is always added.
+        learning_rate: Peak, after the warm-up.
+        final_rate: Learning rate at the end, as a fraction of the peak (cosine in between).
+        warmup: Steps of linear rise.
+        betas: AdamW moments' decay.
+        weight_decay: On matrices only, never on norms, biases or codebooks.
+        clip: Largest gradient norm.
+        precision: "auto" is bfloat16 where the machine multiplies it natively; the quantizer
+            stays in float32.
+        evaluate_every: Steps between measurements on the held-out split, which also save.
+        holdout: Share of the files that is never trained on.
+        holdout_items: At most this many held-out files are measured while training.
+        shrink: Images whose short side is longer are shrunk to it; None keeps every pixel.
+        flip: Mirror images at random.
+        gain_db: Audio is attenuated by up to this much, at random.
+        cache_gb: Decoded files kept in memory.
+        store: Type of the saved weights; float16 halves the model. Resuming keeps float32.
+        seed: Of weights, data order, crops and the quantizer's choices.
     """
 
     losses: dict[str, float]
@@ -58,6 +64,7 @@ class Train:
     flip: bool = True
     gain_db: float = 6.0
     cache_gb: float = 4.0
+    store: Literal["float32", "float16"] = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
