@@ -1,0 +1,92 @@
+"""The command tree, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vqtok.cli import decode, encode, evaluate, info, models, train
+from vqtok.cli.console import show_error, show_traceback
+from vqtok.errors import ExitCode, VqtokError
+
+
+class _Group(TyperGroup):
+    """Turns exceptions into one line and an exit code, for the shell and for tests alike."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except VqtokError as error:
+            if ctx.meta.get("vqtok.verbose", 0) >= 2:
+                show_traceback(error)
+            show_error(str(error), error.hint)
+            raise typer.Exit(error.exit_code) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if _is_usage(error):
+                raise
+            _show_bug(error, verbose=ctx.meta.get("vqtok.verbose", 0))
+            raise typer.Exit(ExitCode.FAILED) from error
+
+
+app = typer.Typer(
+    name="vqtok",
+    cls=_Group,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+app.command("encode")(encode.encode)
+app.command("decode")(decode.decode)
+app.command("eval")(evaluate.evaluate)
+app.command("train")(train.train)
+app.command("info")(info.info)
+app.command("models")(models.models)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from vqtok import __version__
+
+        typer.echo(f"vqtok {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "-V", "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    r"""Turn images and audio into discrete codes and back.
+
+    \b
+    Examples:
+      vqtok encode photo.png -o codes.npy
+      vqtok decode codes.npy
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _is_usage(error: Exception) -> bool:
+    # Typer's own usage errors print themselves; its base class has no public name in all versions.
+    return any(base.__name__ == "ClickException" for base in type(error).__mro__)
+
+
+def _show_bug(error: Exception, *, verbose: int) -> None:
+    if verbose >= 2:
+        show_traceback(error)
+    text = " ".join(str(error).split())
+    hint = None if verbose >= 2 else "this is a bug; run again with -vv for the trace"
+    show_error(f"internal: {type(error).__name__}: {text}", hint)

@@ -1,0 +1,176 @@
+"""Codes files → media files, of the original's size, length, rate and channels."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from vqtok.codes import files
+from vqtok.codes.container import Codes
+from vqtok.codes.header import Header
+from vqtok.media import audio, image
+from vqtok.pipeline.ahead import finish_behind
+from vqtok.pipeline.encode import done
+from vqtok.pipeline.guard import failed
+from vqtok.pipeline.results import Done, Failed
+
+if TYPE_CHECKING:
+    from vqtok.codes.spec import CodeSpec
+    from vqtok.media.plan import Job
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How to decode.
+
+    Attributes:
+        depth: Use the first N residual stages; None: all that the file has.
+        native_rate: Leave audio at the model's rate instead of the original's.
+        format: "png", "wav", …; None: by the target's suffix.
+        foreign: Spec of the model for arrays without a header; None: such arrays are refused.
+        threads: Pictures written while the model works on the next.
+    """
+
+    depth: int | None = None
+    native_rate: bool = False
+    format: str | None = None
+    foreign: CodeSpec | None = None
+    threads: int = 2
+
+
+def decode(
+    jobs: Sequence[Job],
+    *,
+    tokenizer_for: Callable[[Header], Any],
+    options: DecodeOptions | None = None,
+    on_start: Callable[[Job], None] = lambda job: None,
+    on_part: Callable[[float], None] = lambda fraction: None,
+    stdin: BinaryIO | None = None,
+    stdout: BinaryIO | None = None,
+) -> Iterator[Done | Failed]:
+    """Decode each job, in order; one that fails does not stop the others.
+
+    Pictures come back at their exact size, grey ones as grey; recordings with their channels, rate
+    and exact length. Audio is streamed: memory holds one tile and the codes.
+
+    Args:
+        jobs: From ``media.plan``.
+        tokenizer_for: Header of a codes file → the tokenizer that made it; it may refuse with a
+            ``CodesError``.
+        options: How to decode.
+        on_start: Told of each job before it is worked on.
+        on_part: Told how much of a long recording is done, 0 to 1.
+        stdin: Where jobs without a source read; default: the process's.
+        stdout: Where jobs without a target write; default: the process's.
+
+    Yields:
+        One result per job.
+
+    Raises:
+        UsageError: a mistake that every job would repeat.
+    """
+    chosen = options or DecodeOptions()
+    reader = stdin if stdin is not None else sys.stdin.buffer
+    writer = stdout if stdout is not None else sys.stdout.buffer
+
+    def works() -> Iterator[Callable[[], Done | Failed]]:
+        for job in jobs:
+            on_start(job)
+            start, tokenizer = time.perf_counter(), None
+            try:
+                codes, header = _read(reader if job.source is None else job.source, chosen)
+                reading_s = time.perf_counter() - start
+                tokenizer = tokenizer_for(header)
+                start = time.perf_counter() - reading_s
+                if chosen.depth is not None:
+                    codes = codes.truncate(chosen.depth)
+                target = writer if job.target is None else job.target
+                if codes.spec.modality == "audio":
+                    _decode_audio(tokenizer, codes, header, target, chosen, on_part)
+                    write = _nothing
+                else:
+                    write = _decode_image(tokenizer, codes, header, target, chosen)
+                yield partial(_finish, job, codes, header, write, start=start)
+            except Exception as error:
+                yield partial(_known, failed(job.source, error, has_model=tokenizer is not None))
+
+    return finish_behind(works(), threads=chosen.threads)
+
+
+def _read(source: Path | BinaryIO, options: DecodeOptions) -> tuple[Codes, Header]:
+    if options.foreign is None:
+        return files.read(source)
+    codes, header = files.read_foreign(source, options.foreign)
+    return codes, header
+
+
+def _decode_image(
+    tokenizer: Any, codes: Codes, header: Header, target: Path | BinaryIO, options: DecodeOptions
+) -> Callable[[], None]:
+    """Run the model now; give back the writing, which needs no model."""
+    import torch
+
+    with torch.inference_mode():
+        pixels = tokenizer.decode(_wide(codes))[0].float().cpu().numpy()
+    grey = header.source.mode == "L"
+    return partial(image.write, target, pixels, format=options.format, grey=grey)
+
+
+def _decode_audio(
+    tokenizer: Any,
+    codes: Codes,
+    header: Header,
+    target: Path | BinaryIO,
+    options: DecodeOptions,
+    on_part: Callable[[float], None],
+) -> None:
+    """Stream the codes of all channels through the model into a file."""
+    import torch
+
+    rate_hz, total = int(codes.spec.rate or 0), codes.extent[0]
+    as_it_was = header.source.rate is not None and not options.native_rate
+    writer = audio.Writer(
+        target,
+        (header.source.rate or rate_hz) if as_it_was else rate_hz,
+        len(codes),
+        options.format,
+        from_rate=rate_hz,
+        length=header.source.length if as_it_was else total,
+    )
+    array = torch.from_numpy(_wide(codes).levels[0])
+    written = 0
+    with writer, torch.inference_mode():
+        for piece in tokenizer.decode_stream(array, total):  # (C, 1, n)
+            writer.write(piece[:, 0].float().cpu().numpy())
+            written += piece.shape[-1]
+            on_part(written / max(total, 1))
+
+
+def _wide(codes: Codes) -> Codes:
+    """The same codes as int64, which is what torch indexes with."""
+    return replace(codes, levels=tuple(array.astype(np.int64) for array in codes.levels))
+
+
+def _finish(
+    job: Job, codes: Codes, header: Header, write: Callable[[], None], *, start: float
+) -> Done | Failed:
+    try:
+        write()
+    except Exception as error:
+        return failed(job.source, error, has_model=True)
+    return done(job, codes, header, seconds=time.perf_counter() - start)
+
+
+def _known(result: Failed) -> Failed:
+    return result
+
+
+def _nothing() -> None:
+    """Audio is on disk already when its codes are used up."""

@@ -1,0 +1,60 @@
+"""One input's misfortune stays its own: it becomes a ``Failed``, and the next is worked on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqtok.errors import ConfigError, MediaError, UsageError, VqtokError
+from vqtok.pipeline.results import Failed
+
+FATAL = (UsageError, ConfigError)
+
+
+def failed(source: Path | None, error: Exception, *, has_model: bool) -> Failed:
+    """The failure of one input, in words for its user; the error itself stays as the cause.
+
+    Args:
+        source: The input.
+        error: What happened.
+        has_model: Whether the input's model was at hand. If not, a usage or config error is a
+            mistake of the whole command, which every further input would only repeat.
+
+    Raises:
+        UsageError, ConfigError: the error itself, in that case.
+    """
+    if not has_model and isinstance(error, FATAL):
+        raise error
+    return Failed(source, _explained(source, error))
+
+
+def _explained(source: Path | None, error: Exception) -> VqtokError:
+    name = "stdin" if source is None else str(source)
+    made: VqtokError
+    if isinstance(error, VqtokError):
+        # Errors about values, not files, have no subject of their own yet.
+        text = str(error)
+        made = error if ": " in text else type(error)(f"{name}: {text}", hint=error.hint)
+    elif isinstance(error, MemoryError) or _is_out_of_memory(error):
+        made = MediaError(f"{name}: not enough memory", hint=_memory_hint(error))
+    elif isinstance(error, OSError):
+        subject = error.filename or name
+        made = MediaError(f"{subject}: {(error.strerror or str(error)).lower()}")
+    else:
+        text = " ".join(str(error).split())
+        made = VqtokError(
+            f"{name}: internal: {type(error).__name__}: {text}",
+            hint="this is a bug; run again with -vv for the trace",
+        )
+    if made is not error:
+        made.__cause__ = error
+    return made
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a class for GPUs only; its CPU allocator raises a plain RuntimeError.
+    text = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text
+
+
+def _memory_hint(error: Exception) -> str | None:
+    return "--device cpu" if type(error).__name__ == "OutOfMemoryError" else None

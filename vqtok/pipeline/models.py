@@ -1,0 +1,202 @@
+"""Which model works on which file: by -m, by the input's kind, or by a fingerprint.
+
+Names, kinds and fingerprints are settled from the small files of a model directory; torch is
+imported when the first model is loaded, and each model is loaded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from vqtok.errors import CheckpointError, CodesError, MediaError, UsageError, VqtokError
+
+if TYPE_CHECKING:
+    from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.codes.files import Header
+
+DEFAULTS = {"image": "image-f8", "audio": "audio-24k"}
+"""The model of each kind of input when none is named."""
+
+PLURALS = {"image": "images", "audio": "audio", "video": "videos"}
+
+
+class Models:
+    """Models by need: found early, loaded late, each loaded once.
+
+    Args:
+        name: The only model to use, by name or directory; None: by kind or fingerprint.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        threads: CPU threads that torch may use; None: its own choice.
+        on_load: Called with the model's facts before its weights are read.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        on_load: Callable[[ModelInfo], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.device = device
+        self.threads = threads
+        self.on_load = on_load
+        self._infos: dict[str, ModelInfo | VqtokError] = {}
+        self._found: dict[str, ModelInfo | None] = {}
+        self._loaded: dict[str, Any] = {}
+
+    def check(self, kinds: Collection[str] = ()) -> None:
+        """Find out early, and without torch, what would fail for every input.
+
+        Raises:
+            CheckpointError: the named model does not exist, or no input's default model does.
+            ConfigError: its config does not hold together.
+        """
+        if self.name is not None:
+            self._describe(self.name)
+        elif kinds:
+            errors = []
+            for kind in sorted(kinds):
+                try:
+                    self._default(kind)
+                except VqtokError as error:
+                    errors.append(error)
+            if len(errors) == len(kinds):
+                raise errors[0]
+
+    def info_for_kind(self, kind: str) -> ModelInfo:
+        """The model that encodes "image" or "audio".
+
+        Raises:
+            MediaError: the named model is for another kind.
+        """
+        if self.name is None:
+            return self._default(kind)
+        info = self._describe(self.name)
+        if info.spec.modality != kind:
+            raise MediaError(
+                f"model {info.name} is for {PLURALS[info.spec.modality]}, not for {PLURALS[kind]}",
+                hint=f"leave out -m, or pass -m {DEFAULTS[kind]}",
+            )
+        return info
+
+    def info_for_header(self, header: Header) -> ModelInfo:
+        """The model that made a codes file.
+
+        Raises:
+            CodesError: the named model is another one, or none on the search path has the
+                fingerprint.
+        """
+        from vqtok.checkpoints import directory
+
+        wanted = header.spec.fingerprint
+        if self.name is not None:
+            info = self._describe(self.name)
+            _check_same(info, header)
+            return info
+        if wanted not in self._found:
+            self._found[wanted] = directory.find(wanted, name=header.model)
+        found = self._found[wanted]
+        if found is None:
+            made_by = f"model {header.model}" if header.model else "an unnamed model"
+            raise CodesError(
+                f"made by {made_by} (fingerprint {wanted}), which is not here",
+                hint="put its directory on VQTOK_MODELS, or pass -m DIRECTORY",
+            )
+        return found
+
+    def named(self) -> ModelInfo | None:
+        """The model of -m, or None."""
+        return None if self.name is None else self._describe(self.name)
+
+    def load(self, info: ModelInfo) -> Any:
+        """The tokenizer, ready to work; the same object each time.
+
+        Raises:
+            CheckpointError: damaged weights.
+            UsageError: a device that is not there.
+        """
+        key = str(info.path)
+        if key not in self._loaded:
+            if self.on_load is not None:
+                self.on_load(info)
+            from vqtok.checkpoints import directory
+
+            device = pick_device(self.device, threads=self.threads)
+            try:
+                self._loaded[key] = directory.load(info.path, device=device)
+            except VqtokError as error:
+                self._loaded[key] = error
+        found = self._loaded[key]
+        if isinstance(found, VqtokError):
+            raise found
+        return found
+
+    def _default(self, kind: str) -> ModelInfo:
+        name = DEFAULTS[kind]
+        try:
+            return self._describe(name)
+        except UsageError as error:
+            # Nobody typed this name: it is our model that is missing, and only for this kind.
+            raise CheckpointError(
+                f"{name}: the default model for {PLURALS[kind]} is not here",
+                hint="pass -m NAME; `vqtok models` lists all",
+            ) from error
+
+    def _describe(self, name: str) -> ModelInfo:
+        if name not in self._infos:
+            from vqtok.checkpoints import directory
+
+            try:
+                self._infos[name] = directory.describe(name)
+            except VqtokError as error:
+                self._infos[name] = error
+        found = self._infos[name]
+        if isinstance(found, VqtokError):
+            raise found
+        return found
+
+
+def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
+    """Settle the device and the number of threads; imports torch.
+
+    Args:
+        name: "auto" takes cuda, then mps, then cpu.
+        threads: CPU threads, or None to leave torch's choice.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UsageError(
+            f"--device {name}: not available: {reason}", hint="--device cpu always is"
+        ) from error
+    return name
+
+
+def _check_same(info: ModelInfo, header: Header) -> None:
+    from vqtok.checkpoints import directory
+    from vqtok.codes import files
+
+    try:
+        files.check_model(header, info.spec.with_fingerprint(info.fingerprint), name=info.name)
+    except CodesError as error:
+        # The header's name may be stale: a directory can be renamed, its fingerprint stays.
+        right = directory.find(header.spec.fingerprint, name=header.model)
+        if right is None:
+            raise
+        hint = f"pass -m {right.name}, or leave out -m"
+        raise CodesError(str(error), hint=hint) from error
