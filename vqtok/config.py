@@ -126,8 +126,7 @@ def to_json(data: Mapping[str, Any]) -> str:
 
     JSON has no NaN and no infinity: they are written as null.
     """
-    plain = _finite(data)
-    return json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_plain(data), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -265,19 +264,11 @@ def _type_name(cls: type[Any]) -> str:
     return f"{family}/{name}"
 
 
-def _finite(value: object) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_finite(each) for each in value]
-    return value
-
-
 def _plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dump(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
     if isinstance(value, Mapping):

@@ -35,11 +35,13 @@ class Codes:
 
     @property
     def depth(self) -> int | None:
-        """Stages present on the "q" axis; None if there is none."""
-        for level, array in zip(self.spec.levels, self.levels, strict=True):
-            if "q" in level.axes:
-                return int(array.shape[1 + level.axes.index("q")])
-        return None
+        """Stages present on the longest "q" axis; None if there is none."""
+        depths = [
+            int(array.shape[1 + level.axes.index("q")])
+            for level, array in zip(self.spec.levels, self.levels, strict=True)
+            if "q" in level.axes
+        ]
+        return max(depths, default=None)
 
     @property
     def tokens(self) -> int:
