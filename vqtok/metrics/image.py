@@ -61,8 +61,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Multi-scale SSIM: five scales with the paper's weights, 2x2 means between, windows as
-    ``ssim``.
+    """Multi-scale SSIM: five scales, the paper's weights, 2x2 means between, windows as ``ssim``.
 
     Args:
         x: Original, (B, 3, H, W) float in [-1, 1].

@@ -1,0 +1,224 @@
+"""Media files → what coding does to them: quality, rate, speed, and codebook use over all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from vqtok.media import audio, image
+from vqtok.metrics.report import Column
+from vqtok.pipeline import pictures
+from vqtok.pipeline.evaluated import ItemReport as ItemReport
+from vqtok.pipeline.evaluated import Summary as Summary
+from vqtok.pipeline.guard import failed
+from vqtok.pipeline.results import Failed
+from vqtok.pipeline.tally import Tally
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vqtok.media.plan import Job
+
+SUFFIXES = {"image": ".recon.png", "audio": ".recon.wav"}
+"""How kept reconstructions end; the picture beside each ends in ``.compare.png``."""
+
+SEGMENT_S = 30
+"""Longer recordings than two of these are evaluated in segments, so that memory stays flat."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How to evaluate.
+
+    Attributes:
+        depth: Keep the first N residual stages; None: all.
+        metrics: Names of columns (``metrics.report.METRICS``); None: all that are installed.
+        mono: Mix the channels of audio down to one.
+        background: Colour behind transparent pixels.
+        max_pixels: Larger images are refused; None: no limit.
+    """
+
+    depth: int | None = None
+    metrics: tuple[str, ...] | None = None
+    mono: bool = False
+    background: str = "white"
+    max_pixels: int | None = image.MAX_PIXELS
+
+
+class Evaluation:
+    """Evaluate files one by one: iterate ``run``, then ask for ``summaries``.
+
+    Args:
+        tokenizer_for: "image" or "audio" → the tokenizer; it may raise for a kind it is not for.
+        options: How to evaluate.
+        kinds: Kinds of the files to come: which missing packages are worth a note.
+
+    Raises:
+        UsageError: an unknown metric, or a named one whose package is missing.
+    """
+
+    def __init__(
+        self,
+        tokenizer_for: Callable[[str], Any],
+        *,
+        options: EvaluateOptions | None = None,
+        kinds: Sequence[str] = ("image", "audio"),
+    ) -> None:
+        from vqtok.pipeline.measure import choose
+
+        self.options = options or EvaluateOptions()
+        self._tokenizer_for = tokenizer_for
+        self._columns, self.notes = choose(self.options.metrics, kinds)
+        self._tallies: dict[str, Tally] = {}
+
+    def columns(self, kind: str) -> tuple[Column, ...]:
+        """The metrics that are computed for a kind of file, in order."""
+        return tuple(column for column in self._columns if column.modality == kind)
+
+    def summaries(self) -> tuple[Summary, ...]:
+        """One summary per kind of file evaluated so far."""
+        return tuple(tally.summary() for tally in self._tallies.values())
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        on_start: Callable[[Job], None] = lambda job: None,
+        on_part: Callable[[float], None] = lambda fraction: None,
+        stdin: BinaryIO | None = None,
+    ) -> Iterator[ItemReport | Failed]:
+        """Evaluate each job, in order; one that fails does not stop the others.
+
+        Args:
+            jobs: ``target`` is where to keep the reconstruction, or None to keep nothing.
+            on_start: Told of each job before it is worked on.
+            on_part: Told how much of a long recording is done, 0 to 1.
+            stdin: Where a job without a source reads; default: the process's.
+
+        Yields:
+            One result per job.
+
+        Raises:
+            UsageError: a mistake that every job would repeat.
+        """
+        for job in jobs:
+            on_start(job)
+            result: ItemReport | Failed
+            source = job.source
+            if source is None:
+                place: Path | BinaryIO = stdin if stdin is not None else sys.stdin.buffer
+            else:
+                place = source
+            try:
+                tokenizer = self._tokenizer_for(job.kind)
+                if job.kind not in self._tallies:
+                    self._tallies[job.kind] = Tally(tokenizer, self.columns(job.kind))
+                if job.kind == "image":
+                    result = self._image(tokenizer, job, place)
+                else:
+                    result = self._audio(tokenizer, job, place, on_part)
+            except Exception as error:
+                result = failed(source, error)
+            yield result
+
+    def _image(self, tokenizer: Any, job: Job, place: Path | BinaryIO) -> ItemReport:
+        import torch
+
+        from vqtok.pipeline.measure import measure_image
+
+        options, tally = self.options, self._tallies[job.kind].file()
+        pixels, info = image.read(
+            place, background=options.background, max_pixels=options.max_pixels
+        )
+        x = torch.from_numpy(pixels)[None]
+        y = tally.code(tokenizer, x, depth=options.depth)
+        grey = image.is_grey(info)
+        if grey:  # decode restores it as grey: the mean of the channels
+            y = y.mean(1, keepdim=True).expand_as(x)
+        tally.values(measure_image(x, y, self.columns("image")), weight=1.0)
+        report = tally.done(job.source, target=job.target)
+        if job.target is not None and report.picture is not None:
+            array = y[0].numpy()
+            image.write(job.target, array, grey=grey)
+            captions = ("original", f"decoded, {report.caption}")
+            pictures.save(report.picture, pictures.compare(pixels, array, captions=captions))
+        self._tallies[job.kind].add(report, tally)
+        return report
+
+    def _audio(
+        self, tokenizer: Any, job: Job, place: Path | BinaryIO, on_part: Callable[[float], None]
+    ) -> ItemReport:
+        import torch
+
+        from vqtok.pipeline.measure import measure_audio
+
+        rate, columns = int(tokenizer.spec.rate), self.columns("audio")
+        tally = self._tallies[job.kind].file()
+        first: tuple[Tensor, Tensor] | None = None
+        with ExitStack() as stack:
+            reader = stack.enter_context(audio.Reader(place))
+            channels = 1 if self.options.mono else reader.info.channels
+            total = audio.resampled_length(reader.info.length, reader.info.rate, rate)
+            writer = None
+            if job.target is not None:
+                writer = stack.enter_context(audio.Writer(job.target, rate, channels))
+            for segment in segments(reader.blocks(rate, mono=self.options.mono), SEGMENT_S * rate):
+                x = torch.from_numpy(segment)[:, None]  # (C, 1, n)
+                y = tally.code(tokenizer, x, depth=self.options.depth)
+                tally.values(measure_audio(x, y, columns, rate=rate), weight=segment.shape[-1])
+                if writer is not None:
+                    writer.write(y[:, 0].numpy())
+                    first = first or (x[:1, 0], y[:1, 0])
+                on_part(tally.length / total)
+        report = tally.done(job.source, target=job.target)
+        if first is not None and report.picture is not None:
+            pictures.save(report.picture, _spectrograms(*first, rate=rate, caption=report.caption))
+        self._tallies[job.kind].add(report, tally)
+        return report
+
+
+def segments(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """Cut a recording into pieces of ``length`` samples; the last takes the rest, up to twice that.
+
+    Args:
+        blocks: (C, n) pieces of any lengths.
+        length: Samples per segment.
+
+    Yields:
+        (C, length), and at last (C, m) with m ≤ 2·length: all there is if it is no longer.
+    """
+    waiting: list[np.ndarray] = []
+    held = 0
+    for block in blocks:
+        waiting.append(block)
+        held += block.shape[1]
+        while held > 2 * length:
+            joined = np.concatenate(waiting, axis=1)
+            yield np.ascontiguousarray(joined[:, :length])
+            waiting, held = [joined[:, length:]], held - length
+    if held:
+        yield np.concatenate(waiting, axis=1)
+
+
+def _spectrograms(x: Tensor, y: Tensor, *, rate: int, caption: str) -> np.ndarray:
+    """Log-mel pictures of a mono pair, (1, L) each, one above the other → (H, W, 3) uint8."""
+    from vqtok.metrics.audio import MEL_FLOOR
+    from vqtok.metrics.mel import spectrogram
+
+    mels = [
+        spectrogram(each.float(), rate=rate, window=1024, bins=80)[0].clamp(min=MEL_FLOOR).log10()
+        for each in (x, y)
+    ]
+    return pictures.compare_spectrograms(
+        mels[0].numpy(),
+        mels[1].numpy(),
+        duration_s=x.shape[-1] / rate,
+        rate_hz=rate,
+        captions=("original", f"decoded, {caption}"),
+    )

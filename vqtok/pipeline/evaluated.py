@@ -1,0 +1,177 @@
+"""What an evaluation finds out: one report per file, one summary per kind of file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqtok.metrics.codebook import Usage, Use
+from vqtok.metrics.report import PROTOCOLS, RATES, Column, Statistic, plain
+from vqtok.pipeline.results import label
+
+
+@dataclass(frozen=True)
+class ItemReport:
+    """What evaluation found out about one file.
+
+    Attributes:
+        source: The file; None for standard input.
+        modality: "image" or "audio".
+        extent: (H, W) pixels, or (L,) samples per channel at the model's rate.
+        channels: Audio channels; 1 for images.
+        tokens: Codes, over all levels and channels.
+        bits: Nominal bits of them.
+        values: Metric by column name; NaN where it is not defined.
+        encode_s: Seconds in the encoder.
+        decode_s: Seconds in the decoder.
+        rate_hz: The model's sampling rate; None for images.
+        target: The reconstruction that was kept, or None.
+        columns: The columns of ``values``.
+    """
+
+    source: Path | None
+    modality: str
+    extent: tuple[int, ...]
+    channels: int
+    tokens: int
+    bits: float
+    values: Mapping[str, float]
+    encode_s: float
+    decode_s: float
+    rate_hz: float | None = None
+    target: Path | None = None
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def amount(self) -> float:
+        """Pixels, or seconds."""
+        return math.prod(self.extent) / (self.rate_hz or 1.0)
+
+    @property
+    def rate(self) -> float:
+        """Nominal bits per pixel, or kbit/s over all channels."""
+        return self.bits / self.amount / (1.0 if self.rate_hz is None else 1000.0)
+
+    @property
+    def picture(self) -> Path | None:
+        """Where the comparison is kept: ``cat.recon.png`` → ``cat.compare.png``."""
+        if self.target is None:
+            return None
+        return self.target.with_name(self.target.stem.removesuffix(".recon") + ".compare.png")
+
+    @property
+    def caption(self) -> str:
+        """Rate and first metric in words: "0.203 bits/pixel, PSNR 24.73 dB"."""
+        unit = "bits/pixel" if self.rate_hz is None else "kbit/s"
+        words = [f"{self.rate:.3g} {unit}"]
+        for column in self.columns[:1] if self.rate_hz is None else self.columns:
+            if column.name in ("psnr", "stoi", "mel"):
+                shown = column.format(self.values[column.name])
+                words.append(f"{column.title} {shown} {column.unit}".rstrip())
+        return ", ".join(words)
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON line: units in the names, keys that do not apply left out."""
+        data: dict[str, Any] = {
+            "source": label(self.source),
+            "modality": self.modality,
+            "extent": list(self.extent),
+            "tokens": self.tokens,
+            "bits": round(self.bits, 3),
+            _rate_column(self.modality).key: plain(self.rate),
+        }
+        if self.rate_hz is not None:
+            data["channels"] = self.channels
+            data["rate_hz"] = self.rate_hz
+            data["duration_s"] = plain(self.amount)
+        for column in self.columns:
+            data[column.key] = plain(self.values[column.name])
+        data["encode_s"], data["decode_s"] = round(self.encode_s, 4), round(self.decode_s, 4)
+        if self.target is not None:
+            data["target"], data["picture"] = str(self.target), str(self.picture)
+        return data
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What evaluation found out about all files of one modality.
+
+    Attributes:
+        modality: "image" or "audio".
+        model: Its name.
+        fingerprint: Of the model.
+        depth: Stages that were kept, None without a stack.
+        rate_hz: The model's sampling rate; None for images.
+        files: Files evaluated.
+        amount: Pixels, or seconds.
+        rate: Nominal bits per pixel or kbit/s: all bits over the whole amount.
+        entropy_rate: The same with each level and stage at its entropy of order 0.
+        statistics: Mean ± sd over files by column.
+        rate_statistic: Of the files' nominal rates.
+        codebook: All levels and stages together.
+        levels: Histograms by level name, coarse to fine.
+        encode_speed: Megapixels per second, or seconds of audio per second.
+        decode_speed: Likewise.
+        columns: The columns of ``statistics``.
+    """
+
+    modality: str
+    model: str
+    fingerprint: str
+    depth: int | None
+    rate_hz: float | None
+    files: int
+    amount: float
+    rate: float
+    entropy_rate: float
+    statistics: Mapping[str, Statistic]
+    rate_statistic: Statistic
+    codebook: Use
+    levels: Mapping[str, Usage]
+    encode_speed: float
+    decode_speed: float
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def rate_column(self) -> Column:
+        """The column of the nominal rate."""
+        return _rate_column(self.modality)
+
+    @property
+    def protocol(self) -> tuple[str, ...]:
+        """How the numbers came about, sentence by sentence."""
+        each = [f"{c.title}: {c.protocol}." for c in (*self.columns, self.rate_column)]
+        return (PROTOCOLS[self.modality], *each)
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON line, told from those of files by the key "summary"."""
+        key = self.rate_column.key
+        amount = "pixels" if self.rate_hz is None else "duration_s"
+        speed = "megapixels_per_s" if self.rate_hz is None else "times_real_time"
+        data: dict[str, Any] = {
+            "summary": self.modality,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "depth": self.depth,
+            "files": self.files,
+            amount: plain(self.amount),
+            key: plain(self.rate),
+            f"{key}_entropy": plain(self.entropy_rate),
+        }
+        if self.rate_hz is not None:
+            data["rate_hz"] = self.rate_hz
+        for column in self.columns:
+            data[column.key] = self.statistics[column.name].to_json()
+        data["codebook"] = self.codebook.to_json()
+        data["levels"] = {name: usage.to_json() for name, usage in self.levels.items()}
+        data[f"encode_{speed}"] = plain(self.encode_speed)
+        data[f"decode_{speed}"] = plain(self.decode_speed)
+        data["protocol"] = list(self.protocol)
+        return data
+
+
+def _rate_column(modality: str) -> Column:
+    return next(column for column in RATES if column.modality == modality)

@@ -1,0 +1,163 @@
+"""Sums of an evaluation: one file while it is coded, then all files. Memory is one histogram."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqtok.metrics.codebook import Usage, Use
+from vqtok.metrics.report import Column, Running
+from vqtok.pipeline.evaluated import ItemReport, Summary
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from vqtok.codes.spec import CodeSpec
+
+
+@dataclass
+class FileTally:
+    """One file while it is being coded, perhaps in segments."""
+
+    spec: CodeSpec
+    columns: tuple[Column, ...]
+    codes: list[list[np.ndarray]] = field(default_factory=list)
+    parts: list[tuple[float, Mapping[str, float]]] = field(default_factory=list)
+    extent: tuple[int, ...] = ()
+    channels: int = 1
+    encode_s: float = 0.0
+    decode_s: float = 0.0
+
+    @property
+    def length(self) -> int:
+        """Samples coded so far (audio)."""
+        return self.extent[0] if self.extent else 0
+
+    def code(self, tokenizer: Any, x: Tensor, *, depth: int | None) -> Tensor:
+        """Encode and decode one signal, (C, 1, n) or (1, 3, H, W); remember codes and times."""
+        import torch
+
+        with torch.inference_mode():
+            start = time.perf_counter()
+            found = tokenizer.encode(x)
+            plain_codes = found.numpy()  # waits for an accelerator, so it belongs to the time
+            self.encode_s += time.perf_counter() - start
+            if depth is not None:
+                found, plain_codes = found.truncate(depth), plain_codes.truncate(depth)
+            start = time.perf_counter()
+            y: Tensor = tokenizer.decode(found).float().cpu()
+            self.decode_s += time.perf_counter() - start
+        self.codes.append(list(plain_codes.levels))
+        if self.spec.modality == "image":
+            self.extent = found.extent
+        else:
+            self.extent, self.channels = (self.length + found.extent[0],), len(found)
+        return y
+
+    def values(self, values: Mapping[str, float], *, weight: float) -> None:
+        """Take the metrics of what was just coded."""
+        self.parts.append((weight, values))
+
+    def done(self, source: Path | None, *, target: Path | None) -> ItemReport:
+        """The file's report."""
+        from vqtok.pipeline.measure import weighted_mean
+
+        sizes = [[array.size for array in arrays] for arrays in self.codes]
+        counts = [sum(column) for column in zip(*sizes, strict=True)]
+        pairs = zip(self.spec.levels, counts, strict=True)
+        return ItemReport(
+            source=source,
+            modality=self.spec.modality,
+            extent=self.extent,
+            channels=self.channels,
+            tokens=sum(counts),
+            bits=sum(level.bits_per_code * count for level, count in pairs),
+            values=weighted_mean(self.parts),
+            encode_s=self.encode_s,
+            decode_s=self.decode_s,
+            rate_hz=self.spec.rate if self.spec.modality == "audio" else None,
+            target=target,
+            columns=self.columns,
+        )
+
+
+class Tally:
+    """Sums over the files of one modality.
+
+    Args:
+        tokenizer: The model.
+        columns: What is measured.
+    """
+
+    def __init__(self, tokenizer: Any, columns: tuple[Column, ...]) -> None:
+        self.spec: CodeSpec = tokenizer.spec
+        self.model = str(getattr(tokenizer, "name", ""))
+        self.columns = columns
+        self._usages = {
+            level.name: Usage(
+                level.codebook_size,
+                stage_axis=1 + level.axes.index("q") if "q" in level.axes else None,
+            )
+            for level in self.spec.levels
+        }
+        self._metrics = {column.name: Running() for column in columns}
+        self._rates = Running()
+        self._files = 0
+        self._amount = self._bits = self._encode_s = self._decode_s = 0.0
+
+    def file(self) -> FileTally:
+        """Begin a file."""
+        return FileTally(self.spec, self.columns)
+
+    def add(self, report: ItemReport, tally: FileTally) -> None:
+        """Take a whole file; one that failed on the way leaves no trace."""
+        for arrays in tally.codes:
+            for usage, array in zip(self._usages.values(), arrays, strict=True):
+                usage.add(array)
+        for name, value in report.values.items():
+            self._metrics[name].add(value)
+        self._rates.add(report.rate)
+        self._files += 1
+        self._amount += report.amount
+        self._bits += report.bits
+        self._encode_s += report.encode_s
+        self._decode_s += report.decode_s
+
+    def summary(self) -> Summary:
+        """The sums so far."""
+        totals = [usage.total for usage in self._usages.values()]
+        tokens = sum(total.tokens for total in totals)
+        coded = sum(total.entropy_bits * total.tokens for total in totals)
+        sound = self.spec.modality == "audio"
+        unit = (self._amount or math.nan) * (1000.0 if sound else 1.0)
+        speed = self._amount / (1.0 if sound else 1e6)
+        depths = [len(usage.counts) for usage in self._usages.values() if usage.stage_axis]
+        return Summary(
+            modality=self.spec.modality,
+            model=self.model,
+            fingerprint=self.spec.fingerprint,
+            depth=max(depths) if depths else None,
+            rate_hz=self.spec.rate if sound else None,
+            files=self._files,
+            amount=self._amount,
+            rate=self._bits / unit,
+            entropy_rate=coded / unit,
+            statistics={name: running.statistic for name, running in self._metrics.items()},
+            rate_statistic=self._rates.statistic,
+            codebook=Use(
+                tokens=tokens,
+                used=sum(total.used for total in totals),
+                entries=sum(total.entries for total in totals),
+                entropy_bits=coded / tokens if tokens else 0.0,
+                nominal_bits=self._bits / tokens if tokens else 0.0,
+            ),
+            levels=dict(self._usages),
+            encode_speed=speed / self._encode_s if self._encode_s else math.nan,
+            decode_speed=speed / self._decode_s if self._decode_s else math.nan,
+            columns=self.columns,
+        )
