@@ -10,7 +10,7 @@ from vqtok.pipeline.results import Failed
 FATAL = (UsageError, ConfigError)
 
 
-def failed(source: Path | None, error: Exception, *, has_model: bool) -> Failed:
+def failed(source: Path | None, error: Exception, *, has_model: bool = False) -> Failed:
     """The failure of one input, in words for its user; the error itself stays as the cause.
 
     Args:
