@@ -1,4 +1,4 @@
-"""Gradients through a choice: how a decoder's gradient reaches the encoder past an argmin or a rounding."""
+"""Gradients through a choice: how the decoder's gradient reaches the encoder past an argmin."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """The values of z_q with the gradient of z (Bengio et al. 2013, 1308.3432; van den Oord et al. 2017, section 3.2).
+    """The values of z_q with the gradient of z (van den Oord et al. 2017, 1711.00937, section 3.2).
 
-    Unlike the usual ``z + (z_q - z).detach()`` the result equals z_q bit for bit, so what a decoder was trained on
-    is what it will be given when it reads codes from a file.
+    Unlike the usual ``z + (z_q - z).detach()`` the result equals z_q bit for bit: a decoder is
+    trained on exactly what it will be given when codes come from a file.
 
     Args:
         z: Any shape; receives the gradient.

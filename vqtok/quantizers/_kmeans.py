@@ -1,4 +1,4 @@
-"""Lloyd's k-means for thousands of centres: the start of a codebook (van den Oord's Sonnet demo never needed it; 8192 entries do)."""
+"""Lloyd's k-means for thousands of centres, in seconds: where a codebook starts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from vqtok.quantizers._nearest import nearest
 
 
 def draw(rows: Tensor, count: int, *, generator: torch.Generator | None) -> Tensor:
-    """``count`` random rows of (S, d), distinct as far as S reaches, then repeated with a little noise."""
-    order = torch.randperm(len(rows), generator=generator)[:count].to(rows.device)
-    chosen = rows[order]
-    while len(chosen) < count:
-        more = rows[torch.randint(len(rows), (count - len(chosen),), generator=generator)]
-        noise = torch.randn(more.shape, generator=generator).to(rows.device)
-        # Copies of one row would stay copies forever: ties go to the lowest index.
-        chosen = torch.cat((chosen, more + noise * 1e-3 * (rows.std() + 1e-6)))
+    """``count`` random rows of (S, d), distinct while S lasts, then more with a little noise.
+
+    Args:
+        rows: (S, d), S at least 1 unless ``count`` is 0.
+        count: How many.
+        generator: CPU generator.
+    """
+    order = torch.randperm(len(rows), generator=generator)[:count]
+    chosen = rows[order.to(rows.device)]
+    missing = count - len(chosen)
+    if missing:
+        again = torch.randint(len(rows), (missing,), generator=generator)
+        noise = torch.randn(missing, rows.shape[1], generator=generator).to(rows)
+        # Copies of one row would stay copies forever: equals go to the lowest index.
+        scale = 1e-3 * (rows - rows.mean(dim=0)).square().mean().sqrt() + 1e-6
+        chosen = torch.cat((chosen, rows[again.to(rows.device)] + noise * scale))
     return chosen
 
 
 def sums(rows: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Members and their sum for each of ``size`` entries: (K,), (K, d), float32."""
+    """Members of each of ``size`` entries and their sum: (K,) and (K, d), float32."""
     total = rows.new_zeros(size, rows.shape[1]).index_add_(0, codes, rows)
     return torch.bincount(codes, minlength=size).to(rows.dtype), total
 
@@ -35,7 +43,7 @@ def kmeans(
     cosine: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """``size`` centres of (S, d) rows; centres that lose all members restart at random rows.
+    """``size`` centres of (S, d) rows; a centre that loses all members goes to a random row.
 
     Args:
         rows: (S, d) float32; of unit length if ``cosine``.
@@ -48,12 +56,12 @@ def kmeans(
         (K, d).
     """
     centres = draw(rows, size, generator=generator)
-    for _ in range(iterations):
-        codes = nearest(rows, centres)
-        count, total = sums(rows, codes, size)
+    for step in range(iterations):
+        count, total = sums(rows, nearest(rows, centres), size)
+        centres = torch.where(count[:, None] > 0, total / count.clamp(min=1)[:, None], centres)
         empty = count == 0
-        centres = total / count.clamp(min=1)[:, None]
-        centres[empty] = draw(rows, int(empty.sum()), generator=generator)
+        if step + 1 < iterations:
+            centres[empty] = draw(rows, int(empty.sum()), generator=generator)
         if cosine:
             centres = F.normalize(centres, dim=1)
     return centres

@@ -1,63 +1,230 @@
-"""Exact nearest-entry search without an N x K matrix.
+"""Exact nearest-entry search at the speed of one matrix product, without an N x K matrix.
 
-Scores come from one matrix product per block of rows, |e|² - 2 z·e, with |e|² folded in as one more column, into a
-small buffer that is used again for every block.
+Scores |e|² - 2 z·e come from float32 products, block by block, |e|² folded in as one more column.
+Their rounding differs with block shape, thread count and device, and could swap two entries at
+nearly equal distance. So each row also keeps its second best score, and the few rows whose two best
+lie within the product's error bound are decided again in float64. What comes out is the answer of
+float64 distances, whatever the batch or the machine.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import threading
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-BUFFER = 1 << 20
-"""Floats in the score buffer: 4 MB stay in a last-level cache."""
+from vqtok.quantizers._product import bound, multiply
+
+BUFFER = 1 << 21
+"""Floats in the score buffer: 8 MB stay in a last-level cache."""
+CHUNK = 1 << 12
+"""Rows that share the small calls around the products."""
+TILE = 1 << 13
+"""Entries scored at once."""
+KEPT = 1 << 23
+"""Floats of packed tiles kept between calls (32 MB); a larger codebook is packed on the way."""
+PAIRS = 1 << 20
+"""Floats per block of the float64 check."""
+
+_scratch = threading.local()
 
 
-class Packed(NamedTuple):
-    """A codebook made ready for ``nearest``."""
+class Packed:
+    """A codebook made ready for ``nearest``.
 
-    centre: Tensor
-    """(d,): the mean entry. Far from the origin |e|² - 2 z·e would cancel to noise."""
-    weight: Tensor
-    """(d + 1, K): -2 (e - centre) over |e - centre|²."""
+    Args:
+        codebook: (K, d) float; must not change while this is in use.
+    """
+
+    def __init__(self, codebook: Tensor) -> None:
+        self.entries = codebook.detach().float().contiguous()
+        # Far from the origin |e|² - 2 z·e would cancel to noise: all is relative to the mean entry.
+        self.centre = self.entries.mean(dim=0)
+        kept = self.entries.numel() <= KEPT
+        self._tiles = list(self._pack()) if kept else None
+        self._firsts: Tensor | None = None
+
+    def tiles(self) -> Iterator[tuple[int, Tensor]]:
+        """Blocks of the codebook: its first entry, and what ``_pack_tile`` makes of it."""
+        return iter(self._tiles) if self._tiles is not None else self._pack()
+
+    def firsts(self) -> Tensor:
+        """(K,) bool: which entries differ from all before them."""
+        if self._firsts is None:
+            _, first = np.unique(self.entries.cpu().numpy(), axis=0, return_index=True)
+            self._firsts = torch.zeros(len(self.entries), dtype=torch.bool)
+            self._firsts[torch.from_numpy(first)] = True
+            self._firsts = self._firsts.to(self.entries.device)
+        return self._firsts
+
+    def _pack(self) -> Iterator[tuple[int, Tensor]]:
+        for start in range(0, len(self.entries), TILE):
+            yield start, _pack_tile(self.entries[start : start + TILE] - self.centre)
 
 
-def pack(codebook: Tensor) -> Packed:
-    """Prepare a (K, d) codebook for ``nearest``; costs O(K d)."""
-    entries = codebook.detach().float()
-    centre = entries.mean(dim=0)
-    entries = entries - centre
-    norms = entries.square().sum(dim=1)
-    weight = torch.cat((entries.t() * -2, norms[None]))
-    return Packed(centre, weight.contiguous())
+def _pack_tile(entries: Tensor) -> Tensor:
+    """(k, d) → (d + 1, M · g): -2 e over |e|², with columns of +inf up to M groups of g."""
+    groups = -(-len(entries) // (256 if len(entries) > 2048 else 128))
+    width = groups * -(-len(entries) // groups)
+    weight = entries.new_zeros(entries.shape[1] + 1, width)
+    weight[-1] = torch.inf
+    weight[-1, : len(entries)] = entries.square().sum(dim=1)
+    weight[:-1, : len(entries)] = entries.t() * -2
+    return weight.view(len(weight), groups, -1)
 
 
 @torch.no_grad()
 def nearest(z: Tensor, codebook: Tensor | Packed) -> Tensor:
-    """Index of the entry at the smallest Euclidean distance from each row; the lowest index of equals.
+    """Index of the entry at the smallest Euclidean distance from each row; the lowest of equals.
 
     Args:
-        z: (N, d) float.
-        codebook: (K, d), or what ``pack`` made of it.
+        z: (N, d) float; taken as float32. A row that holds NaN gets some code in range.
+        codebook: (K, d) float, or ``Packed`` when it serves many calls.
 
     Returns:
         int64 (N,).
     """
-    packed = codebook if isinstance(codebook, Packed) else pack(codebook)
-    rows, size = z.shape[0], packed.weight.shape[1]
-    out = torch.empty(rows, dtype=torch.int64, device=z.device)
-    block = max(1, min(4096, BUFFER // size))
-    scores = z.new_empty(block, size, dtype=torch.float32)
-    left = z.new_ones(block, z.shape[1] + 1, dtype=torch.float32)
-    for start in range(0, rows, block):
-        stop = min(start + block, rows)
-        torch.sub(z[start:stop], packed.centre, out=left[: stop - start, :-1])
-        torch.mm(left, packed.weight, out=scores)
-        part = scores[: stop - start]
-        if z.device.type == "cpu":
-            out[start:stop] = torch.from_numpy(part.numpy().argmin(axis=1))
-        else:
-            out[start:stop] = part.argmin(dim=1)
-    return out
+    packed = codebook if isinstance(codebook, Packed) else Packed(codebook)
+    z = z.detach().float()
+    codes = z.new_empty(len(z), dtype=torch.int64)
+    best, second, radius = z.new_empty(3, len(z))
+    for start, tile in packed.tiles():
+        for rows in _slices(len(z), CHUNK):
+            left = _left(z[rows], packed)
+            value, index, other = _two_smallest(left, tile)
+            if start == 0:
+                radius[rows] = left[:, :-1].square().sum(dim=1).sqrt_()
+            else:  # strictly better: an earlier tile keeps its lower index
+                index = torch.where(value < best[rows], index + start, codes[rows])
+                loser = torch.maximum(value, best[rows])
+                other = torch.minimum(torch.minimum(loser, other), second[rows])
+                value = torch.minimum(value, best[rows])
+            codes[rows], best[rows], second[rows] = index, value, other
+    limit = best + _tolerance(radius, best, bound(z.shape[1] + 1))
+    unsure = (second <= limit).nonzero().squeeze(1)
+    for rows in _slices(len(unsure), CHUNK):
+        which = unsure[rows]
+        codes[which] = _decide(z[which], packed, limit[which])
+    return codes
+
+
+def _left(z: Tensor, packed: Packed) -> Tensor:
+    """(R, d) → (R, d + 1): relative to the centre, and a column of ones for the norms."""
+    left = z.new_ones(len(z), z.shape[1] + 1)
+    torch.sub(z, packed.centre, out=left[:, :-1])
+    return left
+
+
+def _two_smallest(left: Tensor, tile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row's smallest score in a tile, its index there, and the next smallest score: (R,) each.
+
+    ``torch.argmin`` is scalar code, so it is kept away from the full scores: the smallest of each
+    group (vectorised and threaded), then the first smallest group, then the place inside it.
+    """
+    count, (_, groups, width) = len(left), tile.shape
+    minima, inside = left.new_empty(count, groups), left.new_empty(count, width)
+    group = left.new_empty(count, dtype=torch.int64)
+    row = torch.arange(count, device=left.device)
+    for rows, scores in _scores(left, tile):
+        torch.amin(scores, dim=2, out=minima[rows])
+        group[rows] = _argmin(minima[rows])
+        picked = row[: len(scores)] * groups + group[rows]
+        torch.index_select(scores.flatten(0, 1), 0, picked, out=inside[rows])
+    column = _argmin(inside)
+    value = minima[row, group]
+    minima[row, group] = torch.inf
+    inside[row, column] = torch.inf
+    return value, group * width + column, torch.minimum(minima.amin(dim=1), inside.amin(dim=1))
+
+
+def _scores(left: Tensor, tile: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of rows with their (r, M, g) scores, in a buffer that the next block overwrites.
+
+    All products have one shape out of few, so that each shape's probe is paid for once.
+    """
+    _, groups, width = tile.shape
+    blocks = _slices(len(left), max(16, BUFFER // (groups * width)))
+    size = blocks[0].stop if blocks else 0
+    size += -size % (64 if size > 64 else 16)
+    buffer = _buffer(size * groups * width, left.device).view(size, groups * width)
+    for rows in blocks:
+        part = left[rows]
+        padded = F.pad(part, (0, 0, 0, size - len(part))) if len(part) < size else part
+        multiply(padded, tile.flatten(1), out=buffer)
+        yield rows, buffer[: len(part)].view(len(part), groups, width)
+
+
+def _slices(count: int, most: int) -> list[slice]:
+    """The fewest equal slices of at most ``most`` rows; a multiple of 64 each where that fits."""
+    size = -(-count // max(1, -(-count // most)))
+    size = max(1, min(most, size + -size % 64))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _buffer(size: int, device: torch.device) -> Tensor:
+    """``size`` floats of this thread's scratch: fresh pages would cost as much as the product."""
+    kept: Tensor | None = getattr(_scratch, "buffer", None)
+    if kept is None or kept.device != device or len(kept) < size:
+        with torch.inference_mode(False):  # an inference tensor could not be written to elsewhere
+            kept = torch.empty(size, device=device)
+        _scratch.buffer = kept
+    return kept[:size]
+
+
+def _argmin(values: Tensor) -> Tensor:
+    """First smallest of each row; numpy's argmin is vectorised where torch's is not."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(values.numpy().argmin(axis=1))
+    return values.argmin(dim=1)
+
+
+def _tolerance(radius: Tensor, best: Tensor, error: float) -> Tensor:
+    """(N,) most by which rounding can lift the nearest entry's score above the best one found.
+
+    Args:
+        radius: (N,) distance of the rows from the centre.
+        best: (N,) smallest scores.
+        error: Of a product, relative to its terms' absolute values.
+    """
+    # A rival is no farther from the row than the best entry is, so it is at most this far from the
+    # centre; the hundredth covers the error of ``best`` itself.
+    rival = 1.01 * (radius + (radius.square() + best).clamp(min=0).sqrt())
+    return 2 * error * (2 * radius * rival + rival.square())
+
+
+def _decide(z: Tensor, packed: Packed, limit: Tensor) -> Tensor:
+    """Nearest entry in float64 of (U, d) rows, among those that score within their ``limit``."""
+    best = torch.full((len(z),), torch.inf, dtype=torch.float64, device=z.device)
+    codes = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+    left = _left(z, packed)
+    for start, tile in packed.tiles():
+        for rows, scores in _scores(left, tile):
+            near = (scores <= limit[rows, None, None]).flatten(1)[:, : len(packed.entries) - start]
+            if int(near.sum()) > 16 * len(near):  # a collapsed codebook: look at each point once
+                near &= packed.firsts()[start : start + near.shape[1]]
+            row, code = near.nonzero().unbind(1)
+            row, code = row + rows.start, code + start
+            distance = z.new_empty(len(row), dtype=torch.float64)
+            for some in _slices(len(row), PAIRS // z.shape[1] + 1):
+                distance[some] = _distances(z[row[some]], packed.entries[code[some]])
+            least = best.scatter_reduce(0, row, distance, "amin")
+            winner = distance == least[row]
+            first = torch.full_like(codes, len(packed.entries))
+            first.scatter_reduce_(0, row[winner], code[winner], "amin")
+            codes = torch.where(least < best, first, codes)
+            best = least
+    return codes
+
+
+def _distances(z: Tensor, entries: Tensor) -> Tensor:
+    """Squared distances of (P, d) pairs in float64, added up in one order whatever P is."""
+    terms = (z.double() - entries.double()).square()
+    while terms.shape[1] > 1:
+        half = terms.shape[1] // 2
+        rest = terms[:, 2 * half :]
+        terms = torch.cat((terms[:, :half] + terms[:, half : 2 * half], rest), dim=1)
+    return terms[:, 0]

@@ -1,19 +1,17 @@
-"""Latents as rows: (B, D, *grid) ⇄ (B·|grid|, D), and a linear map that treats every row alike."""
+"""Latents as rows, (B, D, *grid) ⇄ (N, D), and row-wise maps whose bits do not depend on N."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ROWS = 256
-"""Rows per matrix product in evaluation: one shape for any N, so that a row's bits cannot depend on N."""
+BLOCK = 1 << 14
+"""Rows per float64 product: bounds its memory."""
 
 
 def to_rows(z: Tensor) -> Tensor:
-    """(B, D, *grid) of any float dtype → (N, D) float32, in batch-major, row-major grid order."""
+    """(B, D, *grid) of any float dtype → (N, D) float32, item by item, row-major in the grid."""
     return z.movedim(1, -1).reshape(-1, z.shape[1]).float()
 
 
@@ -22,17 +20,24 @@ def from_rows(rows: Tensor, batch: int, grid: tuple[int, ...]) -> Tensor:
     return rows.reshape(batch, *grid, rows.shape[-1]).movedim(-1, 1)
 
 
-def linear(layer: nn.Module, rows: Tensor) -> Tensor:
-    """Apply ``layer`` to (N, D) rows, in blocks of ROWS (padded by zeros) unless gradients are wanted.
+class Projection(nn.Linear):
+    """A linear map of rows, or nothing at all between equal dimensions.
 
-    Matrix products of different shapes round differently; with one fixed shape a row's result is the same whatever
-    else is in the batch. Training has no such promise to keep and takes the single product.
+    A matrix product rounds differently with the number of rows, and a code can hang on the last
+    bit. In evaluation products are therefore taken in float64 and rounded once at the end.
     """
-    if not isinstance(layer, nn.Linear):
-        return rows
-    if torch.is_grad_enabled() and (rows.requires_grad or layer.training):
-        return F.linear(rows, layer.weight, layer.bias)
-    count = rows.shape[0]
-    padded = F.pad(rows, (0, 0, 0, math.ceil(count / ROWS) * ROWS - count))
-    blocks = [F.linear(block, layer.weight, layer.bias) for block in padded.split(ROWS)]
-    return torch.cat(blocks)[:count] if blocks else rows.new_zeros(0, layer.out_features)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(N, in) → (N, out), float32."""
+        if self.training:
+            return super().forward(rows)
+        weight, bias = self.weight.double(), self.bias.double()
+        blocks = [
+            F.linear(block.double(), weight, bias).float() for block in torch.split(rows, BLOCK)
+        ]
+        return torch.cat(blocks)
+
+
+def projection(dim_in: int, dim_out: int | None) -> nn.Module:
+    """A ``Projection`` to ``dim_out``; with None, the identity."""
+    return nn.Identity() if dim_out is None else Projection(dim_in, dim_out)

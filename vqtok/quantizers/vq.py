@@ -1,8 +1,8 @@
-"""Vector quantization: one codebook, each latent becomes its nearest entry.
+"""Vector quantization: each latent becomes the nearest entry of one codebook.
 
-van den Oord et al. 2017, "Neural Discrete Representation Learning" (1711.00937). Beyond the paper: a k-means start after
-a warm-up in which latents pass unquantized, revival of dead entries, and lookup in fewer dimensions or by direction
-(Yu et al. 2021, 2110.04627).
+van den Oord et al. 2017, "Neural Discrete Representation Learning" (1711.00937). Beyond the paper:
+a k-means start after a warm-up in which latents pass unquantized, revival of dead entries, and
+lookup in fewer dimensions or by direction (Yu et al. 2021, 2110.04627).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vqtok.protocols import Quantized
-from vqtok.quantizers._codebook import Codebook, Sample
+from vqtok.quantizers._codebook import Codebook, check, codebook_loss
 from vqtok.quantizers._gradients import straight_through
-from vqtok.quantizers._rows import from_rows, linear, to_rows
+from vqtok.quantizers._rows import from_rows, projection, to_rows
+from vqtok.quantizers._start import Sample
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class Config:
 
     Attributes:
         codebook_size: K.
-        codebook_dim: Dimension of lookup, between learned linear maps; None: that of the latents, without maps.
+        codebook_dim: Dimension of lookup, between learned linear maps; None: that of the latents,
+            without maps.
         cosine: Compare directions instead of positions.
         ema: Entries are moving averages; otherwise they are trained by the codebook loss.
         decay: Of the moving averages, per step.
         commitment: Weight of the loss that keeps latents near their entries (beta).
-        warmup: First training steps, in which latents pass unquantized while a sample of them is collected.
+        warmup: First training steps, in which latents pass unquantized while a sample is collected.
         samples: Latents per entry in that sample; the warm-up lasts until it is full.
         kmeans: Lloyd iterations over the sample; 0: entries start at random latents of it.
         revive: An entry is dead below this fraction of the mean use; 0: never.
@@ -57,29 +58,13 @@ class Config:
         return Vq(self, dim)
 
 
-def check(config: object) -> None:
-    """Check the fields that codebook methods share.
-
-    Raises:
-        ValueError: naming the field, its value and what is allowed.
-    """
-    at_least = {"codebook_size": 1, "codebook_dim": 1, "samples": 1, "revive_every": 1}
-    at_least |= {"warmup": 0, "kmeans": 0, "commitment": 0, "revive": 0, "depth": 1}
-    for name, low in at_least.items():
-        value = getattr(config, name, None)
-        if value is not None and value < low:
-            raise ValueError(f"{name}: {value} is below {low}")
-    for name, high in {"decay": 1.0, "revive": 1.0, "dropout": 1.0}.items():
-        value = getattr(config, name, 0.0)
-        if not 0 <= value <= high:
-            raise ValueError(f"{name}: {value} is not between 0 and {high:g}")
-
-
 class Vq(nn.Module):
     """One codebook over latents of any grid.
 
-    While ``initialised`` is false, training passes latents through (and through the linear maps) with codes of zero and
-    no loss; evaluation quantizes with the entries as they are, which are random.
+    Until ``initialised``, training passes latents through (and through the linear maps), with codes
+    of zero and no loss; evaluation uses the entries as they are, which are random.
+
+    ``generator`` makes every random choice (a CPU generator; None: torch's global one).
     """
 
     initialised: Tensor
@@ -91,8 +76,8 @@ class Vq(nn.Module):
         self.depth: int | None = None
         self.generator: torch.Generator | None = None
         inner = config.codebook_dim or dim
-        self.project_in = nn.Linear(dim, inner) if config.codebook_dim else nn.Identity()
-        self.project_out = nn.Linear(inner, dim) if config.codebook_dim else nn.Identity()
+        self.project_in = projection(dim, config.codebook_dim)
+        self.project_out = projection(inner, dim if config.codebook_dim else None)
         self.codebook = Codebook(
             config.codebook_size,
             inner,
@@ -107,29 +92,31 @@ class Vq(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents; in training also learn from them."""
+        batch, grid = z.shape[0], tuple(z.shape[2:])
         with torch.autocast(device_type=z.device.type, enabled=False):
-            batch, grid = z.shape[0], tuple(z.shape[2:])
-            rows = self.codebook.unit(linear(self.project_in, to_rows(z)))
-            if self.training and not self.initialised and not self._start(rows):
-                through = from_rows(linear(self.project_out, rows), batch, grid)
+            rows = self.codebook.unit(self.project_in(to_rows(z)))
+            if self.training and not self._started(rows):
                 codes = torch.zeros(batch, *grid, dtype=torch.int64, device=z.device)
+                through = from_rows(self.project_out(rows), batch, grid)
                 return Quantized(through, codes, rows.new_zeros(()))
             codes = self.codebook.assign(rows)
             chosen = self.codebook.lookup(codes)
-            loss = codebook_loss(rows, chosen, commitment=self.config.commitment)
-            out = linear(self.project_out, straight_through(rows, chosen))
+            loss = codebook_loss(rows, chosen, commitment=self.config.commitment).mean()
+            out = self.project_out(straight_through(rows, chosen))
             if self.training:
                 self.codebook.learn(rows, codes, generator=self.generator)
-            return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
+        return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""
         with torch.autocast(device_type=codes.device.type, enabled=False):
-            rows = linear(self.project_out, self.codebook.lookup(codes.reshape(-1).long()))
-            return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+            rows = self.project_out(self.codebook.lookup(codes.reshape(-1).long()))
+        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
 
-    def _start(self, rows: Tensor) -> bool:
-        """Collect; when the sample is full, place the entries. Returns whether they are placed."""
+    def _started(self, rows: Tensor) -> bool:
+        """Whether the entries are placed; collects until they can be, then places them."""
+        if self.initialised:
+            return True
         self.learning.add(rows)
         if not self.learning.ready(self.config.warmup):
             return False
@@ -141,20 +128,3 @@ class Vq(nn.Module):
         )
         self.initialised.fill_(True)
         return True
-
-
-def codebook_loss(z: Tensor, chosen: Tensor, *, commitment: float) -> Tensor:
-    """Mean squared distance, as 1711.00937 Eq. 3: weight 1 towards entries, ``commitment`` towards latents.
-
-    Entries learned by moving averages carry no gradient, so there the first term only shows its value in no gradient
-    and is left out.
-
-    Args:
-        z: (N, d) latents.
-        chosen: (N, d) their entries.
-        commitment: beta.
-    """
-    loss = commitment * F.mse_loss(z, chosen.detach())
-    if chosen.requires_grad:
-        loss = loss + F.mse_loss(chosen, z.detach())
-    return loss

@@ -1,0 +1,97 @@
+"""Finite scalar quantization: a few bounded numbers, each rounded to a few levels; no codebook.
+
+Mentzer et al. 2023 (2309.15505), section 3 and listing 1. One thing differs: the shift of even
+level counts is atanh where the listing has tan, so that zero maps to zero exactly, and the range is
+a thousandth wider, not narrower, so that two levels work too; lucidrains' package does the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vqtok.protocols import Quantized
+from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._rows import from_rows, projection, to_rows
+
+MARGIN = 1e-3
+"""tanh never reaches its limits; this lets the outermost levels be reached by finite latents."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a grid of levels.
+
+    Attributes:
+        levels: Levels per number, each at least 2; K is their product. The first changes fastest
+            in a code. The paper advises at least 5 each: (8, 6, 5) for about 2^8 codes,
+            (8, 5, 5, 5) for 2^10, (8, 8, 5, 5, 5) for 2^13, (8, 8, 8, 6, 5) for 2^14.
+    """
+
+    levels: tuple[int, ...] = (8, 8, 5, 5, 5)
+
+    def __post_init__(self) -> None:
+        if not self.levels:
+            raise ValueError("levels: none given")
+        if min(self.levels) < 2:
+            raise ValueError(f"levels: {min(self.levels)} is below 2")
+        if math.prod(self.levels) > 1 << 31:
+            raise ValueError(f"levels: {math.prod(self.levels)} codes are more than 2^31")
+
+    def build(self, *, dim: int) -> Fsq:
+        """Make the quantizer of (B, dim, *grid) latents; linear maps if dim is not len(levels)."""
+        return Fsq(self, dim)
+
+
+class Fsq(nn.Module):
+    """A grid of levels over latents of any code grid."""
+
+    levels: Tensor
+    basis: Tensor
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.codebook_size = math.prod(config.levels)
+        self.depth: int | None = None
+        self.generator: torch.Generator | None = None  # nothing here is random
+        inner = len(config.levels)
+        self.project_in = projection(dim, inner if dim != inner else None)
+        self.project_out = projection(inner, dim if dim != inner else None)
+        levels = torch.tensor(config.levels)
+        self.register_buffer("levels", levels, persistent=False)
+        basis = torch.cumprod(torch.cat((levels.new_ones(1), levels[:-1])), dim=0)
+        self.register_buffer("basis", basis, persistent=False)
+
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantize (B, D, *grid) latents."""
+        batch, grid = z.shape[0], tuple(z.shape[2:])
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            # float64: a vectorised float32 tanh differs by a bit from the one at a tensor's end.
+            bounded = self._bound(self.project_in(to_rows(z)).double())
+            steps = bounded.round()
+            codes = ((steps.long() + self.levels // 2) * self.basis).sum(dim=1)
+            out = self.project_out(straight_through(self._scale(bounded), self._scale(steps)))
+        loss = out.new_zeros(())
+        return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, *grid) → (B, D, *grid) float32."""
+        with torch.autocast(device_type=codes.device.type, enabled=False):
+            digits = codes.reshape(-1, 1).long() // self.basis % self.levels
+            rows = self.project_out(self._scale((digits - self.levels // 2).double()))
+        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+
+    def _bound(self, rows: Tensor) -> Tensor:
+        """(N, d) any → between -L // 2 - 1/2 and (L - 1) // 2 + 1/2, zero to zero."""
+        half = (self.levels - 1).double() * (1 + MARGIN) / 2
+        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0).double()
+        shift = (offset / half).atanh()
+        return (rows + shift).tanh() * half - offset
+
+    def _scale(self, steps: Tensor) -> Tensor:
+        """Whole steps from zero → float32 in [-1, 1]."""
+        return (steps / (self.levels // 2)).float()

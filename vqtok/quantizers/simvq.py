@@ -1,0 +1,145 @@
+"""SimVQ: a frozen codebook seen through one learned linear map, so that all entries move together.
+
+Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One Linear
+Layer" (2411.02038). What differs from the paper: instead of random entries and a random map, the
+frozen entries are placed by k-means after a warm-up in which latents pass unquantized, and the map
+starts as the identity; ``samples=0`` restores the paper's start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqtok.protocols import Quantized
+from vqtok.quantizers._codebook import check, codebook_loss
+from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._kmeans import kmeans
+from vqtok.quantizers._nearest import Packed, nearest
+from vqtok.quantizers._rows import from_rows, projection, to_rows
+from vqtok.quantizers._start import Sample
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a mapped codebook.
+
+    Attributes:
+        codebook_size: K.
+        codebook_dim: Dimension of lookup, between learned linear maps; None: that of the latents,
+            without maps.
+        commitment: Weight of the loss that keeps latents near their entries (beta).
+        warmup: First training steps, in which latents pass unquantized while a sample is collected.
+        samples: Latents per entry in that sample; the warm-up lasts until it is full. 0: none, the
+            entries stay random and quantize from the first step.
+        kmeans: Lloyd iterations over the sample; 0: entries are random latents of it.
+    """
+
+    codebook_size: int = 8192
+    codebook_dim: int | None = None
+    commitment: float = 0.25
+    warmup: int = 100
+    samples: int = 8
+    kmeans: int = 10
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def build(self, *, dim: int) -> SimVq:
+        """Make the quantizer of (B, dim, *grid) latents."""
+        return SimVq(self, dim)
+
+
+class SimVq(nn.Module):
+    """A frozen codebook behind a learned map, over latents of any grid.
+
+    Until ``initialised``, training passes latents through (and through the outer linear maps), with
+    codes of zero and no loss; evaluation uses the entries as they are, which are random.
+
+    ``generator`` makes every random choice (a CPU generator; None: torch's global one).
+    """
+
+    frozen: Tensor
+    initialised: Tensor
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.codebook_size = config.codebook_size
+        self.depth: int | None = None
+        self.generator: torch.Generator | None = None
+        inner = config.codebook_dim or dim
+        self.project_in = projection(dim, config.codebook_dim)
+        self.project_out = projection(inner, dim if config.codebook_dim else None)
+        self.register_buffer("frozen", torch.randn(config.codebook_size, inner) * inner**-0.5)
+        self.map = nn.Linear(inner, inner)
+        self.learning = Sample(inner, config.codebook_size * config.samples)
+        self.register_buffer("initialised", torch.tensor(config.samples == 0))
+        self._packed: tuple[tuple[int, ...], Packed] | None = None
+
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantize (B, D, *grid) latents."""
+        batch, grid = z.shape[0], tuple(z.shape[2:])
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            rows = self.project_in(to_rows(z))
+            if self.training and not self._started(rows):
+                codes = torch.zeros(batch, *grid, dtype=torch.int64, device=z.device)
+                through = from_rows(self.project_out(rows), batch, grid)
+                return Quantized(through, codes, rows.new_zeros(()))
+            if self.training:
+                entries = self.map(self.frozen)
+                codes = nearest(rows, entries)
+            else:
+                entries = self.entries()
+                codes = nearest(rows, self.packed())
+            chosen = F.embedding(codes, entries)
+            loss = codebook_loss(rows, chosen, commitment=self.config.commitment).mean()
+            out = self.project_out(straight_through(rows, chosen))
+        return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, *grid) → (B, D, *grid) float32."""
+        with torch.autocast(device_type=codes.device.type, enabled=False):
+            rows = self.project_out(F.embedding(codes.reshape(-1).long(), self.entries()))
+        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+
+    def entries(self) -> Tensor:
+        """(K, d) mapped entries: the codebook of an ordinary ``vq`` that gives the same codes."""
+        return self.packed().entries
+
+    @torch.no_grad()
+    def packed(self) -> Packed:
+        """The mapped entries ready for search, made again only when they have changed."""
+        sources = (self.frozen, self.map.weight, self.map.bias)
+        if any(each.is_inference() for each in sources):  # they do not count their versions
+            return Packed(self._mapped())
+        key = tuple(number for each in sources for number in (each.data_ptr(), each._version))
+        if self._packed is None or self._packed[0] != key:
+            self._packed = key, Packed(self._mapped())
+        return self._packed[1]
+
+    def _mapped(self) -> Tensor:
+        # Rounded once, from float64, so that another machine's codebook has the same bits.
+        weight, bias = self.map.weight.double(), self.map.bias.double()
+        return F.linear(self.frozen.double(), weight, bias).float()
+
+    @torch.no_grad()
+    def _started(self, rows: Tensor) -> bool:
+        """Whether the entries are placed; collects until they can be, then places them."""
+        if self.initialised:
+            return True
+        self.learning.add(rows)
+        if not self.learning.ready(self.config.warmup):
+            return False
+        sample, iterations = self.learning.take(), self.config.kmeans
+        centres = kmeans(
+            sample, self.codebook_size, iterations=iterations, generator=self.generator
+        )
+        self.frozen.copy_(centres)
+        nn.init.eye_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
+        self.initialised.fill_(True)
+        return True
