@@ -14,7 +14,7 @@ from vqtok.metrics.codebook import Usage, Use
 from vqtok.pipeline import canvas
 
 GAP = 10
-FRAMES = 1500
+FRAMES = 750
 """Longest row of a map; longer recordings show their start."""
 
 CHANNELS = 8
@@ -46,7 +46,9 @@ def plot(header: Header, codes: Codes) -> np.ndarray:
             level.codebook_size, stage_axis=1 + level.axes.index("q") if "q" in level.axes else None
         )
         usage.add(array)
-        panels.append(canvas.caption(histogram(usage.counts), name + _words(usage.total)))
+        stages = "; stages from dark to bright" if len(usage.counts) > 1 else ""
+        text = name + _words(usage.total) + stages
+        panels.append(canvas.caption(histogram(usage.counts), text))
     return canvas.framed(canvas.stack(panels, gap=GAP), margin=GAP)
 
 
@@ -63,9 +65,11 @@ def code_map(codes: np.ndarray) -> np.ndarray:
         return canvas.beside([code_map(stage) for stage in codes], gap=GAP)
     grid = np.atleast_2d(codes)
     height, width = grid.shape
-    scale = max(1, min(640 // max(height, width), 32))
-    # A few stages of many frames would be a thread: rows are made tall enough to see.
-    tall = max(scale, min(16, 256 // height)) if width > 4 * height else scale
+    if width <= 4 * height:
+        tall = scale = max(1, min(640 // max(height, width), 32))
+    else:  # a few stages of many frames would be a thread: rows are made tall enough to see
+        scale = max(1, min(1500 // width, 32))
+        tall = max(scale, min(16, 256 // height))
     return canvas.hashed_colours(grid).repeat(tall, axis=0).repeat(scale, axis=1)
 
 
@@ -95,10 +99,10 @@ def histogram(counts: np.ndarray) -> np.ndarray:
 def _axes(draw: ImageDraw.ImageDraw, *, entries: int, decades: int) -> None:
     width, height = _PLOT
     font = canvas.font()
-    for decade in range(decades + 1):
-        y = 8 + height - height * decade / decades
+    for count in (0, *(10**decade for decade in range(decades + 1))):
+        y = _height(count, decades)
         draw.line((_LEFT, y, _LEFT + width, y), fill=canvas.FAINT)
-        draw.text((_LEFT - 6, y), f"{10**decade:,}", fill=canvas.INK, font=font, anchor="rm")
+        draw.text((_LEFT - 6, y), f"{count:,}", fill=canvas.INK, font=font, anchor="rm")
     bottom = 8 + height
     marks = ((0, "la"), (entries // 2, "ma"), (entries, "ra"))
     for rank, anchor in marks:
@@ -119,15 +123,20 @@ def _line(
     colour: tuple[int, int, int],
 ) -> None:
     """Steps of the sorted counts, from the left edge, down to the axis after the last one."""
-    width, height = _PLOT
-    bottom = 8 + height
-    edges = _LEFT + width * np.arange(len(used) + 1) / entries
-    heights = bottom - height * np.log10(used) / decades
+    edges = _LEFT + _PLOT[0] * np.arange(len(used) + 1) / entries
+    heights = [_height(int(count), decades) for count in used]
     points = [(float(edges[0]), float(heights[0]))]
     for left, right, y in zip(edges[:-1], edges[1:], heights, strict=True):
         points += [(float(left), float(y)), (float(right), float(y))]
-    points.append((float(edges[-1]), float(bottom)))
+    points.append((float(edges[-1]), _height(0, decades)))
     draw.line(points, fill=colour, width=2)
+
+
+def _height(count: int, decades: int) -> float:
+    """Where a count lies: logarithmic from 1 up, with room below 1 for what never occurs."""
+    room = 0.35
+    place = (math.log10(count) + room) / (decades + room) if count else 0.0
+    return 8 + _PLOT[1] * (1.0 - place)
 
 
 def _stage_colour(stage: int, stages: int) -> tuple[int, int, int]:
@@ -146,7 +155,7 @@ def _shown(item: np.ndarray, level: LevelSpec) -> tuple[np.ndarray, str]:
 def _size(item: np.ndarray, level: LevelSpec) -> str:
     units = {"q": "stages", "t": "frames", "h": "rows", "w": "columns", "n": "tokens"}
     sizes = zip(item.shape, level.axes, strict=True)
-    return " × ".join(f"{size} {units[axis]}" for size, axis in sizes)
+    return " x ".join(f"{size} {units[axis]}" for size, axis in sizes)
 
 
 def _title(header: Header, codes: Codes) -> str:

@@ -115,6 +115,7 @@ class Evaluation:
                 place: Path | BinaryIO = stdin if stdin is not None else sys.stdin.buffer
             else:
                 place = source
+            tokenizer = None
             try:
                 tokenizer = self._tokenizer_for(job.kind)
                 if job.kind not in self._tallies:
@@ -124,7 +125,7 @@ class Evaluation:
                 else:
                     result = self._audio(tokenizer, job, place, on_part)
             except Exception as error:
-                result = failed(source, error)
+                result = failed(source, error, has_model=tokenizer is not None)
             yield result
 
     def _image(self, tokenizer: Any, job: Job, place: Path | BinaryIO) -> ItemReport:

@@ -157,7 +157,7 @@ class Summary:
             "fingerprint": self.fingerprint,
             "depth": self.depth,
             "files": self.files,
-            amount: plain(self.amount),
+            amount: plain(self.amount) if self.rate_hz is not None else round(self.amount),
             key: plain(self.rate),
             f"{key}_entropy": plain(self.entropy_rate),
         }

@@ -50,7 +50,7 @@ def compare(
     difference = np.abs((a.astype(np.float32) - b) @ _LUMA) * (ERROR_GAIN / 255.0)
     height, width = a.shape[:2]
     scale = _scale(height, width)
-    texts = (*captions, f"error in brightness × {ERROR_GAIN:g}")
+    texts = (*captions, f"error in brightness, {ERROR_GAIN:g}x")
     panels = [
         canvas.caption(canvas.resize(panel, scale), text)
         for panel, text in zip((a, b, canvas.colour_map(difference)), texts, strict=True)
