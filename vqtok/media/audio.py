@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
+from vqtok.media.audio_headers import complete
 from vqtok.media.audio_writer import Writer as Writer
 from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
 from vqtok.media.opening import seekable, subject
@@ -29,6 +30,8 @@ SUFFIXES = AUDIO_SUFFIXES
 # Samples per channel in one block: 2.7 s at 24 kHz.
 BLOCK = 1 << 16
 _READ_FRAMES = 1 << 14
+# libsndfile's "no idea" is 2**63 - 1.
+_UNKNOWN_LENGTH = 1 << 62
 _FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
 
 
@@ -56,6 +59,17 @@ class AudioInfo:
         return self.length / self.rate
 
 
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """Read from start to end without seeking.
+
+    soundfile seeks to where it is after every block that it reads, and MP3 and Opus decoders lose
+    their state by that: samples would depend on the block size.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class Reader:
     """An open audio file, read as often as wanted, one iteration at a time.
 
@@ -71,8 +85,8 @@ class Reader:
         with ExitStack() as stack:
             self._stream = stack.enter_context(seekable(source))
             self._format = _checked_format(self._stream, self._name)
-            with self._sound() as sound:
-                self.info = _info(sound, self._format)
+            self._stream = complete(self._stream, self._format, self._name)
+            self.info = self._read_info()
             if self.info.length == 0:
                 raise MediaError(f"{self._name}: no audio samples")
             self._stack = stack.pop_all()
@@ -113,24 +127,49 @@ class Reader:
         resampled = resample(pieces, self.info.rate, rate or self.info.rate, channels=channels)
         return rechunk(resampled, block)
 
+    def _read_info(self) -> AudioInfo:
+        with self._sound() as sound:
+            length = sound.frames
+            # An MP3's length is at best a count of frames that includes the encoder's padding, and
+            # a FLAC from a pipe has none.
+            if self._format == "MP3" or length >= _UNKNOWN_LENGTH:
+                length = sum(len(frames) for frames in self._frames(sound))
+            return AudioInfo(
+                rate=sound.samplerate,
+                channels=sound.channels,
+                length=length,
+                format=self._format,
+                subtype=sound.subtype,
+            )
+
     def _pieces(self) -> Iterator[np.ndarray]:
         position = 0
-        try:
-            with self._sound() as sound:
-                while True:
-                    frames = sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
-                    if not len(frames):
-                        break
-                    self._check_finite(frames, position)
-                    position += len(frames)
-                    yield frames.T
-        except soundfile.SoundFileError as error:
-            at = position / self.info.rate
-            raise MediaError(
-                f"{self._name}: truncated or damaged {self._format} after {at:.3f} s"
-            ) from error
+        with self._sound() as sound:
+            for frames in self._frames(sound):
+                self._check_finite(frames, position)
+                position += len(frames)
+                yield frames.T
         if position != self.info.length:
-            raise _truncated(self._name, self.info.length, position)
+            raise MediaError(
+                f"{self._name}: truncated: header says {self.info.length} samples, "
+                f"file holds {position}"
+            )
+
+    def _frames(self, sound: _Forward) -> Iterator[np.ndarray]:
+        """Blocks (n, C) up to the end."""
+        position = 0
+        while True:
+            try:
+                frames = sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
+            except soundfile.SoundFileError as error:
+                at = position / sound.samplerate
+                raise MediaError(
+                    f"{self._name}: truncated or damaged {self._format} after {at:.3f} s"
+                ) from error
+            if not len(frames):
+                return
+            position += len(frames)
+            yield frames
 
     def _mixed(self) -> Iterator[np.ndarray]:
         for piece in self._pieces():
@@ -149,10 +188,10 @@ class Reader:
         value = frames[frame, channel]
         raise MediaError(f"{self._name}: sample is {value} at {at:.3f} s, channel {channel + 1}")
 
-    def _sound(self) -> soundfile.SoundFile:
+    def _sound(self) -> _Forward:
         self._stream.seek(0)
         try:
-            return soundfile.SoundFile(self._stream)
+            return _Forward(self._stream)
         except soundfile.SoundFileError as error:
             raise MediaError(f"{self._name}: truncated or damaged {self._format}") from error
 
@@ -190,17 +229,3 @@ def _checked_format(stream: BinaryIO, name: str) -> str:
             f"{name}: not audio that vqtok reads{holds}", hint=f"supported: {supported('audio')}"
         )
     return format
-
-
-def _info(sound: soundfile.SoundFile, format: str) -> AudioInfo:
-    return AudioInfo(
-        rate=sound.samplerate,
-        channels=sound.channels,
-        length=sound.frames,
-        format=format,
-        subtype=sound.subtype,
-    )
-
-
-def _truncated(name: str, promised: int, found: int) -> MediaError:
-    return MediaError(f"{name}: truncated: header says {promised} samples, file holds {found}")
