@@ -1,7 +1,8 @@
 """Everything a training run needs to go on exactly where it stopped, in one safetensors file.
 
-One file and not a pair, so that a kill between two renames cannot leave weights of one step with the state of another.
-Tensors are named ``model.…`` and ``optimizer.INDEX.KEY``; the rest is JSON in the metadata.
+One file and not a pair, so that a kill between two renames cannot leave weights of one step with
+the state of another. Tensors are named ``model.…`` and ``optimizer.INDEX.KEY``; the rest is JSON
+in the metadata.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def restore(directory: Path, *, model: nn.Module, optimizer: torch.optim.Optimiz
                     weights[rest] = stored.get_tensor(name)
                 else:
                     index, _, key = rest.partition(".")
-                    moments.setdefault(int(index), {})[key] = stored.get_tensor(name)
+                    # A copy: tensors inside the file's memory are not aligned as torch's own are,
+                    # and vector kernels then round in another order.
+                    moments.setdefault(int(index), {})[key] = stored.get_tensor(name).clone()
         model.load_state_dict(weights)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: does not fit the recipe: {error}") from error

@@ -82,8 +82,11 @@ def compress(spectrum: Tensor) -> Tensor:
     return parts * (power + 1e-8) ** -0.25
 
 
-def expand(parts: Tensor) -> Tensor:
-    """The inverse of ``compress``: c → c · |c|; (…, 2) real → (…) complex."""
-    # The small constant keeps a gradient at exactly zero.
-    magnitude = (parts.square().sum(-1, keepdim=True) + 1e-8).sqrt()
-    return torch.view_as_complex((parts * magnitude).contiguous())
+def from_polar(parts: Tensor) -> Tensor:
+    """Log-magnitude and phase in radians, (…, 2) real → (…) complex, as Vocos (arXiv:2306.00814).
+
+    The magnitude is held within e^-12 … e^6, so that an untrained head can neither overflow nor
+    lose its gradient for good.
+    """
+    magnitude, phase = parts[..., 0].clamp(-12.0, 6.0).exp(), parts[..., 1]
+    return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())

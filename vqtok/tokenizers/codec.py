@@ -1,10 +1,9 @@
 """A causal spectral audio codec: STFT → ConvNeXt → residual codes → ConvNeXt → inverse STFT.
 
-The shape of Vocos (arXiv:2306.00814) and of FunCodec's frequency-domain codec (arXiv:2309.07405),
-with SoundStream's residual quantizer (arXiv:2107.03312). Differences: every layer looks back
-only; the input is the power-compressed complex spectrum; the head gives a compressed complex
-spectrum rather than magnitude and phase. Working at frame rate makes it several times cheaper
-than codecs that convolve at sample rate.
+The shape of Vocos (arXiv:2306.00814), whose head gives log-magnitude and phase, and of FunCodec's
+frequency-domain codec (arXiv:2309.07405), with SoundStream's residual quantizer (arXiv:2107.03312).
+Differences: every layer looks back only, and the input is the power-compressed complex spectrum.
+Working at frame rate makes it several times cheaper than codecs that convolve at sample rate.
 
 Encoding and decoding run over tiles at absolute frame positions with the left context that the
 networks see, so the codes do not depend on how the samples arrive.
@@ -24,12 +23,15 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import UsageError
 from vqtok.layers.convnext import Block, ChannelNorm, Pointwise
-from vqtok.layers.spectral import Spectrum, compress, expand
+from vqtok.layers.spectral import Spectrum, compress, from_polar
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
 
 TILE = 750
 """Frames that one tile owns: 10 s at 75 Hz."""
+
+QUIET = -4.0
+"""Log-magnitude that an untrained decoder gives."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Config:
 
     quantizer: AnyConfig
     rate: int = 24000
-    frame: int = 1280
+    frame: int = 640
     hop: int = 320
     width: int = 256
     encoder_blocks: int = 4
@@ -84,11 +86,14 @@ class Codec(nn.Module):
             Pointwise(config.width, config.latent),
         )
         self.quantizer = config.quantizer.build(dim=config.latent)
+        head = Pointwise(config.width, features)
+        with torch.no_grad():  # start near silence: e^-4, not e^0, in every bin
+            head.bias[::2] = QUIET
         self.decoder = nn.Sequential(
             Pointwise(config.latent, config.width),
             *(_block(config) for _ in range(config.decoder_blocks)),
             ChannelNorm(config.width),
-            Pointwise(config.width, features),
+            head,
         )
         self.encoder_context = config.encoder_blocks * (config.kernel - 1)
         self.decoder_context = config.decoder_blocks * (config.kernel - 1)
@@ -201,7 +206,7 @@ class Codec(nn.Module):
         z = F.pad(z_q, (0, ahead))[:, :, None]  # (B, D, 1, T + ahead)
         parts = self.decoder(z)[:, :, 0].float().mT  # (B, T + ahead, 2·bins)
         with torch.autocast(z.device.type, enabled=False):
-            spectrum = expand(parts.unflatten(2, (self.spectrum.bins, 2)))
+            spectrum = from_polar(parts.unflatten(2, (self.spectrum.bins, 2)))
             samples = self.spectrum.synthesise(spectrum)
         cut = self.spectrum.size - self.hop
         return samples[:, cut : cut + z_q.shape[-1] * self.hop]

@@ -1,4 +1,4 @@
-"""Reconstruction losses by name: each takes (y, x) of one shape and gives a scalar."""
+"""Reconstruction losses by name, over one reconstruction and its original."""
 
 from __future__ import annotations
 
@@ -11,13 +11,29 @@ from torch import Tensor
 from vqtok.errors import ConfigError
 from vqtok.metrics.mel import filterbank
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+WINDOWS = ((512, 80), (1024, 80), (2048, 80))
+"""(samples, mel bins) of each scale of the spectral losses."""
 
-MEL_WINDOWS = ((256, 40), (512, 80), (1024, 80), (2048, 80))
-"""(samples, mel bins) of each scale of the mel loss."""
 
-STFT_WINDOWS = (512, 1024, 2048)
-"""Samples per window of each scale of the complex STFT loss."""
+class Pair:
+    """A reconstruction beside its original, with what several terms need computed once.
+
+    Args:
+        y: Reconstruction, (B, C, H, W) or (B, 1, L) float32.
+        x: Original, the same shape; no gradient flows into it.
+        rate: Hz of audio; 0 for images.
+    """
+
+    def __init__(self, y: Tensor, x: Tensor, *, rate: float) -> None:
+        self.y, self.x, self.rate = y, x.detach(), rate
+        self._spectra: list[tuple[_Spectrum, _Spectrum]] = []
+
+    def spectra(self) -> list[tuple[_Spectrum, _Spectrum]]:
+        """(of y, of x) at each of ``WINDOWS``."""
+        if not self._spectra:
+            for size, _ in WINDOWS:
+                self._spectra.append((_Spectrum(self.y[:, 0], size), _Spectrum(self.x[:, 0], size)))
+        return self._spectra
 
 
 class Objective:
@@ -25,10 +41,10 @@ class Objective:
 
     Args:
         weights: Term name → weight; names are those of ``TERMS``.
-        rate: Hz, for the terms that need it (audio).
+        rate: Hz, for the terms that need it; None for images.
 
     Raises:
-        ConfigError: an unknown term.
+        ConfigError: an unknown term, or one for audio without a rate.
     """
 
     def __init__(self, weights: Mapping[str, float], *, rate: float | None) -> None:
@@ -37,10 +53,11 @@ class Objective:
                 raise ConfigError(
                     f"train.losses.{name}: unknown term", hint="known: " + ", ".join(sorted(TERMS))
                 )
-            if name in ("mel", "stft") and rate is None:
+            if name in SPECTRAL and rate is None:
                 raise ConfigError(f"train.losses.{name}: this term is for audio")
-        self.weights = dict(weights)
-        self.rate = rate
+        # Sorted: gradients are summed in this order, and a resumed recipe may list terms in another.
+        self.weights = dict(sorted(weights.items()))
+        self.rate = rate or 0.0
 
     def __call__(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Weighted terms, each a scalar.
@@ -49,61 +66,62 @@ class Objective:
             y: Reconstruction, (B, C, H, W) or (B, 1, L), float32.
             x: Original, the same shape.
         """
-        return {name: w * TERMS[name](y, x, self.rate or 0.0) for name, w in self.weights.items()}
+        pair = Pair(y, x, rate=self.rate)
+        return {name: weight * TERMS[name](pair) for name, weight in self.weights.items()}
 
 
-def mse(y: Tensor, x: Tensor, rate: float) -> Tensor:
+def mse(pair: Pair) -> Tensor:
     """Mean squared error: a Gaussian likelihood, what PSNR measures."""
-    return F.mse_loss(y, x)
+    return F.mse_loss(pair.y, pair.x)
 
 
-def l1(y: Tensor, x: Tensor, rate: float) -> Tensor:
+def l1(pair: Pair) -> Tensor:
     """Mean absolute error: a Laplace likelihood, sharper edges."""
-    return F.l1_loss(y, x)
+    return F.l1_loss(pair.y, pair.x)
 
 
-def mel(y: Tensor, x: Tensor, rate: float) -> Tensor:
-    """L1 between log10 mel spectrograms, mean over ``MEL_WINDOWS``.
+def mel(pair: Pair) -> Tensor:
+    """L1 between log10 mel spectrograms, mean over ``WINDOWS``.
 
-    Multi-scale as in DAC (arXiv:2306.06546, section 3.4). The floor lies 80 dB or so below a
-    full-scale tone: quieter than that is silence.
+    Multi-scale as in DAC (arXiv:2306.06546, section 3.4), with fewer scales and a hop of half a
+    window. The floor lies about 80 dB below a full-scale tone: quieter than that is silence.
     """
-    total = y.new_zeros(())
-    for size, bins in MEL_WINDOWS:
-        bank = filterbank(rate=rate, window=size, bins=bins).to(y.device)
-        pair = torch.cat([y[:, 0], x[:, 0]])
-        power = bank @ _stft(pair, size).abs()  # (2B, bins, T)
-        a, b = power.clamp(min=1e-6).log10().chunk(2)
+    total = pair.y.new_zeros(())
+    for (size, bins), (of_y, of_x) in zip(WINDOWS, pair.spectra(), strict=True):
+        bank = filterbank(rate=pair.rate, window=size, bins=bins).to(pair.y.device)
+        a, b = ((bank @ each.magnitude).clamp(min=1e-6).log10() for each in (of_y, of_x))
         total = total + F.l1_loss(a, b)
-    return total / len(MEL_WINDOWS)
+    return total / len(WINDOWS)
 
 
-def stft(y: Tensor, x: Tensor, rate: float) -> Tensor:
-    """L1 between power-compressed complex spectra, mean over ``STFT_WINDOWS``.
+def stft(pair: Pair) -> Tensor:
+    """L1 between complex spectra of compressed magnitude, mean over ``WINDOWS``.
 
-    It sees phase, and the compression makes quiet bins count.
+    It sees phase, and the compression (|c|^0.5 with the phase of c) makes quiet bins count.
     """
-    total = y.new_zeros(())
-    for size in STFT_WINDOWS:
-        parts = torch.view_as_real(_stft(torch.cat([y[:, 0], x[:, 0]]), size))
-        power = parts.square().sum(-1, keepdim=True)
-        a, b = (parts * (power + 1e-6) ** -0.35).chunk(2)  # |c|^0.3 with the phase of c
-        total = total + F.l1_loss(a, b)
-    return total / len(STFT_WINDOWS)
+    total = pair.y.new_zeros(())
+    for of_y, of_x in pair.spectra():
+        total = total + F.l1_loss(of_y.compressed, of_x.compressed)
+    return total / len(WINDOWS)
 
 
-TERMS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "mse": mse,
-    "l1": l1,
-    "mel": mel,
-    "stft": stft,
-}
+TERMS: dict[str, Callable[[Pair], Tensor]] = {"mse": mse, "l1": l1, "mel": mel, "stft": stft}
+
+SPECTRAL = frozenset({"mel", "stft"})
 
 
-def _stft(x: Tensor, size: int) -> Tensor:
-    """(B, L) → (B, bins, T) complex, Hann window, hop size/4, unit gain for a full-scale sine."""
-    window = torch.hann_window(size, device=x.device)
-    spectrum = torch.stft(
-        x, size, hop_length=size // 4, window=window, center=True, return_complex=True
-    )
-    return spectrum * (2.0 / size)
+class _Spectrum:
+    """STFT of (B, L) audio: Hann window, hop size/2, a full-scale tone has magnitude 0.5.
+
+    Attributes:
+        magnitude: (B, bins, T).
+        compressed: (B, bins, T, 2), real and imaginary part, magnitude^0.5.
+    """
+
+    def __init__(self, x: Tensor, size: int) -> None:
+        window = torch.hann_window(size, device=x.device)
+        spectrum = torch.stft(x, size, hop_length=size // 2, window=window, return_complex=True)
+        parts = torch.view_as_real(spectrum * (2.0 / size))
+        # The small constant keeps the gradient of the root finite at silence.
+        self.magnitude = (parts.square().sum(-1) + 1e-8).sqrt()
+        self.compressed = parts * self.magnitude.rsqrt()[..., None]

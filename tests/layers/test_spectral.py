@@ -1,0 +1,50 @@
+"""The transform inverts itself, looks back only, and the polar head means what it says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vqtok.layers.spectral import Spectrum, compress, from_polar
+
+
+@pytest.mark.parametrize(("size", "hop"), [(8, 4), (16, 4), (640, 320)])
+def test_synthesis_inverts_analysis(size: int, hop: int) -> None:
+    spectrum = Spectrum(size, hop)
+    x = torch.randn(2, 10 * hop, generator=torch.Generator().manual_seed(0))
+    after = torch.zeros(2, size - hop)
+    frames = spectrum.analyse(torch.cat([x, after], dim=1), torch.zeros(2, size - hop))
+    y = spectrum.synthesise(frames)[:, size - hop :][:, : x.shape[1]]
+    torch.testing.assert_close(y, x, atol=1e-5, rtol=0)  # float32 FFT rounding
+
+
+def test_a_frame_sees_its_own_hop_and_the_past_only() -> None:
+    spectrum = Spectrum(16, 4)
+    x = torch.randn(1, 40, generator=torch.Generator().manual_seed(0))
+    before = spectrum.analyse(x, torch.zeros(1, 12))
+    x[:, 20:] = 0.0  # frame 5 starts to see it, frames 0 … 4 do not
+    after = spectrum.analyse(x, torch.zeros(1, 12))
+    assert torch.equal(before[:, :5], after[:, :5])
+    assert not torch.equal(before[:, 5], after[:, 5])
+
+
+def test_a_frame_size_that_is_no_multiple_of_the_hop_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple"):
+        Spectrum(100, 30)
+
+
+def test_compression_halves_decibels_and_keeps_the_phase() -> None:
+    values = torch.polar(torch.tensor([1e-2, 1.0, 100.0]), torch.tensor([0.3, -2.0, 3.0]))
+    packed = torch.view_as_complex(compress(values))
+    torch.testing.assert_close(packed.abs(), values.abs().sqrt(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(packed.angle(), values.angle())
+
+
+def test_polar_parts_are_log_magnitude_and_phase() -> None:
+    parts = torch.tensor([[0.0, 0.0], [1.0, math.pi / 2], [-2.0, -1.0]])
+    values = from_polar(parts)
+    torch.testing.assert_close(values.abs(), parts[:, 0].exp())
+    torch.testing.assert_close(values.angle(), parts[:, 1])
+    assert torch.isfinite(from_polar(torch.tensor([[1e9, 0.0], [-1e9, 0.0]])).abs()).all()
