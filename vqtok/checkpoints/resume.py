@@ -80,8 +80,7 @@ def restore(directory: Path, *, model: nn.Module, optimizer: torch.optim.Optimiz
                     weights[rest] = stored.get_tensor(name)
                 else:
                     index, _, key = rest.partition(".")
-                    # A copy: tensors inside the file's memory are not aligned as torch's own are,
-                    # and vector kernels then round in another order.
+                    # A copy, so that nothing refers to the file that the next save replaces.
                     moments.setdefault(int(index), {})[key] = stored.get_tensor(name).clone()
         model.load_state_dict(weights)
     except (SafetensorError, OSError, RuntimeError) as error:
