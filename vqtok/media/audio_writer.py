@@ -14,6 +14,7 @@ import soundfile
 
 from vqtok import atomic
 from vqtok.errors import MediaError, UsageError
+from vqtok.media.ogg import fix_serial
 from vqtok.media.opening import os_message, subject
 from vqtok.media.resample import Resampler
 
@@ -97,8 +98,8 @@ class Writer:
         except soundfile.SoundFileError as error:
             self._abandon(error)
             raise UsageError(
-                f"{self._name}: {self._format} cannot hold {self._channels} channels "
-                f"at {self._rate} Hz",
+                f"{self._name}: {self._format} cannot hold this: {self._rate} Hz, "
+                f"channels: {self._channels}",
                 hint="--format wav",
             ) from error
         return self
@@ -145,6 +146,8 @@ class Writer:
                 self._append(np.zeros((self._channels, frames), dtype=np.float32))
         self._sound.close()
         self._sink.check()
+        if self._format == "OGG":
+            fix_serial(self._sink.stream)
         self._sink.stream.flush()
         if not isinstance(self._target, Path):
             self._sink.stream.seek(0)
@@ -171,6 +174,8 @@ class Writer:
         # Tells atomic.file that there is nothing to keep; it raises the error again.
         try:
             self._stack.__exit__(type(error), error, error.__traceback__)
+        except OSError:
+            pass  # the last flush fails as the write did, and the first error is the one to tell
         except BaseException as again:
             if again is not error:
                 raise
