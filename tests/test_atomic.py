@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import environment
 from vqtok import atomic
 
 
@@ -125,7 +126,8 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path: Path):
         "with atomic.file(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('half'); print(flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", program, target], stdout=subprocess.PIPE) as child:
+    command = [sys.executable, "-c", program, str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as child:
         assert child.stdout is not None
         child.stdout.readline()
         child.send_signal(signal.SIGKILL)

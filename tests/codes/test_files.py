@@ -6,7 +6,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from tests.codes import strategies as some
+from tests.programs import run
 from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.files import Header, Source
@@ -230,4 +230,4 @@ def test_reading_needs_no_torch(tmp_path: Path):
         "sys.exit('torch' in sys.modules)"
     )
     paths = [str(tmp_path / "a.npy"), str(tmp_path / "a.safetensors")]
-    assert subprocess.run([sys.executable, "-c", program, *paths], check=False).returncode == 0
+    assert run(program, *paths).returncode == 0

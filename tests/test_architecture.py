@@ -1,0 +1,180 @@
+"""The house's table of who may import whom, held against every file's syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vqtok
+
+PACKAGE = Path(vqtok.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+LAYER_0 = {"errors", "atomic"}
+CORE = {"config", "protocols"}
+
+INSIDE: dict[str, set[str]] = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "errors": set(),
+    "atomic": set(),
+    "config": {"protocols"},
+    "protocols": set(),
+    "codes": set(),
+    "media": set(),
+    "layers": set(),
+    "metrics": set(),
+    "quantizers": CORE | {"layers"},
+    "tokenizers": CORE | {"layers", "codes", "quantizers"},
+    "priors": CORE | {"layers", "codes"},
+    "checkpoints": CORE | {"codes"},
+    "training": CORE
+    | {"codes", "media", "layers", "metrics", "quantizers", "tokenizers", "priors", "checkpoints"},
+    "pipeline": CORE
+    | {"codes", "media", "layers", "metrics", "quantizers", "tokenizers", "priors", "checkpoints"},
+    "cli": CORE | {"codes", "media", "metrics", "checkpoints", "training", "pipeline"},
+}
+"""Room → rooms that it may import besides itself and layer 0."""
+
+OUTSIDE: dict[str, set[str]] = {
+    "codes": {"numpy", "safetensors"},
+    "media": {"numpy", "PIL", "soundfile", "soxr"},
+    "layers": {"torch"},
+    "metrics": {"torch", "torchmetrics", "numpy", "pesq", "pystoi", "soxr"},
+    "quantizers": {"torch", "numpy"},
+    "tokenizers": {"torch", "numpy"},
+    "priors": {"torch", "numpy"},
+    "checkpoints": {"torch", "safetensors"},
+    "training": {"torch", "numpy", "PIL"},
+    "pipeline": {"torch", "numpy", "PIL"},
+    "cli": {"typer", "rich"},
+}
+"""Room → third-party packages; rooms that are not listed use the standard library alone."""
+
+LONGEST = 300
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports_of(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """Every imported module, and whether inside a function; type checking is left out."""
+    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while stack:
+        node, inside = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            stack.extend((child, inside) for child in node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module == "vqtok":
+                yield from ((f"vqtok.{alias.name}", inside) for alias in node.names)
+            else:
+                yield "." * node.level + (node.module or ""), inside
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        stack.extend((child, inside) for child in ast.iter_child_nodes(node))
+
+
+def import_faults(room: str, source: str) -> list[str]:
+    """What the table forbids in a file of this room."""
+    faults = []
+    for module, inside in imports_of(ast.parse(source)):
+        top, _, rest = module.partition(".")
+        if not top:
+            faults.append(f"relative import of {module}")
+        elif top == "vqtok":
+            target = rest.partition(".")[0]
+            is_name = target.startswith("__") or not target
+            allowed = INSIDE[room] | LAYER_0 | {room}
+            if not is_name and target not in allowed:
+                faults.append(f"{room} imports {module}")
+            elif room == "cli" and target in {"training", "pipeline"} and not inside:
+                faults.append(f"{room} imports {module} at the top")
+        elif top not in sys.stdlib_module_names | OUTSIDE.get(room, set()):
+            faults.append(f"{room} imports {module}")
+    return faults
+
+
+def style_faults(source: str) -> list[str]:
+    """Assertions used as validation, and length."""
+    faults = [
+        f"line {node.lineno}: assert"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assert)
+    ]
+    lines = len(source.splitlines())
+    return faults + ([f"{lines} lines"] if lines > LONGEST else [])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_go_down(path: Path):
+    assert import_faults(room_of(path), path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_asserts_or_outgrows_its_room(path: Path):
+    assert style_faults(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_file_says_what_it_is_and_postpones_annotations(path: Path):
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    assert ast.get_docstring(tree)
+    if len(tree.body) > 1:
+        assert "from __future__ import annotations" in source
+
+
+def test_every_room_is_in_the_table():
+    rooms = {room_of(path) for path in FILES}
+    assert rooms <= set(INSIDE)
+    assert not rooms & {"utils", "common", "helpers", "misc", "base"}
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("codes", "import torch"),
+        ("codes", "def f():\n    import torch"),
+        ("codes", "from vqtok.media import image"),
+        ("media", "from vqtok import codes"),
+        ("layers", "from vqtok.quantizers.vq import Config"),
+        ("quantizers", "import vqtok.tokenizers.vqvae"),
+        ("priors", "from vqtok.tokenizers import vqvae"),
+        ("checkpoints", "from vqtok.tokenizers import vqvae"),
+        ("training", "from vqtok.pipeline import encode"),
+        ("pipeline", "from vqtok.training import loop"),
+        ("cli", "from vqtok.pipeline import encode"),
+        ("config", "from vqtok.codes import spec"),
+        ("tokenizers", "import transformers"),
+        ("codes", "from .spec import CodeSpec"),
+        ("atomic", "from vqtok.config import parse"),
+        ("errors", "import numpy"),
+    ],
+)
+def test_the_import_check_can_fail(room: str, source: str):
+    assert import_faults(room, source) != []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("codes", "import numpy as np\nfrom vqtok.errors import CodesError"),
+        ("protocols", "if TYPE_CHECKING:\n    from torch import Tensor"),
+        ("cli", "def run():\n    from vqtok.pipeline import encode"),
+        ("media", "from vqtok import __version__, atomic"),
+    ],
+)
+def test_the_import_check_allows_what_the_table_allows(room: str, source: str):
+    assert import_faults(room, source) == []
+
+
+@pytest.mark.parametrize("source", ["assert x > 0", "x = 1\n" * (LONGEST + 1)])
+def test_the_style_check_can_fail(source: str):
+    assert style_faults(source) != []

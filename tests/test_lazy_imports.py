@@ -1,0 +1,76 @@
+"""What starts fast must not import torch, not even through something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.programs import run
+
+REPORT = "; import sys; print(*sorted({'torch', 'torchmetrics', 'scipy'} & set(sys.modules)))"
+
+MODULES = [
+    "vqtok",
+    "vqtok.atomic",
+    "vqtok.checkpoints.directory",
+    "vqtok.cli",
+    "vqtok.codes.files",
+    "vqtok.config",
+    "vqtok.errors",
+    "vqtok.media.audio",
+    "vqtok.media.image",
+    "vqtok.media.plan",
+    "vqtok.protocols",
+]
+
+COMMANDS = [
+    ["--help"],
+    ["--version"],
+    ["models"],
+    *([name, "--help"] for name in ("encode", "decode", "eval", "train", "info", "models")),
+]
+
+
+def heavy_imports_of(program: str) -> str:
+    done = run(program + REPORT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_importing_it_does_not_import_torch(module: str):
+    assert heavy_imports_of(f"import {module}") == ""
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_the_command_does_not_import_torch(arguments: list[str]):
+    program = (
+        "import sys, atexit, vqtok.cli\n"
+        f"sys.argv = ['vqtok', *{arguments!r}]\n"
+        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+        "vqtok.cli.main()"
+    )
+    done = run(program)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip().splitlines()[-1] == "False"
+
+
+def test_this_check_can_fail():
+    assert heavy_imports_of("import vqtok.quantizers.vq") != ""
+    assert "torch" in heavy_imports_of("import vqtok; vqtok.load; import torch")
+
+
+def test_public_names_resolve_and_are_listed():
+    import vqtok
+
+    for name in vqtok.__all__:
+        assert getattr(vqtok, name) is not None
+        assert name in dir(vqtok)
+    with pytest.raises(AttributeError, match="'nothing'"):
+        _ = vqtok.nothing
+
+
+def test_light_public_names_do_not_import_torch():
+    import vqtok
+
+    program = "import vqtok; " + "; ".join(f"vqtok.{name}" for name in vqtok.__all__)
+    assert heavy_imports_of(program) == ""
