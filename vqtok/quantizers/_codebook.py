@@ -178,14 +178,18 @@ def codebook_loss(z: Tensor, chosen: Tensor, *, commitment: float) -> Tensor:
     return loss
 
 
-def check(config: object) -> None:
+def check(config: object, *, samples: int = 1) -> None:
     """Check the fields that methods with learned entries share.
+
+    Args:
+        config: Any dataclass; fields that it lacks are not checked.
+        samples: Fewest latents per entry that the method can start from.
 
     Raises:
         ValueError: naming the field, its value and what is allowed.
     """
-    lowest = {"codebook_size": 1, "codebook_dim": 1, "depth": 1, "revive_every": 1, "samples": 0}
-    lowest |= {"warmup": 0, "kmeans": 0, "commitment": 0, "revive": 0}
+    lowest = {"codebook_size": 1, "codebook_dim": 1, "depth": 1, "revive_every": 1}
+    lowest |= {"samples": samples, "warmup": 0, "kmeans": 0, "commitment": 0, "revive": 0}
     for name, low in lowest.items():
         value = getattr(config, name, None)
         if value is not None and value < low:

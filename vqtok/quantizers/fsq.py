@@ -1,8 +1,9 @@
 """Finite scalar quantization: a few bounded numbers, each rounded to a few levels; no codebook.
 
-Mentzer et al. 2023 (2309.15505), section 3 and listing 1. One thing differs: the shift of even
-level counts is atanh where the listing has tan, so that zero maps to zero exactly, and the range is
-a thousandth wider, not narrower, so that two levels work too; lucidrains' package does the same.
+Mentzer et al. 2023 (2309.15505), section 3 and the listing in its appendix. As in the package
+vector-quantize-pytorch, and unlike the listing, the shift of even level counts is atanh where the
+listing has tan, so that zero maps to zero exactly, and the range is a thousandth wider, not
+narrower: less than a hundredth of a step in all, up to eight levels.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Config:
     """Settings of a grid of levels.
 
     Attributes:
-        levels: Levels per number, each at least 2; K is their product. The first changes fastest
+        levels: Levels per number, each at least 3; K is their product. The first changes fastest
             in a code. The paper advises at least 5 each: (8, 6, 5) for about 2^8 codes,
             (8, 5, 5, 5) for 2^10, (8, 8, 5, 5, 5) for 2^13, (8, 8, 8, 6, 5) for 2^14.
     """
@@ -36,8 +37,8 @@ class Config:
     def __post_init__(self) -> None:
         if not self.levels:
             raise ValueError("levels: none given")
-        if min(self.levels) < 2:
-            raise ValueError(f"levels: {min(self.levels)} is below 2")
+        if min(self.levels) < 3:
+            raise ValueError(f"levels: {min(self.levels)} is below 3")
         if math.prod(self.levels) > 1 << 31:
             raise ValueError(f"levels: {math.prod(self.levels)} codes are more than 2^31")
 

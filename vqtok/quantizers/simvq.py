@@ -46,7 +46,7 @@ class Config:
     kmeans: int = 10
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, samples=0)
 
     def build(self, *, dim: int) -> SimVq:
         """Make the quantizer of (B, dim, *grid) latents."""

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vqtok import config
+
+DIM = 6
+SMALL: dict[str, dict[str, Any]] = {
+    "vq": {"codebook_size": 40, "warmup": 2, "samples": 2, "revive_every": 2},
+    "simvq": {"codebook_size": 40, "warmup": 2, "samples": 2},
+    "rvq": {"codebook_size": 20, "depth": 3, "warmup": 2, "samples": 4, "revive_every": 2},
+    "fsq": {"levels": (5, 4, 3)},
+}
+"""Sizes for tests; a method that is not named here is tested with its defaults."""
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, SMALL.get(name, {})) for name in config.members("quantizers")),
+    ("vq", SMALL["vq"] | {"cosine": True, "codebook_dim": 3}),
+    ("vq", SMALL["vq"] | {"ema": False, "codebook_dim": 4}),
+    ("simvq", SMALL["simvq"] | {"samples": 0, "codebook_dim": 4}),
+    ("rvq", SMALL["rvq"] | {"codebook_dim": 4, "dropout": 0.5}),
+    ("fsq", {"levels": (3, 4, 5, 6, 7, 8)}),
+]
+
+
+def latents(*shape: int, seed: int = 0) -> Tensor:
+    """Gaussian (B, *grid) latents of DIM channels."""
+    batch, *grid = shape
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, DIM, *grid, generator=generator)
+
+
+def trained(name: str, settings: dict[str, Any]) -> nn.Module:
+    """A quantizer in training mode whose entries a few batches have placed."""
+    torch.manual_seed(0)
+    module: nn.Module = config.config_class(f"quantizers/{name}")(**settings).build(dim=DIM)
+    module.generator = torch.Generator().manual_seed(1)
+    for step in range(6):
+        module(latents(4, 5, 5, seed=100 + step))
+    return module
+
+
+@pytest.fixture(params=VARIANTS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(VARIANTS)])
+def make(request: pytest.FixtureRequest) -> Callable[[], nn.Module]:
+    """Makes the same trained quantizer at every call; one variant after another."""
+    name, settings = request.param
+    return lambda: trained(name, settings)

@@ -1,0 +1,73 @@
+"""A frozen codebook that moves through one map."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from vqtok.quantizers import simvq
+from vqtok.quantizers._nearest import nearest
+
+
+def gaussian(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_only_the_map_learns() -> None:
+    quantizer = simvq.Config(codebook_size=32, samples=0).build(dim=4)
+    assert [name for name, _ in quantizer.named_parameters()] == ["map.weight", "map.bias"]
+    frozen = quantizer.frozen.clone()
+    optimizer = torch.optim.SGD(quantizer.parameters(), lr=0.1)
+    before = quantizer.entries().clone()
+    out = quantizer(gaussian(2, 4, 9))
+    out.loss.backward()
+    optimizer.step()
+    assert torch.equal(quantizer.frozen, frozen)
+    moved = (quantizer.entries() != before).any(dim=1)
+    assert bool(moved.all())  # chosen or not: this is what keeps entries alive
+
+
+def test_the_papers_start_is_gaussian_with_variance_one_over_d() -> None:
+    torch.manual_seed(0)
+    quantizer = simvq.Config(codebook_size=4096, samples=0).build(dim=16)
+    assert bool(quantizer.initialised)
+    assert math.isclose(float(quantizer.frozen.std()), 16**-0.5, rel_tol=0.02)
+
+
+def test_the_warm_start_begins_as_kmeans_seen_through_the_identity() -> None:
+    quantizer = simvq.Config(codebook_size=16, warmup=2, samples=20).build(dim=4)
+    quantizer.generator = torch.Generator().manual_seed(0)
+    for step in range(5):
+        out = quantizer(gaussian(2, 4, 40, seed=step))
+    assert bool(quantizer.initialised)
+    assert torch.equal(quantizer.entries(), quantizer.frozen)
+    z = gaussian(2, 4, 40, seed=9)
+    out = quantizer.eval()(z)
+    assert float((z - out.z_q).square().mean()) < 0.5 * float(z.square().mean())
+    assert out.codes.unique().numel() == 16
+
+
+def test_the_mapped_entries_are_an_ordinary_codebook() -> None:
+    quantizer = simvq.Config(codebook_size=32, samples=0, codebook_dim=3).build(dim=4).eval()
+    z = gaussian(2, 4, 9)
+    rows = quantizer.project_in(z.movedim(1, -1).reshape(-1, 4))
+    assert torch.equal(nearest(rows, quantizer.entries()).reshape(2, 9), quantizer(z).codes)
+
+
+def test_the_mapped_entries_follow_the_map() -> None:
+    quantizer = simvq.Config(codebook_size=32, samples=0).build(dim=4).eval()
+    before = quantizer.entries().clone()
+    with torch.no_grad():
+        quantizer.map.bias += 1
+    torch.testing.assert_close(quantizer.entries(), before + 1)
+
+
+def test_the_loss_teaches_latents_and_map() -> None:
+    quantizer = simvq.Config(codebook_size=32, samples=0).build(dim=4)
+    z = gaussian(2, 4, 9).requires_grad_()
+    quantizer(z).loss.backward()
+    assert z.grad is not None and float(z.grad.abs().sum()) > 0
+    assert quantizer.map.weight.grad is not None
+    assert float(quantizer.map.weight.grad.abs().sum()) > 0
