@@ -7,8 +7,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqtok.cli import decode, encode, evaluate, info, models, train
 from vqtok.cli.console import show_error, show_traceback
+from vqtok.cli.decode import decode
+from vqtok.cli.encode import encode
+from vqtok.cli.evaluate import evaluate
+from vqtok.cli.info import info
+from vqtok.cli.models import models
+from vqtok.cli.train import train
 from vqtok.errors import ExitCode, VqtokError
 
 
@@ -42,12 +47,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-app.command("encode")(encode.encode)
-app.command("decode")(decode.decode)
-app.command("eval")(evaluate.evaluate)
-app.command("train")(train.train)
-app.command("info")(info.info)
-app.command("models")(models.models)
+app.command("encode")(encode)
+app.command("decode")(decode)
+app.command("eval")(evaluate)
+app.command("train")(train)
+app.command("info")(info)
+app.command("models")(models)
 
 
 def _version(value: bool) -> None:
@@ -68,13 +73,13 @@ def top(
         ),
     ] = False,
 ) -> None:
-    r"""Turn images and audio into discrete codes and back.
+    """Turn images and audio into discrete codes and back.
 
     \b
     Examples:
       vqtok encode photo.png -o codes.npy
       vqtok decode codes.npy
-    """
+    """  # noqa: D301
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -22,7 +22,7 @@ NAMED_PER_GROUP = 3
 
 
 class Progress(Protocol):
-    """Where a batch stands, wherever it is shown."""
+    """Where a run stands, wherever it is shown."""
 
     def stage(self, text: str) -> None:
         """Say what is going on: "loading image-f8", "cat.png"."""
@@ -32,8 +32,8 @@ class Progress(Protocol):
         """How much of the present item is done, 0 to 1."""
         ...
 
-    def advance(self) -> None:
-        """One more item is finished."""
+    def goto(self, done: int) -> None:
+        """So many items are finished."""
         ...
 
 
@@ -91,7 +91,7 @@ class Console:
             show_error(message, hint)
 
     @contextmanager
-    def progress(self, total: int, verb: str) -> Iterator[Progress]:
+    def progress(self, total: int, verb: str, *, unit: str = "files") -> Iterator[Progress]:
         """Progress over ``total`` items: a bar on a terminal, else a plain line now and then."""
         if self.quiet or not self.progress_wanted:
             yield _Silent()
@@ -99,7 +99,7 @@ class Console:
             with _bar(total, verb) as bar:
                 yield bar
         else:
-            yield _Plain(total, verb)
+            yield _Plain(total, verb, unit)
 
 
 def show_error(message: str, hint: str | None) -> None:
@@ -127,6 +127,16 @@ def is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except (AttributeError, ValueError):
         return False
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Columns in plain text, aligned, two spaces apart, without trailing blanks or colour."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = (
+        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
+        for row in [head, *rows]
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def to_line(data: Mapping[str, Any]) -> str:
@@ -169,16 +179,17 @@ class _Silent:
 
     def part(self, fraction: float) -> None: ...
 
-    def advance(self) -> None: ...
+    def goto(self, done: int) -> None: ...
 
 
 class _Plain:
     """A line at most every ``PLAIN_INTERVAL_S``: logs stay short, and nobody thinks it hangs."""
 
-    def __init__(self, total: int, verb: str) -> None:
-        self._total, self._verb = total, verb
+    def __init__(self, total: int, verb: str, unit: str) -> None:
+        self._total, self._verb, self._unit = total, verb, unit
         self._done, self._fraction, self._text = 0, 0.0, ""
         self._start = self._last = time.monotonic()
+        self._first: int | None = None
 
     def stage(self, text: str) -> None:
         self._text, self._fraction = text, 0.0
@@ -188,9 +199,10 @@ class _Plain:
         self._fraction = fraction
         self._show()
 
-    def advance(self) -> None:
-        self._done += 1
-        self._fraction = 0.0
+    def goto(self, done: int) -> None:
+        # A resumed run does not start at 0, and its speed is that of what it did itself.
+        self._first = done if self._first is None else self._first
+        self._done, self._fraction = done, 0.0
         self._show()
 
     def _show(self) -> None:
@@ -198,16 +210,15 @@ class _Plain:
         if now - self._last < PLAIN_INTERVAL_S:
             return
         self._last = now
-        rate = self._done / (now - self._start)
-        part = f", {self._text} {self._fraction:.0%}" if self._fraction else f", {self._text}"
-        line = f"{self._verb}: {self._done} of {self._total} ({rate:.2g} files/s){part}"
-        print(line, file=sys.stderr, flush=True)
+        rate = (self._done - (self._first or 0)) / (now - self._start)
+        text = f"{self._text} {self._fraction:.0%}" if self._fraction else self._text
+        line = f"{self._verb}: {self._done} of {self._total}, {rate:.2g} {self._unit}/s, {text}"
+        print(line.rstrip(", "), file=sys.stderr, flush=True)
 
 
 class _Bar:
-    def __init__(self, progress: Any, task: Any, verb: str) -> None:
-        self._progress, self._task, self._verb = progress, task, verb
-        self._done = 0
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task, self._done = progress, task, 0
 
     def stage(self, text: str) -> None:
         self._progress.update(self._task, stage=text)
@@ -215,9 +226,9 @@ class _Bar:
     def part(self, fraction: float) -> None:
         self._progress.update(self._task, completed=self._done + fraction)
 
-    def advance(self) -> None:
-        self._done += 1
-        self._progress.update(self._task, completed=self._done)
+    def goto(self, done: int) -> None:
+        self._done = done
+        self._progress.update(self._task, completed=done)
 
 
 @contextmanager
@@ -245,4 +256,4 @@ def _bar(total: int, verb: str) -> Iterator[Progress]:
         redirect_stdout=both,
         redirect_stderr=True,
     ) as progress:
-        yield _Bar(progress, progress.add_task(verb, total=total, stage="starting"), verb)
+        yield _Bar(progress, progress.add_task(verb, total=total, stage="starting"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,24 @@ def complete_model(incomplete: str) -> list[str]:
     from vqtok.pipeline.inspect import model_names
 
     return [name for name in model_names() if name.startswith(incomplete)]
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """Names of presets that begin so; reads the package's folder, loads nothing."""
+    folder = Path(__file__).parents[1] / "presets"
+    names = sorted(path.stem for path in folder.glob("*.json"))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_subject(incomplete: str) -> list[str]:
+    """Models and files that begin so."""
+    folder, _, start = incomplete.rpartition("/")
+    place = Path(f"{folder}/" if "/" in incomplete else ".")
+    try:
+        found = sorted(path for path in place.iterdir() if path.name.startswith(start))
+    except OSError:
+        found = []
+    return complete_model(incomplete) + [str(path) for path in found]
 
 
 def _remember_verbosity(context: typer.Context, value: int) -> int:
@@ -33,6 +52,16 @@ Model = Annotated[
         show_envvar=True,
         autocompletion=complete_model,
         help="Model, by name or directory; default: image-f8 for images, audio-24k for audio.",
+    ),
+]
+DecodeModel = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        autocompletion=complete_model,
+        help="Model, by name or directory; default: the one whose fingerprint the file carries.",
     ),
 ]
 OutputPath = Annotated[
@@ -69,6 +98,21 @@ NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progres
 Depth = Annotated[
     int | None,
     typer.Option("--depth", metavar="N", min=1, help="Use the first N residual stages only."),
+]
+Mono = Annotated[bool, typer.Option("--mono", help="Mix audio down to one channel.")]
+Background = Annotated[
+    str,
+    typer.Option("--background", metavar="COLOUR", help="Colour behind transparent pixels."),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="Refuse larger images; default: 179 million pixels.",
+    ),
 ]
 Device = Annotated[
     str,

@@ -1,0 +1,152 @@
+"""What encode and decode have in common: a plan, results one by one, a summary, an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vqtok.cli.console import Console, Progress, is_terminal
+from vqtok.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from vqtok.pipeline.plans import Plan
+    from vqtok.pipeline.results import Done, Failed
+
+Results = Iterator["Done | Failed"]
+
+
+def check_stdout(plan: Plan, *, as_json: bool) -> None:
+    """Refuse to mix bytes with JSON Lines, or to pour them on a terminal.
+
+    Raises:
+        UsageError: so it would be.
+    """
+    if all(job.target is not None for job in plan.jobs):
+        return
+    if as_json:
+        raise UsageError("--json: standard output carries the result itself", hint="-o FILE")
+    if is_terminal(sys.stdout):
+        raise UsageError("standard output is a terminal, not for binary data", hint="-o FILE")
+
+
+def dry_run(console: Console, plan: Plan) -> None:
+    """Print what would be read and written, one line each; failures too."""
+    from vqtok.pipeline.results import label
+
+    for job in plan.jobs:
+        source, target = label(job.source), label(job.target)
+        if console.as_json:
+            console.json({"source": source, "target": target, "kind": job.kind})
+        else:
+            console.result(f"{source} -> {target}")
+    _report_skipped(console, plan)
+    _exit(console, failures_of(plan), done=len(plan.jobs))
+
+
+def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Results]) -> None:
+    """Carry a plan out: results to stdout as they come, failures and a summary at the end.
+
+    Raises:
+        typer.Exit: 1 if an input failed.
+    """
+    from vqtok.pipeline.results import Failed
+
+    failed = failures_of(plan)
+    for each in failed:
+        _failed_line(console, each)
+    done: list[Done] = []
+    if plan.jobs:
+        with (
+            console.progress(len(plan.jobs), verb) as progress,
+            closing(work(progress)) as results,  # type: ignore[type-var]  # a generator
+        ):
+            for count, result in enumerate(results, 1):
+                progress.goto(count)
+                if isinstance(result, Failed):
+                    failed.append(result)
+                    _failed_line(console, result)
+                else:
+                    done.append(result)
+                    _done_line(console, result)
+    _report_skipped(console, plan)
+    _summary(console, done, len(failed), verb)
+    _exit(console, failed, done=len(done))
+
+
+def failures_of(plan: Plan) -> list[Failed]:
+    """The plan's failures as results."""
+    from vqtok.pipeline.results import Failed
+
+    return [Failed(None if name == "-" else Path(name), error) for name, error in plan.failures]
+
+
+def _failed_line(console: Console, failed: Failed) -> None:
+    if console.as_json:
+        console.json(failed.to_json())
+
+
+def _done_line(console: Console, done: Done) -> None:
+    if done.target is not None:
+        if console.as_json:
+            console.json(done.to_json())
+        else:
+            console.result(str(done.target))
+    shapes = " + ".join("×".join(str(size) for size in shape) for shape in done.shapes)
+    each = f"{done.channels} × {shapes}" if done.channels > 1 else shapes
+    console.note(f"{done.source or 'stdin'}: {done.model}, {each} codes, {done.seconds:.3f} s")
+
+
+def _report_skipped(console: Console, plan: Plan) -> None:
+    if plan.skipped:
+        count = len(plan.skipped)
+        console.say(f"skipped {count} existing {'output' if count == 1 else 'outputs'}")
+
+
+def _summary(console: Console, done: list[Done], failed: int, verb: str) -> None:
+    """One line per kind of file, in its units. Silent in a pipe, where others speak too."""
+    for modality, name in (("image", "image"), ("audio", "recording")):
+        group = [each for each in done if each.modality == modality and each.target is not None]
+        if group:
+            console.say(f"{verb}: {_measures(group, name)}")
+    if failed and len(done) + failed > 1:
+        console.say(f"{failed} of {len(done) + failed} inputs failed")
+
+
+def _measures(group: list[Done], name: str) -> str:
+    count = f"{len(group)} {name}{'' if len(group) == 1 else 's'}"
+    seconds = max(sum(each.seconds for each in group), 1e-9)
+    tokens = sum(each.tokens for each in group)
+    bits = sum(each.bits for each in group)
+    if name == "image":
+        pixels = sum(each.extent[0] * each.extent[1] for each in group)
+        rate, speed = f"{bits / pixels:.3f} bits per pixel", f"{len(group) / seconds:.3g} files/s"
+    else:
+        duration_s = sum(each.duration_s or 0.0 for each in group)
+        count += f", {duration_s:.1f} s"
+        rate = f"{bits / duration_s / 1000:.2f} kbit/s" if duration_s else "no samples"
+        speed = f"{duration_s / seconds:.3g} times real time"
+    return f"{count}, {tokens} codes, {rate}, {speed}"
+
+
+def _exit(console: Console, failed: list[Failed], *, done: int) -> None:
+    if not failed:
+        return
+    console.failures(failed)
+    # Nothing could be done, and only for reasons of usage: then the command itself was wrong.
+    usage = not done and all(each.error.exit_code == ExitCode.USAGE for each in failed)
+    raise typer.Exit(ExitCode.USAGE if usage else ExitCode.FAILED)
+
+
+def loading_note(console: Console, progress: Progress) -> Callable[[Any], None]:
+    """What to say before a model is loaded: a sign of life, seconds before torch is there."""
+
+    def say(info: Any) -> None:
+        progress.stage(f"loading {info.name}")
+        console.note(f"loading {info.name} from {info.path}")
+
+    return say

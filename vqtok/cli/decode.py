@@ -1,0 +1,90 @@
+"""``vqtok decode``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vqtok.cli import batch, options
+from vqtok.cli.console import Console, Progress
+
+
+def decode(
+    files: options.Files,
+    output: options.OutputPath = None,
+    model: options.DecodeModel = None,
+    force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    dry_run: options.DryRun = False,
+    depth: options.Depth = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="png, jpg, webp, tiff, bmp; wav, flac, ogg, opus, mp3, aiff; default: by the "
+            "suffix of -o, else png or wav.",
+        ),
+    ] = None,
+    native_rate: Annotated[
+        bool,
+        typer.Option("--native-rate", help="Leave audio at the model's rate, not the original's."),
+    ] = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    jobs: options.Jobs = options.DEFAULT_JOBS,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Turn codes back into images and audio files.
+
+    FILE is a codes file, a directory of them (with all that is below it), a quoted pattern, or -
+    for standard input. What comes out has the original's size, or length, channels and rate. The
+    model is found by the fingerprint in the file; -m is needed for arrays
+    that another program wrote.
+
+    \b
+    Examples:
+      vqtok decode codes.npy
+      vqtok decode speech.safetensors -o back.flac
+    """  # noqa: D301
+    from vqtok.pipeline import plans
+    from vqtok.pipeline.models import Models
+
+    console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
+    named = Models(model).named()
+    foreign = None if named is None else named.spec
+    plan = plans.for_decode(
+        files,
+        output=output,
+        format=format,
+        foreign=foreign,
+        force=force,
+        skip_existing=skip_existing,
+    )
+    batch.check_stdout(plan, as_json=as_json)
+    if dry_run:
+        batch.dry_run(console, plan)
+        return
+
+    def work(progress: Progress) -> batch.Results:
+        models = Models(
+            model, device=device, threads=threads, on_load=batch.loading_note(console, progress)
+        )
+        from vqtok.pipeline import decode as pipeline
+
+        chosen = pipeline.DecodeOptions(
+            depth=depth, native_rate=native_rate, format=format, foreign=foreign, threads=jobs
+        )
+        return pipeline.decode(
+            plan.jobs,
+            tokenizer_for=lambda header: models.load(models.info_for_header(header)),
+            options=chosen,
+            on_start=lambda job: progress.stage(str(job.source or "stdin")),
+            on_part=progress.part,
+        )
+
+    batch.run(console, plan, "decoded", work)

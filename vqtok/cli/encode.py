@@ -1,0 +1,81 @@
+"""``vqtok encode``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vqtok.cli import batch, options
+from vqtok.cli.console import Console, Progress
+
+
+def encode(
+    files: options.Files,
+    model: options.Model = None,
+    output: options.OutputPath = None,
+    force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    dry_run: options.DryRun = False,
+    depth: options.Depth = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="npy or safetensors; default: by the suffix of -o, else safetensors.",
+        ),
+    ] = None,
+    mono: options.Mono = False,
+    background: options.Background = "white",
+    max_pixels: options.MaxPixels = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    jobs: options.Jobs = options.DEFAULT_JOBS,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Turn images and audio files into discrete codes.
+
+    FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
+    pattern, or - for standard input.
+
+    \b
+    Examples:
+      vqtok encode photo.png -o codes.npy
+      vqtok encode a.jpg b.webp recordings/ -o out/
+    """  # noqa: D301
+    from vqtok.pipeline import plans
+    from vqtok.pipeline.models import Models
+
+    console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
+    plan = plans.for_encode(
+        files, output=output, format=format, force=force, skip_existing=skip_existing
+    )
+    batch.check_stdout(plan, as_json=as_json)
+    Models(model).check({job.kind for job in plan.jobs})
+    if dry_run:
+        batch.dry_run(console, plan)
+        return
+
+    def work(progress: Progress) -> batch.Results:
+        models = Models(
+            model, device=device, threads=threads, on_load=batch.loading_note(console, progress)
+        )
+        from vqtok.pipeline import encode as pipeline
+
+        extra = {} if max_pixels is None else {"max_pixels": max_pixels}
+        chosen = pipeline.EncodeOptions(
+            depth=depth, mono=mono, background=background, format=format, threads=jobs, **extra
+        )
+        return pipeline.encode(
+            plan.jobs,
+            tokenizer_for=lambda kind: models.load(models.info_for_kind(kind)),
+            options=chosen,
+            on_start=lambda job: progress.stage(str(job.source or "stdin")),
+            on_part=progress.part,
+        )
+
+    batch.run(console, plan, "encoded", work)

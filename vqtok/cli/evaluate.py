@@ -1,0 +1,170 @@
+"""``vqtok eval``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqtok.cli import batch, options
+from vqtok.cli.console import Console, Progress
+from vqtok.errors import ExitCode
+
+if TYPE_CHECKING:
+    from vqtok.pipeline.evaluate import Evaluation, ItemReport, Summary
+    from vqtok.pipeline.plans import Plan
+    from vqtok.pipeline.results import Failed
+
+
+def evaluate(
+    files: options.Files,
+    model: options.Model = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Keep reconstructions there, each with a picture beside the original.",
+        ),
+    ] = None,
+    force: options.Force = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            help="Only these, with commas: psnr, ssim, ms-ssim; si-sdr, si-sdr-aligned, delay, "
+            "mel, pesq, stoi.",
+        ),
+    ] = None,
+    depth: options.Depth = None,
+    mono: options.Mono = False,
+    background: options.Background = "white",
+    max_pixels: options.MaxPixels = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Measure quality, rate, speed and codebook use.
+
+    FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
+    pattern, or - for standard input. With -v the protocol of each metric is printed too.
+
+    \b
+    Examples:
+      vqtok eval photos/ -m image-f8 -o compared/
+      vqtok eval clips/ --depth 4 --json
+    """  # noqa: D301
+    from vqtok.pipeline import plans
+    from vqtok.pipeline.models import Models
+
+    console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
+    plan = plans.for_evaluate(files, output=output, force=force)
+    kinds = sorted({job.kind for job in plan.jobs})
+    Models(model).check(kinds)
+    with console.progress(len(plan.jobs), "evaluated") as progress:
+        models = Models(
+            model, device=device, threads=threads, on_load=batch.loading_note(console, progress)
+        )
+        progress.stage("starting")
+        from vqtok.pipeline import evaluate as pipeline
+
+        chosen = pipeline.EvaluateOptions(
+            depth=depth,
+            metrics=None if metrics is None else tuple(each.strip() for each in metrics.split(",")),
+            mono=mono,
+            background=background,
+            **({} if max_pixels is None else {"max_pixels": max_pixels}),
+        )
+        evaluation = pipeline.Evaluation(
+            lambda kind: models.load(models.info_for_kind(kind)), options=chosen, kinds=kinds
+        )
+        for note in evaluation.notes:
+            console.say(note)
+        failed = _run(console, plan, evaluation, progress)
+    for summary in evaluation.summaries():
+        _show_summary(console, summary)
+    if failed:
+        console.failures(failed)
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _run(console: Console, plan: Plan, evaluation: Evaluation, progress: Progress) -> list[Failed]:
+    """Print a line for each file as it comes; give back those that failed."""
+    from vqtok.pipeline.results import Failed
+
+    failed = batch.failures_of(plan)
+    table = _Table(console)
+    results = evaluation.run(
+        plan.jobs,
+        on_start=lambda job: progress.stage(str(job.source or "stdin")),
+        on_part=progress.part,
+    )
+    if console.as_json:
+        for each in failed:
+            console.json(each.to_json())
+    with closing(results):  # type: ignore[type-var]  # a generator
+        for count, result in enumerate(results, 1):
+            progress.goto(count)
+            if console.as_json:
+                console.json(result.to_json())
+            if isinstance(result, Failed):
+                failed.append(result)
+            elif not console.as_json:
+                table.row(result)
+    return failed
+
+
+class _Table:
+    """Rows as they come: numbers of fixed width first, then the name, which may be long."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._modality = ""
+
+    def row(self, report: ItemReport) -> None:
+        if report.modality != self._modality:
+            self._modality = report.modality
+            heads = [column.heading for column in report.columns]
+            unit = "bits/pixel" if report.rate_hz is None else "kbit/s"
+            self._console.result("  ".join([*heads, unit, "file"]))
+        cells = [
+            f"{column.format(report.values[column.name]):>{len(column.heading)}}"
+            for column in report.columns
+        ]
+        width = len("bits/pixel") if report.rate_hz is None else len("kbit/s")
+        name = "-" if report.source is None else str(report.source)
+        self._console.result("  ".join([*cells, f"{report.rate:>{width}.3f}", name]))
+
+
+def _show_summary(console: Console, summary: Summary) -> None:
+    if console.as_json:
+        console.json(summary.to_json())
+        return
+    what = "images" if summary.rate_hz is None else "recordings"
+    depth = "" if summary.depth is None else f", depth {summary.depth}"
+    lines = [f"\n{summary.files} {what}, {summary.model} ({summary.fingerprint}){depth}"]
+    for column in summary.columns:
+        found = summary.statistics[column.name]
+        value = f"{column.format(found.mean)} ± {column.format(found.sd)} {column.unit}".rstrip()
+        left_out = f" ({found.left_out} not defined)" if found.left_out else ""
+        lines.append(f"  {column.title + ':':<16}{value}{left_out}")
+    unit = "bits per pixel" if summary.rate_hz is None else "kbit/s"
+    use = summary.codebook
+    speed = "megapixels/s" if summary.rate_hz is None else "times real time"
+    rows = [
+        ("rate", f"{summary.rate:.3f} {unit}, by entropy {summary.entropy_rate:.3f}"),
+        ("codebook", f"{use.share:.1%} of {use.entries} entries used by {use.tokens} codes"),
+        ("entropy", f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"),
+        ("perplexity", f"{use.perplexity:.0f}"),
+        ("speed", f"encode {summary.encode_speed:.3g}, decode {summary.decode_speed:.3g} {speed}"),
+    ]
+    lines += [f"  {key + ':':<16}{value}" for key, value in rows]
+    console.result("\n".join(lines))
+    for sentence in summary.protocol:
+        console.note(sentence)

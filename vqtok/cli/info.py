@@ -1,0 +1,90 @@
+"""``vqtok info``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqtok.cli import options
+from vqtok.cli.console import Console, is_terminal
+from vqtok.errors import ExitCode, UsageError, VqtokError
+
+
+def info(
+    subjects: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE", hidden=True, autocompletion=options.complete_subject),
+    ],
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="PNG",
+            help="Draw the map of one codes file and how often its entries are used.",
+        ),
+    ] = None,
+    force: options.Force = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> None:
+    """Describe codes files, models, images and audio files.
+
+    FILE is any such file, the name or directory of a model, or - for standard input.
+
+    \b
+    Examples:
+      vqtok info codes.npy --plot map.png
+      vqtok info image-f8 photo.png
+    """  # noqa: D301
+    from vqtok.pipeline import inspect
+    from vqtok.pipeline.results import Failed
+
+    console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
+    _check(subjects, plot, force=force)
+    failed: list[Failed] = []
+    for count, subject in enumerate(subjects):
+        stream = sys.stdin.buffer if subject == "-" else None
+        try:
+            if plot is not None:
+                _draw(console, stream or subject, plot)
+            facts = inspect.inspect(stream or subject)
+        except VqtokError as error:
+            failed.append(Failed(Path(subject), error))
+            if as_json:
+                console.json(failed[-1].to_json())
+            continue
+        if as_json:
+            console.json(facts.to_json())
+            continue
+        rows = facts.rows()
+        width = max(len(key) for key, _ in rows) + 2
+        lines = [facts.subject, *(f"  {key + ':':<{width}}{value}" for key, value in rows)]
+        console.result(("\n" if count else "") + "\n".join(lines))
+    if failed:
+        console.failures(failed)
+        usage = all(each.error.exit_code == ExitCode.USAGE for each in failed)
+        raise typer.Exit(ExitCode.USAGE if usage else ExitCode.FAILED)
+
+
+def _check(subjects: list[str], plot: Path | None, *, force: bool) -> None:
+    if "-" in subjects and is_terminal(sys.stdin):
+        raise UsageError("-: stdin is a terminal", hint="cat FILE | vqtok info -")
+    if plot is None:
+        return
+    if len(subjects) > 1:
+        raise UsageError("--plot: draws one codes file", hint="name one file")
+    if plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: only PNG can be written", hint=f"{plot.stem}.png")
+    if plot.exists() and not force:
+        raise UsageError(f"{plot}: already exists", hint="-f overwrites")
+
+
+def _draw(console: Console, place: object, target: Path) -> None:
+    from vqtok.pipeline import inspect, pictures
+
+    pictures.save(target, inspect.code_picture(place))  # type: ignore[arg-type]
+    console.say(f"drew {target}")

@@ -1,0 +1,165 @@
+"""What can be said of a codes file, a model, a picture or a recording without a model. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from vqtok.checkpoints import directory
+from vqtok.errors import MediaError, UsageError, VqtokError
+from vqtok.media.kinds import HEAD_BYTES, modality, sniff
+from vqtok.media.opening import seekable, subject
+from vqtok.pipeline.facts import (
+    AudioFacts,
+    CodesFacts,
+    Expected,
+    ImageFacts,
+    LevelFacts,
+)
+from vqtok.pipeline.model_facts import ModelFacts
+from vqtok.pipeline.models import DEFAULTS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vqtok.checkpoints.directory import ModelInfo
+
+__all__ = ["AudioFacts", "CodesFacts", "Facts", "ImageFacts", "ModelFacts"]
+
+
+Facts = CodesFacts | ModelFacts | ImageFacts | AudioFacts
+
+
+def inspect(place: str | BinaryIO) -> Facts:
+    """Facts of whatever this is.
+
+    Args:
+        place: A file, a model directory, the NAME of a model, or a binary stream. A file wins
+            over a model of the same name.
+
+    Raises:
+        VqtokError: nothing of that name, or a file that is damaged.
+    """
+    if not isinstance(place, str):
+        with seekable(place) as stream:
+            kind = sniff(stream.read(HEAD_BYTES))
+            stream.seek(0)
+            return _by_kind(kind, stream)
+    path = Path(place)
+    if path.is_file():
+        return _by_kind(modality(path), path)
+    if path.is_dir() and not (path / "config.json").is_file() and place not in model_names():
+        raise UsageError(
+            f"{place}: a directory, not a model: no config.json",
+            hint="name files, model directories or models",
+        )
+    try:
+        return _model(directory.describe(place))
+    except UsageError as error:
+        if str(error).startswith(repr(place)):
+            # It may have been meant as either, so both are named.
+            raise UsageError(f"{place}: no such file or model", hint=error.hint) from error
+        raise
+
+
+def models() -> tuple[list[ModelFacts], list[VqtokError]]:
+    """Every model on the search path, sorted by name, and why the damaged ones are none."""
+    sound, damaged = directory.survey()
+    return [_model(info) for info in sound], damaged
+
+
+def model_names() -> list[str]:
+    """Names of all models, by listing folders alone."""
+    return list(directory.available())
+
+
+def code_picture(place: str | BinaryIO) -> np.ndarray:
+    """The map of a codes file and the histogram of its entries, (H, W, 3) uint8.
+
+    Raises:
+        CodesError: a damaged file.
+    """
+    from vqtok.codes import files
+    from vqtok.pipeline.codeplot import plot
+
+    codes, header = files.read(Path(place) if isinstance(place, str) else place)
+    return plot(header, codes)
+
+
+def _by_kind(kind: str | None, source: Path | BinaryIO) -> Facts:
+    if kind == "codes":
+        return _codes(source)
+    if kind == "image":
+        return _image(source)
+    if kind == "audio":
+        return _audio(source)
+    raise MediaError(
+        f"{subject(source)}: neither codes nor an image nor audio",
+        hint="vqtok info takes codes files, media files and models",
+    )
+
+
+def _codes(source: Path | BinaryIO) -> CodesFacts:
+    from vqtok.codes import files
+    from vqtok.metrics.codebook import Usage
+
+    codes, header = files.read(source)
+    levels = []
+    for level, array in zip(codes.spec.levels, codes.levels, strict=True):
+        axis = 1 + level.axes.index("q") if "q" in level.axes else None
+        usage = Usage(level.codebook_size, stage_axis=axis)
+        usage.add(array)
+        shape = tuple(array.shape if len(array) > 1 else array.shape[1:])
+        levels.append(LevelFacts(level, shape, usage))
+    found = directory.find(header.spec.fingerprint, name=header.model)
+    return CodesFacts(
+        subject=subject(source),
+        header=header,
+        levels=tuple(levels),
+        size_bytes=source.stat().st_size if isinstance(source, Path) else None,
+        found=None if found is None else str(found.path),
+    )
+
+
+def _model(info: ModelInfo) -> ModelFacts:
+    return ModelFacts(subject=info.name, info=info)
+
+
+def _image(source: Path | BinaryIO) -> ImageFacts:
+    from vqtok.media import image
+
+    found = image.probe(source)
+    expected = _expected("image", (found.height, found.width))
+    return ImageFacts(subject=subject(source), image=found, expected=expected)
+
+
+def _audio(source: Path | BinaryIO) -> AudioFacts:
+    from vqtok.media import audio
+
+    found = audio.probe(source)
+    expected = None
+    info = _default("audio")
+    if info is not None:
+        length = audio.resampled_length(found.length, found.rate, int(info.spec.rate or found.rate))
+        expected = _expected("audio", (length,), channels=found.channels)
+    return AudioFacts(subject=subject(source), audio=found, expected=expected)
+
+
+def _expected(kind: str, extent: tuple[int, ...], *, channels: int = 1) -> Expected | None:
+    info = _default(kind)
+    if info is None:
+        return None
+    return Expected(
+        model=info.name,
+        shapes=info.spec.shapes(extent),
+        channels=channels,
+        tokens=channels * info.spec.tokens(extent),
+        bits=channels * info.spec.bits(extent),
+    )
+
+
+def _default(kind: str) -> ModelInfo | None:
+    try:
+        return directory.describe(DEFAULTS[kind])
+    except VqtokError:
+        return None  # the file can be described without it

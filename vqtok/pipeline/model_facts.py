@@ -1,0 +1,117 @@
+"""Facts of a model, as JSON data and as rows for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.codes.spec import LevelSpec
+    from vqtok.pipeline.facts import Rows
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model directory."""
+
+    subject: str
+    info: ModelInfo
+
+    @property
+    def rate(self) -> float | None:
+        """Nominal bits per pixel or kbit/s at full depth; None if it depends on the size."""
+        spec = self.info.spec
+        if any("n" in level.axes for level in spec.levels):
+            return None
+        return spec.nominal_rate() / (1 if spec.modality == "image" else 1000)
+
+    @property
+    def rate_text(self) -> str:
+        """The rate with its unit; a range where there is a depth to choose."""
+        if self.rate is None:
+            return "depends on the size"
+        spec = self.info.spec
+        unit = "bits per pixel" if spec.modality == "image" else "kbit/s"
+        if spec.depth is None or spec.depth == 1:
+            return f"{self.rate:.3g} {unit}"
+        least = spec.nominal_rate(depth=1) / (1 if spec.modality == "image" else 1000)
+        return f"{self.rate:.3g} {unit} ({least:.3g} at depth 1 of {spec.depth})"
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What its training measured on the held-out split."""
+        found = self.info.training.get("metrics", {})
+        return found if isinstance(found, Mapping) else {}
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data."""
+        info = self.info
+        data: dict[str, Any] = {
+            "subject": self.subject,
+            "kind": "model",
+            "name": info.name,
+            "path": str(info.path),
+            "fingerprint": info.fingerprint,
+            **info.spec.to_json(),
+            "type": info.config.get("type"),
+            "quantizer": _quantizer(info.config),
+            "parameters": info.parameters,
+            "size_bytes": info.size_bytes,
+            "metrics": dict(self.metrics),
+            "config": info.config,
+        }
+        key = "bits_per_pixel" if info.spec.modality == "image" else "kbit_per_s"
+        data[key] = None if self.rate is None else round(self.rate, 4)
+        data["rate_hz"] = data.pop("rate")
+        return data
+
+    def rows(self) -> Rows:
+        """What people want to know first, first."""
+        info, training = self.info, self.info.training
+        millions = info.parameters / 1e6
+        made_of = [str(each) for each in (info.config.get("type"), _quantizer(info.config)) if each]
+        rows = [
+            ("kind", f"model for {info.spec.modality}"),
+            ("path", str(info.path)),
+            ("fingerprint", info.fingerprint),
+            ("made of", " + ".join(made_of)),
+            ("size", f"{millions:.2f} M parameters, {info.size_bytes / 1e6:.1f} MB"),
+            *((level.name, _level(level)) for level in info.spec.levels),
+            ("rate", self.rate_text),
+        ]
+        if info.spec.rate is not None:
+            rows.append(("sampling", f"{info.spec.rate:.0f} Hz"))
+        if "step" in training:
+            rows.append(("trained", _trained(training)))
+        if self.metrics:
+            values = ", ".join(f"{key} {_number(value)}" for key, value in self.metrics.items())
+            rows.append(("held out", values))
+        return rows
+
+
+def _level(level: LevelSpec) -> str:
+    unit = "samples" if level.axes[-1] == "t" and len(level.stride) == 1 else "pixels"
+    stride = "×".join(str(step) for step in level.stride)
+    stack = f"{level.depth} × " if "q" in level.axes else ""
+    return f"{stack}{level.codebook_size} entries, one position per {stride} {unit}"
+
+
+def _quantizer(config: Mapping[str, Any]) -> Any:
+    found = config.get("quantizer")
+    return found.get("type") if isinstance(found, Mapping) else None
+
+
+def _trained(training: Mapping[str, Any]) -> str:
+    parts = [f"{training['step']} steps"]
+    elapsed = training.get("elapsed_s")
+    if isinstance(elapsed, int | float):
+        parts.append(f"{elapsed / 60:.0f} minutes")
+    if "files" in training:
+        parts.append(f"{training['files']} files")
+    return ", ".join(parts)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

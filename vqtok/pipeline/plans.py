@@ -1,0 +1,164 @@
+"""What each verb will read and write, settled and checked before a model is loaded. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqtok.codes import files
+from vqtok.errors import UsageError, VqtokError
+from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, Kind, supported
+from vqtok.media.plan import Job as Job
+from vqtok.media.plan import Plan as Plan
+from vqtok.media.plan import inputs_of, plan
+
+if TYPE_CHECKING:
+    from vqtok.codes.spec import CodeSpec
+
+RECON = ".recon"
+MEDIA: tuple[Kind, ...] = ("image", "audio")
+CODES: tuple[Kind, ...] = ("codes",)
+DEFAULT_FORMAT = {"image": "png", "audio": "wav"}
+
+
+def for_encode(
+    inputs: Sequence[str],
+    *,
+    output: str | None = None,
+    format: str | None = None,
+    force: bool = False,
+    skip_existing: bool = False,
+) -> Plan:
+    """Images and audio → codes files: ``cat.png → cat.safetensors``.
+
+    Raises:
+        UsageError: targets that collide, exist, or whose suffix is no codes format.
+    """
+    if format is not None and f".{format}" not in CODES_SUFFIXES:
+        raise UsageError(f"--format {format}: unknown codes format", hint="npy or safetensors")
+    made = plan(
+        inputs,
+        output=output,
+        kinds=MEDIA,
+        suffix=f".{format or 'safetensors'}",
+        force=force,
+        skip_existing=skip_existing,
+    )
+    for job in made.jobs:
+        suffix = "" if job.target is None else job.target.suffix.lower()
+        if format is None and job.target is not None and suffix not in CODES_SUFFIXES:
+            raise UsageError(
+                f"{job.target}: unknown suffix for codes {suffix!r}",
+                hint=".npy or .safetensors, or --format",
+            )
+    return made
+
+
+def for_decode(
+    inputs: Sequence[str],
+    *,
+    output: str | None = None,
+    format: str | None = None,
+    foreign: CodeSpec | None = None,
+    force: bool = False,
+    skip_existing: bool = False,
+) -> Plan:
+    """Codes files → images and audio: ``cat.npy → cat.recon.png``, by what the header says.
+
+    Args:
+        inputs: Files, directories, patterns, ``-``.
+        output: The ``-o`` argument.
+        format: Suffix of what is written; None: by ``output``, else png and wav.
+        foreign: Spec of the model of arrays that have no header.
+        force: Overwrite existing targets.
+        skip_existing: Leave out inputs whose targets exist.
+
+    Raises:
+        UsageError: targets that collide, exist, or whose suffix is no format of ours.
+    """
+    if format is not None and _modality_of(format) is None:
+        raise UsageError(f"--format {format}: unknown format", hint=_media())
+
+    def suffix(source: Path | None, kind: Kind) -> str:
+        if format is not None:
+            return f"{RECON}.{format.lower().lstrip('.')}"
+        if source is None:
+            raise UsageError("-: what is written is not known yet", hint="-o FILE, or --format png")
+        return f"{RECON}.{DEFAULT_FORMAT[_modality(source, foreign)]}"
+
+    made = plan(
+        inputs,
+        output=output,
+        kinds=CODES,
+        suffix=suffix,
+        force=force,
+        skip_existing=skip_existing,
+    )
+    jobs, failures = [], list(made.failures)
+    for job in made.jobs:
+        try:
+            _check_target(job, format, foreign)
+            jobs.append(job)
+        except UsageError:
+            raise
+        except VqtokError as error:
+            failures.append((str(job.source), error))
+    return replace(made, jobs=tuple(jobs), failures=tuple(failures))
+
+
+def for_evaluate(inputs: Sequence[str], *, output: str | None = None, force: bool = False) -> Plan:
+    """Images and audio → reports; with ``output``, a directory, also reconstructions in it.
+
+    Raises:
+        UsageError: targets that collide or exist, or an output that is no directory.
+    """
+    from vqtok.pipeline.evaluate import SUFFIXES
+
+    if output is None:
+        # Nothing is written, so no two inputs can be in each other's way.
+        found = inputs_of(inputs, MEDIA)
+        jobs = tuple(Job(item.path, None, item.kind) for item in found.items)
+        return Plan(jobs, (), found.failures)
+    if "{" not in output and not output.endswith("/"):
+        output += "/"  # eval keeps several files per input: -o is always a directory
+    return plan(
+        inputs,
+        output=output,
+        kinds=MEDIA,
+        suffix=lambda source, kind: SUFFIXES[kind],
+        force=force,
+    )
+
+
+def _check_target(job: Job, format: str | None, foreign: CodeSpec | None) -> None:
+    """Refuse what cannot come out well, as far as the header tells without reading codes."""
+    if job.target is None:
+        return
+    wanted = _modality_of(format or job.target.suffix)
+    if wanted is None:
+        raise UsageError(f"{job.target}: unknown suffix {job.target.suffix!r}", hint=_media())
+    if job.source is None:
+        return
+    found = _modality(job.source, foreign)
+    if found != wanted:
+        what = {"image": "an image", "audio": "audio"}
+        mismatch = f"codes of {what[found]} cannot be written as {what[wanted]}"
+        raise UsageError(
+            f"{job.source}: {mismatch}: {job.target}",
+            hint=f"-o NAME.{DEFAULT_FORMAT[found]}",
+        )
+
+
+def _modality(source: Path, foreign: CodeSpec | None) -> str:
+    return files.read_header(source).spec.modality if foreign is None else foreign.modality
+
+
+def _modality_of(format: str) -> str | None:
+    found = MODALITIES.get(f".{format.lower().lstrip('.')}")
+    return None if found == "codes" else found
+
+
+def _media() -> str:
+    return f"images: {supported('image')}; audio: {supported('audio')}"
