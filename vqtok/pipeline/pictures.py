@@ -15,6 +15,7 @@ from vqtok.errors import MediaError
 from vqtok.media.image import to_uint8
 from vqtok.media.opening import os_message
 from vqtok.pipeline import canvas
+from vqtok.pipeline.codeplot import plot as plot
 
 SMALLEST, LARGEST = 256, 1600
 """Pixels of a panel's longer side: smaller pictures are enlarged, larger ones shrunk."""

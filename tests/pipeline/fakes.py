@@ -1,0 +1,59 @@
+"""Tokenizers without weights whose reconstructions can be computed by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqtok.codes.container import Codes
+from vqtok.codes.spec import CodeSpec, LevelSpec
+
+
+class Pixels:
+    """Each pixel's grey value in 16 steps: one code a pixel, as (h, w)."""
+
+    name = "pixels"
+    config: Any = None
+
+    def __init__(self) -> None:
+        level = LevelSpec("codes", ("h", "w"), 16, (1, 1))
+        self.spec = CodeSpec("image", (level,), None, "0" * 16)
+
+    def encode(self, x: Tensor) -> Codes:
+        codes = ((x.mean(1) + 1) * 7.5).round().long()
+        return Codes(self.spec, (codes,), tuple(x.shape[-2:]))
+
+    def decode(self, codes: Codes) -> Tensor:
+        return (codes.levels[0].float() / 7.5 - 1)[:, None].expand(-1, 3, -1, -1)
+
+
+class Samples:
+    """Each sample in two stages of 16 steps, the second refining the first, as (q, t)."""
+
+    name = "samples"
+    config: Any = None
+
+    def __init__(self, rate: int = 8000) -> None:
+        level = LevelSpec("codes", ("q", "t"), 16, (1,), 2)
+        self.spec = CodeSpec("audio", (level,), float(rate), "1" * 16)
+        self.lengths: list[int] = []
+
+    def encode(self, x: Tensor) -> Codes:
+        self.lengths.append(x.shape[-1])
+        steps = ((x[:, 0].clamp(-1, 1) + 1) * 127.5).round().long()
+        codes = torch.stack([steps // 16, steps % 16], dim=1)
+        return Codes(self.spec, (codes,), (x.shape[-1],))
+
+    def decode(self, codes: Codes) -> Tensor:
+        array = codes.levels[0].float()
+        fine = array[:, 1] if array.shape[1] > 1 else torch.full_like(array[:, 0], 8.0)
+        return ((array[:, 0] * 16 + fine) / 127.5 - 1)[:, None]
+
+
+TOKENIZERS = {"image": Pixels, "audio": Samples}
+
+
+def tokenizer_for(kind: str) -> Any:
+    return TOKENIZERS[kind]()
