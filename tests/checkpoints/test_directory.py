@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from tests.programs import environment
 from vqtok import atomic
 from vqtok.checkpoints import directory
+from vqtok.config import members, parse
 from vqtok.errors import CheckpointError, UsageError
+from vqtok.protocols import Config
 
 Build = Callable[..., Any]
 
@@ -36,6 +38,40 @@ def test_a_loaded_model_makes_the_codes_of_the_saved_one(saved: Path, tiny: Buil
     found = after.encode(picture())
     assert torch.equal(found.levels[0], codes.levels[0])
     assert torch.equal(after.decode(found), before.decode(codes))
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("name", members("quantizers"))
+def test_every_quantizer_comes_back_from_disk(models: Path, tiny: Build, name: str, half: bool):
+    before = tiny(quantizer={"type": f"quantizers/{name}"})
+    before.encode(picture())  # whatever it caches must not survive the loading
+    directory.save(models / "m", before, half=half)
+    if half:
+        for tensor in before.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())
+    after = directory.load("m")
+    codes = before.encode(picture()).levels[0]
+    assert torch.equal(after.encode(picture()).levels[0], codes)
+    assert torch.equal(directory.load("m").encode(picture()).levels[0], codes)
+
+
+def test_a_codec_comes_back_from_disk(models: Path, tiny: Build):
+    data = {
+        "type": "tokenizers/codec",
+        "rate": 800,
+        "frame": 16,
+        "hop": 8,
+        "width": 12,
+        "latent": 4,
+    }
+    rvq = {"type": "quantizers/rvq", "codebook_size": 30, "depth": 3}
+    before = parse({**data, "quantizer": rvq}, Config).build().eval()
+    directory.save(models / "m", before)
+    after = directory.load("m")
+    x = torch.randn(1, 1, 99, generator=torch.Generator().manual_seed(2)) * 0.3
+    assert torch.equal(after.encode(x).levels[0], before.encode(x).levels[0])
+    assert after.spec.rate == 800
 
 
 def test_a_loaded_model_is_ready_to_use(saved: Path):
@@ -221,6 +257,23 @@ def test_an_unwritable_place_is_one_line(tmp_path: Path, tiny: Build):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write: "):
         directory.save(tmp_path / "file" / "model", tiny())
+
+
+def test_a_disk_that_fills_up_while_weights_are_written_is_one_line(
+    saved: Path, tiny: Build, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    for changes in ({}, {"latent": 6}):
+        with pytest.raises(CheckpointError, match=r"cannot write: .*No space left") as told:
+            directory.save(saved, tiny(1, **changes))
+        assert str(told.value).startswith(f"{saved}: ")
+    assert list(saved.parent.iterdir()) == [saved]
+    assert torch.equal(
+        directory.load(saved).encode(picture()).levels[0], tiny().encode(picture()).levels[0]
+    )
 
 
 def test_nothing_in_a_model_file_is_executed(tmp_path: Path, saved: Path):

@@ -110,7 +110,7 @@ def save(
                 (temporary / name).write_text(text, encoding="utf-8")
             _write_weights(temporary / WEIGHTS, tensors)
     except OSError as error:
-        raise CheckpointError(f"{directory}: cannot write: {error.strerror}") from error
+        raise CheckpointError(f"{directory}: cannot write: {error.strerror or error}") from error
 
 
 def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
@@ -179,7 +179,7 @@ def _write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file(dict(tensors), path)
     except SafetensorError as error:  # its own wrapping of a full disk
-        raise CheckpointError(f"{path}: cannot write: {error}") from error
+        raise OSError(str(error)) from error
 
 
 def _same_config(directory: Path, text: str) -> bool:
