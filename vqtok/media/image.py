@@ -241,6 +241,7 @@ def _check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
 def _info(image: Image.Image, name: str) -> ImageInfo:
     format = "JPEG" if image.format == "MPO" else image.format or ""
     width, height = image.size
+    bits = _bits(image)  # first: looking for EXIF data may decode the image
     try:
         if _orientation(image) >= 5:
             width, height = height, width
@@ -255,7 +256,7 @@ def _info(image: Image.Image, name: str) -> ImageInfo:
         format=format,
         frames=frames,
         has_alpha=image.mode in ALPHA_MODES or "transparency" in image.info,
-        bits=_bits(image),
+        bits=bits,
     )
 
 

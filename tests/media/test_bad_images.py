@@ -1,0 +1,169 @@
+"""Every file that is no whole image gets one clear line of its own, and Pillow says nothing."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.media.files import png
+from vqtok.errors import MediaError, VqtokError
+from vqtok.media import image
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (64, 48, 3), dtype=np.uint8))
+
+
+def fails(path: Path, **options: Any) -> VqtokError:
+    with pytest.raises(MediaError) as caught:
+        image.read(path, **options)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message
+    return caught.value
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "no such file" in str(fails(tmp_path / "none.png"))
+
+
+def test_directory(tmp_path: Path) -> None:
+    assert "is a directory" in str(fails(tmp_path))
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    assert "empty file" in str(fails(tmp_path / "a.png"))
+
+
+def test_unreadable_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"x")
+
+    def deny(self: Path, *args: Any, **kwargs: Any) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "open", deny)  # permissions do not stop root, who may run this
+    assert "permission denied" in str(fails(path))
+
+
+def test_text_renamed_png(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("once upon a time")
+    error = fails(path)
+    assert "not an image that vqtok reads" in str(error)
+    assert str(error.hint).startswith("supported: png, jpg")
+
+
+def test_audio_renamed_png_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"fLaC" + bytes(30))
+    assert "it holds FLAC" in str(fails(path))
+
+
+@pytest.mark.parametrize(
+    "content", [b'<svg xmlns="http://www.w3.org/2000/svg"/>', b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"]
+)
+def test_unsupported_images_list_the_supported(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    assert "webp" in str(fails(path).hint)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_truncated_file(
+    tmp_path: Path,
+    picture: Image.Image,
+    format: str,
+    share: float,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    whole = io.BytesIO()
+    picture.save(whole, format=format)
+    path = tmp_path / "a.bin"
+    path.write_bytes(whole.getvalue()[: int(len(whole.getvalue()) * share)])
+    assert "truncated or damaged" in str(fails(path))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_damaged_bytes_never_escape_as_another_error(picture: Image.Image, format: str) -> None:
+    whole = io.BytesIO()
+    picture.save(whole, format=format)
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        data = bytearray(whole.getvalue())
+        for at in rng.integers(0, min(len(data), 400), 4):
+            data[at] = rng.integers(256)
+        try:
+            image.read(io.BytesIO(bytes(data)), max_pixels=100_000)
+        except MediaError as error:
+            assert "\n" not in str(error)
+
+
+def _bomb(side: int) -> bytes:
+    return png(struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0), bytes(100))
+
+
+def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(_bomb(60_000))
+    error = fails(path)
+    assert "60000x60000" in str(error) and "truncated" not in str(error)
+    assert "--max-pixels 3600000000" in str(error.hint)
+
+
+def test_a_bombs_header_can_be_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(_bomb(60_000))
+    assert image.probe(path).width == 60_000
+
+
+def test_the_pixel_limit_can_be_set(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (10, 10)).save(path)
+    assert image.read(path, max_pixels=100)[0].shape == (3, 10, 10)
+    assert image.read(path, max_pixels=None)[0].shape == (3, 10, 10)
+    assert "more than the limit of 99" in str(fails(path, max_pixels=99))
+
+
+def test_images_between_pillows_limits_are_read_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # 10x10 would warn, and 20x20 raise
+    for side in (10, 20):
+        Image.new("RGB", (side, side)).save(tmp_path / "a.png")
+        assert image.read(tmp_path / "a.png")[0].shape == (3, side, side)
+
+
+def test_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(MediaError, match=r"a\.png: cannot write: no space left on device"):
+        image.write(tmp_path / "a.png", np.zeros((3, 4, 4)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_full_device() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(MediaError, match="no space left"):
+        image.write(Path("/dev/full"), np.zeros((3, 4, 4)), format="png")
+
+
+def test_target_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    with pytest.raises(MediaError, match="cannot write"):
+        image.write(tmp_path / "f" / "a.png", np.zeros((3, 4, 4)))
