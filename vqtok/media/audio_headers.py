@@ -85,7 +85,7 @@ def _wav(stream: BinaryIO, size: int, name: str) -> BinaryIO:
     while True:
         chunk = _at(stream, offset, 8 + 16)
         if len(chunk) < 8:
-            raise MediaError(f"{name}: truncated: the header ends before any sample")
+            raise MediaError(f"{name}: truncated: the file ends before any sample")
         key, declared = struct.unpack(order + "4sI", chunk[:8])
         if key == b"data":
             break
@@ -118,7 +118,7 @@ def _aiff(stream: BinaryIO, size: int, name: str) -> None:
     while True:
         chunk = _at(stream, offset, 16)
         if len(chunk) < 8:
-            raise MediaError(f"{name}: truncated: the header ends before any sample")
+            raise MediaError(f"{name}: truncated: the file ends before any sample")
         key, declared = struct.unpack(">4sI", chunk[:8])
         if key == b"SSND":
             break
@@ -146,6 +146,9 @@ def _ogg(stream: BinaryIO, size: int, name: str) -> None:
 
 def _mp3(stream: BinaryIO, size: int, name: str) -> BinaryIO:
     start = mpeg.audio_start(stream)
+    first = mpeg.frame_size(_at(stream, start, 4))
+    if start >= size or (first is not None and start + first > size):
+        raise MediaError(f"{name}: truncated: the file ends before any sample")
     header = mpeg.stream_header(stream, start)
     if header is None:
         frame = mpeg.made_header(stream, start)
