@@ -124,11 +124,14 @@ def test_a_recording_that_breaks_off_leaves_no_codes_in_the_histogram(tmp_path: 
     samples, rate = soundfile.read(path, dtype="float32")
     samples[-5] = np.nan  # in the second segment
     soundfile.write(path, samples, rate, subtype="FLOAT")
+    good = write_audio(tmp_path / "b.wav")
     run = evaluation(metrics=("si-sdr",))
-    (result,) = run.run([Job(path, tmp_path / "out" / "a.recon.wav", "audio")])
-    assert isinstance(result, Failed)
-    assert (run.summaries()[0].files, run.summaries()[0].codebook.tokens) == (0, 0)
-    assert not (tmp_path / "out" / "a.recon.wav").exists()
+    jobs = [Job(path, tmp_path / "a.recon.wav", "audio"), Job(good, None, "audio")]
+    assert run.summaries() == ()
+    bad, _ = run.run(jobs)
+    assert isinstance(bad, Failed)
+    assert (run.summaries()[0].files, run.summaries()[0].codebook.tokens) == (1, 16000)
+    assert not (tmp_path / "a.recon.wav").exists()
 
 
 def test_the_wrong_modality_for_the_model_is_that_files_failure(tmp_path: Path) -> None:

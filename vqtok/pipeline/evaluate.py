@@ -82,8 +82,8 @@ class Evaluation:
         return tuple(column for column in self._columns if column.modality == kind)
 
     def summaries(self) -> tuple[Summary, ...]:
-        """One summary per kind of file evaluated so far."""
-        return tuple(tally.summary() for tally in self._tallies.values())
+        """One summary per kind of which a file has been evaluated so far."""
+        return tuple(tally.summary() for tally in self._tallies.values() if tally.files)
 
     def run(
         self,

@@ -107,7 +107,7 @@ class Tally:
         }
         self._metrics = {column.name: Running() for column in columns}
         self._rates = Running()
-        self._files = 0
+        self.files = 0
         self._amount = self._bits = self._encode_s = self._decode_s = 0.0
 
     def file(self) -> FileTally:
@@ -122,7 +122,7 @@ class Tally:
         for name, value in report.values.items():
             self._metrics[name].add(value)
         self._rates.add(report.rate)
-        self._files += 1
+        self.files += 1
         self._amount += report.amount
         self._bits += report.bits
         self._encode_s += report.encode_s
@@ -143,7 +143,7 @@ class Tally:
             fingerprint=self.spec.fingerprint,
             depth=max(depths) if depths else None,
             rate_hz=self.spec.rate if sound else None,
-            files=self._files,
+            files=self.files,
             amount=self._amount,
             rate=self._bits / unit,
             entropy_rate=coded / unit,
