@@ -127,6 +127,28 @@ def test_pesq_of_silence_and_of_too_short_sounds_is_not_defined() -> None:
     assert audio.pesq(x[:, :1], x[:, :1] + 0.1, rate=24000).isnan().all()
 
 
+@pytest.mark.parametrize("period_s", [0.41, 0.5, 0.7])
+def test_many_short_utterances_do_not_crash_pesq(period_s: float) -> None:
+    time = np.arange(31 * 16000) / 16000  # 44 to 75 utterances; the package has room for 50
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=len(time)) * (0.3 * (time % period_s < period_s / 2) + 1e-5)
+    y = x + 0.01 * rng.normal(size=len(time))
+    pair = [torch.from_numpy(each)[None] for each in (x, y)]
+    assert 1.0 < audio.pesq(*pair, rate=16000).item() < 4.7
+
+
+def test_pesq_of_a_long_recording_is_the_mean_of_equal_pieces() -> None:
+    x = speechlike(16000, seconds=16, seed=9)
+    y = x + 0.01 * np.random.default_rng(10).normal(size=len(x))
+    y[: 8 * 16000] += 0.02 * np.random.default_rng(11).normal(size=8 * 16000)
+    pair = [torch.from_numpy(each)[None] for each in (x, y)]
+    halves = [
+        pesq_package(16000, x[half], y[half], "wb")
+        for half in (slice(8 * 16000), slice(8 * 16000, None))
+    ]
+    assert audio.pesq(*pair, rate=16000).item() == pytest.approx(np.mean(halves), abs=1e-4)
+
+
 def test_stoi_equals_the_package() -> None:
     x = speechlike(24000, seconds=2, seed=6)
     y = x + 0.05 * np.random.default_rng(7).normal(size=len(x))

@@ -101,8 +101,8 @@ METRICS = (
     ),
     _column(
         "pesq", "pesq_wb", "PESQ-WB", ("", 2), True, "audio",
-        "ITU-T P.862.2 by the package pesq, both signals resampled to 16 kHz; "
-        "not defined without speech",
+        "ITU-T P.862.2 by the package pesq, both signals resampled to 16 kHz, in equal pieces of "
+        "at most 15 s; not defined without speech",
     ),
     _column(
         "stoi", "stoi", "STOI", ("", 3), True, "audio",
