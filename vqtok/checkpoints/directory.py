@@ -176,8 +176,11 @@ def _write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(dict(tensors), path)
+        path.chmod(mode)  # safetensors puts a file there that only its owner may read
     except SafetensorError as error:  # its own wrapping of a full disk
         raise OSError(str(error)) from error
 
