@@ -41,7 +41,7 @@ def test_constraints_pin_every_dependency() -> None:
     named = re.findall(r'^  "([a-z-]+)>=', project, flags=re.M)
     named += re.findall(r'"([a-z-]+)>=[^"]*"(?:, |\])', project)
     assert {"torch", "numpy", "pytest", "pesq"} <= set(named)
-    assert not {name for name in named} - pinned
+    assert not set(named) - pinned
 
 
 def test_shipped_models_stay_small() -> None:

@@ -55,7 +55,7 @@ def test_a_causal_block_looks_back_only() -> None:
     changed = x.clone()
     changed[..., 10:] += 1.0
     with torch.no_grad():
-        same = (block(x) == block(changed)).all((0))[:, 0].all(0)
+        same = (block(x) == block(changed)).all(0)[:, 0].all(0)
     assert same[:10].all()
     assert not same[10:].any()
 

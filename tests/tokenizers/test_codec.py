@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,7 +48,7 @@ def test_every_length_comes_back_to_the_sample(quantizer: str, length: int) -> N
 def test_blocks_of_any_lengths_give_the_codes_of_the_whole(cuts: list[int]) -> None:
     model, x = build(), sound(300)
     edges = [0, *sorted(cuts), 300]
-    blocks = [x[..., a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    blocks = [x[..., a:b] for a, b in itertools.pairwise(edges)]
     streamed = torch.cat(list(model.encode_stream(blocks)), dim=-1)
     assert torch.equal(streamed, model.encode(x).levels[0])
 

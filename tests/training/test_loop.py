@@ -1,4 +1,4 @@
-"""The loop: it learns, it resumes exactly, it leaves a model, and it never trains on what it measures."""
+"""The loop: it learns, resumes exactly, leaves a model, and never trains on what it measures."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import librosa
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def test_the_mel_term_equals_its_restatement_with_librosa() -> None:
             logs.append(np.log10(np.maximum(bank @ np.abs(stft), 1e-6)))
         expected.append(np.abs(logs[0] - logs[1]).mean())
     got = float(Objective({"mel": 1.0}, rate=RATE)(y, x)["mel"])
-    assert got == pytest.approx(np.mean(expected), rel=2e-3)  # the 1e-8 under our root
+    assert got == pytest.approx(np.mean(expected), rel=1e-4)  # float32 sums
 
 
 def test_the_learning_rate_rises_then_falls_to_its_end() -> None:
@@ -61,4 +63,4 @@ def test_the_learning_rate_rises_then_falls_to_its_end() -> None:
     assert max(values) < 2.0
     assert values.index(max(values)) == 9
     assert values[100] == pytest.approx(0.2)
-    assert all(a >= b for a, b in zip(values[9:], values[10:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(values))

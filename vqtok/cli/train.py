@@ -88,7 +88,7 @@ def train(
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
     _check_output(output, resume=resume, force=force)
     console.note("loading torch")
-    from vqtok.pipeline.models import pick_device
+    from vqtok.checkpoints.devices import pick_device
 
     chosen = pick_device(device, threads=threads)
     from vqtok.training import loop

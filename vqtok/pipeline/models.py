@@ -123,6 +123,7 @@ class Models:
             if self.on_load is not None:
                 self.on_load(info)
             from vqtok.checkpoints import directory
+            from vqtok.checkpoints.devices import pick_device
 
             device = pick_device(self.device, threads=self.threads)
             try:
@@ -157,34 +158,6 @@ class Models:
         if isinstance(found, VqtokError):
             raise found
         return found
-
-
-def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
-    """Settle the device and the number of threads; imports torch.
-
-    Args:
-        name: "auto" takes cuda, then mps, then cpu.
-        threads: CPU threads, or None to leave torch's choice.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UsageError(
-            f"--device {name}: not available: {reason}", hint="--device cpu always is"
-        ) from error
-    return name
 
 
 def _check_same(info: ModelInfo, header: Header) -> None:

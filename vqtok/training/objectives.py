@@ -122,6 +122,8 @@ class _Spectrum:
         window = torch.hann_window(size, device=x.device)
         spectrum = torch.stft(x, size, hop_length=size // 2, window=window, return_complex=True)
         parts = torch.view_as_real(spectrum * (2.0 / size))
-        # The small constant keeps the gradient of the root finite at silence.
-        self.magnitude = (parts.square().sum(-1) + 1e-8).sqrt()
-        self.compressed = parts * self.magnitude.rsqrt()[..., None]
+        power = parts.square().sum(-1)
+        # The constants keep gradients finite at silence. The first lies far below the mel floor;
+        # the second is larger because bins near silence would else outweigh all others.
+        self.magnitude = (power + 1e-12).sqrt()
+        self.compressed = parts * ((power + 1e-8) ** -0.25)[..., None]
