@@ -63,4 +63,4 @@ def test_the_learning_rate_rises_then_falls_to_its_end() -> None:
     assert max(values) < 2.0
     assert values.index(max(values)) == 9
     assert values[100] == pytest.approx(0.2)
-    assert all(a >= b for a, b in itertools.pairwise(values))
+    assert all(a >= b for a, b in itertools.pairwise(values[9:]))

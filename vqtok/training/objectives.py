@@ -55,7 +55,7 @@ class Objective:
                 )
             if name in SPECTRAL and rate is None:
                 raise ConfigError(f"train.losses.{name}: this term is for audio")
-        # Sorted: gradients are summed in this order, and a resumed recipe may list terms in another.
+        # Sorted: gradients are summed in this order, and a resumed recipe may have another.
         self.weights = dict(sorted(weights.items()))
         self.rate = rate or 0.0
 
