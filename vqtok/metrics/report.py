@@ -132,6 +132,12 @@ PROTOCOLS = {
 }
 """What all metrics of a modality have in common."""
 
+CODEBOOK = (
+    "Codebook: exact counts over all files. Entropy is of order 0, each level and stage by its own "
+    "frequencies; with fewer codes than some ten per entry, use and entropy come out too low."
+)
+"""How use, entropy and the rate by entropy come about."""
+
 
 def select(names: Iterable[str]) -> tuple[Column, ...]:
     """Columns by name, in the order of ``METRICS``.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqtok.metrics.codebook import Usage, Use
-from vqtok.metrics.report import PROTOCOLS, RATES, Column, Statistic, plain
+from vqtok.metrics.report import CODEBOOK, PROTOCOLS, RATES, Column, Statistic, plain
 from vqtok.pipeline.results import label
 
 
@@ -144,7 +144,7 @@ class Summary:
     def protocol(self) -> tuple[str, ...]:
         """How the numbers came about, sentence by sentence."""
         each = [f"{c.title}: {c.protocol}." for c in (*self.columns, self.rate_column)]
-        return (PROTOCOLS[self.modality], *each)
+        return (PROTOCOLS[self.modality], *each, CODEBOOK)
 
     def to_json(self) -> dict[str, Any]:
         """One JSON line, told from those of files by the key "summary"."""
