@@ -9,6 +9,7 @@ float64 distances, whatever the batch or the machine.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 
@@ -21,8 +22,8 @@ from vqtok.quantizers._product import bound, multiply
 
 BUFFER = 1 << 21
 """Floats in the score buffer: 8 MB stay in a last-level cache."""
-CHUNK = 1 << 12
-"""Rows that share the small calls around the products."""
+INSIDE = 1 << 20
+"""Floats of rows, and of winning groups, that share the small calls around the products."""
 TILE = 1 << 13
 """Entries scored at once."""
 KEPT = 1 << 23
@@ -30,7 +31,7 @@ KEPT = 1 << 23
 PAIRS = 1 << 20
 """Floats per block of the float64 check."""
 
-_scratch = threading.local()
+_memory = threading.local()
 
 
 class Packed:
@@ -93,11 +94,11 @@ def nearest(z: Tensor, codebook: Tensor | Packed) -> Tensor:
     codes = z.new_empty(len(z), dtype=torch.int64)
     best, second, radius = z.new_empty(3, len(z))
     for start, tile in packed.tiles():
-        for rows in _slices(len(z), CHUNK):
+        for rows in _slices(len(z), INSIDE // max(128, tile.shape[2], z.shape[1] + 1)):
             left = _left(z[rows], packed)
             value, index, other = _two_smallest(left, tile)
             if start == 0:
-                radius[rows] = left[:, :-1].square().sum(dim=1).sqrt_()
+                radius[rows] = torch.linalg.vector_norm(left[:, :-1], dim=1)
             else:  # strictly better: an earlier tile keeps its lower index
                 index = torch.where(value < best[rows], index + start, codes[rows])
                 loser = torch.maximum(value, best[rows])
@@ -106,7 +107,7 @@ def nearest(z: Tensor, codebook: Tensor | Packed) -> Tensor:
             codes[rows], best[rows], second[rows] = index, value, other
     limit = best + _tolerance(radius, best, bound(z.shape[1] + 1))
     unsure = (second <= limit).nonzero().squeeze(1)
-    for rows in _slices(len(unsure), CHUNK):
+    for rows in _slices(len(unsure), INSIDE // 256):
         which = unsure[rows]
         codes[which] = _decide(z[which], packed, limit[which])
     return codes
@@ -114,7 +115,8 @@ def nearest(z: Tensor, codebook: Tensor | Packed) -> Tensor:
 
 def _left(z: Tensor, packed: Packed) -> Tensor:
     """(R, d) → (R, d + 1): relative to the centre, and a column of ones for the norms."""
-    left = z.new_ones(len(z), z.shape[1] + 1)
+    left = _scratch("left", (len(z), z.shape[1] + 1), z.device)
+    left[:, -1] = 1
     torch.sub(z, packed.centre, out=left[:, :-1])
     return left
 
@@ -126,8 +128,9 @@ def _two_smallest(left: Tensor, tile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     group (vectorised and threaded), then the first smallest group, then the place inside it.
     """
     count, (_, groups, width) = len(left), tile.shape
-    minima, inside = left.new_empty(count, groups), left.new_empty(count, width)
-    group = left.new_empty(count, dtype=torch.int64)
+    minima = _scratch("minima", (count, groups), left.device)
+    inside = _scratch("inside", (count, width), left.device)
+    group = torch.empty(count, dtype=torch.int64, device=left.device)
     row = torch.arange(count, device=left.device)
     for rows, scores in _scores(left, tile):
         torch.amin(scores, dim=2, out=minima[rows])
@@ -150,7 +153,7 @@ def _scores(left: Tensor, tile: Tensor) -> Iterator[tuple[slice, Tensor]]:
     blocks = _slices(len(left), max(16, BUFFER // (groups * width)))
     size = blocks[0].stop if blocks else 0
     size += -size % (64 if size > 64 else 16)
-    buffer = _buffer(size * groups * width, left.device).view(size, groups * width)
+    buffer = _scratch("scores", (size, groups * width), left.device)
     for rows in blocks:
         part = left[rows]
         padded = F.pad(part, (0, 0, 0, size - len(part))) if len(part) < size else part
@@ -165,14 +168,14 @@ def _slices(count: int, most: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _buffer(size: int, device: torch.device) -> Tensor:
-    """``size`` floats of this thread's scratch: fresh pages would cost as much as the product."""
-    kept: Tensor | None = getattr(_scratch, "buffer", None)
+def _scratch(name: str, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Float32 memory of this thread, used again: fresh pages would cost as much as the product."""
+    size, kept = math.prod(shape), getattr(_memory, name, None)
     if kept is None or kept.device != device or len(kept) < size:
         with torch.inference_mode(False):  # an inference tensor could not be written to elsewhere
             kept = torch.empty(size, device=device)
-        _scratch.buffer = kept
-    return kept[:size]
+        setattr(_memory, name, kept)
+    return kept[:size].view(shape)
 
 
 def _argmin(values: Tensor) -> Tensor:
