@@ -110,11 +110,7 @@ class Evaluation:
         for job in jobs:
             on_start(job)
             result: ItemReport | Failed
-            source = job.source
-            if source is None:
-                place: Path | BinaryIO = stdin if stdin is not None else sys.stdin.buffer
-            else:
-                place = source
+            place = job.source or stdin or sys.stdin.buffer
             tokenizer = None
             try:
                 tokenizer = self._tokenizer_for(job.kind)
@@ -125,7 +121,7 @@ class Evaluation:
                 else:
                     result = self._audio(tokenizer, job, place, on_part)
             except Exception as error:
-                result = failed(source, error, has_model=tokenizer is not None)
+                result = failed(job.source, error, has_model=tokenizer is not None)
             yield result
 
     def _image(self, tokenizer: Any, job: Job, place: Path | BinaryIO) -> ItemReport:
