@@ -70,15 +70,17 @@ def inputs_of(arguments: Sequence[str], kinds: Collection[Kind]) -> Inputs:
         raise UsageError("-: stdin can be read only once")
     files: list[Input] = []
     failures: list[tuple[str, VqtokError]] = []
-    many = len(arguments) > 1
-    for argument in arguments:
-        for place in _places(argument):
-            many = many or place != argument or Path(place).is_dir()
-            try:
-                files.extend(_expand(place, kinds, failures))
-            except VqtokError as error:
-                failures.append((place, error))
-    return Inputs(_each_once(files), tuple(failures), many)
+    places = [place for argument in arguments for place in _places(argument)]
+    for place in places:
+        try:
+            files.extend(_expand(place, kinds, failures))
+        except UsageError:
+            raise
+        except VqtokError as error:
+            failures.append((place, error))
+    many = places != [arguments[0]] or Path(places[0]).is_dir()
+    # One directory holds no file twice.
+    return Inputs(tuple(_each_once(files) if len(places) > 1 else files), tuple(failures), many)
 
 
 def _places(argument: str) -> list[str]:
@@ -192,10 +194,17 @@ def _walk(
             yield entry.path, kind
 
 
-def _each_once(items: list[Input]) -> tuple[Input, ...]:
+def _each_once(items: list[Input]) -> list[Input]:
     """The items without those named before, by another spelling or through a directory."""
     seen: dict[str, Input] = {}
     for item in items:
-        key = STDIN if item.path is None else os.path.abspath(item.path)  # noqa: PTH100
-        seen.setdefault(key, item)
-    return tuple(seen.values())
+        seen.setdefault(STDIN if item.path is None else place_of(item.path), item)
+    return list(seen.values())
+
+
+def place_of(path: Path) -> str:
+    """The absolute path as text, without system calls: links are not resolved."""
+    text = str(path)
+    if ".." in text:
+        return os.path.abspath(text)  # noqa: PTH100
+    return text if path.is_absolute() else f"{os.getcwd()}{os.sep}{text}"  # noqa: PTH109

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqtok.errors import UsageError, VqtokError
-from vqtok.media.inputs import STDIN, Input, Inputs
+from vqtok.media.inputs import STDIN, Input, Inputs, place_of
 from vqtok.media.inputs import inputs_of as inputs_of
 from vqtok.media.kinds import MODALITIES as MODALITIES
 from vqtok.media.kinds import Kind as Kind
@@ -113,8 +113,8 @@ def plan(
             hint="-f overwrites, --skip-existing leaves them as they are",
         )
     skipped = existing if skip_existing else set()
-    kept = tuple(job for job in jobs if job.target not in skipped)
-    _refuse_unwritable({job.target.parent for job in kept if job.target is not None})
+    kept = tuple(job for job in jobs if job.target not in skipped) if skipped else tuple(jobs)
+    _refuse_unwritable({_folder(job.target) for job in kept if job.target is not None})
     return Plan(kept, tuple(sorted(skipped)), tuple(failures))
 
 
@@ -131,10 +131,17 @@ def _naming(output: str | None, found: Inputs, suffix: Suffix) -> Naming:
     def beside(item: Input, index: int) -> Path | None:
         return None if item.path is None else item.path.with_name(made(item))
 
+    folders: dict[tuple[str, Path], str] = {}
+
     def below(item: Input, index: int) -> Path:
-        # A file named itself goes to the top, one found in a directory keeps its tree.
-        tree = item.path.parent.relative_to(item.root) if item.path and item.root else Path()
-        return folder / tree / made(item)
+        if item.path is None or item.root is None:
+            return folder / made(item)
+        # Found in a directory: it keeps its place in the tree. Paths are built once per folder,
+        # not per file, since there may be a million.
+        place = _folder(item.path)
+        if (place, item.root) not in folders:
+            folders[place, item.root] = str(folder / Path(place).relative_to(item.root))
+        return Path(f"{folders[place, item.root]}{os.sep}{made(item)}")
 
     if output is None:
         return beside
@@ -183,11 +190,11 @@ def _template(output: str) -> Naming:
 
 
 def _refuse_collisions(jobs: Sequence[Job], output: str | None) -> None:
-    sources: defaultdict[str, list[Job]] = defaultdict(list)
+    groups: dict[str, list[Job]] = {}
     for job in jobs:
         if job.target is not None:
-            sources[_key(job.target)].append(job)
-    clashes = [group for group in sources.values() if len(group) > 1]
+            groups.setdefault(place_of(job.target), []).append(job)
+    clashes = [group for group in groups.values() if len(group) > 1]
     if not clashes:
         return
     first, second = (str(job.source or "stdin") for job in clashes[0][:2])
@@ -205,9 +212,9 @@ def _refuse_collisions(jobs: Sequence[Job], output: str | None) -> None:
 
 def _existing(targets: Sequence[Path]) -> set[Path]:
     """Those targets that exist; each directory is listed once."""
-    by_folder: defaultdict[Path, list[Path]] = defaultdict(list)
+    by_folder: defaultdict[str, list[Path]] = defaultdict(list)
     for target in targets:
-        by_folder[target.parent].append(target)
+        by_folder[_folder(target)].append(target)
     found: set[Path] = set()
     for folder, group in by_folder.items():
         if len(group) < _LISTING_PAYS:
@@ -218,7 +225,8 @@ def _existing(targets: Sequence[Path]) -> set[Path]:
                 names = {entry.name for entry in listing}
         except OSError:  # missing: nothing exists; unwritable: reported when writing is checked
             continue
-        found.update(target for target in group if target.name in names and _is_there(target))
+        if names:
+            found.update(target for target in group if target.name in names and _is_there(target))
     return found
 
 
@@ -228,12 +236,14 @@ def _is_there(target: Path) -> bool:
 
 
 def _refuse_inputs_as_targets(jobs: Sequence[Job], existing: set[Path]) -> None:
-    sources = {_key(job.source) for job in jobs if job.source is not None}
+    if not existing:
+        return
+    sources = {place_of(job.source) for job in jobs if job.source is not None}
     own = [
         job.target
         for job in jobs
         if job.target in existing
-        and (_key(job.target) in sources or _same_file(job.source, job.target))
+        and (place_of(job.target) in sources or _same_file(job.source, job.target))
     ]
     if own:
         raise UsageError(
@@ -254,10 +264,10 @@ def _refuse_directories(existing: set[Path]) -> None:
         raise UsageError(_grouped("is a directory", "are directories", directories))
 
 
-def _refuse_unwritable(folders: Collection[Path]) -> None:
+def _refuse_unwritable(folders: Collection[str]) -> None:
     """Refuse targets below something that is no directory or does not let us write."""
     for folder in sorted(folders):
-        nearest = folder
+        nearest = Path(folder)
         try:
             while not nearest.exists() and nearest != nearest.parent:
                 nearest = nearest.parent
@@ -269,8 +279,8 @@ def _refuse_unwritable(folders: Collection[Path]) -> None:
             raise UsageError(f"{folder}: cannot write there: permission denied")
 
 
-def _key(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100  # text only: a million files, no system calls
+def _folder(path: Path) -> str:
+    return os.path.split(str(path))[0] or "."
 
 
 def _grouped(one: str, several: str, paths: Sequence[Path]) -> str:

@@ -1,0 +1,166 @@
+"""Arguments become files: directories, patterns and stdin, each file once and in order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vqtok.errors import MediaError, UsageError
+from vqtok.media.inputs import Inputs, inputs_of
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"x")
+
+
+def expand(*arguments: str) -> Inputs:
+    return inputs_of(arguments, ("image", "audio"))
+
+
+def files(*arguments: str) -> list[str]:
+    found = expand(*arguments)
+    assert not found.failures
+    return [str(path) for path in found.files]
+
+
+def failure(*arguments: str) -> str:
+    ((_, error),) = expand(*arguments).failures
+    assert isinstance(error, MediaError)
+    return str(error)
+
+
+def test_directories_are_searched_sorted_through_all_levels() -> None:
+    touch("d/c.png", "d/b/2.wav", "d/b/10.wav", "d/a.FLAC", "d/notes.txt", "d/codes.npy")
+    assert files("d") == ["d/a.FLAC", "d/b/10.wav", "d/b/2.wav", "d/c.png"]
+
+
+def test_hidden_files_and_our_own_results_are_left_out() -> None:
+    touch("d/a.png", "d/.a.png", "d/.git/b.png", "d/a.recon.png", "d/a.recon.wav")
+    assert files("d") == ["d/a.png"]
+    assert files("d/a.recon.png") == ["d/a.recon.png"]  # named itself
+
+
+def test_links_are_followed_but_not_in_circles() -> None:
+    touch("d/a.png", "elsewhere/b.png")
+    Path("d/loop").symlink_to(Path("d").absolute())
+    Path("d/other").symlink_to(Path("elsewhere").absolute())
+    assert files("d") == ["d/a.png", "d/other/b.png"]
+
+
+def test_broken_links_are_listed_so_that_reading_reports_them() -> None:
+    touch("d/a.png")
+    Path("d/b.png").symlink_to("none")
+    assert files("d") == ["d/a.png", "d/b.png"]
+
+
+def test_pipes_in_directories_are_left_out() -> None:
+    touch("d/a.png")
+    os.mkfifo("d/b.png")
+    assert files("d") == ["d/a.png"]
+
+
+def test_patterns_are_expanded_unless_a_file_has_that_name() -> None:
+    touch("a1.png", "a2.png", "[x].png", "x.png")
+    assert files("a*.png") == ["a1.png", "a2.png"]
+    assert files("[x].png") == ["[x].png"]
+    assert files("**/*.png") == ["[x].png", "a1.png", "a2.png", "x.png"]
+    assert "no file matches" in failure("q*.png")
+
+
+def test_explicit_files_are_taken_by_their_bytes() -> None:
+    Path("photo").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert [item.kind for item in expand("photo").items] == ["image"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("notes.txt", b"words", "of an unknown kind, expected image or audio"),
+        ("nothing", b"", "empty file"),
+        ("a.npy", b"\x93NUMPY", "codes, expected image or audio"),
+    ],
+)
+def test_files_of_no_wanted_kind_say_so(name: str, content: bytes, what: str) -> None:
+    Path(name).write_bytes(content)
+    assert failure(name) == f"{name}: {what}"
+
+
+def test_a_directory_without_media_is_a_failure() -> None:
+    touch("d/notes.txt")
+    assert failure("d") == "d: no image or audio files in this directory"
+
+
+def test_a_directory_that_cannot_be_listed_fails_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    touch("d/a.png", "d/locked/b.png", "d/z.png")
+    scandir = os.scandir
+
+    def deny(path: Any) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    found = expand("d")
+    assert [str(path) for path in found.files] == ["d/a.png", "d/z.png"]
+    assert [name for name, _ in found.failures] == ["d/locked"]
+
+
+def test_missing_files_say_so() -> None:
+    assert failure("none.png") == "none.png: cannot read: no such file or directory"
+
+
+def test_no_arguments_and_stdin_twice_are_usage_errors() -> None:
+    for arguments in ((), ("-", "-")):
+        with pytest.raises(UsageError):
+            expand(*arguments)
+
+
+def test_a_terminal_as_stdin_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with pytest.raises(UsageError, match="stdin is a terminal"):
+        expand("-")
+
+
+def test_empty_stdin_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path(os.devnull).open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert failure("-") == "stdin: empty"
+
+
+def test_listing_a_directory_asks_nothing_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(*(f"d/{i}.png" for i in range(500)))
+    asked: list[Any] = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **rest: asked.append(path) or stat(path, **rest))
+    assert len(expand("d").files) == 500
+    assert len(asked) < 20  # a million files must plan in seconds
+
+
+def test_planning_imports_neither_numpy_nor_a_codec() -> None:
+    code = (
+        "import sys, vqtok.media.plan;"
+        "print(sorted({'numpy', 'PIL', 'soundfile', 'soxr', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.strip() == "[]"
