@@ -1,0 +1,86 @@
+"""Every command and snippet of the README runs, in a directory with a photo and a recording."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """photo.png, speech.wav, photos/ and clips/, and a ``vqtok`` that is this checkout's."""
+    folder = tmp_path_factory.mktemp("desk")
+    for name in ("photo.png", "speech.wav"):
+        shutil.copy(ROOT / "tests" / "data" / name, folder)
+    (folder / "photos").mkdir()
+    (folder / "clips").mkdir()
+    with Image.open(folder / "photo.png") as photo:
+        for i in range(3):
+            photo.crop((60 * i, 20, 60 * i + 200, 220)).save(folder / "photos" / f"{i}.png")
+    samples, rate = soundfile.read(folder / "speech.wav")
+    soundfile.write(folder / "clips" / "a.wav", samples[: 2 * rate], rate)
+    (folder / "bin").mkdir()
+    script = folder / "bin" / "vqtok"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m vqtok "$@"\n')
+    script.chmod(0o755)
+    return folder
+
+
+def run(command: str, desk: Path) -> str:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("VQTOK")}
+    path = f"{desk / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    env = kept | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=desk,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_session_at_the_top_prints_what_it_says(desk: Path) -> None:
+    (session,) = blocks("console")
+    steps = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", session, flags=re.M)
+    assert len(steps) == 3
+    for command, expected in steps:
+        # The interpreter that runs the tests, by its own path: a link would lose its environment.
+        command = re.sub(r"^python ", f"{sys.executable} ", command)
+        assert run(command, desk) == expected
+
+
+def test_every_command_runs(desk: Path) -> None:
+    (commands,) = blocks("sh")
+    lines = commands.strip().splitlines()
+    assert len(lines) >= 10
+    (desk / "codes.npy").unlink(missing_ok=True)
+    for line in lines:
+        run(line, desk)
+    assert Image.open(desk / "back.png").size == Image.open(desk / "photo.png").size
+    assert soundfile.info(desk / "back.wav").frames == soundfile.info(desk / "speech.wav").frames
+
+
+def test_every_snippet_runs(desk: Path) -> None:
+    run("vqtok encode photo.png -o codes.npy -f", desk)
+    for snippet in blocks("python"):
+        (desk / "snippet.py").write_text(snippet)
+        out = run(f"{sys.executable} snippet.py", desk)
+        assert "torch.Size([1, 1, 24000])" in out
+        assert "image-f8 (300, 451) (1, 38, 57)" in out
