@@ -20,10 +20,12 @@ def main() -> NoReturn:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _terminate)
 
-    from vqtok.cli.app import app
-
     try:
+        from vqtok.cli.app import app
+
         app(prog_name="vqtok")
+    except KeyboardInterrupt:
+        sys.exit(130)  # before the command took over; it answers for itself
     except Terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)

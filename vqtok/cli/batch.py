@@ -60,6 +60,8 @@ def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Resu
     for each in failed:
         _failed_line(console, each)
     done: list[Done] = []
+    # Where one result goes to stdout as bytes, the names of the others must not join it.
+    paths = not console.quiet and all(job.target is not None for job in plan.jobs)
     if plan.jobs:
         with (
             console.progress(len(plan.jobs), verb) as progress,
@@ -72,7 +74,7 @@ def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Resu
                     _failed_line(console, result)
                 else:
                     done.append(result)
-                    _done_line(console, result)
+                    _done_line(console, result, paths=paths)
     _report_skipped(console, plan)
     _summary(console, done, len(failed), verb)
     _exit(console, failed, done=len(done))
@@ -90,12 +92,11 @@ def _failed_line(console: Console, failed: Failed) -> None:
         console.json(failed.to_json())
 
 
-def _done_line(console: Console, done: Done) -> None:
-    if done.target is not None:
-        if console.as_json:
-            console.json(done.to_json())
-        else:
-            console.result(str(done.target))
+def _done_line(console: Console, done: Done, *, paths: bool) -> None:
+    if console.as_json:
+        console.json(done.to_json())
+    elif paths:
+        console.result(str(done.target))
     shapes = " + ".join("×".join(str(size) for size in shape) for shape in done.shapes)
     each = f"{done.channels} × {shapes}" if done.channels > 1 else shapes
     console.note(f"{done.source or 'stdin'}: {done.model}, {each} codes, {done.seconds:.3f} s")

@@ -97,7 +97,8 @@ def decode(
                     write = _nothing
                 else:
                     write = _decode_image(tokenizer, codes, header, target, chosen)
-                yield partial(_finish, job, codes, header, write, start=start)
+                flush = writer.flush if job.target is None else _nothing
+                yield partial(_finish, job, codes, header, (write, flush), start=start)
             except Exception as error:
                 yield partial(_known, failed(job.source, error, has_model=tokenizer is not None))
 
@@ -159,10 +160,11 @@ def _wide(codes: Codes) -> Codes:
 
 
 def _finish(
-    job: Job, codes: Codes, header: Header, write: Callable[[], None], *, start: float
+    job: Job, codes: Codes, header: Header, steps: tuple[Callable[[], None], ...], *, start: float
 ) -> Done | Failed:
     try:
-        write()
+        for step in steps:
+            step()
     except Exception as error:
         return failed(job.source, error, has_model=True)
     return done(job, codes, header, seconds=time.perf_counter() - start)

@@ -17,7 +17,9 @@ from vqtok import __version__
 from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
+from vqtok.errors import CodesError
 from vqtok.media import audio, image
+from vqtok.media.opening import os_message
 from vqtok.media.pixels import parse_background
 from vqtok.pipeline.ahead import read_ahead
 from vqtok.pipeline.guard import failed
@@ -206,5 +208,8 @@ def _write(
     # Whole or not at all, also into a pipe: a reader must not mistake half a file for one.
     whole = io.BytesIO()
     files.write(whole, codes, header, format=format)
-    stdout.write(whole.getbuffer())
-    stdout.flush()
+    try:
+        stdout.write(whole.getbuffer())
+        stdout.flush()
+    except OSError as error:
+        raise CodesError(f"stdout: cannot write: {os_message(error)}") from error

@@ -115,7 +115,7 @@ class CodesFacts:
             ("found", where),
             ("extent", _extent(header.spec, header.extent, header.channels)),
             *(row for each in self.levels for row in each.rows()),
-            ("codes", f"{self.tokens}, {self.bits / 8:.0f} bytes nominal"),
+            ("total", f"{self.tokens} codes, {self.bits / 8:.0f} bytes nominal"),
             ("rate", _rate_text(self.bits, header.spec, header.extent)),
             ("source", _source(header)),
         ]

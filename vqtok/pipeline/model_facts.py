@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vqtok.pipeline.models import PLURALS
+
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.spec import LevelSpec
@@ -73,7 +75,7 @@ class ModelFacts:
         millions = info.parameters / 1e6
         made_of = [str(each) for each in (info.config.get("type"), _quantizer(info.config)) if each]
         rows = [
-            ("kind", f"model for {info.spec.modality}"),
+            ("kind", f"model for {PLURALS[info.spec.modality]}"),
             ("path", str(info.path)),
             ("fingerprint", info.fingerprint),
             ("made of", " + ".join(made_of)),
