@@ -2,8 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 # Fixed examples: a run that fails fails again. No deadline: machines are busy.
 settings.register_profile("vqtok", deadline=None, derandomize=True)
 settings.load_profile("vqtok")
+
+
+TINY_IMAGE = {
+    "type": "tokenizers/vqvae",
+    "quantizer": {"type": "quantizers/vq", "codebook_size": 64},
+    "patch": 4,
+    "widths": [8, 8],
+    "encoder_blocks": [1, 1],
+    "decoder_blocks": [1, 1],
+    "kernel": 3,
+    "latent": 4,
+}
+TINY_AUDIO = {
+    "type": "tokenizers/codec",
+    "quantizer": {"type": "quantizers/rvq", "codebook_size": 16, "depth": 3},
+    "rate": 8000,
+    "frame": 160,
+    "hop": 80,
+    "width": 8,
+    "encoder_blocks": 1,
+    "decoder_blocks": 1,
+    "kernel": 3,
+    "latent": 4,
+}
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small untrained models under the default names: 8x8 pixels, 8 kHz."""
+    import torch
+
+    from vqtok.checkpoints import directory
+    from vqtok.config import parse
+    from vqtok.protocols import Config
+
+    folder = tmp_path_factory.mktemp("shelf")
+    for name, config in (("image-f8", TINY_IMAGE), ("audio-24k", TINY_AUDIO)):
+        torch.manual_seed(0)
+        tokenizer = parse(config, Config).build().eval()
+        directory.save(folder / name, tokenizer, training={"step": 3, "files": 2})
+    return folder

@@ -100,7 +100,10 @@ def decode(
                 flush = writer.flush if job.target is None else _nothing
                 yield partial(_finish, job, codes, header, (write, flush), start=start)
             except Exception as error:
-                yield partial(_known, failed(job.source, error, has_model=tokenizer is not None))
+                yield partial(
+                    _known,
+                    failed(job.source, error, target=job.target, has_model=tokenizer is not None),
+                )
 
     return finish_behind(works(), threads=chosen.threads)
 
@@ -166,7 +169,7 @@ def _finish(
         for step in steps:
             step()
     except Exception as error:
-        return failed(job.source, error, has_model=True)
+        return failed(job.source, error, target=job.target, has_model=True)
     return done(job, codes, header, seconds=time.perf_counter() - start)
 
 

@@ -117,7 +117,7 @@ def encode(
             _write(job.target, writer, kept, header, format=chosen.format)
             result = done(job, kept, header, seconds=time.perf_counter() - start)
         except Exception as error:
-            result = failed(job.source, error, has_model=tokenizer is not None)
+            result = failed(job.source, error, target=job.target, has_model=tokenizer is not None)
         yield result
 
 

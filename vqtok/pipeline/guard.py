@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vqtok.errors import ConfigError, MediaError, UsageError, VqtokError
+from vqtok.errors import CheckpointError, ConfigError, MediaError, UsageError, VqtokError
 from vqtok.pipeline.results import Failed
 
 FATAL = (UsageError, ConfigError)
+NAMED = (CheckpointError, ConfigError)
+"""Errors that are about a model, and name it."""
 
 
-def failed(source: Path | None, error: Exception, *, has_model: bool = False) -> Failed:
+def failed(
+    source: Path | None,
+    error: Exception,
+    *,
+    target: Path | None = None,
+    has_model: bool = False,
+) -> Failed:
     """The failure of one input, in words for its user; the error itself stays as the cause.
 
     Args:
         source: The input.
         error: What happened.
+        target: What was to be written; an error may be about it instead.
         has_model: Whether the input's model was at hand. If not, a usage or config error is a
             mistake of the whole command, which every further input would only repeat.
 
@@ -24,16 +33,18 @@ def failed(source: Path | None, error: Exception, *, has_model: bool = False) ->
     """
     if not has_model and isinstance(error, FATAL):
         raise error
-    return Failed(source, _explained(source, error))
+    return Failed(source, _explained(source, target, error))
 
 
-def _explained(source: Path | None, error: Exception) -> VqtokError:
+def _explained(source: Path | None, target: Path | None, error: Exception) -> VqtokError:
     name = "stdin" if source is None else str(source)
     made: VqtokError
     if isinstance(error, VqtokError):
         # Errors about values, not files, have no subject of their own yet.
         text = str(error)
-        made = error if ": " in text else type(error)(f"{name}: {text}", hint=error.hint)
+        subjects = (name, str(target), "stdin", "stdout", "--")
+        known = isinstance(error, NAMED) or text.startswith(subjects) or "cannot write" in text
+        made = error if known else type(error)(f"{name}: {text}", hint=error.hint)
     elif isinstance(error, MemoryError) or _is_out_of_memory(error):
         made = MediaError(f"{name}: not enough memory", hint=_memory_hint(error))
     elif isinstance(error, OSError):
