@@ -192,8 +192,11 @@ class Reader:
         self._stream.seek(0)
         try:
             return _Forward(self._stream)
-        except soundfile.SoundFileError as error:
-            raise MediaError(f"{self._name}: truncated or damaged {self._format}") from error
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.strip(". ").lower()
+            raise MediaError(
+                f"{self._name}: truncated, damaged or unsupported {self._format}: {reason}"
+            ) from error
 
 
 def probe(source: Path | BinaryIO) -> AudioInfo:

@@ -184,20 +184,22 @@ def write(
     try:
         image.save(buffer, format=pillow_format, **options)
     except _DECODER_ERRORS as error:
-        size = f"{image.width}x{image.height}"
-        raise MediaError(
-            f"{name}: cannot write {size} pixels as {pillow_format}: {error}"
-        ) from error
+        what = f"{image.width}x{image.height} pixels as {pillow_format}"
+        raise MediaError(f"{name}: cannot write {what}: {error}") from error
+    _put(target, buffer.getbuffer())
+
+
+def _put(target: Path | BinaryIO, data: memoryview) -> None:
     try:
         if isinstance(target, Path):
             with atomic.file(target) as temporary:
-                temporary.write_bytes(buffer.getbuffer())
+                temporary.write_bytes(data)
         else:
-            target.write(buffer.getbuffer())
+            target.write(data)
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise MediaError(f"{name}: cannot write: {os_message(error)}") from error
+        raise MediaError(f"{subject(target)}: cannot write: {os_message(error)}") from error
 
 
 def _writer(target: Path | BinaryIO, format: str | None) -> tuple[str, dict[str, Any]]:

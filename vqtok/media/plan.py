@@ -27,6 +27,7 @@ from vqtok.media.kinds import modality as modality
 from vqtok.media.kinds import sniff as sniff
 from vqtok.media.opening import os_message
 
+Naming = Callable[[Input, int], Path | None]
 Suffix = str | Callable[[Path | None, Kind], str]
 
 _FIELDS = ("stem", "name", "parent", "index")
@@ -94,7 +95,17 @@ def plan(
         raise UsageError("--force and --skip-existing exclude each other")
     found = inputs_of(inputs, kinds)
     failures = list(found.failures)
-    name = _naming(output, found, suffix)
+    jobs = _jobs(found, _naming(output, found, suffix), failures)
+    _refuse_collisions(jobs, output)
+    existing = _existing([job.target for job in jobs if job.target is not None])
+    _refuse_to_destroy(jobs, existing, force or skip_existing)
+    skipped = existing if skip_existing else set()
+    kept = tuple(job for job in jobs if job.target not in skipped) if skipped else tuple(jobs)
+    _refuse_unwritable({_folder(job.target) for job in kept if job.target is not None})
+    return Plan(kept, tuple(sorted(skipped)), tuple(failures))
+
+
+def _jobs(found: Inputs, name: Naming, failures: list[tuple[str, VqtokError]]) -> list[Job]:
     jobs: list[Job] = []
     for index, item in enumerate(found.items):
         try:
@@ -103,22 +114,7 @@ def plan(
             raise
         except VqtokError as error:
             failures.append((STDIN if item.path is None else str(item.path), error))
-    _refuse_collisions(jobs, output)
-    existing = _existing([job.target for job in jobs if job.target is not None])
-    _refuse_inputs_as_targets(jobs, existing)
-    _refuse_directories(existing)
-    if existing and not (force or skip_existing):
-        raise UsageError(
-            _grouped("already exists", "already exist", sorted(existing)),
-            hint="-f overwrites, --skip-existing leaves them as they are",
-        )
-    skipped = existing if skip_existing else set()
-    kept = tuple(job for job in jobs if job.target not in skipped) if skipped else tuple(jobs)
-    _refuse_unwritable({_folder(job.target) for job in kept if job.target is not None})
-    return Plan(kept, tuple(sorted(skipped)), tuple(failures))
-
-
-Naming = Callable[[Input, int], Path | None]
+    return jobs
 
 
 def _naming(output: str | None, found: Inputs, suffix: Suffix) -> Naming:
@@ -128,44 +124,44 @@ def _naming(output: str | None, found: Inputs, suffix: Suffix) -> Naming:
         end = suffix if isinstance(suffix, str) else suffix(item.path, item.kind)
         return ("stdin" if item.path is None else item.path.stem) + end
 
-    def beside(item: Input, index: int) -> Path | None:
-        return None if item.path is None else item.path.with_name(made(item))
-
-    folders: dict[tuple[str, Path], str] = {}
-
-    def below(item: Input, index: int) -> Path:
-        if item.path is None or item.root is None:
-            return folder / made(item)
-        # Found in a directory: it keeps its place in the tree. Paths are built once per folder,
-        # not per file, since there may be a million.
-        place = _folder(item.path)
-        if (place, item.root) not in folders:
-            folders[place, item.root] = str(folder / Path(place).relative_to(item.root))
-        return Path(f"{folders[place, item.root]}{os.sep}{made(item)}")
-
     if output is None:
-        return beside
+        return lambda item, _: None if item.path is None else item.path.with_name(made(item))
     if output == "":
         raise UsageError("-o: empty name")
     folder = Path(output)
     if output == STDIN:
         if found.many:
-            raise UsageError(
-                "-o -: stdout holds one result, the inputs may be many", hint="-o DIR/"
-            )
-        return lambda item, index: None
+            what = "stdout holds one result, the inputs may be many"
+            raise UsageError(f"-o -: {what}", hint="-o DIR/")
+        return lambda item, _: None
     if "{" in output and not os.path.lexists(output):
         return _template(output)
     if output.endswith(("/", os.sep)) or folder.is_dir():
-        return below
+        return _below(folder, made)
     if not found.many:
-        return lambda item, index: folder
+        return lambda item, _: folder
     if folder.suffix.lower() in MODALITIES or folder.exists():
         raise UsageError(
             f"-o {output}: one file cannot hold the results of several inputs",
             hint=f"-o DIR/, or -o 'DIR/{{stem}}{folder.suffix}'",
         )
-    return below
+    return _below(folder, made)
+
+
+def _below(folder: Path, made: Callable[[Input], str]) -> Naming:
+    """Targets in a directory; what was found in a directory keeps its place in that tree."""
+    folders: dict[tuple[str, Path], str] = {}
+
+    def name(item: Input, index: int) -> Path:
+        if item.path is None or item.root is None:
+            return folder / made(item)
+        # Paths are built once per folder, not per file: there may be a million files.
+        place = _folder(item.path)
+        if (place, item.root) not in folders:
+            folders[place, item.root] = str(folder / Path(place).relative_to(item.root))
+        return Path(f"{folders[place, item.root]}{os.sep}{made(item)}")
+
+    return name
 
 
 def _template(output: str) -> Naming:
@@ -235,7 +231,8 @@ def _is_there(target: Path) -> bool:
     return target.is_file() or target.is_dir() or target.is_symlink()
 
 
-def _refuse_inputs_as_targets(jobs: Sequence[Job], existing: set[Path]) -> None:
+def _refuse_to_destroy(jobs: Sequence[Job], existing: set[Path], allowed: bool) -> None:
+    """Refuse to overwrite inputs and directories always, other files unless it is allowed."""
     if not existing:
         return
     sources = {place_of(job.source) for job in jobs if job.source is not None}
@@ -245,9 +242,17 @@ def _refuse_inputs_as_targets(jobs: Sequence[Job], existing: set[Path]) -> None:
         if job.target in existing
         and (place_of(job.target) in sources or _same_file(job.source, job.target))
     ]
+    directories = sorted(target for target in existing if target.is_dir())
     if own:
         raise UsageError(
             _grouped("is an input, not to be overwritten", "are inputs, not to be overwritten", own)
+        )
+    if directories:
+        raise UsageError(_grouped("is a directory", "are directories", directories))
+    if not allowed:
+        raise UsageError(
+            _grouped("already exists", "already exist", sorted(existing)),
+            hint="-f overwrites, --skip-existing leaves them as they are",
         )
 
 
@@ -256,12 +261,6 @@ def _same_file(source: Path | None, target: Path) -> bool:
         return source is not None and source.samefile(target)
     except OSError:
         return False
-
-
-def _refuse_directories(existing: set[Path]) -> None:
-    directories = sorted(target for target in existing if target.is_dir())
-    if directories:
-        raise UsageError(_grouped("is a directory", "are directories", directories))
 
 
 def _refuse_unwritable(folders: Collection[str]) -> None:
@@ -280,7 +279,9 @@ def _refuse_unwritable(folders: Collection[str]) -> None:
 
 
 def _folder(path: Path) -> str:
-    return os.path.split(str(path))[0] or "."
+    """Text of ``path.parent``, at a tenth of its cost."""
+    head, separator, _ = str(path).rpartition(os.sep)
+    return head or separator or "."
 
 
 def _grouped(one: str, several: str, paths: Sequence[Path]) -> str:
