@@ -1,0 +1,118 @@
+"""What only a real process shows: exit codes, signals, pipes and terminals."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.programs import environment
+
+COMMAND = [sys.executable, "-m", "vqtok"]
+
+SLOW = """
+import sys, time
+from vqtok.media import audio
+real = audio.Writer.write
+def slow(self, block):
+    real(self, block)
+    print("started", file=sys.stderr, flush=True)
+    time.sleep(60)
+audio.Writer.write = slow
+from vqtok.cli import main
+sys.argv = ["vqtok", *sys.argv[1:]]
+main()
+"""
+"""The command, except that it takes a minute in the middle of a file."""
+
+
+def start(*arguments: str, **options) -> subprocess.Popen:
+    return subprocess.Popen([*arguments], env=environment(), **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)]
+)
+def test_a_signal_leaves_no_half_file_and_no_traceback(vqtok, recording, here, number, code):
+    recording("a.wav", length=30000)
+    assert vqtok("encode", "a.wav").exit_code == 0
+    process = start(
+        sys.executable, "-c", SLOW, "decode", "a.safetensors", stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "started\n"
+    assert len(list(here.iterdir())) == 3  # the file that grows
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert errors == ""
+    assert sorted(path.name for path in here.iterdir()) == ["a.safetensors", "a.wav"]
+
+
+def test_a_closed_pipe_ends_it_quietly(here):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(*COMMAND, "--help", stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (-signal.SIGPIPE, b"")  # 141 to a shell
+
+
+def test_codes_are_not_written_to_a_terminal_nor_media_read_from_one(picture, here):
+    picture("a.png")
+    for arguments, words in (
+        (("encode", "a.png", "-o", "-"), b"standard output is a terminal"),
+        (("encode", "-"), b"stdin is a terminal"),
+    ):
+        ours, theirs = pty.openpty()
+        process = start(*COMMAND, *arguments, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
+        os.close(theirs)
+        _, errors = process.communicate(timeout=60)
+        os.close(ours)
+        assert process.returncode == 2
+        assert words in errors
+
+
+@pytest.mark.slow
+def test_the_first_sign_of_life_comes_before_torch_on_a_terminal(picture, here):
+    picture("a.png")
+    program = (
+        "import sys\n"
+        "from vqtok.cli import console, main\n"
+        "real = console._Bar.stage\n"
+        "def stage(self, text):\n"
+        "    real(self, text)\n"
+        "    print(text, 'torch' in sys.modules, flush=True)\n"
+        "console._Bar.stage = stage\n"
+        "sys.argv = ['vqtok', 'encode', 'a.png']\n"
+        "main()"
+    )
+    ours, theirs = pty.openpty()
+    process = start(sys.executable, "-c", program, stderr=theirs, stdout=subprocess.PIPE, text=True)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
+        if not piece:
+            break
+        text += piece
+    out, _ = process.communicate(timeout=60)
+    os.close(ours)
+    assert process.returncode == 0
+    assert out.splitlines() == ["a.png False", "loading image-f8 False", "a.safetensors"]
+    assert b"encoded: 1 image" in text
+
+
+def test_nothing_but_vqtok_files_are_touched_by_help(here: Path):
+    process = start(*COMMAND, "models", stdout=subprocess.PIPE, cwd=here)
+    assert b"image-f8" in process.communicate(timeout=60)[0]
+    assert list(here.iterdir()) == []
