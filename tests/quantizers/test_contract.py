@@ -146,6 +146,16 @@ def test_autocast_changes_nothing(make: Make) -> None:
     assert cast.z_q.dtype == cast.loss.dtype == torch.float32
 
 
+def test_autocast_does_not_change_training(make: Make) -> None:
+    plain, cast = make(), make()
+    for step in range(3):
+        z = latents(4, 5, 5, seed=step)
+        expected = plain(z)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = cast(z)
+        assert torch.equal(found.z_q, expected.z_q) and torch.equal(found.loss, expected.loss)
+
+
 def test_half_precision_latents_are_quantized_in_float32(make: Make) -> None:
     module = make().eval()
     z = latents(3, 4, 4).bfloat16()

@@ -34,6 +34,14 @@ def test_fsq_has_the_same_codes_and_values(levels: tuple[int, ...]) -> None:
     torch.testing.assert_close(decoded, every.reshape(decoded.shape))
 
 
+@pytest.mark.parametrize("size", [3, 4, 5, 8])
+def test_fsq_changes_level_at_the_same_places(size: int) -> None:
+    z = torch.linspace(-4, 4, 20_001).reshape(1, 1, -1)
+    with torch.no_grad():
+        _, codes = theirs.FSQ([size])(z.movedim(1, -1))
+    assert torch.equal(fsq.Config((size,)).build(dim=1)(z).codes, codes.long())
+
+
 @pytest.mark.parametrize("cosine", [False, True])
 def test_vq_has_the_same_codes_and_values(cosine: bool) -> None:
     other = theirs.VectorQuantize(
