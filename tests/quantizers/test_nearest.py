@@ -177,22 +177,35 @@ def test_a_search_in_inference_mode_leaves_nothing_unusable_behind() -> None:
     assert torch.equal(nearest(z, codebook), inside)
 
 
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_users_settings_neither_change_codes_nor_are_changed(precision: str) -> None:
+    z, codebook = gaussian(300, 8), gaussian(600, 8, seed=1)
+    expected = nearest(z, codebook)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        assert torch.equal(nearest(z, codebook), expected)
+        assert torch.equal(nearest(z[:20], codebook), expected[:20])
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_the_back_end_setting_is_as_it_was() -> None:
-    if _product._matmul is None:
+    settings = getattr(torch.backends.mkldnn, "matmul", None)
+    if not hasattr(settings, "fp32_precision"):
         pytest.skip("this torch has no such setting")
-    before = _product._matmul.fp32_precision
+    before = settings.fp32_precision
     try:
         for value in ("ieee", "bf16"):
-            _product._matmul.fp32_precision = value
+            settings.fp32_precision = value
             nearest(gaussian(300, 8), gaussian(600, 8))
-            assert _product._matmul.fp32_precision == value
+            assert settings.fp32_precision == value
     finally:
-        _product._matmul.fp32_precision = before
+        settings.fp32_precision = before
 
 
 def test_a_back_end_that_computes_in_bf16_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    if _product._matmul is None:
-        pytest.skip("this torch has no such setting")
     real = torch.Tensor.__matmul__
 
     def rounded(left: Tensor, right: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""The float32 matrix product under ``nearest``: the faster of torch's two CPU back ends.
+"""The float32 matrix product under ``nearest``: precise whatever the user's settings, and fast.
 
 On CPUs where MKL picks a slow kernel (AMD), setting
 ``torch.backends.mkldnn.matmul.fp32_precision = "bf16"`` routes float32 products to oneDNN, which
 still computes in float32 there and is up to twice as fast. On a CPU with AMX the same setting
-really computes in bf16. A probe of the very shape tells the two apart, once per shape.
+really computes in bf16. A probe of the very shape tells the two apart, once per shape. Where it
+fails, and on a GPU, products are asked for in plain float32, even where the user allows less.
 """
 
 from __future__ import annotations
@@ -19,16 +20,13 @@ from torch import Tensor
 ROUND_OFF = 2.0**-24
 """Largest relative error of one float32 operation."""
 
-_matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
-"""torch's settings of oneDNN's matrix products; None in versions that have none (before 2.9)."""
-
 
 def multiply(left: Tensor, right: Tensor, *, out: Tensor) -> None:
     """``out = left @ right`` of float32 matrices, with error at most ``bound`` per element."""
-    if left.device.type == "cpu" and len(left) >= 64 and _trusted(*left.shape, right.shape[1]):
-        with _onednn():
-            torch.mm(left, right, out=out)
-    else:
+    device = left.device.type
+    # Below 64 rows MKL is as fast, and a probe for every small shape would cost more than it saves.
+    trusted = device == "cpu" and len(left) >= 64 and _trusted(*left.shape, right.shape[1])
+    with _precision(device, "bf16" if trusted else "ieee"):
         torch.mm(left, right, out=out)
 
 
@@ -42,24 +40,35 @@ def bound(inner: int) -> float:
 
 
 @contextmanager
-def _onednn() -> Iterator[None]:
-    before = _matmul.fp32_precision
-    _matmul.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        _matmul.fp32_precision = before
+def _precision(device: str, value: str) -> Iterator[None]:
+    """Set how float32 products of a device type are computed; the setting before comes back."""
+    backend = {"cpu": torch.backends.mkldnn, "cuda": torch.backends.cuda}.get(device)
+    settings: Any = getattr(backend, "matmul", None)
+    if hasattr(settings, "fp32_precision"):
+        before = settings.fp32_precision
+        settings.fp32_precision = value
+        try:
+            yield
+        finally:
+            settings.fp32_precision = before
+    else:  # torch before 2.9: one setting for all devices, and no way to oneDNN
+        general = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(general)
 
 
 @lru_cache(maxsize=256)
 def _trusted(rows: int, inner: int, columns: int) -> bool:
     """Whether oneDNN computes this shape in real float32 on this CPU."""
-    if _matmul is None or not torch._C._has_mkldnn:
+    if not torch._C._has_mkldnn or not hasattr(torch.backends.mkldnn, "matmul"):
         return False
     generator = torch.Generator().manual_seed(0)
     left = torch.rand(rows, inner, generator=generator) + 0.5
     right = torch.rand(inner, columns, generator=generator) + 0.5
-    with torch.no_grad(), _onednn():
+    with torch.no_grad(), _precision("cpu", "bf16"):
         found = left @ right
     # Inputs rounded to bf16 are off by 2e-3, so some of these sums would be off by 1e-4 or more.
     some = torch.linspace(0, columns - 1, min(columns, 64)).long()
