@@ -110,7 +110,7 @@ def train(
             should_stop=should_stop,
         )
         finished = _watch(console, events)
-    _finish(console, finished)
+    _finish(console, finished, data)
 
 
 def _check_output(output: Path, *, resume: bool, force: bool) -> None:
@@ -202,7 +202,7 @@ def _evaluated(event: Evaluated) -> str:
     return f"step {event.step}, {_duration(event.elapsed_s)}: held out: {values}"
 
 
-def _finish(console: Console, event: Finished) -> None:
+def _finish(console: Console, event: Finished, data: list[str]) -> None:
     for text in event.unreadable:
         console.say(f"left out: {text}")
     if not console.as_json:
@@ -210,7 +210,10 @@ def _finish(console: Console, event: Finished) -> None:
     stopped = event.reason == "stopped"
     text = shlex.quote(str(event.output))
     name = text if "/" in text else f"{text}/"
-    again = f"vqtok train --resume … -o {name}" if stopped else f"vqtok encode FILE -m {name}"
+    again = f"vqtok encode FILE -m {name}"
+    if stopped:
+        sources = " ".join(f"--data {shlex.quote(each)}" for each in data)
+        again = f"vqtok train {sources} -o {name} --resume"
     console.say(f"step {event.step} after {_duration(event.elapsed_s)}. Next: {again}")
     if stopped:
         raise typer.Exit(ExitCode.INTERRUPTED)

@@ -122,7 +122,7 @@ def _decode_image(
     import torch
 
     with torch.inference_mode():
-        pixels = tokenizer.decode(_wide(codes))[0].float().cpu().numpy()
+        pixels = tokenizer.decode(_tensors(codes))[0].float().cpu().numpy()
     grey = header.source.mode == "L"
     return partial(image.write, target, pixels, format=options.format, grey=grey)
 
@@ -148,7 +148,7 @@ def _decode_audio(
         from_rate=rate_hz,
         length=header.source.length if as_it_was else total,
     )
-    array = torch.from_numpy(_wide(codes).levels[0])
+    array = _tensors(codes).levels[0]
     written = 0
     with writer, torch.inference_mode():
         for piece in tokenizer.decode_stream(array, total):  # (C, 1, n)
@@ -157,9 +157,12 @@ def _decode_audio(
             on_part(written / max(total, 1))
 
 
-def _wide(codes: Codes) -> Codes:
-    """The same codes as int64, which is what torch indexes with."""
-    return replace(codes, levels=tuple(array.astype(np.int64) for array in codes.levels))
+def _tensors(codes: Codes) -> Codes:
+    """The same codes as int64 tensors, which is what models take."""
+    import torch
+
+    levels = tuple(torch.from_numpy(array.astype(np.int64)) for array in codes.levels)
+    return replace(codes, levels=levels)
 
 
 def _finish(

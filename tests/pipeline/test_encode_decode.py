@@ -1,0 +1,170 @@
+"""Encode and decode as a library: generators of results over tokenizers that can be checked."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from tests.pipeline.fakes import Pixels, Samples, tokenizer_for
+from vqtok.codes import files
+from vqtok.media.plan import Job
+from vqtok.pipeline.decode import DecodeOptions, decode
+from vqtok.pipeline.encode import EncodeOptions, encode
+from vqtok.pipeline.results import Done, Failed
+
+
+class Streamed(Samples):
+    """``Samples``, coded as the samples arrive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pulled: list[int] = []
+
+    def encode_stream(self, blocks):
+        for block in blocks:
+            self.pulled.append(block.shape[-1])
+            yield self.encode(block).levels[0]
+
+    def decode_stream(self, codes, length):
+        for start in range(0, length, 1000):
+            piece = codes[..., start : start + 1000]
+            array = piece.float()
+            yield ((array[:, 0] * 16 + array[:, -1]) / 127.5 - 1)[:, None]
+
+
+@pytest.fixture
+def grey(tmp_path: Path) -> Path:
+    levels = (np.arange(35) % 16 * 17).astype(np.uint8).reshape(5, 7)
+    Image.fromarray(levels).save(tmp_path / "grey.png")
+    return tmp_path / "grey.png"
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    steps = np.arange(150000) % 200 - 100
+    soundfile.write(tmp_path / "tone.wav", steps / 127.5, 8000, subtype="FLOAT")
+    return tmp_path / "tone.wav"
+
+
+def test_an_image_is_coded_and_restored_exactly(grey: Path, tmp_path: Path):
+    codes, back = tmp_path / "g.npy", tmp_path / "g.png"
+    (done,) = encode([Job(grey, codes, "image")], tokenizer_for=tokenizer_for)
+    assert isinstance(done, Done)
+    assert (done.extent, done.shapes, done.tokens, done.bits) == ((5, 7), ((5, 7),), 35, 140.0)
+    assert done.bits_per_pixel == 4.0
+    np.testing.assert_array_equal(np.load(codes).ravel(), np.arange(35) % 16)
+    (restored,) = decode([Job(codes, back, "codes")], tokenizer_for=lambda header: Pixels())
+    assert isinstance(restored, Done)
+    assert (restored.tokens, restored.target) == (35, back)
+    with Image.open(back) as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(image, np.arange(35).reshape(5, 7) % 16 * 17)
+
+
+def test_audio_is_streamed_both_ways(tone: Path, tmp_path: Path):
+    codes, back = tmp_path / "t.safetensors", tmp_path / "t.flac"
+    tokenizer, parts = Streamed(), []
+    (done,) = encode(
+        [Job(tone, codes, "audio")], tokenizer_for=lambda kind: tokenizer, on_part=parts.append
+    )
+    assert isinstance(done, Done), done
+    assert len(tokenizer.pulled) > 1
+    assert sum(tokenizer.pulled) == 150000 == done.extent[0]
+    assert parts == sorted(parts)
+    assert parts[-1] == 1.0
+    assert done.duration_s == 18.75
+    assert done.kbit_per_s == pytest.approx(8000 * 2 * 4 / 1000)
+    (restored,) = decode([Job(codes, back, "codes")], tokenizer_for=lambda header: tokenizer)
+    assert isinstance(restored, Done)
+    original, decoded = soundfile.read(tone)[0], soundfile.read(back)[0]
+    np.testing.assert_allclose(decoded, original, atol=1 / 255 + 1 / 32768)
+
+
+def test_a_failure_stays_in_its_place(grey: Path, tmp_path: Path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    jobs = [Job(each, tmp_path / f"{i}.npy", "image") for i, each in enumerate([grey, bad, grey])]
+    results = list(encode(jobs, tokenizer_for=tokenizer_for, options=EncodeOptions(threads=3)))
+    assert [type(each) for each in results] == [Done, Failed, Done]
+    assert not (tmp_path / "1.npy").exists()
+
+
+def test_each_job_is_announced_before_its_model_is_asked_for(grey: Path, tmp_path: Path):
+    events: list[str] = []
+
+    def tokenizer(kind: str) -> Pixels:
+        events.append(kind)
+        return Pixels()
+
+    jobs = [Job(grey, tmp_path / "a.npy", "image"), Job(grey, tmp_path / "b.npy", "image")]
+    for each in encode(jobs, tokenizer_for=tokenizer, on_start=lambda job: events.append("start")):
+        events.append(type(each).__name__)
+    assert events == ["start", "image", "Done"] * 2
+
+
+def test_streams_take_the_place_of_paths(grey: Path):
+    sink, back = io.BytesIO(), io.BytesIO()
+    job = Job(None, None, "image")
+    (done,) = encode(
+        [job], tokenizer_for=tokenizer_for, stdin=io.BytesIO(grey.read_bytes()), stdout=sink
+    )
+    assert isinstance(done, Done)
+    assert files.read(io.BytesIO(sink.getvalue()))[1].source.name == ""
+    (restored,) = decode(
+        [Job(None, None, "codes")],
+        tokenizer_for=lambda header: Pixels(),
+        stdin=io.BytesIO(sink.getvalue()),
+        stdout=back,
+    )
+    assert isinstance(restored, Done)
+    assert back.getvalue().startswith(b"\x89PNG")
+
+
+def test_the_header_says_what_is_needed_to_restore(grey: Path, tone: Path, tmp_path: Path):
+    jobs = [Job(grey, tmp_path / "a.npy", "image"), Job(tone, tmp_path / "b.npy", "audio")]
+    models = {"image": Pixels(), "audio": Streamed()}
+    list(encode(jobs, tokenizer_for=lambda kind: models[kind]))
+    image, audio = (files.read_header(tmp_path / f"{name}.npy") for name in "ab")
+    assert (image.model, image.source.name, image.source.mode) == ("pixels", "grey.png", "L")
+    assert (audio.source.rate, audio.source.length, audio.channels) == (8000, 150000, 1)
+    assert image.spec.fingerprint == "0" * 16
+
+
+def test_depth_may_be_chosen_at_either_end(tone: Path, tmp_path: Path):
+    tokenizer = Streamed()
+    for name, depth in (("full", None), ("cut", 1)):
+        list(
+            encode(
+                [Job(tone, tmp_path / f"{name}.npy", "audio")],
+                tokenizer_for=lambda kind: tokenizer,
+                options=EncodeOptions(depth=depth),
+            )
+        )
+    np.testing.assert_array_equal(np.load(tmp_path / "cut.npy"), np.load(tmp_path / "full.npy")[:1])
+    for name, depth in (("full", 1), ("cut", None)):
+        (done,) = decode(
+            [Job(tmp_path / f"{name}.npy", tmp_path / f"{name}.wav", "codes")],
+            tokenizer_for=lambda header: tokenizer,
+            options=DecodeOptions(depth=depth),
+        )
+        assert isinstance(done, Done)
+        assert done.shapes == ((1, 150000),)
+    assert (tmp_path / "full.wav").read_bytes() == (tmp_path / "cut.wav").read_bytes()
+
+
+def test_the_model_runs_without_gradients(grey: Path, tmp_path: Path):
+    seen: list[bool] = []
+
+    class Watching(Pixels):
+        def encode(self, x: torch.Tensor):
+            seen.append(torch.is_grad_enabled())
+            return super().encode(x)
+
+    list(encode([Job(grey, tmp_path / "a.npy", "image")], tokenizer_for=lambda kind: Watching()))
+    assert seen == [False]
