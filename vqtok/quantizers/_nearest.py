@@ -46,11 +46,14 @@ class Packed:
         # Far from the origin |e|² - 2 z·e would cancel to noise: all is relative to the mean entry.
         self.centre = self.entries.mean(dim=0)
         kept = self.entries.numel() <= KEPT
-        self._tiles = list(self._pack()) if kept else None
+        self._tiles = list(self._pack(keep=True)) if kept else None
         self._firsts: Tensor | None = None
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
-        """Blocks of the codebook: its first entry, and what ``_pack_tile`` makes of it."""
+        """Blocks of the codebook: the first entry, (d + 1, M, g) as ``_fill`` makes it.
+
+        A tile may be gone when the next one comes.
+        """
         return iter(self._tiles) if self._tiles is not None else self._pack()
 
     def firsts(self) -> Tensor:
@@ -62,20 +65,38 @@ class Packed:
             self._firsts = self._firsts.to(self.entries.device)
         return self._firsts
 
-    def _pack(self) -> Iterator[tuple[int, Tensor]]:
+    def _pack(self, *, keep: bool = False) -> Iterator[tuple[int, Tensor]]:
         for start in range(0, len(self.entries), TILE):
-            yield start, _pack_tile(self.entries[start : start + TILE] - self.centre)
+            entries = self.entries[start : start + TILE]
+            shape = (entries.shape[1] + 1, _groups(len(entries)) * _width(len(entries)))
+            tile = entries.new_empty(shape) if keep else _scratch("tile", shape, entries.device)
+            _fill(tile, entries, self.centre)
+            yield start, tile.view(len(tile), _groups(len(entries)), -1)
 
 
-def _pack_tile(entries: Tensor) -> Tensor:
-    """(k, d) → (d + 1, M · g): -2 e over |e|², with columns of +inf up to M groups of g."""
-    groups = -(-len(entries) // (256 if len(entries) > 2048 else 128))
-    width = groups * -(-len(entries) // groups)
-    weight = entries.new_zeros(entries.shape[1] + 1, width)
-    weight[-1] = torch.inf
-    weight[-1, : len(entries)] = entries.square().sum(dim=1)
-    weight[:-1, : len(entries)] = entries.t() * -2
-    return weight.view(len(weight), groups, -1)
+def _groups(size: int) -> int:
+    """Groups of at most 128 entries, or 256 where there are many."""
+    return -(-size // (256 if size > 2048 else 128))
+
+
+def _width(size: int) -> int:
+    """Entries per group; the last group may need filling up."""
+    return -(-size // _groups(size))
+
+
+def _fill(tile: Tensor, entries: Tensor, centre: Tensor) -> None:
+    """Write -2 e over |e|² of (k, d) entries into (d + 1, k or more) columns, the rest with +inf.
+
+    In place: a tile of a large codebook is 8 MB, and so would each intermediate result be.
+    """
+    used, norms = tile[:-1, : len(entries)], tile[-1]
+    tile[:-1, len(entries) :] = 0
+    torch.sub(entries.t(), centre[:, None], out=used)
+    norms.fill_(torch.inf)
+    norms[: len(entries)] = 0
+    for row in used:
+        norms[: len(entries)].addcmul_(row, row)
+    used *= -2
 
 
 @torch.no_grad()
