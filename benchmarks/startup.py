@@ -48,7 +48,7 @@ def main() -> int:
         commands = {
             "help": [*vqtok, "--help"],
             "typer": [sys.executable, "-c", "import typer"],
-            "encode": [*vqtok, "encode", str(photo), "-m", args.model, "-f", "-o", str(codes)],
+            "encode": [*vqtok, "encode", str(photo), "-m", args.model, "-qfo", str(codes)],
             "torch": [sys.executable, "-c", "import torch"],
         }
         seconds = measure(commands, args.rounds)

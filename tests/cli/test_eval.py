@@ -67,7 +67,7 @@ def test_a_bad_file_does_not_stop_the_others(vqtok, picture, here):
     (here / "b.png").write_text("no picture")
     result = vqtok("eval", "b.png", "a.png", "nope.png", *PSNR)
     assert result.exit_code == 1
-    assert "1 images" in result.stdout or "1 image," in result.stdout
+    assert "1 image, image-f8" in result.stdout
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert {line.split(": ")[1] for line in errors} == {"b.png", "nope.png"}
 

@@ -146,7 +146,8 @@ def _show_summary(console: Console, summary: Summary) -> None:
     if console.as_json:
         console.json(summary.to_json())
         return
-    what = "images" if summary.rate_hz is None else "recordings"
+    what = "image" if summary.rate_hz is None else "recording"
+    what += "" if summary.files == 1 else "s"
     depth = "" if summary.depth is None else f", depth {summary.depth}"
     lines = [f"\n{summary.files} {what}, {summary.model} ({summary.fingerprint}){depth}"]
     for column in summary.columns:
