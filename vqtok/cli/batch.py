@@ -14,6 +14,7 @@ from vqtok.cli.console import Console, Progress, is_terminal
 from vqtok.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from vqtok.pipeline.models import Models
     from vqtok.pipeline.plans import Plan
     from vqtok.pipeline.results import Done, Failed
 
@@ -143,9 +144,27 @@ def _exit(console: Console, failed: list[Failed], *, done: int) -> None:
     raise typer.Exit(ExitCode.USAGE if usage else ExitCode.FAILED)
 
 
-def loading_note(console: Console, progress: Progress) -> Callable[[Any], None]:
-    """What to say before a model is loaded: a sign of life, seconds before torch is there."""
+def models_for(
+    console: Console,
+    progress: Progress,
+    *,
+    model: str | None,
+    device: str,
+    threads: int | None,
+) -> Models:
+    """Models that say what they do: a sign of life before torch is there, the device with -v."""
+    from vqtok.pipeline.models import Models
 
+    return Models(
+        model,
+        device=device,
+        threads=threads,
+        on_load=_loading_note(console, progress),
+        on_device=lambda name: console.note(f"device {name}"),
+    )
+
+
+def _loading_note(console: Console, progress: Progress) -> Callable[[Any], None]:
     def say(info: Any) -> None:
         progress.stage(f"loading {info.name}")
         console.note(f"loading {info.name} from {info.path}")

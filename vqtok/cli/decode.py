@@ -71,9 +71,7 @@ def decode(
         return
 
     def work(progress: Progress) -> batch.Results:
-        models = Models(
-            model, device=device, threads=threads, on_load=batch.loading_note(console, progress)
-        )
+        models = batch.models_for(console, progress, model=model, device=device, threads=threads)
         from vqtok.pipeline import decode as pipeline
 
         chosen = pipeline.DecodeOptions(

@@ -61,9 +61,7 @@ def encode(
         return
 
     def work(progress: Progress) -> batch.Results:
-        models = Models(
-            model, device=device, threads=threads, on_load=batch.loading_note(console, progress)
-        )
+        models = batch.models_for(console, progress, model=model, device=device, threads=threads)
         from vqtok.pipeline import encode as pipeline
 
         extra = {} if max_pixels is None else {"max_pixels": max_pixels}

@@ -68,9 +68,7 @@ def evaluate(
     kinds = sorted({job.kind for job in plan.jobs})
     Models(model).check(kinds)
     with console.progress(len(plan.jobs), "evaluated") as progress:
-        models = Models(
-            model, device=device, threads=threads, on_load=batch.loading_note(console, progress)
-        )
+        models = batch.models_for(console, progress, model=model, device=device, threads=threads)
         progress.stage("starting")
         from vqtok.pipeline import evaluate as pipeline
 

@@ -29,6 +29,7 @@ class Models:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         threads: CPU threads that torch may use; None: its own choice.
         on_load: Called with the model's facts before its weights are read.
+        on_device: Called once with the device that was settled on.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Models:
         device: str = "auto",
         threads: int | None = None,
         on_load: Callable[[ModelInfo], None] | None = None,
+        on_device: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name
         self.device = device
         self.threads = threads
         self.on_load = on_load
+        self.on_device = on_device
         self._infos: dict[str, ModelInfo | VqtokError] = {}
         self._found: dict[str, ModelInfo | None] = {}
         self._loaded: dict[str, Any] = {}
@@ -126,6 +129,9 @@ class Models:
             from vqtok.checkpoints.devices import pick_device
 
             device = pick_device(self.device, threads=self.threads)
+            if self.on_device is not None:
+                self.on_device(device)
+                self.on_device = None
             try:
                 self._loaded[key] = directory.load(info.path, device=device)
             except VqtokError as error:
