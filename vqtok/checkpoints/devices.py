@@ -9,7 +9,7 @@ def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
     """Settle the device and the number of threads; imports torch.
 
     Args:
-        name: "auto" takes cuda, then mps, then cpu.
+        name: "auto" takes cuda, then cpu.
         threads: CPU threads, or None to leave torch's choice.
 
     Raises:
@@ -20,9 +20,10 @@ def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
     if threads is not None:
         torch.set_num_threads(threads)
     if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("mps"):
+        # The nearest entry is settled in float64 where rounding could decide; MPS has none.
+        raise UsageError(f"--device {name}: exact codes need float64", hint="--device cpu has it")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

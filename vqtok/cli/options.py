@@ -121,7 +121,7 @@ Device = Annotated[
         metavar="NAME",
         envvar="VQTOK_DEVICE",
         show_envvar=True,
-        help="auto, cpu, cuda, cuda:1 or mps.",
+        help="auto, cpu, cuda or cuda:1.",
     ),
 ]
 Threads = Annotated[

@@ -26,7 +26,7 @@ class Models:
 
     Args:
         name: The only model to use, by name or directory; None: by kind or fingerprint.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        device: "auto", "cpu", "cuda" or "cuda:1".
         threads: CPU threads that torch may use; None: its own choice.
         on_load: Called with the model's facts before its weights are read.
         on_device: Called once with the device that was settled on.
