@@ -129,6 +129,11 @@ def to_json(data: Mapping[str, Any]) -> str:
     return json.dumps(_plain(data), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def to_line(data: Mapping[str, Any]) -> str:
+    """One line of JSON Lines, without its newline; NaN and infinity as null."""
+    return json.dumps(_plain(data), ensure_ascii=False)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 

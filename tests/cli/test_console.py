@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from vqtok.cli import console as module
-from vqtok.cli.console import Console, has_colour, show_error, table, to_line
+from vqtok.cli.console import Console, has_colour, show_error, table
+from vqtok.config import to_line
 from vqtok.errors import MediaError
 from vqtok.pipeline.results import Failed
 
@@ -72,7 +73,20 @@ def test_without_a_terminal_progress_is_a_line_every_ten_seconds(capsys, clock):
             progress.goto(second)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("encoded: 9 of 100, ")
+    assert lines[0] == "encoded: 9 of 100, 0.9 files/s, 10.png"
+
+
+def test_what_is_said_aside_ends_with_the_next_part(capsys, clock):
+    with Console().progress(1, "encoded") as progress:
+        progress.stage("a.wav")
+        clock[0] = 10.0
+        progress.aside("loading m")
+        clock[0] = 20.0
+        progress.part(0.5)
+    assert capsys.readouterr().err.splitlines() == [
+        "encoded: 0 of 1, loading m",
+        "encoded: 0 of 1, a.wav 50%",
+    ]
 
 
 def test_a_resumed_run_shows_its_own_speed(capsys, clock):
@@ -88,6 +102,7 @@ def test_progress_can_be_switched_off(capsys, clock, options):
     with Console(**options).progress(10, "encoded") as progress:
         clock[0] = 100.0
         progress.stage("x")
+        progress.aside("y")
         progress.part(0.5)
         progress.goto(1)
     assert capsys.readouterr().err == ""

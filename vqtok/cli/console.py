@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -25,7 +24,11 @@ class Progress(Protocol):
     """Where a run stands, wherever it is shown."""
 
     def stage(self, text: str) -> None:
-        """Say what is going on: "loading image-f8", "cat.png"."""
+        """Say what is going on: "cat.png"."""
+        ...
+
+    def aside(self, text: str) -> None:
+        """Say what is going on for the moment, until the next part: "loading image-f8"."""
         ...
 
     def part(self, fraction: float) -> None:
@@ -139,19 +142,265 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def to_line(data: Mapping[str, Any]) -> str:
-    """A JSON line; infinities and NaN, which JSON does not know, become null."""
-    return json.dumps(_finite(data), ensure_ascii=False)
+def _is_live(stream: TextIO) -> bool:
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    if isinstance(value, float) and not -float("inf") < value < float("inf"):
-        return None
-    return value
+def _split(failed: Failed) -> tuple[str, str]:
+    """An error as (input, reason), to group equal reasons; ("", message) if not about an input."""
+    message = str(failed.error)
+    for subject in ("-", "stdin") if failed.source is None else (str(failed.source),):
+        if message.startswith(f"{subject}: "):
+            return subject, message[len(subject) + 2 :]
+    return "", message
+
+
+def _named(subjects: list[str]) -> str:
+    unique = list(dict.fromkeys(subjects))
+    named = ", ".join(unique[:NAMED_PER_GROUP])
+    rest = len(unique) - NAMED_PER_GROUP
+    return f"{named} and {rest} more" if rest > 0 else named
+
+
+class _Silent:
+    def stage(self, text: str) -> None: ...
+
+    def aside(self, text: str) -> None: ...
+
+    def part(self, fraction: float) -> None: ...
+
+    def goto(self, done: int) -> None: ...
+
+
+class _Plain:
+    """A line at most every ``PLAIN_INTERVAL_S``: logs stay short, and nobody thinks it hangs."""
+
+    def __init__(self, total: int, verb: str, unit: str) -> None:
+        self._total, self._verb, self._unit = total, verb, unit
+        self._done, self._fraction, self._text, self._aside = 0, 0.0, "", ""
+        self._start = self._last = time.monotonic()
+        self._first: int | None = None
+
+    def stage(self, text: str) -> None:
+        self._text, self._aside, self._fraction = text, "", 0.0
+        self._show()
+
+    def aside(self, text: str) -> None:
+        self._aside = text
+        self._show()
+
+    def part(self, fraction: float) -> None:
+        self._aside, self._fraction = "", fraction
+        self._show()
+
+    def goto(self, done: int) -> None:
+        # A resumed run does not start at 0, and its speed is that of what it did itself.
+        self._first = done if self._first is None else self._first
+        self._done, self._fraction = done, 0.0
+        self._show()
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if now - self._last < PLAIN_INTERVAL_S:
+            return
+        self._last = now
+        parts = [f"{self._verb}: {self._done} of {self._total}"]
+        done_here = self._done - (self._first or 0)
+        if done_here:
+            parts.append(f"{done_here / (now - self._start):.2g} {self._unit}/s")
+        text = f"{self._text} {self._fraction:.0%}" if self._fraction else self._text
+        parts.append(self._aside or text)
+        print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
+
+
+class _Bar:
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task, self._done, self._text = progress, task, 0, ""
+
+    def stage(self, text: str) -> None:
+        self._text = text
+        self._progress.update(self._task, stage=text)
+
+    def aside(self, text: str) -> None:
+        self._progress.update(self._task, stage=text)
+
+    def part(self, fraction: float) -> None:
+        self._progress.update(self._task, completed=self._done + fraction, stage=self._text)
+
+    def goto(self, done: int) -> None:
+        self._done = done
+        self._progress.update(self._task, completed=done)
+
+
+@contextmanager
+def _bar(total: int, verb: str) -> Iterator[Progress]:
+    from rich.console import Console as RichConsole
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as RichProgress
+
+    # Redirecting stdout into the bar's console (stderr) is right only if both are the terminal:
+    # results must stay on stdout when it is a pipe or a file.
+    both = is_terminal(sys.stdout)
+    with RichProgress(
+        TextColumn(verb),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[stage]}", markup=False),
+        console=RichConsole(stderr=True, highlight=False, markup=False),
+        transient=True,
+        redirect_stdout=both,
+        redirect_stderr=True,
+    ) as progress:
+        yield _Bar(progress, progress.add_task(verb, total=total, stage="starting"))
+from vqtok.config import to_line
+"""What the user sees: messages and progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from vqtok.pipeline.results import Failed
+
+PLAIN_INTERVAL_S = 10.0
+"""Without a terminal, progress is one line, at most this often."""
+
+NAMED_PER_GROUP = 3
+"""How many inputs a grouped error names before it counts the rest."""
+
+
+class Progress(Protocol):
+    """Where a run stands, wherever it is shown."""
+
+    def stage(self, text: str) -> None:
+        """Say what is going on: "cat.png"."""
+        ...
+
+    def aside(self, text: str) -> None:
+        """Say what is going on for the moment, until the next part: "loading image-f8"."""
+        ...
+
+    def part(self, fraction: float) -> None:
+        """How much of the present item is done, 0 to 1."""
+        ...
+
+    def goto(self, done: int) -> None:
+        """So many items are finished."""
+        ...
+
+
+class Console:
+    """One command's voice.
+
+    Args:
+        quiet: Errors only.
+        verbose: 1: details of each file; 2: also tracebacks.
+        as_json: Results on stdout are JSON Lines instead of paths.
+        progress: Whether progress may be shown at all.
+    """
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        verbose: int = 0,
+        as_json: bool = False,
+        progress: bool = True,
+    ) -> None:
+        self.quiet = quiet and not verbose
+        self.verbose = verbose
+        self.as_json = as_json
+        self.progress_wanted = progress
+
+    def result(self, text: str) -> None:
+        """One line of result on stdout, there at once for whoever reads the pipe."""
+        print(text, flush=True)
+
+    def json(self, data: Mapping[str, Any]) -> None:
+        """One JSON line on stdout."""
+        self.result(to_line(data))
+
+    def say(self, text: str) -> None:
+        """A line on stderr, unless -q."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """A line on stderr with -v."""
+        if self.verbose:
+            print(text, file=sys.stderr, flush=True)
+
+    def failures(self, failed: Iterable[Failed]) -> None:
+        """All failures, equal ones in one line; with -vv the traceback of what lies behind each."""
+        groups: dict[tuple[str, str | None], list[str]] = {}
+        for each in failed:
+            subject, reason = _split(each)
+            groups.setdefault((reason, each.error.hint), []).append(subject)
+            if self.verbose >= 2:
+                show_traceback(each.error)
+        for (reason, hint), subjects in groups.items():
+            message = f"{_named(subjects)}: {reason}" if subjects[0] else reason
+            show_error(message, hint)
+
+    @contextmanager
+    def progress(self, total: int, verb: str, *, unit: str = "files") -> Iterator[Progress]:
+        """Progress over ``total`` items: a bar on a terminal, else a plain line now and then."""
+        if self.quiet or not self.progress_wanted:
+            yield _Silent()
+        elif _is_live(sys.stderr):
+            with _bar(total, verb) as bar:
+                yield bar
+        else:
+            yield _Plain(total, verb, unit)
+
+
+def show_error(message: str, hint: str | None) -> None:
+    """``Error: SUBJECT: what is wrong``, perhaps ``Hint: what to type``; red only here."""
+    red, plain = ("\x1b[31m", "\x1b[0m") if has_colour(sys.stderr) else ("", "")
+    print(f"{red}Error:{plain} {message}", file=sys.stderr)
+    if hint:
+        print(f"Hint: {hint}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def show_traceback(error: BaseException) -> None:
+    """The whole chain of an error, on stderr."""
+    traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Whether colour is wanted there: a terminal that is not dumb, and NO_COLOR unset."""
+    return _is_live(stream) and not os.environ.get("NO_COLOR")
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal; a closed one is not."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Columns in plain text, aligned, two spaces apart, without trailing blanks or colour."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = (
+        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
+        for row in [head, *rows]
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _is_live(stream: TextIO) -> bool:
@@ -177,6 +426,8 @@ def _named(subjects: list[str]) -> str:
 class _Silent:
     def stage(self, text: str) -> None: ...
 
+    def aside(self, text: str) -> None: ...
+
     def part(self, fraction: float) -> None: ...
 
     def goto(self, done: int) -> None: ...
@@ -187,16 +438,20 @@ class _Plain:
 
     def __init__(self, total: int, verb: str, unit: str) -> None:
         self._total, self._verb, self._unit = total, verb, unit
-        self._done, self._fraction, self._text = 0, 0.0, ""
+        self._done, self._fraction, self._text, self._aside = 0, 0.0, "", ""
         self._start = self._last = time.monotonic()
         self._first: int | None = None
 
     def stage(self, text: str) -> None:
-        self._text, self._fraction = text, 0.0
+        self._text, self._aside, self._fraction = text, "", 0.0
+        self._show()
+
+    def aside(self, text: str) -> None:
+        self._aside = text
         self._show()
 
     def part(self, fraction: float) -> None:
-        self._fraction = fraction
+        self._aside, self._fraction = "", fraction
         self._show()
 
     def goto(self, done: int) -> None:
@@ -210,21 +465,28 @@ class _Plain:
         if now - self._last < PLAIN_INTERVAL_S:
             return
         self._last = now
-        rate = (self._done - (self._first or 0)) / (now - self._start)
+        parts = [f"{self._verb}: {self._done} of {self._total}"]
+        done_here = self._done - (self._first or 0)
+        if done_here:
+            parts.append(f"{done_here / (now - self._start):.2g} {self._unit}/s")
         text = f"{self._text} {self._fraction:.0%}" if self._fraction else self._text
-        line = f"{self._verb}: {self._done} of {self._total}, {rate:.2g} {self._unit}/s, {text}"
-        print(line.rstrip(", "), file=sys.stderr, flush=True)
+        parts.append(self._aside or text)
+        print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
 
 class _Bar:
     def __init__(self, progress: Any, task: Any) -> None:
-        self._progress, self._task, self._done = progress, task, 0
+        self._progress, self._task, self._done, self._text = progress, task, 0, ""
 
     def stage(self, text: str) -> None:
+        self._text = text
+        self._progress.update(self._task, stage=text)
+
+    def aside(self, text: str) -> None:
         self._progress.update(self._task, stage=text)
 
     def part(self, fraction: float) -> None:
-        self._progress.update(self._task, completed=self._done + fraction)
+        self._progress.update(self._task, completed=self._done + fraction, stage=self._text)
 
     def goto(self, done: int) -> None:
         self._done = done

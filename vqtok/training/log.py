@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vqtok.config import to_line
+
 
 @dataclass(frozen=True)
 class Started:
@@ -102,7 +104,7 @@ class Journal:
 
 
 def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, sort_keys=True) + "\n"
+    return to_line(record) + "\n"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
