@@ -90,8 +90,7 @@ def test_what_is_said_aside_ends_with_the_next_part(capsys, clock):
 
 
 def test_a_resumed_run_shows_its_own_speed(capsys, clock):
-    with Console().progress(1000, "trained", unit="steps") as progress:
-        progress.goto(500)
+    with Console().progress(1000, "trained", unit="steps", start=500) as progress:
         clock[0] = 10.0
         progress.goto(550)
     assert capsys.readouterr().err.startswith("trained: 550 of 1000, 5 steps/s")

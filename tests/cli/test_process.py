@@ -85,11 +85,11 @@ def test_the_first_sign_of_life_comes_before_torch_on_a_terminal(picture, here):
     program = (
         "import sys\n"
         "from vqtok.cli import console, main\n"
-        "real = console._Bar.stage\n"
-        "def stage(self, text):\n"
+        "real = console._Bar.aside\n"
+        "def aside(self, text):\n"
         "    real(self, text)\n"
         "    print(text, 'torch' in sys.modules, flush=True)\n"
-        "console._Bar.stage = stage\n"
+        "console._Bar.aside = aside\n"
         "sys.argv = ['vqtok', 'encode', 'a.png']\n"
         "main()"
     )
@@ -108,7 +108,7 @@ def test_the_first_sign_of_life_comes_before_torch_on_a_terminal(picture, here):
     out, _ = process.communicate(timeout=60)
     os.close(ours)
     assert process.returncode == 0
-    assert out.splitlines() == ["a.png False", "loading image-f8 False", "a.safetensors"]
+    assert out.splitlines() == ["loading image-f8 False", "a.safetensors"]
     assert b"encoded: 1 image" in text
 
 

@@ -166,7 +166,7 @@ def models_for(
 
 def _loading_note(console: Console, progress: Progress) -> Callable[[Any], None]:
     def say(info: Any) -> None:
-        progress.stage(f"loading {info.name}")
+        progress.aside(f"loading {info.name}")
         console.note(f"loading {info.name} from {info.path}")
 
     return say

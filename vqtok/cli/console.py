@@ -96,15 +96,24 @@ class Console:
             show_error(message, hint)
 
     @contextmanager
-    def progress(self, total: int, verb: str, *, unit: str = "files") -> Iterator[Progress]:
-        """Progress over ``total`` items: a bar on a terminal, else a plain line now and then."""
+    def progress(
+        self, total: int, verb: str, *, unit: str = "files", start: int = 0
+    ) -> Iterator[Progress]:
+        """Progress over ``total`` items: a bar on a terminal, else a plain line now and then.
+
+        Args:
+            total: Items.
+            verb: What is done to them: "encoded".
+            unit: Their name.
+            start: Items that an earlier run has done: they say nothing of this one's speed.
+        """
         if self.quiet or not self.progress_wanted:
             yield _Silent()
         elif _is_live(sys.stderr):
-            with _bar(total, verb) as bar:
+            with _bar(total, verb, start) as bar:
                 yield bar
         else:
-            yield _Plain(total, verb, unit)
+            yield _Plain(total, verb, unit, start)
 
 
 def show_error(message: str, hint: str | None) -> None:
@@ -177,11 +186,11 @@ class _Silent:
 class _Plain:
     """A line at most every ``PLAIN_INTERVAL_S``: logs stay short, and nobody thinks it hangs."""
 
-    def __init__(self, total: int, verb: str, unit: str) -> None:
+    def __init__(self, total: int, verb: str, unit: str, start: int) -> None:
         self._total, self._verb, self._unit = total, verb, unit
-        self._done, self._fraction, self._text, self._aside = 0, 0.0, "", ""
+        self._done, self._fraction, self._text, self._aside = start, 0.0, "", ""
+        self._first = start
         self._start = self._last = time.monotonic()
-        self._first: int | None = None
 
     def stage(self, text: str) -> None:
         self._text, self._aside, self._fraction = text, "", 0.0
@@ -196,8 +205,6 @@ class _Plain:
         self._show()
 
     def goto(self, done: int) -> None:
-        # A resumed run does not start at 0, and its speed is that of what it did itself.
-        self._first = done if self._first is None else self._first
         self._done, self._fraction = done, 0.0
         self._show()
 
@@ -207,7 +214,7 @@ class _Plain:
             return
         self._last = now
         parts = [f"{self._verb}: {self._done} of {self._total}"]
-        done_here = self._done - (self._first or 0)
+        done_here = self._done - self._first
         if done_here:
             parts.append(f"{done_here / (now - self._start):.2g} {self._unit}/s")
         text = f"{self._text} {self._fraction:.0%}" if self._fraction else self._text
@@ -235,7 +242,7 @@ class _Bar:
 
 
 @contextmanager
-def _bar(total: int, verb: str) -> Iterator[Progress]:
+def _bar(total: int, verb: str, start: int) -> Iterator[Progress]:
     from rich.console import Console as RichConsole
     from rich.progress import (
         BarColumn,
@@ -259,4 +266,6 @@ def _bar(total: int, verb: str) -> Iterator[Progress]:
         redirect_stdout=both,
         redirect_stderr=True,
     ) as progress:
-        yield _Bar(progress, progress.add_task(verb, total=total, stage="starting"))
+        yield _Bar(
+            progress, progress.add_task(verb, total=total, completed=start, stage="starting")
+        )

@@ -157,8 +157,8 @@ def _watch(console: Console, events: Iterator[Event]) -> Finished:
         if not isinstance(started, log.Started):
             raise TypeError(f"a run begins with Started, not {started!r}")
         _show_start(console, started)
-        with console.progress(started.steps, "trained", unit="steps") as progress:
-            progress.goto(started.first_step)
+        begin = started.first_step
+        with console.progress(started.steps, "trained", unit="steps", start=begin) as progress:
             for event in events:
                 _emit(console, event)
                 if isinstance(event, log.Progress):

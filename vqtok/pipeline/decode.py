@@ -80,39 +80,50 @@ def decode(
     reader = stdin if stdin is not None else sys.stdin.buffer
     writer = stdout if stdout is not None else sys.stdout.buffer
 
-    def works() -> Iterator[Callable[[], Done | Failed]]:
-        for job in jobs:
-            on_start(job)
-            start, tokenizer = time.perf_counter(), None
-            try:
-                codes, header = _read(reader if job.source is None else job.source, chosen)
-                reading_s = time.perf_counter() - start
-                tokenizer = tokenizer_for(header)
-                start = time.perf_counter() - reading_s
-                if chosen.depth is not None:
-                    codes = codes.truncate(chosen.depth)
-                target = writer if job.target is None else job.target
-                if codes.spec.modality == "audio":
-                    _decode_audio(tokenizer, codes, header, target, chosen, on_part)
-                    write = _nothing
-                else:
-                    write = _decode_image(tokenizer, codes, header, target, chosen)
-                flush = writer.flush if job.target is None else _nothing
-                yield partial(_finish, job, codes, header, (write, flush), start=start)
-            except Exception as error:
-                yield partial(
-                    _known,
-                    failed(job.source, error, target=job.target, has_model=tokenizer is not None),
-                )
+    works = (
+        _work(job, reader, writer, tokenizer_for, chosen, on_start=on_start, on_part=on_part)
+        for job in jobs
+    )
+    return finish_behind(works, threads=chosen.threads)
 
-    return finish_behind(works(), threads=chosen.threads)
+
+def _work(
+    job: Job,
+    stdin: BinaryIO,
+    stdout: BinaryIO,
+    tokenizer_for: Callable[[Header], Any],
+    options: DecodeOptions,
+    *,
+    on_start: Callable[[Job], None],
+    on_part: Callable[[float], None],
+) -> Callable[[], Done | Failed]:
+    """Do what needs the model now; give back what is left, the writing, and the result."""
+    on_start(job)
+    begun, tokenizer = time.perf_counter(), None
+    try:
+        codes, header = _read(stdin if job.source is None else job.source, options)
+        reading_s = time.perf_counter() - begun
+        tokenizer = tokenizer_for(header)
+        begun = time.perf_counter() - reading_s  # without the loading of the model
+        if options.depth is not None:
+            codes = codes.truncate(options.depth)
+        target = stdout if job.target is None else job.target
+        write = _nothing
+        if codes.spec.modality == "audio":
+            _decode_audio(tokenizer, codes, header, target, options, on_part)
+        else:
+            write = _decode_image(tokenizer, codes, header, target, options)
+        flush = stdout.flush if job.target is None else _nothing
+        return partial(_finish, job, codes, header, (write, flush), begun=begun)
+    except Exception as error:
+        has_model = tokenizer is not None
+        return partial(_known, failed(job.source, error, target=job.target, has_model=has_model))
 
 
 def _read(source: Path | BinaryIO, options: DecodeOptions) -> tuple[Codes, Header]:
     if options.foreign is None:
         return files.read(source)
-    codes, header = files.read_foreign(source, options.foreign)
-    return codes, header
+    return files.read_foreign(source, options.foreign)
 
 
 def _decode_image(
@@ -166,14 +177,14 @@ def _tensors(codes: Codes) -> Codes:
 
 
 def _finish(
-    job: Job, codes: Codes, header: Header, steps: tuple[Callable[[], None], ...], *, start: float
+    job: Job, codes: Codes, header: Header, steps: tuple[Callable[[], None], ...], *, begun: float
 ) -> Done | Failed:
     try:
         for step in steps:
             step()
     except Exception as error:
         return failed(job.source, error, target=job.target, has_model=True)
-    return done(job, codes, header, seconds=time.perf_counter() - start)
+    return done(job, codes, header, seconds=time.perf_counter() - begun)
 
 
 def _known(result: Failed) -> Failed:

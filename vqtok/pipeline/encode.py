@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -88,34 +89,23 @@ def encode(
     reader = stdin if stdin is not None else sys.stdin.buffer
     writer = stdout if stdout is not None else sys.stdout.buffer
 
-    def read(job: Job) -> Any:
-        if job.kind != "image":
-            return None  # audio is streamed where it is encoded
-        start = time.perf_counter()
-        found = image.read(
-            reader if job.source is None else job.source,
-            background=chosen.background,
-            max_pixels=chosen.max_pixels,
-        )
-        return found, time.perf_counter() - start
-
+    read = partial(_read, stdin=reader, options=chosen)
     for job, pending in read_ahead(jobs, read, threads=chosen.threads):
         on_start(job)
         result: Done | Failed
         tokenizer = None
         try:
             tokenizer = tokenizer_for(job.kind)
-            start = time.perf_counter()
+            begun = time.perf_counter()
             if job.kind == "image":
-                (pixels, info), reading_s = pending.result()
-                start -= reading_s
-                codes, facts = _encode_image(tokenizer, pixels, info)
+                codes, facts, reading_s = _encode_image(tokenizer, *pending.result())
+                begun -= reading_s
             else:
                 source = reader if job.source is None else job.source
                 codes, facts = _encode_audio(tokenizer, source, mono=chosen.mono, on_part=on_part)
             kept, header = _finish(codes, facts, job, tokenizer, depth=chosen.depth)
             _write(job.target, writer, kept, header, format=chosen.format)
-            result = done(job, kept, header, seconds=time.perf_counter() - start)
+            result = done(job, kept, header, seconds=time.perf_counter() - begun)
         except Exception as error:
             result = failed(job.source, error, target=job.target, has_model=tokenizer is not None)
         yield result
@@ -141,15 +131,25 @@ def done(job: Job, codes: Codes, header: Header, *, seconds: float) -> Done:
     )
 
 
+def _read(job: Job, *, stdin: BinaryIO, options: EncodeOptions) -> Any:
+    """Pixels, facts and the seconds it took; None for audio, which is streamed later."""
+    if job.kind != "image":
+        return None
+    begun = time.perf_counter()
+    source = stdin if job.source is None else job.source
+    pixels, info = image.read(source, background=options.background, max_pixels=options.max_pixels)
+    return pixels, info, time.perf_counter() - begun
+
+
 def _encode_image(
-    tokenizer: Any, pixels: np.ndarray, info: image.ImageInfo
-) -> tuple[Codes, Source]:
+    tokenizer: Any, pixels: np.ndarray, info: image.ImageInfo, reading_s: float
+) -> tuple[Codes, Source, float]:
     import torch
 
     with torch.inference_mode():
         codes: Codes = tokenizer.encode(torch.from_numpy(pixels)[None])
     mode = "L" if image.is_grey(info) else "RGB"
-    return codes.numpy(), Source(mode=mode, format=info.format)
+    return codes.numpy(), Source(mode=mode, format=info.format), reading_s
 
 
 def _encode_audio(
