@@ -257,7 +257,7 @@ def _bar(total: int, verb: str, start: int) -> Iterator[Progress]:
     both = is_terminal(sys.stdout)
     with RichProgress(
         TextColumn(verb),
-        BarColumn(),
+        BarColumn(complete_style="green", finished_style="green"),  # red is for errors
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[stage]}", markup=False),
