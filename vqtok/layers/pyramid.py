@@ -114,8 +114,10 @@ class StridedEncoder(nn.Module):
     Args:
         channels: C of the image.
         widths: Channels after each stride-2 convolution; the stride is 2 to the power of their
-        number. blocks: Residual blocks. hidden: Channels inside a residual block. latent: D of
-        the output.
+            number.
+        blocks: Residual blocks.
+        hidden: Channels inside a residual block.
+        latent: D of the output.
     """
 
     def __init__(

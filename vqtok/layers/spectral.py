@@ -16,7 +16,7 @@ class Spectrum(nn.Module):
     """Waveform ⇄ complex frames with a Hann window.
 
     Args:
-        size: Samples per frame; a multiple of ``hop``.
+        size: Samples per frame; a multiple of ``hop``, two hops at least.
         hop: Samples between frames.
     """
 
@@ -24,8 +24,8 @@ class Spectrum(nn.Module):
 
     def __init__(self, size: int, hop: int) -> None:
         super().__init__()
-        if size % hop:
-            raise ValueError(f"frame size {size} is not a multiple of the hop {hop}")
+        if size % hop or size < 2 * hop:
+            raise ValueError(f"frame size {size} is not a multiple, from two on, of the hop {hop}")
         self.size, self.hop = size, hop
         self.overlap = size // hop
         # sqrt-Hann at analysis and synthesis: their product is Hann, whose shifted copies sum to

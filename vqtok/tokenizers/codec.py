@@ -41,7 +41,7 @@ class Config:
     Attributes:
         quantizer: Any member of ``quantizers/``; "quantizers/rvq" gives a depth to choose from.
         rate: Hz of the audio inside.
-        frame: Samples per STFT frame; a multiple of ``hop``.
+        frame: Samples per STFT frame; a multiple of ``hop``, two hops at least.
         hop: Samples per code frame: rate / hop frames a second.
         width: Channels of the blocks.
         encoder_blocks: Blocks before the quantizer.
@@ -61,8 +61,8 @@ class Config:
     latent: int = 32
 
     def __post_init__(self) -> None:
-        if self.hop < 1 or self.frame % self.hop:
-            raise ValueError(f"frame {self.frame} is not a multiple of hop {self.hop}")
+        if self.hop < 1 or self.frame % self.hop or self.frame < 2 * self.hop:
+            raise ValueError(f"frame {self.frame} is not a multiple of hop {self.hop}, from two on")
 
     def build(self, **context: Any) -> Codec:
         """Make the tokenizer with fresh weights."""

@@ -36,10 +36,13 @@ class Config:
         network: "convnext" (ours) or "strided" (the paper's).
         patch: Pixels per side of a first-level position; "convnext" only.
         widths: Channels per level, fine to coarse. The stride is patch · 2^(levels - 1), or
-        2^levels if strided. encoder_blocks: Blocks per level, fine to coarse; strided: residual
-        blocks, one number. decoder_blocks: The same for the decoder, also fine to coarse. kernel:
-        Side of the depthwise windows; "convnext" only. hidden: Channels inside a residual block;
-        "strided" only. latent: D, dimension that is quantised. channels: Image channels.
+            2^levels if strided.
+        encoder_blocks: Blocks per level, fine to coarse; strided: residual blocks, one number.
+        decoder_blocks: The same for the decoder, also fine to coarse.
+        kernel: Side of the depthwise windows; "convnext" only.
+        hidden: Channels inside a residual block; "strided" only.
+        latent: D, dimension that is quantised.
+        channels: Image channels.
     """
 
     quantizer: AnyConfig
