@@ -231,3 +231,10 @@ def test_reading_needs_no_torch(tmp_path: Path):
     )
     paths = [str(tmp_path / "a.npy"), str(tmp_path / "a.safetensors")]
     assert run(program, *paths).returncode == 0
+
+
+@given(some.items())
+def test_a_path_may_be_text(tmp_path_factory: pytest.TempPathFactory, item: tuple[Codes, Header]):
+    place = str(tmp_path_factory.mktemp("text") / "a.npy")
+    files.write(place, *item)
+    assert files.read(place)[1] == files.read_header(place) == item[1]

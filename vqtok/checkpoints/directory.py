@@ -62,7 +62,7 @@ _TRAINING_ONLY = "learning"
 
 
 def save(
-    directory: Path,
+    directory: str | Path,
     tokenizer: Tokenizer,
     *,
     training: Mapping[str, Any] | None = None,
@@ -86,6 +86,7 @@ def save(
     Raises:
         CheckpointError: NaN or infinite weights, or a directory that cannot be written.
     """
+    directory = Path(directory)
     tensors = _storable(cast("nn.Module", tokenizer), half=half, subject=directory)
     spec = {k: v for k, v in tokenizer.spec.to_json().items() if k != "fingerprint"}
     data = {"vqtok": FORMAT, "spec": spec, "model": configs.dump(tokenizer.config)}

@@ -44,7 +44,7 @@ _FORMATS = ("npy", "safetensors")
 
 
 def write(
-    target: Path | BinaryIO, codes: Codes, header: Header, *, format: str | None = None
+    target: str | Path | BinaryIO, codes: Codes, header: Header, *, format: str | None = None
 ) -> None:
     """Write one item's codes.
 
@@ -58,6 +58,7 @@ def write(
         CodesError: codes out of range or at odds with the header, or a file that cannot be written.
         UsageError: no such format.
     """
+    target = _place(target)
     chosen = _format(target, format)
     plain = codes.check().numpy()
     _check_header(plain, header)
@@ -78,7 +79,7 @@ def write(
         raise CodesError(f"{target}: cannot write: {error.strerror}") from error
 
 
-def read(source: Path | BinaryIO) -> tuple[Codes, Header]:
+def read(source: str | Path | BinaryIO) -> tuple[Codes, Header]:
     """Read a file that ``write`` made, checking everything.
 
     Args:
@@ -97,7 +98,7 @@ def read(source: Path | BinaryIO) -> tuple[Codes, Header]:
         return _layout.assemble(_arrays(stream, where), header), header
 
 
-def read_header(source: Path) -> Header:
+def read_header(source: str | Path) -> Header:
     """Read the header alone: a few small reads, however many codes follow.
 
     Raises:
@@ -111,7 +112,7 @@ def read_header(source: Path) -> Header:
 
 
 def read_foreign(
-    source: Path | BinaryIO, spec: CodeSpec, *, extent: tuple[int, ...] | None = None
+    source: str | Path | BinaryIO, spec: CodeSpec, *, extent: tuple[int, ...] | None = None
 ) -> tuple[Codes, Header]:
     """Read codes that another program wrote without a header, and ours as ``read`` does.
 
@@ -201,9 +202,14 @@ def _check_header(codes: Codes, header: Header) -> None:
         )
 
 
+def _place(place: str | Path | BinaryIO) -> Path | BinaryIO:
+    return Path(place) if isinstance(place, str) else place
+
+
 @contextmanager
-def _opened(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(source: str | Path | BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
     """A seekable stream and its size; every error inside gets the source's name in front."""
+    source = _place(source)
     subject = source if isinstance(source, Path) else "stdin"
     try:
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
