@@ -64,9 +64,9 @@ def _table(metrics: Mapping[str, float]) -> str:
         "use": ("codebook use", "{:.1%}"),
         "perplexity": ("perplexity", "{:.0f}"),
     }
-    for key, value in metrics.items():
-        label, form = labels[key]
-        rows.append(f"| {label} | {form.format(value)} |")
+    for key, (label, form) in labels.items():
+        if key in metrics:
+            rows.append(f"| {label} | {form.format(metrics[key])} |")
     return "\n".join(rows)
 
 
