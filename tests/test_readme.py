@@ -73,7 +73,8 @@ def test_every_command_runs(desk: Path) -> None:
     (desk / "codes.npy").unlink(missing_ok=True)
     for line in lines:
         run(line, desk)
-    assert Image.open(desk / "back.png").size == Image.open(desk / "photo.png").size
+    with Image.open(desk / "back.png") as back, Image.open(desk / "photo.png") as photo:
+        assert back.size == photo.size
     assert soundfile.info(desk / "back.wav").frames == soundfile.info(desk / "speech.wav").frames
 
 
