@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vqtok.quantizers import _nearest, _product
+from vqtok.quantizers import _candidates, _nearest, _product
 from vqtok.quantizers._nearest import Packed, nearest
 
 
@@ -111,8 +111,9 @@ def test_a_collapsed_codebook_is_not_compared_copy_by_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pairs = []
-    real = _nearest._distances
-    monkeypatch.setattr(_nearest, "_distances", lambda z, e: pairs.append(len(z)) or real(z, e))
+    real = _candidates.distances
+    for module in (_candidates, _nearest):
+        monkeypatch.setattr(module, "distances", lambda z, e: pairs.append(len(z)) or real(z, e))
     codebook = torch.ones(3000, 8)
     codebook[17] = 2.0
     codes = nearest(torch.cat((torch.zeros(2000, 8), torch.full((5, 8), 3.0))), codebook)

@@ -9,6 +9,8 @@ fails, and on a GPU, products are asked for in plain float32, even where the use
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,6 +21,27 @@ from torch import Tensor
 
 ROUND_OFF = 2.0**-24
 """Largest relative error of one float32 operation."""
+
+_memory = threading.local()
+
+
+def slices(count: int, most: int) -> list[slice]:
+    """The fewest equal slices of at most ``most`` rows; a multiple of 64 each where that fits."""
+    size = -(-count // max(1, -(-count // most)))
+    size = max(1, min(most, size + -size % 64))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def scratch(
+    name: str, shape: tuple[int, int], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Memory of this thread, used again: fresh pages would cost as much as the product."""
+    size, kept = math.prod(shape), getattr(_memory, name, None)
+    if kept is None or kept.device != device or len(kept) < size:
+        with torch.inference_mode(False):  # an inference tensor could not be written to elsewhere
+            kept = torch.empty(size, dtype=dtype, device=device)
+        setattr(_memory, name, kept)
+    return kept[:size].view(shape)
 
 
 def multiply(left: Tensor, right: Tensor, *, out: Tensor) -> None:
