@@ -201,7 +201,11 @@ def compare(
         f"\ncodebook: {use['share']:.1%} used of {use['entries']} entries by {use['tokens']} codes,"
         f" entropy {use['entropy_bits']:.2f} of {use['nominal_bits']:.2f} bits"
     )
-    return {"model": tokenizer.name, "rows": [row.to_json() for row in rows], "summaries": summaries}
+    return {
+        "model": tokenizer.name,
+        "rows": [row.to_json() for row in rows],
+        "summaries": summaries,
+    }
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
