@@ -4,9 +4,10 @@
     python benchmarks/lookup.py --json lookup.json
 
 Each cell (threads, K, d, N) runs in a process of its own, methods interleaved round by round until
-``--seconds`` are spent (one round at least, so the largest cells take minutes). Memory is measured
-in one more process per method: the high-water mark of resident memory during the first call, over
-what was resident before, packing or indexing of the codebook included.
+``--seconds`` are spent, after one round of warm-up. What takes longer than an eighth of that runs
+once. The table shows medians and the number of rounds. Memory is measured in one more process per
+method: the high-water mark of resident memory during the first call, over what was resident before,
+packing or indexing of the codebook included.
 
 Methods whose N x K matrix would not fit run in blocks of rows and are marked "*". The fastest is
 taken over all methods but "vqtok fresh", which packs the codebook anew in every call, as a training
@@ -166,19 +167,19 @@ def _time(task: dict[str, Any]) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in methods}
     for call, _ in methods.values():
         call(z[:64])
-    deadline, rounds = time.perf_counter() + task["seconds"], 0
-    first: dict[str, float] = {}
-    while not rounds or (time.perf_counter() < deadline and rounds < 50):
-        for name, (call, rows) in methods.items():
+    deadline, rounds, running = 0.0, 0, list(methods)
+    while running and (rounds < 2 or time.perf_counter() < deadline) and rounds < 50:
+        for name in running:
+            call, rows = methods[name]
             time.sleep(0.02)  # lets the threads of the method before go to sleep
             start = time.perf_counter()
             codes[name] = _run(call, z, rows)
             times[name].append((time.perf_counter() - start) * 1e3)
-        if not first:
-            first = {name: each[0] for name, each in times.items()}
-            if sum(first.values()) < task["seconds"] * 250:
-                times = {name: [] for name in methods}  # it was cheap: let it be the warm-up
-                continue
+        if rounds == 0:  # the warm-up of what is quick, and all that there is of what is slow
+            running = [name for name in methods if times[name][0] < task["seconds"] * 1e3 / 8]
+            for name in running:
+                times[name].clear()
+            deadline = time.perf_counter() + task["seconds"]
         rounds += 1
     for name, (_, rows) in methods.items():
         wrong, other = _compare(z, codebook, codes[name])
@@ -187,7 +188,7 @@ def _time(task: dict[str, Any]) -> dict[str, Any]:
         out[name] = {**spread, "wrong": wrong, "other": other}
     return {
         **{key: task[key] for key in ("threads", "k", "d", "n")},
-        "rounds": rounds,
+        "rounds": max(1, rounds - 1),
         "methods": out,
     }
 

@@ -373,3 +373,14 @@ def test_a_bug_is_one_line_unless_vv(vqtok, picture, monkeypatch):
     assert result.exit_code == 1
     assert "Error: internal: TypeError: something of ours" in result.stderr
     assert "Traceback" in vqtok("encode", "a.png", "-vv").stderr
+
+
+@pytest.mark.parametrize("flags", [("-o", "b.gif"), ("--format", "gif"), ("-o", "b.xyz")])
+def test_formats_that_cannot_be_written_are_refused_before_the_work(vqtok, picture, here, flags):
+    picture("a.png")
+    vqtok("encode", "a.png", "-o", "a.npy")
+    result = vqtok("decode", "a.npy", *flags)
+    assert result.exit_code == 2
+    assert "png" in result.stderr and "gif," not in result.stderr
+    assert "loading" not in result.stderr
+    assert sorted(path.name for path in here.iterdir()) == ["a.npy", "a.png"]

@@ -83,3 +83,11 @@ def test_verbose_states_the_protocol(vqtok, picture):
     picture("a.png")
     result = vqtok("eval", "a.png", "-v", *PSNR)
     assert "PSNR: RGB rounded to 8 bits" in result.stderr
+
+
+def test_metrics_of_another_kind_of_files_are_refused(vqtok, picture):
+    picture("a.png")
+    result = vqtok("eval", "a.png", "--metrics", "stoi,mel")
+    assert result.exit_code == 2
+    assert "--metrics stoi,mel: not for image files" in result.stderr
+    assert "psnr" in result.stderr

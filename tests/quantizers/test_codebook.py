@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vqtok import config
 from vqtok.errors import ConfigError
-from vqtok.quantizers import vq
+from vqtok.quantizers import rvq, simvq, vq
 from vqtok.quantizers._codebook import Codebook
 from vqtok.quantizers._kmeans import draw, kmeans
 
@@ -266,3 +266,19 @@ def test_changing_the_entries_in_place_changes_the_codes() -> None:
 def test_impossible_settings_are_refused_by_name(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.parse(settings, vq.Config, where="model")
+
+
+@pytest.mark.parametrize("name", ["vq", "rvq", "simvq"])
+def test_settling_places_the_entries_among_what_was_collected(name: str) -> None:
+    settings = {"vq": vq, "rvq": rvq, "simvq": simvq}[name].Config(codebook_size=16, warmup=50)
+    quantizer = settings.build(dim=3)
+    rows = clusters(10, seed=0) + 7
+    quantizer(rows.t()[None])
+    before = float((quantizer.eval()(rows.t()[None]).z_q[0].t() - rows).square().mean())
+    quantizer.settle()
+    assert bool(quantizer.initialised)
+    after = float((quantizer(rows.t()[None]).z_q[0].t() - rows).square().mean())
+    assert after < before / 20
+    placed = {key: value.clone() for key, value in quantizer.state_dict().items()}
+    quantizer.settle()  # once only
+    assert all(torch.equal(value, placed[key]) for key, value in quantizer.state_dict().items())

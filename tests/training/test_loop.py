@@ -159,3 +159,20 @@ def test_a_wrong_edit_names_its_place(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         run(photos, tmp_path / "m", edit)
+
+
+def test_a_run_shorter_than_the_warm_up_still_ends_with_a_codebook(
+    photos: Path, tmp_path: Path
+) -> None:
+    run(photos, tmp_path / "m", "train.steps=3", "model.quantizer.warmup=50")
+    quantizer = vqtok.load(str(tmp_path / "m")).quantizer
+    assert quantizer.initialised
+    run(
+        photos,
+        tmp_path / "stopped",
+        "train.steps=9",
+        "model.quantizer.warmup=50",
+        should_stop=itertools.chain([False] * 2, itertools.repeat(True)).__next__,
+    )
+    # Not the end of the run: what resumes from here must find the warm-up where it was.
+    assert not vqtok.load(str(tmp_path / "stopped")).quantizer.initialised

@@ -10,6 +10,8 @@ Kind = Literal["image", "audio", "codes"]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
 CODES_SUFFIXES = (".npy", ".safetensors")
+READ_ONLY = (".gif",)
+"""What is read but not written: 256 colours are too few for a reconstruction."""
 
 MODALITIES: dict[str, Kind] = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
@@ -89,6 +91,8 @@ def modality(path: Path) -> Kind | None:
         return None
 
 
-def supported(kind: Kind) -> str:
-    """Comma-separated suffixes of a kind, without dots, for hints."""
-    return ", ".join(suffix[1:] for suffix, each in MODALITIES.items() if each == kind)
+def supported(kind: Kind, *, writing: bool = False) -> str:
+    """Comma-separated suffixes of a kind that can be read, or written, without dots, for hints."""
+    left_out = READ_ONLY if writing else ()
+    found = (suffix for suffix, each in MODALITIES.items() if each == kind)
+    return ", ".join(suffix[1:] for suffix in found if suffix not in left_out)

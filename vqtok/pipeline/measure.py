@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
+from vqtok.errors import UsageError
 from vqtok.metrics import audio, image
 from vqtok.metrics.report import METRICS, Column, select
 
@@ -25,10 +26,17 @@ def choose(names: Sequence[str] | None, kinds: Collection[str]) -> tuple[list[Co
         Columns in order, and notes.
 
     Raises:
-        UsageError: an unknown name, or a named metric whose package is missing.
+        UsageError: an unknown name, a named metric whose package is missing, or names that are all
+            for another kind of files.
     """
     if names is not None:
         columns = list(select(names))
+        if kinds and not any(column.modality in kinds for column in columns):
+            known = [column.name for column in METRICS if column.modality in kinds]
+            raise UsageError(
+                f"--metrics {','.join(names)}: not for {' and '.join(sorted(kinds))} files",
+                hint=", ".join(known),
+            )
         for column in columns:
             audio.require(column.name)
         return columns, []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vqtok.codes import files
 from vqtok.errors import UsageError, VqtokError
-from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, Kind, supported
+from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, supported
 from vqtok.media.plan import Job as Job
 from vqtok.media.plan import Plan as Plan
 from vqtok.media.plan import inputs_of, plan
@@ -79,7 +79,7 @@ def for_decode(
         UsageError: targets that collide, exist, or whose suffix is no format of ours.
     """
     if format is not None and _modality_of(format) is None:
-        raise UsageError(f"--format {format}: unknown format", hint=_media())
+        raise UsageError(f"--format {format}: cannot be written", hint=_media())
 
     def suffix(source: Path | None, kind: Kind) -> str:
         if format is not None:
@@ -138,7 +138,7 @@ def _check_target(job: Job, format: str | None, foreign: CodeSpec | None) -> Non
         return
     wanted = _modality_of(format or job.target.suffix)
     if wanted is None:
-        raise UsageError(f"{job.target}: unknown suffix {job.target.suffix!r}", hint=_media())
+        raise UsageError(f"{job.target}: cannot write {job.target.suffix!r}", hint=_media())
     if job.source is None:
         return
     found = _modality(job.source, foreign)
@@ -156,9 +156,13 @@ def _modality(source: Path, foreign: CodeSpec | None) -> str:
 
 
 def _modality_of(format: str) -> str | None:
-    found = MODALITIES.get(f".{format.lower().lstrip('.')}")
-    return None if found == "codes" else found
+    """Modality of a format that can be written, or None."""
+    suffix = f".{format.lower().lstrip('.')}"
+    found = MODALITIES.get(suffix)
+    return None if found == "codes" or suffix in READ_ONLY else found
 
 
 def _media() -> str:
-    return f"images: {supported('image')}; audio: {supported('audio')}"
+    kinds: tuple[Kind, Kind] = ("image", "audio")
+    images, sounds = (supported(kind, writing=True) for kind in kinds)
+    return f"images: {images}; audio: {sounds}"

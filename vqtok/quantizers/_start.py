@@ -6,6 +6,7 @@ State that only training needs lives in submodules called ``learning``: their st
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -37,12 +38,15 @@ class Sample(Learning):
     def __init__(self, dim: int, capacity: int) -> None:
         super().__init__()
         self.capacity = capacity
+        self.latest = 0
+        """Rows that the last step brought."""
         self.register_buffer("rows", torch.zeros(0, dim))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def add(self, rows: Tensor) -> None:
         """Take in the (N, d) latents of one step."""
         self.rows = torch.cat((self.rows, rows.detach()))[-self.capacity :].clone()
+        self.latest = len(rows)
         self.steps += 1
 
     def ready(self, warmup: int) -> bool:
@@ -53,3 +57,45 @@ class Sample(Learning):
         """The rows; the sample is empty afterwards."""
         rows, self.rows = self.rows, self.rows[:0].clone()
         return rows
+
+
+class Warmed(nn.Module, ABC):
+    """A quantizer whose entries are placed among the latents that a warm-up collected.
+
+    Until ``initialised``, training passes latents through, with codes of zero and no loss;
+    evaluation uses the entries as they are, which are random.
+
+    Args:
+        dim: d.
+        capacity: Rows of the sample.
+        warmup: Fewest steps before the entries are placed; a full sample is needed too.
+    """
+
+    initialised: Tensor
+
+    def __init__(self, dim: int, *, capacity: int, warmup: int) -> None:
+        super().__init__()
+        self.warmup = warmup
+        self.learning = Sample(dim, capacity)
+        self.register_buffer("initialised", torch.tensor(capacity == 0))
+
+    def settle(self) -> None:
+        """Place the entries now, among what has been collected so far.
+
+        For a run that ends before its warm-up does; nothing is done if they are placed already.
+        """
+        if not self.initialised and len(self.learning.rows):
+            self._place(self.learning.take(), latest=self.learning.latest)
+            self.initialised.fill_(True)
+
+    def _started(self, rows: Tensor) -> bool:
+        """Whether the entries are placed; collects until they can be, then places them."""
+        if not self.initialised:
+            self.learning.add(rows)
+            if self.learning.ready(self.warmup):
+                self.settle()
+        return bool(self.initialised)
+
+    @abstractmethod
+    def _place(self, sample: Tensor, *, latest: int) -> None:
+        """Place the entries among a sample, (S, d), of steps that bring ``latest`` rows each."""

@@ -19,7 +19,7 @@ from vqtok.protocols import Quantized
 from vqtok.quantizers._codebook import Codebook, check, codebook_loss
 from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._rows import from_rows, projection, to_rows
-from vqtok.quantizers._start import Sample
+from vqtok.quantizers._start import Warmed
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,20 @@ class Config:
         return Rvq(self, dim)
 
 
-class Rvq(nn.Module):
+class Rvq(Warmed):
     """A stack of codebooks over latents of any grid.
-
-    Until ``initialised``, training passes latents through (and through the linear maps), with codes
-    of zero and no loss; evaluation uses the entries as they are, which are random.
 
     ``generator`` makes every random choice (a CPU generator; None: torch's global one).
     """
 
-    initialised: Tensor
-
     def __init__(self, config: Config, dim: int) -> None:
-        super().__init__()
+        inner = config.codebook_dim or dim
+        capacity = config.codebook_size * config.samples
+        super().__init__(inner, capacity=capacity, warmup=config.warmup)
         self.config = config
         self.codebook_size = config.codebook_size
         self.depth: int | None = config.depth
         self.generator: torch.Generator | None = None
-        inner = config.codebook_dim or dim
         self.project_in = projection(dim, config.codebook_dim)
         self.project_out = projection(inner, dim if config.codebook_dim else None)
         self.stages = nn.ModuleList(
@@ -95,8 +91,6 @@ class Rvq(nn.Module):
             )
             for _ in range(config.depth)
         )
-        self.learning = Sample(inner, config.codebook_size * config.samples)
-        self.register_buffer("initialised", torch.tensor(False))
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents; in training also learn from them."""
@@ -160,21 +154,12 @@ class Rvq(nn.Module):
         drop = torch.rand(batch, generator=self.generator) < self.config.dropout
         return torch.where(drop, fewer, full)
 
-    def _started(self, rows: Tensor) -> bool:
-        """Whether the entries are placed; collects until they can be, then places them."""
-        if self.initialised:
-            return True
-        self.learning.add(rows)
-        if not self.learning.ready(self.config.warmup):
-            return False
-        residual = self.learning.take()
+    def _place(self, sample: Tensor, *, latest: int) -> None:
         for stage in self._codebooks():
             stage.start(
-                residual,
+                sample,
                 iterations=self.config.kmeans,
-                share=len(rows) / self.codebook_size,
+                share=latest / self.codebook_size,
                 generator=self.generator,
             )
-            residual = residual - stage.lookup(stage.assign(residual)).detach()
-        self.initialised.fill_(True)
-        return True
+            sample = sample - stage.lookup(stage.assign(sample)).detach()

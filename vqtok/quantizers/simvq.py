@@ -20,7 +20,7 @@ from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._kmeans import kmeans
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._rows import from_rows, projection, to_rows
-from vqtok.quantizers._start import Sample
+from vqtok.quantizers._start import Warmed
 
 
 @dataclass(frozen=True)
@@ -53,31 +53,26 @@ class Config:
         return SimVq(self, dim)
 
 
-class SimVq(nn.Module):
+class SimVq(Warmed):
     """A frozen codebook behind a learned map, over latents of any grid.
-
-    Until ``initialised``, training passes latents through (and through the outer linear maps), with
-    codes of zero and no loss; evaluation uses the entries as they are, which are random.
 
     ``generator`` makes every random choice (a CPU generator; None: torch's global one).
     """
 
     frozen: Tensor
-    initialised: Tensor
 
     def __init__(self, config: Config, dim: int) -> None:
-        super().__init__()
+        inner = config.codebook_dim or dim
+        capacity = config.codebook_size * config.samples
+        super().__init__(inner, capacity=capacity, warmup=config.warmup)
         self.config = config
         self.codebook_size = config.codebook_size
         self.depth: int | None = None
         self.generator: torch.Generator | None = None
-        inner = config.codebook_dim or dim
         self.project_in = projection(dim, config.codebook_dim)
         self.project_out = projection(inner, dim if config.codebook_dim else None)
         self.register_buffer("frozen", torch.randn(config.codebook_size, inner) * inner**-0.5)
         self.map = nn.Linear(inner, inner)
-        self.learning = Sample(inner, config.codebook_size * config.samples)
-        self.register_buffer("initialised", torch.tensor(config.samples == 0))
         self._packed: tuple[tuple[int, ...], Packed] | None = None
 
     def forward(self, z: Tensor) -> Quantized:
@@ -127,19 +122,13 @@ class SimVq(nn.Module):
         return F.linear(self.frozen.double(), weight, bias).float()
 
     @torch.no_grad()
-    def _started(self, rows: Tensor) -> bool:
-        """Whether the entries are placed; collects until they can be, then places them."""
-        if self.initialised:
-            return True
-        self.learning.add(rows)
-        if not self.learning.ready(self.config.warmup):
-            return False
-        sample, iterations = self.learning.take(), self.config.kmeans
+    def _place(self, sample: Tensor, *, latest: int) -> None:
         centres = kmeans(
-            sample, self.codebook_size, iterations=iterations, generator=self.generator
+            sample,
+            self.codebook_size,
+            iterations=self.config.kmeans,
+            generator=self.generator,
         )
         self.frozen.copy_(centres)
         nn.init.eye_(self.map.weight)
         nn.init.zeros_(self.map.bias)
-        self.initialised.fill_(True)
-        return True

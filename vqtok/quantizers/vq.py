@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqtok.protocols import Quantized
 from vqtok.quantizers._codebook import Codebook, check, codebook_loss
 from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._rows import from_rows, projection, to_rows
-from vqtok.quantizers._start import Sample
+from vqtok.quantizers._start import Warmed
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,20 @@ class Config:
         return Vq(self, dim)
 
 
-class Vq(nn.Module):
+class Vq(Warmed):
     """One codebook over latents of any grid.
-
-    Until ``initialised``, training passes latents through (and through the linear maps), with codes
-    of zero and no loss; evaluation uses the entries as they are, which are random.
 
     ``generator`` makes every random choice (a CPU generator; None: torch's global one).
     """
 
-    initialised: Tensor
-
     def __init__(self, config: Config, dim: int) -> None:
-        super().__init__()
+        inner = config.codebook_dim or dim
+        capacity = config.codebook_size * config.samples
+        super().__init__(inner, capacity=capacity, warmup=config.warmup)
         self.config = config
         self.codebook_size = config.codebook_size
         self.depth: int | None = None
         self.generator: torch.Generator | None = None
-        inner = config.codebook_dim or dim
         self.project_in = projection(dim, config.codebook_dim)
         self.project_out = projection(inner, dim if config.codebook_dim else None)
         self.codebook = Codebook(
@@ -87,8 +83,6 @@ class Vq(nn.Module):
             revive=config.revive,
             revive_every=config.revive_every,
         )
-        self.learning = Sample(inner, config.codebook_size * config.samples)
-        self.register_buffer("initialised", torch.tensor(False))
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents; in training also learn from them."""
@@ -113,18 +107,10 @@ class Vq(nn.Module):
             rows = self.project_out(self.codebook.lookup(codes.reshape(-1).long()))
         return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
 
-    def _started(self, rows: Tensor) -> bool:
-        """Whether the entries are placed; collects until they can be, then places them."""
-        if self.initialised:
-            return True
-        self.learning.add(rows)
-        if not self.learning.ready(self.config.warmup):
-            return False
+    def _place(self, sample: Tensor, *, latest: int) -> None:
         self.codebook.start(
-            self.learning.take(),
+            sample,
             iterations=self.config.kmeans,
-            share=len(rows) / self.codebook_size,
+            share=latest / self.codebook_size,
             generator=self.generator,
         )
-        self.initialised.fill_(True)
-        return True

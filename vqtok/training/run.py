@@ -13,6 +13,7 @@ from vqtok import __version__, config
 from vqtok.checkpoints import directory, resume
 from vqtok.checkpoints.devices import pick_device
 from vqtok.errors import UsageError
+from vqtok.quantizers._start import Warmed
 from vqtok.training import card, preview
 from vqtok.training.data import Dataset, split
 from vqtok.training.log import Evaluated, Journal, Progress, Started
@@ -179,6 +180,10 @@ class Run:
 
     def evaluate(self) -> Evaluated:
         """Measure on held-out files, write previews, save everything."""
+        if self.over():  # shorter than the warm-up of the codebook, perhaps
+            for module in self.model.modules():
+                if isinstance(module, Warmed):
+                    module.settle()
         self.model.eval()
         self.metrics, pictures = preview.measure(
             self.model, self.held_out[: self.plan.holdout_items], self.output, step=self.step
