@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -204,6 +207,30 @@ def test_the_back_end_setting_is_as_it_was() -> None:
             assert settings.fp32_precision == value
     finally:
         settings.fp32_precision = before
+
+
+def test_threads_do_not_leave_each_others_setting_behind() -> None:
+    settings = getattr(torch.backends.mkldnn, "matmul", None)
+    if not hasattr(settings, "fp32_precision"):
+        pytest.skip("this torch has no such setting")
+    before, stop = settings.fp32_precision, threading.Event()
+
+    def others() -> None:
+        while not stop.is_set():
+            with _product._precision("cpu", "bf16"):
+                time.sleep(1e-4)
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        for _ in range(100):
+            with _product._precision("cpu", "ieee"):
+                time.sleep(1e-4)
+                assert settings.fp32_precision == "ieee"
+    finally:
+        stop.set()
+        thread.join()
+    assert settings.fp32_precision == before
 
 
 def test_a_back_end_that_computes_in_bf16_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

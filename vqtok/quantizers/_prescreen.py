@@ -23,7 +23,9 @@ from vqtok.quantizers._candidates import BLOCK, MOST, Candidates, Integers
 from vqtok.quantizers._product import ROUND_OFF, bound, scratch, slices
 
 BUFFER = 1 << 21
-"""Scores at once: 4 MB."""
+"""Scores at once, for each thread: 4 MB. With fewer, threads wait for each other more often."""
+THREADS = 4
+"""Threads that count for that: memory must not grow with the machine."""
 ROWS = 1 << 14
 """Rows that run through all tiles together; what they keep is in memory."""
 LEAST = 1 << 20
@@ -141,7 +143,8 @@ def _prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
     best = torch.full((len(z),), torch.inf)
     kept = Candidates(slack.isinf())
     for start, tile in screen.tiles():
-        most = max(64, BUFFER // (tile.shape[1] * tile.shape[2]))
+        share = BUFFER * min(THREADS, torch.get_num_threads())
+        most = max(64, share // (tile.shape[1] * tile.shape[2]))
         blocks = slices(len(z), most)
         size = blocks[0].stop + -blocks[0].stop % 64
         shape = (size, tile.shape[1] * tile.shape[2])
@@ -231,7 +234,8 @@ def _near(
     """
     count, width, groups = scores.shape
     minima = scores.amin(dim=1)
-    torch.minimum(best, minima.amin(dim=1).view(torch.bfloat16).float(), out=best)
+    least = torch.from_numpy(minima.numpy().min(axis=1))  # too little work to wake threads for
+    torch.minimum(best, least.view(torch.bfloat16).float(), out=best)
     limit = limits(best, slack).numpy()
     near = minima.numpy() <= limit[:, None]
     picked = np.flatnonzero(near)

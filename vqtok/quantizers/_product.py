@@ -23,6 +23,7 @@ ROUND_OFF = 2.0**-24
 """Largest relative error of one float32 operation."""
 
 _memory = threading.local()
+_setting = threading.Lock()
 
 
 def slices(count: int, most: int) -> list[slice]:
@@ -64,7 +65,15 @@ def bound(inner: int) -> float:
 
 @contextmanager
 def _precision(device: str, value: str) -> Iterator[None]:
-    """Set how float32 products of a device type are computed; the setting before comes back."""
+    """Set how float32 products of a device type are computed; the setting before comes back.
+
+    The setting is the process's: products of several threads wait for each other.
+    """
+    with _setting:
+        yield from _set_precision(device, value)
+
+
+def _set_precision(device: str, value: str) -> Iterator[None]:
     backend = {"cpu": torch.backends.mkldnn, "cuda": torch.backends.cuda}.get(device)
     settings: Any = getattr(backend, "matmul", None)
     if hasattr(settings, "fp32_precision"):
