@@ -23,9 +23,9 @@ from vqtok.quantizers._candidates import BLOCK, MOST, Candidates, Integers
 from vqtok.quantizers._product import ROUND_OFF, bound, scratch, slices
 
 BUFFER = 1 << 21
-"""Scores at once, for each thread: 4 MB. With fewer, threads wait for each other more often."""
-THREADS = 4
-"""Threads that count for that: memory must not grow with the machine."""
+"""Scores at once: 4 MB."""
+SHARED = 1 << 10
+"""Rows up to which more threads get more scores at once, lest they wait for each other often."""
 ROWS = 1 << 14
 """Rows that run through all tiles together; what they keep is in memory."""
 LEAST = 1 << 20
@@ -143,8 +143,8 @@ def _prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
     best = torch.full((len(z),), torch.inf)
     kept = Candidates(slack.isinf())
     for start, tile in screen.tiles():
-        share = BUFFER * min(THREADS, torch.get_num_threads())
-        most = max(64, share // (tile.shape[1] * tile.shape[2]))
+        fit = BUFFER // (tile.shape[1] * tile.shape[2])
+        most = max(64, fit, min(SHARED, fit * torch.get_num_threads()))
         blocks = slices(len(z), most)
         size = blocks[0].stop + -blocks[0].stop % 64
         shape = (size, tile.shape[1] * tile.shape[2])
