@@ -2,7 +2,10 @@
 
     python benchmarks/lookup.py --quick
     python benchmarks/lookup.py --json lookup.json
+    python benchmarks/lookup.py --media photos/ --n 16384
 
+Rows and entries are Gaussian, or with ``--media`` the latents of pictures and the codebook of the
+shipped model for them, which lie closer together for their size.
 Each cell (threads, K, d, N) runs in a process of its own, methods interleaved round by round until
 ``--seconds`` are spent, after one round of warm-up. What takes longer than an eighth of that runs
 once. The table shows medians and the number of rounds. Memory is measured in one more process per
@@ -44,6 +47,7 @@ def main() -> int:
     parser.add_argument("--d", type=int, nargs="+", default=[8, 64, 256], help="dimensions")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--media", type=Path, help="pictures whose latents are searched")
     parser.add_argument("--seconds", type=float, default=20.0, help="per cell, at least one round")
     parser.add_argument("--quick", action="store_true", help="N 16384, K to 8192, one thread")
     parser.add_argument("--no-memory", action="store_true", help="skip the memory processes")
@@ -56,6 +60,8 @@ def main() -> int:
         return 0
     if args.quick:
         args.n, args.k, args.threads, args.seconds = [16384], [512, 8192], [1], 5.0
+    if args.media:
+        args.k, args.d = [8192], [16]  # image-f8's
     cells = [
         _cell(args, threads=threads, k=k, d=d, n=n)
         for threads in args.threads
@@ -70,7 +76,9 @@ def main() -> int:
 
 def _cell(args: argparse.Namespace, **cell: int) -> dict[str, Any]:
     """Measure one cell in fresh processes and print its rows."""
-    task = {**cell, "methods": args.methods, "seconds": args.seconds}
+    task = {**cell, "methods": args.methods, "seconds": args.seconds, "media": None}
+    if args.media:
+        task["media"] = str(args.media)
     result = _spawn(task)
     for name in args.methods:
         skip = args.no_memory or name not in result["methods"]
@@ -110,14 +118,37 @@ def _spawn(task: dict[str, Any]) -> Any:
 
 
 def _data(task: dict[str, Any]) -> tuple[Any, Any]:
-    """Gaussian rows (N, d) and codebook (K, d)."""
+    """Rows (N, d) and codebook (K, d)."""
     import torch
 
     torch.set_num_threads(task["threads"])
     torch.set_grad_enabled(False)
+    if task["media"]:
+        return _latents(Path(task["media"]), task["n"])
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(task["n"], task["d"], generator=generator)
     return z, torch.randn(task["k"], task["d"], generator=generator)
+
+
+def _latents(media: Path, count: int) -> tuple[Any, Any]:
+    """(N, d) latents of the pictures, once more from the first if they run out, and the codebook."""
+    import torch
+
+    import vqtok
+    from vqtok.media import image, plan
+    from vqtok.quantizers._rows import to_rows
+
+    model: Any = vqtok.load("image-f8")
+    found = []
+    for item in plan.inputs_of([str(media)], ("image",)).items:
+        pixels = torch.from_numpy(image.read(item.path)[0])[None]
+        height, width = (side // model.stride * model.stride for side in pixels.shape[2:])
+        z = model.encoder(pixels[..., :height, :width])
+        found.append(model.quantizer.project_in(to_rows(z)))
+        if sum(map(len, found)) >= count:
+            break
+    rows = torch.cat(found)
+    return rows.repeat(-(-count // len(rows)), 1)[:count], model.quantizer.codebook.packed().entries
 
 
 def _method(name: str, codebook: Any, threads: int) -> tuple[Callable[[Any], Any], int]:

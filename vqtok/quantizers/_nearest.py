@@ -6,7 +6,8 @@ nearly equal distance. So each row also keeps its second best score, and the few
 lie within the product's error bound are decided again in float64. What comes out is the answer of
 float64 distances, whatever the batch or the machine.
 
-Where it pays, ``prescreen`` decides most rows at half the cost, with the same answer.
+Where it pays, ``prescreen`` decides most rows at half the cost, with the same answer. That depends
+on the data: entries that lie close together, for their distance from the mean, are left to float32.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def nearest(z: Tensor, codebook: Tensor | Packed) -> Tensor:
     packed = codebook if isinstance(codebook, Packed) else Packed(codebook)
     z = z.detach().float()
     size, dim = packed.entries.shape
-    if not _prescreen.pays(len(z), size, dim, z.device):
+    if not _prescreen.pays(len(z), size, dim, z.device) or packed.screen().crowded:
         return _search(z, packed)
     codes, undecided = _prescreen.prescreen(z, packed.screen())
     if len(undecided):

@@ -28,6 +28,10 @@ SHARED = 1 << 10
 """Rows up to which more threads get more scores at once, lest they wait for each other often."""
 ROWS = 1 << 14
 """Rows that run through all tiles together; what they keep is in memory."""
+ENOUGH = 512
+"""Rows after which to judge whether this is worth it."""
+CROWDED = 8
+"""Entries kept per row from which on float32 by itself is quicker."""
 LEAST = 1 << 20
 """Scores below which the many small steps cost more than the product saves."""
 HALF = 2.0**-8
@@ -68,6 +72,8 @@ class Screen:
         self.entries, self.centre, self._tile = entries, centre, tile
         self.radius = self.residual = 0.0
         """Largest norm of an entry, and of what rounding took from one; NaN for a broken one."""
+        self.crowded = False
+        """Whether entries turned out to lie too close together, for their norms, for bfloat16."""
         made = self._make(keep=keep)
         self._tiles = list(made) if keep else [(start, tile.new_empty(0)) for start, tile in made]
         self._kept = keep
@@ -129,7 +135,7 @@ def prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
     for rows in slices(len(z), ROWS):
         codes[rows], rest = _prescreen(z[rows], screen)
         undecided.append(rest + rows.start)
-        if 2 * len(rest) > rows.stop - rows.start:  # a collapsed codebook, or far away from it
+        if screen.crowded or 2 * len(rest) > rows.stop - rows.start:
             undecided.append(torch.arange(rows.stop, len(z)))
             break
     return codes, torch.cat(undecided)
@@ -142,6 +148,7 @@ def _prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
     left, slack = _left(z, screen)
     best = torch.full((len(z),), torch.inf)
     kept = Candidates(slack.isinf())
+    found = 0
     for start, tile in screen.tiles():
         fit = BUFFER // (tile.shape[1] * tile.shape[2])
         most = max(64, fit, min(SHARED, fit * torch.get_num_threads()))
@@ -160,8 +167,12 @@ def _prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
             row, code, value = _near(view, best[rows], slack[rows], kept.broken[rows])
             inside = code < len(screen.entries) - start
             kept.add(row[inside] + rows.start, code[inside] + start, value[inside])
-            if start == 0 and 2 * int(kept.broken[: rows.stop].sum()) > max(1024, rows.stop):
-                return everything
+            found += int(np.bincount(row).clip(max=MOST).sum())
+            if start == 0 and rows.stop >= ENOUGH:
+                many = found + MOST * int(kept.broken[: rows.stop].sum())
+                screen.crowded = many > CROWDED * rows.stop
+                if screen.crowded:
+                    return everything
         if len(screen.entries) > start + tile[0].numel():
             kept.drop(limits(best, slack))
     kept.drop(limits(best, slack))
