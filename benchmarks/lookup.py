@@ -131,7 +131,7 @@ def _data(task: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _latents(media: Path, count: int) -> tuple[Any, Any]:
-    """(N, d) latents of the pictures, once more from the first if they run out, and the codebook."""
+    """(N, d) latents of the pictures, from the first again if they run out, and the codebook."""
     import torch
 
     import vqtok

@@ -150,21 +150,11 @@ def _prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
     kept = Candidates(slack.isinf())
     found = 0
     for start, tile in screen.tiles():
-        fit = BUFFER // (tile.shape[1] * tile.shape[2])
-        most = max(64, fit, min(SHARED, fit * torch.get_num_threads()))
-        blocks = slices(len(z), most)
-        size = blocks[0].stop + -blocks[0].stop % 64
-        shape = (size, tile.shape[1] * tile.shape[2])
-        if not trusted(size, len(tile), shape[1]):
+        size = _block(len(z), tile[0].numel())
+        if not trusted(size, len(tile), tile[0].numel()):
             return everything
-        scores = scratch("screen", shape, z.device, torch.bfloat16)
-        for rows in blocks:
-            count = rows.stop - rows.start
-            part = left[rows]
-            padded = F.pad(part, (0, 0, 0, size - count)) if count < size else part
-            torch.mm(padded, tile.flatten(1), out=scores)
-            view = scores[:count].view(torch.int16).view(count, *tile.shape[1:])
-            row, code, value = _near(view, best[rows], slack[rows], kept.broken[rows])
+        for rows, scores in _scores(left, tile, size):
+            row, code, value = _near(scores, best[rows], slack[rows], kept.broken[rows])
             inside = code < len(screen.entries) - start
             kept.add(row[inside] + rows.start, code[inside] + start, value[inside])
             found += int(np.bincount(row).clip(max=MOST).sum())
@@ -177,6 +167,26 @@ def _prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
             kept.drop(limits(best, slack))
     kept.drop(limits(best, slack))
     return kept.nearest(z, screen.entries), kept.broken.nonzero().squeeze(1)
+
+
+def _block(count: int, columns: int) -> int:
+    """Rows of one product: few shapes, so that each one's probe is paid for once."""
+    fit = BUFFER // columns
+    most = max(64, fit, min(SHARED, fit * torch.get_num_threads()))
+    size = slices(count, most)[0].stop
+    return int(size + -size % 64)
+
+
+def _scores(left: Tensor, tile: Tensor, size: int) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of rows with the bits of their (r, w, G) scores, which the next block overwrites."""
+    right = tile.flatten(1)
+    scores = scratch("screen", (size, right.shape[1]), left.device, torch.bfloat16)
+    for start in range(0, len(left), size):
+        part = left[start : start + size]
+        padded = F.pad(part, (0, 0, 0, size - len(part))) if len(part) < size else part
+        torch.mm(padded, right, out=scores)
+        view = scores[: len(part)].view(torch.int16)
+        yield slice(start, start + len(part)), view.view(len(part), *tile.shape[1:])
 
 
 def _left(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
