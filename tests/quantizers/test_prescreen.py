@@ -207,6 +207,8 @@ def test_a_large_search_goes_through_it_where_the_cpu_can(monkeypatch: pytest.Mo
     whole = _nearest.nearest(z, packed)
     assert calls == [1]
     assert torch.equal(_nearest.nearest(z[:20], packed), whole[:20])
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # not the kernels of the probe
+    assert torch.equal(_nearest.nearest(z, packed), whole)
     assert calls == [1]
 
 

@@ -163,6 +163,4 @@ def _modality_of(format: str) -> str | None:
 
 
 def _media() -> str:
-    kinds: tuple[Kind, Kind] = ("image", "audio")
-    images, sounds = (supported(kind, writing=True) for kind in kinds)
-    return f"images: {images}; audio: {sounds}"
+    return f"images: {supported('image', writing=True)}; audio: {supported('audio', writing=True)}"

@@ -29,9 +29,10 @@ INSIDE = 1 << 20
 """Floats of rows, and of winning groups, that share the small calls around the products."""
 TILE = 1 << 13
 """Entries scored at once."""
-KEPT = 1 << 23
-"""Floats of packed tiles kept between calls (32 MB); a larger codebook is packed on the way."""
-PAIRS = 1 << 20
+KEPT = 1 << 22
+"""Entries' floats up to which tiles are kept between calls (16 MB, and 8 in bfloat16); a larger
+codebook is packed on the way, which costs a few hundredths."""
+PAIRS = 1 << 18
 """Floats per block of the float64 check."""
 
 
@@ -68,12 +69,22 @@ class Packed:
         return self._screen
 
     def firsts(self) -> Tensor:
-        """(K,) bool: which entries differ from all before them."""
+        """(K,) bool: False for copies of an earlier entry."""
         if self._firsts is None:
-            _, first = np.unique(self.entries.cpu().numpy(), axis=0, return_index=True)
-            self._firsts = torch.zeros(len(self.entries), dtype=torch.bool)
-            self._firsts[torch.from_numpy(first)] = True
-            self._firsts = self._firsts.to(self.entries.device)
+            entries = self.entries.cpu().numpy()
+            # Sorting whole entries would need several copies of the codebook: sort hashes instead,
+            # and compare each entry with the first of its hash.
+            draw = np.random.default_rng(0).integers
+            weights = draw(1 << 63, size=entries.shape[1], dtype=np.uint64)
+            blocks = slices(len(entries), PAIRS // entries.shape[1] + 1)
+            hashes = [(entries[rows].view(np.uint32) * weights).sum(axis=1) for rows in blocks]
+            _, first, group = np.unique(
+                np.concatenate(hashes), return_index=True, return_inverse=True
+            )
+            earlier = first[group]
+            same = [(entries[rows] == entries[earlier[rows]]).all(axis=1) for rows in blocks]
+            firsts = ~np.concatenate(same) | (earlier == np.arange(len(entries)))
+            self._firsts = torch.from_numpy(firsts).to(self.entries.device)
         return self._firsts
 
     def _pack(self, *, keep: bool = False) -> Iterator[tuple[int, Tensor]]:
@@ -127,6 +138,8 @@ def nearest(z: Tensor, codebook: Tensor | Packed) -> Tensor:
     if not _prescreen.pays(len(z), size, dim, z.device) or packed.screen().crowded:
         return _search(z, packed)
     codes, undecided = _prescreen.prescreen(z, packed.screen())
+    if len(undecided) == len(z):
+        return _search(z, packed)
     if len(undecided):
         codes[undecided] = _search(z[undecided], packed)
     return codes

@@ -27,7 +27,9 @@ BUFFER = 1 << 21
 SHARED = 1 << 10
 """Rows up to which more threads get more scores at once, lest they wait for each other often."""
 ROWS = 1 << 14
-"""Rows that run through all tiles together; what they keep is in memory."""
+"""Most rows that run through all tiles together; what they keep is in memory."""
+FLOATS = 1 << 21
+"""Most numbers in those rows."""
 ENOUGH = 512
 """Rows after which to judge whether this is worth it."""
 CROWDED = 8
@@ -47,7 +49,7 @@ FAR = 1e36
 def pays(rows: int, size: int, dim: int, device: torch.device) -> bool:
     """Whether to look in bfloat16 first."""
     large = rows >= 64 and size >= 128 and dim >= 4 and rows * size >= LEAST
-    return large and device.type == "cpu" and _native()
+    return large and device.type == "cpu" and bool(torch.backends.mkldnn.enabled) and _native()
 
 
 @lru_cache(maxsize=1)
@@ -82,6 +84,10 @@ class Screen:
         """Blocks of the codebook: the first entry, (d + 3, w, G); entry w·G + g is at (w, g)."""
         return iter(self._tiles) if self._kept else self._make(keep=False)
 
+    def give_up(self) -> None:
+        """Remember that the codebook is crowded, and keep no tiles of it."""
+        self.crowded, self._tiles = True, []
+
     def _make(self, *, keep: bool) -> Iterator[tuple[int, Tensor]]:
         for start in range(0, len(self.entries), self._tile):
             entries = self.entries[start : start + self._tile]
@@ -109,14 +115,13 @@ class Screen:
         tile[-1] = 1
         lost = (shifted - rounded).square().sum(dim=1)
         tiny = TINY * math.sqrt(entries.shape[1])
-        # ``max`` of a tensor keeps NaN, as it must: it makes every limit NaN.
         self.radius = _largest(self.radius, norms) + tiny
         self.residual = _largest(self.residual, lost) + tiny
 
 
 def _largest(before: float, squares: Tensor) -> float:
-    found = math.sqrt(float(squares.max())) * (1 + 2.0**-10)
-    return found if not found <= before else before
+    found = math.sqrt(float(squares.max())) * (1 + 2.0**-10)  # ``max`` of a tensor keeps NaN
+    return before if found <= before or math.isnan(before) else found
 
 
 def _groups(size: int) -> int:
@@ -132,7 +137,7 @@ def prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
     """
     codes = torch.zeros(len(z), dtype=torch.int64)
     undecided = []
-    for rows in slices(len(z), ROWS):
+    for rows in slices(len(z), min(ROWS, FLOATS // z.shape[1] + 1)):
         codes[rows], rest = _prescreen(z[rows], screen)
         undecided.append(rest + rows.start)
         if screen.crowded or 2 * len(rest) > rows.stop - rows.start:
@@ -160,8 +165,8 @@ def _prescreen(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
             found += int(np.bincount(row).clip(max=MOST).sum())
             if start == 0 and rows.stop >= ENOUGH:
                 many = found + MOST * int(kept.broken[: rows.stop].sum())
-                screen.crowded = many > CROWDED * rows.stop
-                if screen.crowded:
+                if many > CROWDED * rows.stop:
+                    screen.give_up()
                     return everything
         if len(screen.entries) > start + tile[0].numel():
             kept.drop(limits(best, slack))
