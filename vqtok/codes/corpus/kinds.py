@@ -1,0 +1,23 @@
+"""The formats of a corpus, and the names of the files that it owns."""
+
+from __future__ import annotations
+
+FORMATS = ("files", "tar", "bin", "parquet", "arrow")
+"""What ``--format`` takes."""
+
+INDEX = "index.json"
+FAILED = "failed.jsonl"
+ITEMS = "items.jsonl"
+HISTOGRAM = "histogram.npy"
+TOKENS = "tokens.bin"
+OFFSETS = "tokens.idx"
+STATE = ".vqtok"
+"""Folder of an unfinished corpus' spools and log; gone when it is complete."""
+
+SIDE = (INDEX, FAILED, ITEMS, HISTOGRAM, TOKENS, OFFSETS)
+"""Files that a corpus may have beside its shards."""
+
+
+def shard_name(format: str, number: int) -> str:
+    """File name of a shard of the formats that have a file for each: ``shard-00000.tar``."""
+    return f"shard-{number:05d}.{format}"
