@@ -22,6 +22,7 @@ Place = Path | Member
 """Where the bytes of an item lie."""
 
 _SHOWN = 3
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Item(NamedTuple):
@@ -63,12 +64,12 @@ def items_of(arguments: Sequence[str], kinds: Collection[Kind]) -> list[Item]:
 
 
 def safe_name(text: str) -> str:
-    """A path as a relative POSIX name without "." and "..", and without what terminals obey."""
+    """A path as a relative POSIX name without "..", and of printable characters alone."""
     parts = [part for part in text.replace(os.sep, "/").split("/") if part not in ("", ".", "..")]
-    clean = "/".join(parts)
-    if not clean.isprintable():
-        clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in clean)
-    return clean or "unnamed"
+    clean = "/".join(parts) or "unnamed"
+    if clean.isprintable() and "\\" not in clean:
+        return clean
+    return "".join(c if c.isprintable() and c != "\\" else _UNKNOWN for c in clean)
 
 
 class _Group:
