@@ -12,16 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 
 class Load(Protocol):
     """What readers put on the belt."""
-
-    @property
-    def samples(self) -> int:
-        """How much memory it holds: numbers, as were reserved for it."""
-        ...
 
     @property
     def alone(self) -> bool:
@@ -117,7 +113,7 @@ class Belt(Generic[Item, Loaded, Result]):
     work: Callable[[list[Loaded], Pulse], list[Result]]
     size: Size
     timing: Timing
-    _ready: deque[Loaded] = field(default_factory=deque)
+    _ready: deque[tuple[Loaded, int]] = field(default_factory=deque)
     _done: deque[Result] = field(default_factory=deque)
     _held: int = 0
     _reading: int = 0
@@ -171,10 +167,13 @@ class Belt(Generic[Item, Loaded, Result]):
                     item = next(self._source, self)
                 if item is self:
                     break
-                load = self.read(item, self._reserve)  # type: ignore[arg-type]
-                self._wait(lambda: len(self._ready) < self.size.count)
+                held: list[int] = []
+                load = self.read(item, partial(self._reserve, held))  # type: ignore[arg-type]
                 with self._change:
-                    self._ready.append(load)
+                    self._change.wait_for(
+                        lambda: len(self._ready) < self.size.count or self._stopped
+                    )
+                    self._ready.append((load, sum(held)))
                     self._change.notify_all()
         except BaseException as error:
             self._fail(error)
@@ -183,25 +182,26 @@ class Belt(Generic[Item, Loaded, Result]):
                 self._reading -= 1
                 self._change.notify_all()
 
-    def _reserve(self, samples: int) -> None:
-        fits = self.size.waiting - samples
+    def _reserve(self, held: list[int], samples: int) -> None:
+        most = max(0, self.size.waiting - samples)
         with self._turn, self._change:
-            self._change.wait_for(lambda: self._held <= max(0, fits) or self._stopped)
-            if self._stopped:
-                raise _Stopped
+            self._change.wait_for(lambda: self._held <= most or self._stopped)
+            self._pulse()
             self._held += samples
+            held.append(samples)
 
     def _worker(self) -> None:
         try:
-            while batch := self._take():
+            while taken := self._take():
                 begun = time.perf_counter()
-                results = self.work(batch, self._pulse)
+                results = self.work([load for load, _ in taken], self._pulse)
                 with self._change:
                     self.timing.busy_s += time.perf_counter() - begun
-                    self._held -= sum(load.samples for load in batch)
+                    self._held -= sum(samples for _, samples in taken)
                     self._change.notify_all()
-                self._wait(lambda: len(self._done) < self.size.count)
-                with self._change:
+                    self._change.wait_for(
+                        lambda: len(self._done) < self.size.count or self._stopped
+                    )
                     self._done.extend(results)
                     self._change.notify_all()
         except BaseException as error:
@@ -213,9 +213,9 @@ class Belt(Generic[Item, Loaded, Result]):
 
     def _pulse(self) -> None:
         if self._stopped:
-            raise _Stopped
+            raise Stopped
 
-    def _take(self) -> list[Loaded]:
+    def _take(self) -> list[tuple[Loaded, int]]:
         """What is ready, up to a batch; empty at the end."""
         with self._change:
             self._change.wait_for(lambda: self._ready or not self._reading or self._stopped)
@@ -223,29 +223,24 @@ class Belt(Generic[Item, Loaded, Result]):
                 return []
             # Shared out: what is ready must not keep one worker busy and the others idle.
             share = -(-len(self._ready) // self.size.workers)
-            batch = [self._ready.popleft()]
-            samples = batch[0].samples
-            while self._ready and len(batch) < share and not batch[0].alone:
-                samples += self._ready[0].samples
-                if self._ready[0].alone or samples > self.size.batch:
+            taken = [self._ready.popleft()]
+            room = self.size.batch - taken[0][1]
+            while self._ready and len(taken) < share and not taken[0][0].alone:
+                load, samples = self._ready[0]
+                room -= samples
+                if load.alone or room < 0:
                     break
-                batch.append(self._ready.popleft())
+                taken.append(self._ready.popleft())
             self._change.notify_all()
-            return batch
-
-    def _wait(self, ready: Callable[[], bool]) -> None:
-        with self._change:
-            self._change.wait_for(lambda: ready() or self._stopped)
-            if self._stopped:
-                raise _Stopped
+            return taken
 
     def _fail(self, error: BaseException) -> None:
         with self._change:
-            if not isinstance(error, _Stopped):
+            if not isinstance(error, Stopped):
                 self._error = self._error or error
             self._stopped = True
             self._change.notify_all()
 
 
-class _Stopped(Exception):
-    """The caller wants no more."""
+class Stopped(BaseException):
+    """The caller wants no more. Nothing on the way may take it for an item's misfortune."""

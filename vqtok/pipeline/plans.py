@@ -3,24 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqtok.codes import files
+from vqtok.codes.corpus.kinds import FORMATS
 from vqtok.errors import UsageError, VqtokError
+from vqtok.media.items import Item, items_of
 from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, supported
 from vqtok.media.plan import Job as Job
 from vqtok.media.plan import Plan as Plan
 from vqtok.media.plan import inputs_of, plan
+from vqtok.pipeline.models import PLURALS, Models
 
 if TYPE_CHECKING:
+    from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.spec import CodeSpec
 
 RECON = ".recon"
 MEDIA: tuple[Kind, ...] = ("image", "audio")
 CODES: tuple[Kind, ...] = ("codes",)
 DEFAULT_FORMAT = {"image": "png", "audio": "wav"}
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """What a corpus will be made of.
+
+    Attributes:
+        items: In the order of the arguments.
+        info: The one model; None if no item can be encoded.
+    """
+
+    items: tuple[Item, ...]
+    info: ModelInfo | None
+
+
+def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
+    """Images or audio → the items of a corpus, and the model that encodes them.
+
+    Raises:
+        UsageError: both kinds and no model named, or items that cannot be told apart.
+        CheckpointError: no such model.
+    """
+    items = tuple(items_of(inputs, MEDIA))
+    info = models.named()
+    kinds = sorted({item.kind for item in items if item.kind and item.problem is None})
+    if info is None and len(kinds) > 1:
+        both = " and ".join(PLURALS[kind] for kind in kinds)
+        raise UsageError(
+            f"{both} in one corpus: a corpus is made by one model",
+            hint="make one of each kind; or pass -m NAME, and files of the other kind fail",
+        )
+    if info is None and kinds:
+        info = models.info_for_kind(kinds[0])
+    return CorpusPlan(items, info)
 
 
 def for_encode(
@@ -37,7 +75,10 @@ def for_encode(
         UsageError: targets that collide, exist, or whose suffix is no codes format.
     """
     if format is not None and f".{format}" not in CODES_SUFFIXES:
-        raise UsageError(f"--format {format}: unknown codes format", hint="npy or safetensors")
+        raise UsageError(
+            f"--format {format}: unknown codes format",
+            hint=f"npy or safetensors; for a corpus: {', '.join(FORMATS)}",
+        )
     made = plan(
         inputs,
         output=output,
