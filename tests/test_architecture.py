@@ -49,7 +49,7 @@ OUTSIDE: dict[str, set[str]] = {
     "priors": {"torch", "numpy"},
     "checkpoints": {"torch", "safetensors"},
     "training": {"torch", "numpy", "PIL"},
-    "pipeline": {"torch", "numpy", "PIL"},
+    "pipeline": {"torch", "numpy", "PIL", "ray"},
     "cli": {"typer", "rich"},
 }
 """Room → third-party packages; rooms that are not listed use the standard library alone."""

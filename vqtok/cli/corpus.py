@@ -17,12 +17,17 @@ from vqtok.cli.console import Console, Progress
 from vqtok.errors import ExitCode, MediaError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.shards import CorpusInfo, CorpusWriter
     from vqtok.media.items import Item
     from vqtok.pipeline.corpus import Engine
     from vqtok.pipeline.corpus_job import CorpusOptions
     from vqtok.pipeline.plans import CorpusPlan
     from vqtok.pipeline.results import Done, Failed
+
+    EngineFor = Callable[[Progress], Engine]
 
 ENGINES = ("local", "ray")
 SHARD_ITEMS = 1000
@@ -85,14 +90,15 @@ def encode(console: Console, files: Sequence[str], chosen: Choices) -> None:
     if plan.info is None:
         _finish(console, [_failure(item) for item in plan.items], failed=len(plan.items))
         return
-    _run(console, plan, folder, chosen)
+    _run(console, plan, plan.info, folder, chosen)
 
 
-def _run(console: Console, plan: CorpusPlan, folder: Path, chosen: Choices) -> None:
+def _run(
+    console: Console, plan: CorpusPlan, info: ModelInfo, folder: Path, chosen: Choices
+) -> None:
     from vqtok.codes.shards import CorpusWriter
     from vqtok.pipeline.corpus_job import CorpusOptions, job_of
 
-    info = plan.info
     extra = {} if chosen.max_pixels is None else {"max_pixels": chosen.max_pixels}
     options = CorpusOptions(
         depth=chosen.depth, mono=chosen.mono, background=chosen.background, **extra
@@ -110,7 +116,8 @@ def _run(console: Console, plan: CorpusPlan, folder: Path, chosen: Choices) -> N
             console.say(f"{folder}: complete already")
             totals = _Totals(console, 0)
         else:
-            totals = _work(console, plan, writer, folder, chosen, options)
+            engine = _engine(console, info, chosen, options)
+            totals = _work(console, plan.items, writer, engine, folder)
         found = writer.finish()
     _report(console, folder, found)
     totals.say(found)
@@ -118,48 +125,46 @@ def _run(console: Console, plan: CorpusPlan, folder: Path, chosen: Choices) -> N
 
 
 def _work(
-    console: Console,
-    plan: CorpusPlan,
-    writer: CorpusWriter,
-    folder: Path,
-    chosen: Choices,
-    options: CorpusOptions,
+    console: Console, items: Sequence[Item], writer: CorpusWriter, engine: EngineFor, folder: Path
 ) -> _Totals:
     left = sum(1 for _ in writer.pending())
-    before = len(plan.items) - left
+    before = len(items) - left
     if before:
-        console.say(f"{folder}: {before} of {len(plan.items)} done before, going on")
-    with console.progress(len(plan.items), "encoded", start=before) as progress:
+        console.say(f"{folder}: {before} of {len(items)} done before, going on")
+    with console.progress(len(items), "encoded", start=before) as progress:
         totals = _Totals(console, before, progress)
         from vqtok.pipeline.corpus import encode_corpus
 
-        engine = _engine(console, progress, plan, chosen, options)
-        with closing(encode_corpus(plan.items, writer, engine, folder=folder)) as results:  # type: ignore[type-var]
+        results = encode_corpus(items, writer, engine(progress), folder=folder)
+        with closing(results):  # type: ignore[type-var]  # a generator
             for result in results:
                 totals.add(result)
     return totals
 
 
 def _engine(
-    console: Console,
-    progress: Progress,
-    plan: CorpusPlan,
-    chosen: Choices,
-    options: CorpusOptions,
-) -> Engine:
-    from vqtok.pipeline.corpus import local_engine
-
-    info = plan.info
-    models = batch.models_for(
-        console, progress, model=chosen.model, device=chosen.device, threads=chosen.threads
-    )
-    if chosen.engine == "ray":
-        from vqtok.pipeline.ray_engine import ray_engine
-
-        return ray_engine(
-            info, options, device=chosen.device, workers=chosen.jobs, threads=chosen.threads
+    console: Console, info: ModelInfo, chosen: Choices, options: CorpusOptions
+) -> EngineFor:
+    def make(progress: Progress) -> Engine:
+        models = batch.models_for(
+            console, progress, model=chosen.model, device=chosen.device, threads=chosen.threads
         )
-    return local_engine(models.load(info), options, readers=chosen.jobs)
+        if chosen.engine == "ray":
+            from vqtok.pipeline.ray_engine import ray_engine
+
+            progress.aside("starting Ray")
+            return ray_engine(
+                info,
+                options,
+                device=chosen.device,
+                readers=chosen.jobs,
+                threads=chosen.threads,
+            )
+        from vqtok.pipeline.corpus import local_engine
+
+        return local_engine(models.load(info), options, readers=chosen.jobs)
+
+    return make
 
 
 class _Totals:

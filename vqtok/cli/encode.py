@@ -23,8 +23,8 @@ def encode(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="npy or safetensors; default: by the suffix of -o, else safetensors. For a corpus: "
-            "files, tar, bin, parquet or arrow.",
+            help="npy or safetensors; default: by the suffix of -o, else safetensors. "
+            "For a corpus: files, tar, bin, parquet or arrow.",
         ),
     ] = None,
     mono: options.Mono = False,
