@@ -2,7 +2,8 @@
 
 Workers read files themselves, so paths must lead to the same files everywhere (a shared disk), and
 vqtok must be installed there. They send back what a codes file would hold; the driver alone writes
-the corpus, so it is the local engine's, byte for byte, whichever worker did what, and how often.
+the corpus, so it is the local engine's, byte for byte, whichever worker did what, and how often:
+Ray Data starts workers that died again, and gives what they had not finished to others.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,6 @@ BATCH = 32
 
 BLOCKS = 1000
 """Most pieces that the list of items is cut into."""
-
-RETRIES = 20
-"""How often one worker may be lost before the job gives up; it goes on when started again."""
 
 
 def ray_engine(
@@ -110,7 +108,9 @@ class Coder:
         for outcome in self._engine(items, range(count)):
             codes, error, hint = b"", "", ""
             if isinstance(outcome, coding.Rejected):
-                error, hint = str(outcome.failure.error), outcome.failure.error.hint or ""
+                # Without the place: the driver knows it by another name.
+                error = signals.reason(outcome.failure)
+                hint = outcome.failure.error.hint or ""
             else:
                 whole = io.BytesIO()
                 files.write(whole, outcome.codes, outcome.header, format="safetensors")
@@ -124,7 +124,7 @@ class Coder:
 
 def _outcomes(
     ray: Any, rows: list[dict[str, Any]], items: Sequence[Item], settings: dict[str, Any]
-) -> Iterator[coding.Outcome]:
+) -> Generator[coding.Outcome, None, None]:
     gpu = settings["device"].startswith("cuda")
     each = {"num_gpus": 1} if gpu else {"num_cpus": settings["threads"]}
     total = ray.cluster_resources().get("GPU" if gpu else "CPU", 1)
@@ -135,8 +135,6 @@ def _outcomes(
         fn_constructor_args=(settings,),
         batch_size=BATCH,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
-        max_restarts=RETRIES,
-        max_task_retries=RETRIES,
         **each,
     )
     try:
@@ -155,7 +153,7 @@ def _outcome(row: dict[str, Any], items: Sequence[Item]) -> coding.Outcome:
     signal = signals.Signal(number, items[number])
     if row["error"]:
         place = Path(str(items[number].place))
-        error = MediaError(_text(row["error"]), hint=_text(row["hint"]) or None)
+        error = MediaError(f"{place}: {_text(row['error'])}", hint=_text(row["hint"]) or None)
         return coding.Rejected(signal, Failed(place, error))
     codes, header = files.read(io.BytesIO(row["codes"]))
     return coding.Coded(signal, codes, header, 0.0)
@@ -170,7 +168,6 @@ def _row(number: int, item: Item) -> dict[str, Any]:
         "name": item.name,
         "kind": item.kind or "",
         "path": os.fsencode(Path.cwd() / str(path)),
-        "shown": _bytes(str(path)),
         "member": _bytes(member.name) if member else b"",
         "offset": member.offset if member else -1,
         "size": member.size if member else 0,
@@ -201,6 +198,7 @@ def _lost(item: Item) -> Failed:
 def _ray() -> Iterator[Any]:
     """Ray, quiet; stopped afterwards if it was started here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves this machine unasked
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     import ray.data
 
@@ -209,10 +207,9 @@ def _ray() -> Iterator[Any]:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
-    bars, context.enable_progress_bars = context.enable_progress_bars, False
+    context.enable_progress_bars = False
     try:
         yield ray
     finally:
-        context.enable_progress_bars = bars
         if started:
             ray.shutdown()
