@@ -40,7 +40,7 @@ INSIDE: dict[str, set[str]] = {
 """Room → rooms that it may import besides itself and layer 0."""
 
 OUTSIDE: dict[str, set[str]] = {
-    "codes": {"numpy", "safetensors"},
+    "codes": {"numpy", "safetensors", "pyarrow"},
     "media": {"numpy", "PIL", "soundfile", "soxr"},
     "layers": {"torch"},
     "metrics": {"torch", "torchmetrics", "numpy", "pesq", "pystoi", "soxr"},

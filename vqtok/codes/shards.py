@@ -13,9 +13,11 @@ arrived in and however often the work was cut short.
 
 from __future__ import annotations
 
-from vqtok.codes.corpus.index import CodebookUse, CorpusInfo, ShardInfo, is_corpus
+from vqtok.codes.corpus.index import is_corpus
+from vqtok.codes.corpus.info import CodebookUse, CorpusInfo, ShardInfo
+from vqtok.codes.corpus.items import Entry
 from vqtok.codes.corpus.kinds import FORMATS
-from vqtok.codes.corpus.reader import CorpusReader, Entry
+from vqtok.codes.corpus.reader import CorpusReader
 from vqtok.codes.corpus.writer import CorpusWriter
 
 __all__ = [

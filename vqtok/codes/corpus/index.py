@@ -1,107 +1,17 @@
-"""``index.json``: what a complete corpus holds, its statistics, and how its shards can be checked.
-
-Everything read is untrusted: types and ranges are checked before anything is computed from them.
-"""
+"""``index.json``, written last: its presence means that the corpus is complete."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from vqtok.codes.corpus import disk
+from vqtok.codes.corpus.info import CorpusInfo
+from vqtok.codes.corpus.kinds import INDEX, JOB, STATE
+from vqtok.errors import CodesError
 
-from vqtok.codes.spec import CodeSpec
-
-VERSION = 1
-"""Raised only when an older reader would misread a newer corpus."""
-
-
-@dataclass(frozen=True)
-class Extent:
-    """A range of bytes of one of the corpus' files, and what they hash to."""
-
-    path: str
-    start: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class ShardInfo:
-    """Items [first, first + count) of the list of names.
-
-    Attributes:
-        first: Number of the first item.
-        count: Items that belong here, failed ones among them.
-        failed: Items without codes.
-        extents: The bytes that hold the others.
-    """
-
-    first: int
-    count: int
-    failed: int
-    extents: tuple[Extent, ...]
-
-
-@dataclass(frozen=True)
-class CodebookUse:
-    """How often one codebook was used.
-
-    Attributes:
-        level: Name of the level.
-        stage: Position on the "q" axis; None for levels without one.
-        offset: Token id of code 0: where this codebook begins in the histogram and in tokens.bin.
-        size: Entries, K.
-        codes: Codes made with it.
-        used: Entries used at least once.
-    """
-
-    level: str
-    stage: int | None
-    offset: int
-    size: int
-    codes: int
-    used: int
-
-
-@dataclass(frozen=True)
-class CorpusInfo:
-    """What ``index.json`` says.
-
-    Attributes:
-        format: One of ``FORMATS``.
-        spec: Of all codes.
-        model: NAME of the model; "" if unknown.
-        job: Identity of what was done, as given to the writer.
-        shard_items: Items in a shard.
-        items: Items with codes.
-        failed: Items without.
-        tokens: Codes in all items, levels and channels (BOS tokens are not counted).
-        bits: Their nominal cost, log2 K each.
-        pixels: Image and video: of all items; None for audio.
-        seconds: Audio: of all recordings, whatever their channels; None otherwise.
-        shards: In item order.
-        codebooks: Levels coarse to fine, stages in order; empty if the vocabulary is too large to
-            count (above 4 194 304 codes).
-        layout: Format "bin": {"dtype", "bos", "vocabulary"}; otherwise None.
-    """
-
-    format: str
-    spec: CodeSpec
-    model: str
-    job: Mapping[str, Any]
-    shard_items: int
-    items: int
-    failed: int
-    tokens: int
-    bits: float
-    pixels: int | None
-    seconds: float | None
-    shards: tuple[ShardInfo, ...]
-    codebooks: tuple[CodebookUse, ...]
-    layout: Mapping[str, Any] | None
+_LARGEST = 1 << 28  # bytes: the index of a hundred million items
 
 
 def read(folder: Path) -> CorpusInfo:
@@ -110,18 +20,49 @@ def read(folder: Path) -> CorpusInfo:
     Raises:
         CodesError: not a corpus, unfinished, damaged, or of a newer version.
     """
-    raise NotImplementedError
+    try:
+        return CorpusInfo.from_json(read_json(folder / INDEX))
+    except FileNotFoundError as error:
+        if is_corpus(folder):
+            raise CodesError(
+                f"{folder}: unfinished corpus", hint="run the command that makes it again"
+            ) from error
+        raise CodesError(f"{folder}: not a corpus: it has no {INDEX}") from error
+    except OSError as error:
+        raise CodesError(f"{folder}: cannot read: {error.strerror}") from error
+    except CodesError as error:
+        raise CodesError(f"{folder / INDEX}: {error}", hint=error.hint) from error
 
 
-def histogram(folder: Path) -> np.ndarray:
-    """How often each token id occurs: (vocabulary,) unsigned; ``CodebookUse.offset`` cuts it.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds a JSON object, of bounded size.
 
     Raises:
-        CodesError: missing or damaged.
+        CodesError: too long, or something else.
+        OSError: missing or unreadable.
     """
-    raise NotImplementedError
+    with disk.regular(path) as stream:
+        text = stream.read(_LARGEST + 1)
+    try:
+        data = json.loads(text) if len(text) <= _LARGEST else None
+    except (ValueError, RecursionError) as error:
+        raise CodesError("damaged: not JSON") from error
+    if not isinstance(data, dict):
+        raise CodesError("damaged: not a JSON object")
+    return data
 
 
 def is_corpus(path: Path) -> bool:
     """True for a folder that holds a corpus, complete or unfinished."""
-    raise NotImplementedError
+    for place in (path / INDEX, path / STATE / JOB):
+        try:
+            if "corpus" in read_json(place):
+                return True
+        except (OSError, CodesError):
+            continue
+    return False
+
+
+def to_text(info: CorpusInfo) -> str:
+    """The text of ``index.json``."""
+    return json.dumps(info.to_json(), sort_keys=True, indent=1, allow_nan=False) + "\n"

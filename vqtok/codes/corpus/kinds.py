@@ -14,6 +14,9 @@ OFFSETS = "tokens.idx"
 STATE = ".vqtok"
 """Folder of an unfinished corpus' spools and log; gone when it is complete."""
 
+JOB = "job.json"
+"""In the state: the identity of an unfinished corpus."""
+
 SIDE = (INDEX, FAILED, ITEMS, HISTOGRAM, TOKENS, OFFSETS)
 """Files that a corpus may have beside its shards."""
 
@@ -21,3 +24,9 @@ SIDE = (INDEX, FAILED, ITEMS, HISTOGRAM, TOKENS, OFFSETS)
 def shard_name(format: str, number: int) -> str:
     """File name of a shard of the formats that have a file for each: ``shard-00000.tar``."""
     return f"shard-{number:05d}.{format}"
+
+
+def paths(format: str, shard: int) -> list[str]:
+    """Files that hold a shard, in the order of its extents."""
+    known = {"files": [ITEMS], "bin": [TOKENS, ITEMS]}
+    return known.get(format) or [shard_name(format, shard)]
