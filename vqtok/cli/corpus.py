@@ -97,7 +97,7 @@ def _run(
     console: Console, plan: CorpusPlan, info: ModelInfo, folder: Path, chosen: Choices
 ) -> None:
     from vqtok.codes.shards import CorpusWriter
-    from vqtok.pipeline.corpus_job import CorpusOptions, job_of
+    from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
 
     extra = {} if chosen.max_pixels is None else {"max_pixels": chosen.max_pixels}
     options = CorpusOptions(
@@ -107,7 +107,7 @@ def _run(
         folder,
         format=chosen.format,
         names=[item.name for item in plan.items],
-        spec=info.spec.with_fingerprint(info.fingerprint),
+        spec=spec_of(info, options),
         job=job_of(info, options),
         shard_items=chosen.shard_size or SHARD_ITEMS,
         restart=chosen.force,

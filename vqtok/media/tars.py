@@ -49,7 +49,7 @@ class Member(NamedTuple):
     size: int
 
     def __str__(self) -> str:
-        return f"{self.tar}/{self.name}"
+        return str(self.tar / self.name.lstrip("/"))
 
     def open(self) -> BinaryIO:
         """A stream of the member's bytes alone, seekable; closing it closes the tar."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vqtok.codes.corpus.index import VERSION
 from vqtok.errors import UsageError
 from vqtok.media import image
 from vqtok.media.pixels import parse_background
@@ -14,6 +13,7 @@ from vqtok.pipeline.signals import Reading
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.codes.spec import CodeSpec
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,21 @@ def job_of(info: ModelInfo, options: CorpusOptions) -> Mapping[str, Any]:
         raise UsageError(f"--depth {options.depth}: model {info.name} {has}")
     return {
         "background": options.background,
-        "corpus": VERSION,
         "depth": options.depth,
         "fingerprint": info.fingerprint,
         "max_pixels": options.max_pixels,
         "model": info.name,
         "mono": options.mono,
     }
+
+
+def spec_of(info: ModelInfo, options: CorpusOptions) -> CodeSpec:
+    """Of all codes in the corpus: the model's, with the depth that is kept."""
+    spec, depth = info.spec.with_fingerprint(info.fingerprint), options.depth
+    if depth is None:
+        return spec
+    levels = (
+        level if level.depth is None else replace(level, depth=min(depth, level.depth))
+        for level in spec.levels
+    )
+    return replace(spec, levels=tuple(levels))

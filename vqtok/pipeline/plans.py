@@ -119,7 +119,7 @@ def for_decode(
     Raises:
         UsageError: targets that collide, exist, or whose suffix is no format of ours.
     """
-    if format is not None and _modality_of(format) is None:
+    if format is not None and modality_of(format) is None:
         raise UsageError(f"--format {format}: cannot be written", hint=_media())
 
     def suffix(source: Path | None, kind: Kind) -> str:
@@ -177,7 +177,7 @@ def _check_target(job: Job, format: str | None, foreign: CodeSpec | None) -> Non
     """Refuse what cannot come out well, as far as the header tells without reading codes."""
     if job.target is None:
         return
-    wanted = _modality_of(format or job.target.suffix)
+    wanted = modality_of(format or job.target.suffix)
     if wanted is None:
         raise UsageError(f"{job.target}: cannot write {job.target.suffix!r}", hint=_media())
     if job.source is None:
@@ -196,7 +196,7 @@ def _modality(source: Path, foreign: CodeSpec | None) -> str:
     return files.read_header(source).spec.modality if foreign is None else foreign.modality
 
 
-def _modality_of(format: str) -> str | None:
+def modality_of(format: str) -> str | None:
     """Modality of a format that can be written, or None."""
     suffix = f".{format.lower().lstrip('.')}"
     found = MODALITIES.get(suffix)
