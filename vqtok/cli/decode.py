@@ -42,9 +42,9 @@ def decode(
     """Turn codes back into images and audio files.
 
     FILE is a codes file, a directory of them (with all that is below it), a quoted pattern,
-    @list.txt (a path on each line), or - for standard input; or one corpus. What comes out has the original's size, or length, channels and rate. The
-    model is found by the fingerprint in the file; -m is needed for arrays
-    that another program wrote.
+    @list.txt (a path on each line), or - for standard input; or one corpus. What comes out has the
+    original's size, or length, channels and rate. The model is found by the fingerprint in the
+    file; -m is needed for arrays that another program wrote.
 
     \b
     Examples:

@@ -90,10 +90,10 @@ def plan(
     existing = {number for number, job in numbers.items() if _exists(job)}
     if existing and not (force or skip_existing):
         _refuse([numbers[number] for number in sorted(existing)])
-    skipped = []
-    if skip_existing:
-        skipped = [target for n in sorted(existing) if (target := numbers.pop(n).target)]
-    return CorpusPlan(tuple(numbers.values()), tuple(skipped), tuple(failures), numbers)
+    left = {n: job for n, job in numbers.items() if not skip_existing or n not in existing}
+    targets = (numbers[number].target for number in sorted(existing) if number not in left)
+    skipped = tuple(target for target in targets if target is not None)
+    return CorpusPlan(tuple(left.values()), skipped, tuple(failures), left)
 
 
 def decode_corpus(
