@@ -23,8 +23,7 @@ def info(
         typer.Option(
             "--plot",
             metavar="PNG",
-            help="Draw the map of one codes file and how often its entries are used; of a corpus the "
-            "use alone.",
+            help="Draw the map of one codes file, or of a corpus only how often entries are used.",
         ),
     ] = None,
     force: options.Force = False,

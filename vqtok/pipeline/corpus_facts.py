@@ -112,11 +112,12 @@ class CorpusFacts:
         """What people want to know first, first."""
         info = self.info
         fingerprint = info.spec.fingerprint
+        shards = "shard" if len(info.shards) == 1 else "shards"
         rows = [
             ("kind", f"corpus of {info.spec.modality}, format {info.format}"),
             ("model", f"{info.model or 'unnamed'} ({fingerprint})"),
             ("found", self.found or "not here: put it on VQTOK_MODELS"),
-            ("files", f"{info.items} in {len(info.shards)} shards, {info.failed} failed"),
+            ("files", f"{info.items} in {len(info.shards)} {shards}, {info.failed} failed"),
         ]
         rows += [("failed", f"{name}: {reason}") for name, reason in self.failures]
         if info.failed > len(self.failures):
@@ -149,7 +150,7 @@ def corpus_facts(folder: Path) -> CorpusFacts:
     reader = CorpusReader(folder)
     info = reader.info
     counts = _counts(reader)
-    failures = []
+    failures: list[tuple[str, str]] = []
     for failure in reader.failures():
         if len(failures) == _SHOWN:
             break
