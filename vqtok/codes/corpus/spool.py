@@ -111,7 +111,7 @@ class Spools:
         start = os.fstat(file).st_size
         try:
             disk.append(file, record)
-        except OSError:  # a full disk: half a record must not hide those that follow it
+        except BaseException:  # a full disk, Ctrl-C: half a record must not hide those after it
             os.ftruncate(file, start)
             raise
 
