@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.pipeline.ledger import pictures, recordings
 from tests.programs import environment
+from vqtok.codes.shards import CorpusWriter
 
 FORMATS = ("files", "tar", "bin", "parquet", "arrow")
 
@@ -280,16 +281,20 @@ def test_decoding_a_corpus_with_flags_that_do_not_fit(vqtok, here, arguments, wo
     assert tree(here / "c") == before and not (here / "out").exists()
 
 
-def test_an_unfinished_corpus_says_so(vqtok, here):
+def test_an_unfinished_corpus_says_so(vqtok, here, monkeypatch):
+    def stop(self):
+        raise KeyboardInterrupt
+
     pictures(here / "d", 3)
-    assert vqtok("encode", "d", "-o", "c", "--format", "tar").exit_code == 0
-    shutil.copytree(here / "c", here / "broken")
-    (here / "broken" / "index.json").unlink()
-    (here / "broken" / ".vqtok").mkdir()
-    for command in (("decode", "broken", "-o", "out"), ("info", "broken")):
+    with monkeypatch.context() as patch:
+        patch.setattr(CorpusWriter, "finish", stop)
+        assert vqtok("encode", "d", "-o", "c", "--format", "tar").exit_code == 130
+    for command in (("decode", "c", "-o", "out"), ("info", "c")):
         refused = vqtok(*command)
         assert refused.exit_code == 1
-        assert "broken" in refused.stderr and "unfinished" in refused.stderr
+        assert refused.stderr.startswith("Error: c: ") and "unfinished" in refused.stderr
+    assert vqtok("encode", "d", "-o", "c", "--format", "tar").exit_code == 0
+    assert vqtok("info", "c").exit_code == 0
 
 
 def test_info_summarises_and_plots(vqtok, here):
@@ -319,27 +324,25 @@ def run(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["tar", "bin"])
 def test_killed_at_any_moment_and_run_again_it_is_the_same_folder(vqtok, here, format):
-    pictures(here / "d", 40)
+    pictures(here / "d", 300)
     (here / "d" / "005-bad.png").write_bytes(b"none")
-    (here / "other").mkdir()
-    command = ("encode", "d", "--format", format, "--shard-size", "7", "--threads", "1", "-q")
+    command = ("encode", "d", "--format", format, "--shard-size", "40", "--threads", "1", "-q")
     assert vqtok(*command, "-o", "whole").exit_code == 1
-    chance, kills = random.Random(7), 0
-    for attempt in range(40):
+    chance, advanced, kills = random.Random(7), 0, 0
+    for attempt in range(6):
+        before = recorded(here / "again")
         process = run(*command, "-o", "again", cwd=here)
-        began = _wait_for(here / "again", process)
-        # From the first sign of the folder on: all of it takes about a second.
-        if attempt < 8 and began:
-            time.sleep(chance.uniform(0.0, 0.25 * attempt))
-        else:
-            process.wait(timeout=120)
-        kills += process.poll() is None
+        if attempt:  # the first one is killed wherever it is, the others in the middle of work
+            wait_for_more(here / "again", before, process)
+        time.sleep(chance.uniform(0.0, 0.15))
         process.kill()
         process.communicate(timeout=60)
-        if process.returncode >= 0:
-            break
-    assert process.returncode == 1
-    assert kills >= 2
+        kills += process.returncode == -signal.SIGKILL
+        advanced += recorded(here / "again") != before
+    assert kills >= 3 and advanced >= 2
+    last = run(*command, "-o", "again", cwd=here)
+    last.communicate(timeout=120)
+    assert last.returncode == 1
     assert tree(here / "again") == tree(here / "whole")
 
 
@@ -349,12 +352,7 @@ def test_a_signal_leaves_a_corpus_that_goes_on(vqtok, here, number, code):
     pictures(here / "d", 600)
     command = ("encode", "d", "--format", "tar", "-o", "c", "--threads", "1")
     process = run(*command, cwd=here)
-    state = here / "c" / ".vqtok"
-    deadline = time.monotonic() + 60
-    while not any(p.stat().st_size for p in state.glob("*") if p.is_file() and "spool" in p.name):
-        if process.poll() is not None or time.monotonic() > deadline:
-            break
-        time.sleep(0.01)
+    wait_for_more(here / "c", {}, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
@@ -362,15 +360,27 @@ def test_a_signal_leaves_a_corpus_that_goes_on(vqtok, here, number, code):
     assert not (here / "c" / "index.json").exists()
     rest = vqtok(*command)
     assert rest.exit_code == 0
-    assert "c: complete already" not in rest.stderr
+    assert "of 600 done before, going on" in rest.stderr
     assert vqtok("encode", "d", "--format", "tar", "-o", "w").exit_code == 0
     assert tree(here / "c") == tree(here / "w")
 
 
-def _wait_for(folder: Path, process: subprocess.Popen[bytes]) -> bool:
+def recorded(folder: Path) -> dict[str, int]:
+    """Sizes of the spools and shards: they grow with every result."""
+    sizes = {}
+    for path in (*folder.glob(".vqtok/**/*"), *folder.glob("shard-*"), *folder.glob("tokens.*")):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and path.suffix != ".json":
+                sizes[str(path)] = path.stat().st_size
+    return sizes
+
+
+def wait_for_more(folder: Path, before: dict[str, int], process: subprocess.Popen[bytes]) -> None:
+    """Return once results are recorded that were not there before."""
+    start = sum(before.values())
     deadline = time.monotonic() + 60
-    while not (folder / ".vqtok").exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            return False
+    while process.poll() is None and time.monotonic() < deadline:
+        now = recorded(folder)
+        if sum(now.values()) > start + 1000:
+            return
         time.sleep(0.005)
-    return True
