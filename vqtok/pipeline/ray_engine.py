@@ -11,10 +11,12 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
+import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -209,7 +211,23 @@ def _ray() -> Iterator[Any]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     try:
-        yield ray
+        with redirect_stdout(cast(Any, _Stdout(sys.stdout))):
+            yield ray
     finally:
         if started:
             ray.shutdown()
+
+
+class _Stdout:
+    """Standard output, but for Ray's threads, which announce lost workers there: results alone."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write to where this thread may write."""
+        rays = threading.current_thread().name.startswith("ray_")
+        return int((sys.stderr if rays else self._stream).write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
