@@ -108,6 +108,8 @@ def test_killed_at_any_step_it_resumes_to_the_same_bytes(place: Path, format: st
     for step in range(steps):
         folder = place / str(next(fresh))
         finished, recorded, _ = attempt(corpus, folder, format, step)
+        if step % 2:  # what was torn must not tear what follows it
+            recorded |= attempt(corpus, folder, format, 25)[1]
         with corpus.open(folder, format) as writer:
             left = set(writer.pending())
             assert not left & recorded
@@ -151,6 +153,10 @@ def test_killed_while_starting_over_it_ends_in_the_new_job_alone(
         (folder / "notes.txt").write_text("mine")
         before = contents(folder)
         finished, _, _ = attempt(new, folder, format, step, restart=True)
+        after = contents(folder)
+        if "index.json" in before and after.get("index.json") == before["index.json"]:
+            # What lacks anything must not look complete.
+            assert {name: after.get(name) for name in before} == before
         try:
             new.write(folder, format)
         except UsageError as error:  # nothing had been deleted yet
@@ -205,6 +211,29 @@ def test_what_a_full_disk_refused_can_be_added_when_there_is_room(place: Path, f
         for number in range(7):
             corpus.put(writer, number)
         writer.finish()
+    assert contents(once) == contents(folder)
+
+
+@formats
+def test_after_a_shard_could_not_be_written_nothing_more_is_taken(place: Path, format: str):
+    corpus = small(count=7)
+    once, folder = place / str(next(fresh)), place / str(next(fresh))
+    corpus.write(once, format)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with corpus.open(folder, format) as writer:
+        corpus.put(writer, 0)
+        corpus.put(writer, 1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "replace", refuse)
+            with pytest.raises(CodesError, match="No space left"):
+                corpus.put(writer, 2)
+        for number in (3, 4):
+            with pytest.raises(CodesError, match="run the command again"):
+                corpus.put(writer, number)
+    corpus.write(folder, format)
     assert contents(once) == contents(folder)
 
 

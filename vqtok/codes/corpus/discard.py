@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vqtok.codes.corpus import disk, index, items, kinds, names
 from vqtok.codes.corpus.identity import Identity
-from vqtok.codes.corpus.kinds import INDEX, ITEMS, JOB, SIDE, STATE
+from vqtok.codes.corpus.kinds import INDEX, ITEMS, JOB, STATE
 from vqtok.codes.corpus.names import Keys
 from vqtok.codes.corpus.tree import SUFFIX
 from vqtok.errors import CodesError
@@ -67,7 +67,7 @@ def _owned(folder: Path) -> Iterator[str]:
     elif identity.format != "bin":
         for shard in range(identity.shards):
             yield from kinds.paths(identity.format, shard)
-    yield from SIDE
+    yield from kinds.sides(identity.format)
 
 
 def _files(folder: Path, *, complete: bool) -> Iterator[str]:

@@ -18,7 +18,7 @@ JOB = "job.json"
 """In the state: the identity of an unfinished corpus."""
 
 SIDE = (INDEX, FAILED, ITEMS, HISTOGRAM, TOKENS, OFFSETS)
-"""Files that a corpus may have beside its shards."""
+"""Files that a corpus of some format may have beside its shards."""
 
 
 def shard_name(format: str, number: int) -> str:
@@ -30,3 +30,9 @@ def paths(format: str, shard: int) -> list[str]:
     """Files that hold a shard, in the order of its extents."""
     known = {"files": [ITEMS], "bin": [TOKENS, ITEMS]}
     return known.get(format) or [shard_name(format, shard)]
+
+
+def sides(format: str) -> list[str]:
+    """Files that a corpus of this format may have beside its shards; the index comes first."""
+    own = {"files": [ITEMS], "bin": [ITEMS, TOKENS, OFFSETS]}
+    return [INDEX, FAILED, HISTOGRAM, *own.get(format, [])]

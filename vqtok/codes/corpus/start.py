@@ -10,7 +10,7 @@ from typing import Any
 from vqtok.codes.corpus import discard, disk, index, kinds, names
 from vqtok.codes.corpus.identity import Identity
 from vqtok.codes.corpus.info import CorpusInfo
-from vqtok.codes.corpus.kinds import INDEX, JOB, SIDE
+from vqtok.codes.corpus.kinds import INDEX, JOB
 from vqtok.codes.corpus.log import Log
 from vqtok.codes.corpus.place import Place
 from vqtok.codes.corpus.tree import SUFFIX
@@ -139,7 +139,7 @@ def _begin(where: Place, wanted: Identity, known: Sequence[str]) -> None:
 
 def _refuse_collisions(where: Place, wanted: Identity) -> None:
     """A corpus that was discarded may have left others' files behind: they are not ours to take."""
-    planned = list(SIDE)
+    planned = kinds.sides(where.format)
     if where.format == "files":
         planned += [where.keys[number] + SUFFIX for number in range(wanted.count)]
     elif where.format != "bin":
