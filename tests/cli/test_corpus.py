@@ -204,6 +204,18 @@ def test_flags_that_do_not_fit_are_usage_errors(vqtok, here, arguments, words):
     assert sorted(path.name for path in here.iterdir()) == ["d"]
 
 
+def test_the_help_tells_of_corpora(vqtok):
+    text = " ".join(vqtok("encode", "--help").stdout.split())
+    for words in (
+        "For a corpus: files, tar, bin, parquet or arrow.",
+        "@list.txt (a path on each line)",
+        "The same command goes on where it was stopped; -f starts over.",
+        "--shard-size N",
+        "--engine NAME",
+    ):
+        assert words in text
+
+
 def test_shards_have_the_size_that_was_asked_for(vqtok, here):
     pictures(here / "d", 5)
     assert vqtok("encode", "d", "-o", "c", "--format", "tar", "--shard-size", "2").exit_code == 0

@@ -49,7 +49,6 @@ def decode(
     \b
     Examples:
       vqtok decode codes.npy
-      vqtok decode speech.safetensors -o back.flac
       vqtok decode corpus/ -o out/
     """  # noqa: D301
     from vqtok.pipeline import plans

@@ -51,7 +51,6 @@ def encode(
     \b
     Examples:
       vqtok encode photo.png -o codes.npy
-      vqtok encode a.jpg b.webp recordings/ -o out/
       vqtok encode photos/ --format tar -o corpus/
     """  # noqa: D301
     from vqtok.codes.corpus.kinds import FORMATS
