@@ -159,6 +159,8 @@ def _inside(output: Path, name: str, subject: str) -> Path:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise CodesError(f"{subject}: a name that leads outside of {output}")
+    if not name.isprintable():  # a terminal would obey it
+        raise CodesError(f"{subject!r}: a name that cannot be printed")
     target = output / path
     if not target.parent.resolve().is_relative_to(output.resolve()):
         raise CodesError(f"{subject}: a link leads outside of {output}")
