@@ -19,7 +19,10 @@ from vqtok.codes.spec import CodeSpec, LevelSpec
 SPECS = {
     "image": CodeSpec(
         "image",
-        (LevelSpec("top", ("h", "w"), 5, (8, 8)), LevelSpec("bottom", ("q", "h", "w"), 7, (4, 4), 2)),
+        (
+            LevelSpec("top", ("h", "w"), 5, (8, 8)),
+            LevelSpec("bottom", ("q", "h", "w"), 7, (4, 4), 2),
+        ),
         fingerprint="0123456789abcdef",
     ),
     "audio": CodeSpec(
@@ -126,9 +129,9 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-_parts = st.text(
-    st.sampled_from("ab._-é\udce9\n A"), min_size=1, max_size=4
-).filter(lambda part: part not in (".", ".."))
+_parts = st.text(st.sampled_from("ab._-é\udce9\n A"), min_size=1, max_size=4).filter(
+    lambda part: part not in (".", "..")
+)
 _paths = st.lists(_parts, min_size=1, max_size=3).map("/".join)
 paths = st.builds(lambda path, suffix: path + suffix, _paths, st.sampled_from(("", ".png", ".jpg")))
 

@@ -65,7 +65,9 @@ def test_any_names_make_files_that_can_lie_side_by_side(names: list[str]):
             assert key.isprintable()
             assert all(0 < len(part.encode()) <= 243 for part in key.split("/"))
     made = [key.casefold() + ".safetensors" for key in files_of(names)]
-    folders = {"/".join(path.split("/")[:n]) for path in made for n in range(1, path.count("/") + 1)}
+    folders = {
+        "/".join(path.split("/")[:n]) for path in made for n in range(1, path.count("/") + 1)
+    }
     assert not folders & set(made)
 
 
@@ -77,7 +79,9 @@ def test_names_do_not_depend_on_their_neighbours_order():
     assert digest(names) != digest(names[::-1])
 
 
-@pytest.mark.parametrize("name", ["", "/etc/passwd", "../a", "a/../b", "a//b", "./a", "a\0", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["", "/etc/passwd", "../a", "a/../b", "a//b", "./a", "a\0", "a\\b"]
+)
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str):
     corpus = Corpus(small().spec, ["fine.png", name], ["no", "no"])
     with pytest.raises(UsageError, match="cannot name an item"):
