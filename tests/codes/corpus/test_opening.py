@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -175,6 +176,29 @@ def test_two_processes_do_not_write_one_corpus(tmp_path: Path):
         other.stdin.close()
         assert other.wait(60) == 0
     small().write(tmp_path, "tar")
+
+
+def test_a_worker_that_outlives_a_killed_writer_keeps_no_lock(tmp_path: Path):
+    program = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from tests.codes.corpus.samples import small\n"
+        "writer = small().open(Path(sys.argv[1]), 'tar')\n"
+        "child = os.fork()\n"
+        "if not child: os.close(1); time.sleep(60)\n"
+        "print(child, flush=True); time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        child = int(other.stdout.readline())
+        try:
+            with pytest.raises(UsageError, match="another process is writing"):
+                small().open(tmp_path, "tar")
+            other.kill()
+            other.wait(60)
+            small().write(tmp_path, "tar")
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path):

@@ -133,7 +133,7 @@ def test_a_name_that_leads_elsewhere_is_never_handed_out(single, name: object):
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]
 )
 def test_links_devices_and_folders_are_refused(single, kind: bytes):
-    folder, npy, label = single
+    folder, _, label = single
     forge(folder, [("a.npy", b"", kind), ("a.json", as_json(label))])
     with pytest.raises(CodesError, match=r"shard-00000\.tar: unsafe member"):
         list(CorpusReader(folder))

@@ -8,14 +8,16 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vqtok.errors import CodesError, UsageError
+from vqtok.errors import CodesError
 
 _CHUNK = 1 << 20
+_AT_ONCE = 16
 
 
 class Output(io.RawIOBase):
@@ -56,14 +58,19 @@ class Output(io.RawIOBase):
             self._drain()
         return count
 
+    def flush(self) -> None:
+        """Hand everything to the system."""
+        self._drain()
+
     def sync(self) -> None:
         """Return when everything is on the disk."""
         self._drain()
         os.fsync(self._file)
 
     def close(self) -> None:
-        """Give the file back; what was not synced may be lost."""
+        """Give the file back; what was neither flushed nor synced is lost."""
         if not self.closed:
+            self._waiting = bytearray()  # nothing may be written after an error
             os.close(self._file)
         super().close()
 
@@ -125,6 +132,23 @@ def sync_folder(folder: Path) -> None:
         os.close(file)
 
 
+def sync_files(paths: Iterable[Path]) -> None:
+    """Return when files that were closed are on the disk.
+
+    Many are asked for at once: waiting for each in turn takes tens of times as long.
+    """
+
+    def sync(path: Path) -> None:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(sync, paths))
+
+
 def subfolder(folder: Path, parts: tuple[str, ...]) -> Path:
     """Make nested folders, refusing to pass through a link.
 
@@ -169,29 +193,3 @@ def regular(path: Path) -> Iterator[BinaryIO]:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         yield stream
-
-
-def lock(folder: Path) -> int | None:
-    """Take the folder for this process until the descriptor is closed; None where that is unknown.
-
-    The lock is on the folder itself: no file of it can be left over.
-
-    Raises:
-        UsageError: another process has it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return None
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(file)
-        raise UsageError(
-            f"{folder}: another process is writing this corpus", hint="wait for it to end"
-        ) from error
-    except OSError:  # some network file systems know no locks
-        os.close(file)
-        return None
-    return file

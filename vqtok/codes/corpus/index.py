@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,10 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: missing or unreadable.
     """
     with disk.regular(path) as stream:
-        text = stream.read(_LARGEST + 1)
+        size = os.fstat(stream.fileno()).st_size
+        text = stream.read(min(size, _LARGEST))
     try:
-        data = json.loads(text) if len(text) <= _LARGEST else None
+        data = json.loads(text) if size <= _LARGEST else None
     except (ValueError, RecursionError) as error:
         raise CodesError("damaged: not JSON") from error
     if not isinstance(data, dict):

@@ -14,6 +14,7 @@ from vqtok.errors import CodesError, UsageError
 
 _LONGEST = 255 - len(".safetensors")  # bytes in a file name on common file systems
 _TAKEN = tuple(name.casefold() for name in (*SIDE, STATE))
+_ELSEWHERE = frozenset(("", ".", ".."))
 _HIDDEN = re.compile(r"__[^/]*__(/|$)")
 
 
@@ -23,8 +24,7 @@ def fault(name: object) -> str | None:
         return "not a name"
     if name.startswith("/"):
         return "absolute"
-    parts = name.split("/")
-    if "" in parts or "." in parts or ".." in parts:
+    if not _ELSEWHERE.isdisjoint(name.split("/")):
         return "leads elsewhere"
     if "\0" in name or "\\" in name:
         return "holds a character that no portable name may hold"
@@ -72,8 +72,7 @@ class Keys:
         self._dots = dots
         self._suffixes = suffixes
         for name in names:
-            wrong = fault(name)
-            if wrong:
+            if wrong := fault(name):
                 raise UsageError(f"{name!r}: cannot name an item: {wrong}")
         twice = _repeated(_hashes(iter(names), len(names)))
         if twice.any():
@@ -94,14 +93,17 @@ class Keys:
 
     def _clashes(self) -> np.ndarray:
         # Hashes instead of the keys themselves: millions of names need few megabytes.
-        folders = set()
-        for number in range(len(self._names)):
-            parts = self[number].casefold().split("/")
-            for depth, part in enumerate(parts[:-1], start=1):
-                if part.endswith(self._suffixes):
-                    folders.add("/".join(parts[:depth]))
-        keys = (self[number].casefold() for number in range(len(self._names)))
-        clashes = _repeated(_hashes(keys, len(self._names)))
+        folders: set[str] = set()
+
+        def keys() -> Iterator[str]:
+            for number in range(len(self._names)):
+                key = self[number].casefold()
+                for suffix in self._suffixes:
+                    if suffix + "/" in key:
+                        folders.update(_folders(key, suffix))
+                yield key
+
+        clashes = _repeated(_hashes(keys(), len(self._names)))
         if folders:
             for number in range(len(self._names)):
                 key = self[number].casefold()
@@ -130,11 +132,19 @@ def _key(name: str, effort: int, *, dots: bool) -> str:
 
 def _fitting(part: str) -> str:
     """Printable, of a length that file systems take; whatever is changed leaves a digest."""
-    clean = "".join(letter if letter.isprintable() else "_" for letter in part)
-    if len(clean.encode()) <= _LONGEST and clean == part:
+    if part.isprintable() and len(part.encode()) <= _LONGEST:
         return part
+    clean = "".join(letter if letter.isprintable() else "_" for letter in part)
     short = clean.encode()[: _LONGEST - 9].decode(errors="ignore")
     return f"{short}-{_short(part)}"
+
+
+def _folders(key: str, suffix: str) -> Iterator[str]:
+    """Those folders above a key that are called like files."""
+    parts = key.split("/")
+    for depth, part in enumerate(parts[:-1], start=1):
+        if part.endswith(suffix):
+            yield "/".join(parts[:depth])
 
 
 def _short(text: str) -> str:
@@ -143,10 +153,10 @@ def _short(text: str) -> str:
 
 def _hashes(texts: Iterator[str], count: int) -> np.ndarray:
     digests = (
-        int.from_bytes(hashlib.blake2b(json.dumps(text).encode(), digest_size=8).digest(), "little")
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         for text in texts
     )
-    return np.fromiter(digests, np.uint64, count)
+    return np.fromiter(digests, "V8", count).view(np.uint64)
 
 
 def _repeated(hashes: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from vqtok.codes.corpus.place import Place
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError, UsageError
 
-_GROUP_BYTES = 8 << 20
+_GROUP_BYTES = 4 << 20
 _GROUP_ROWS = 1000
 _LARGEST_GROUP = 1 << 30
 """Bytes of a row group that are read: a group is closed by the item that fills it."""
@@ -116,7 +116,7 @@ class _Lasting:
         return self._out.tell()
 
     def flush(self) -> None:
-        pass
+        self._out.flush()
 
     def close(self) -> None:
         pass

@@ -29,6 +29,7 @@ def compose(where: Place, shard: int, entries: Iterable[Entry]) -> list[Extent]:
     """Write a shard's files and their lines."""
     start = where.lengths.get(ITEMS, 0)
     touched = set()
+    written = []
     with where.growing(ITEMS) as listing:
         for entry in entries:
             path = where.keys[entry.number] + SUFFIX
@@ -36,8 +37,9 @@ def compose(where: Place, shard: int, entries: Iterable[Entry]) -> list[Extent]:
             parent = disk.subfolder(where.folder, tuple(folders))
             with disk.Output(where.state / "new-item") as out:
                 files.write(cast(BinaryIO, out), entry.codes, entry.header, format="safetensors")
-                out.sync()
+                out.flush()
             os.replace(where.state / "new-item", parent / last)  # noqa: PTH105
+            written.append(parent / last)
             touched.update([parent, *list(parent.parents)[: len(folders)]])
             line = {
                 "name": entry.name,
@@ -47,6 +49,7 @@ def compose(where: Place, shard: int, entries: Iterable[Entry]) -> list[Extent]:
                 "sha256": out.hexdigest(),
             }
             listing.write(items.dump(line).encode() + b"\n")
+    disk.sync_files(written)
     for folder in sorted(touched):
         disk.sync_folder(folder)
     return [place.extent(ITEMS, listing, start=start)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from vqtok.codes.corpus import disk, finish, flat, items, spool, start, table, t
 from vqtok.codes.corpus.info import CorpusInfo, ShardInfo
 from vqtok.codes.corpus.items import Entry
 from vqtok.codes.corpus.kinds import FAILED, FORMATS
+from vqtok.codes.corpus.lock import Lock
 from vqtok.codes.corpus.log import Log
 from vqtok.codes.corpus.names import Keys
 from vqtok.codes.corpus.place import Place
@@ -92,7 +92,7 @@ class CorpusWriter:
         self._broken = False
         with self._telling():
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = disk.lock(folder)
+            self._lock = Lock(folder)
             try:
                 self._info = start.prepare(self._place, self._identity, names, restart=restart)
                 self.complete = self._info is not None
@@ -262,9 +262,7 @@ class CorpusWriter:
         try:
             self._spools.close(sync=sync)
         finally:
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+            self._lock.release()
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
