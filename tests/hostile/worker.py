@@ -1,0 +1,156 @@
+"""A process that tries damaged files one after the other under limits of memory and time.
+
+    python -m tests.hostile.worker FOLDER ROOM:START:COUNT [ROOM:START:COUNT …]
+
+One line of JSON per input on stdout. Before each input its room and seed are written to
+FOLDER/now, so that whoever finds the process dead knows of what.
+
+    python -m tests.hostile.worker FOLDER ROOM:SEED:1
+
+tries one input again, which is how a failure is reproduced; ``--keep`` leaves the damaged file in
+FOLDER/mutant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+CPU_S = 5.0
+"""Processor seconds that one input may take."""
+
+WALL_S = 60.0
+"""Seconds that one input may take on a busy machine, in which it perhaps only waits."""
+
+MEMORY = 1 << 30
+"""Bytes of address space beyond what the process has before the first input."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("tasks", nargs="+")
+    parser.add_argument("--keep", action="store_true")
+    chosen = parser.parse_args()
+    folder = chosen.folder.resolve()
+    shelf, work, empty = folder / "shelf", folder / "work", folder / "empty"
+    for each in (shelf, work, empty, folder / "temporary"):
+        each.mkdir(parents=True, exist_ok=True)
+    os.environ["VQTOK_MODELS"] = str(shelf)
+    os.environ["TMPDIR"] = str(folder / "temporary")
+    os.chdir(empty)
+    rooms = _rooms(chosen.tasks, shelf, work)
+    tasks = [(name, int(start), int(count)) for name, start, count in
+             (task.split(":") for task in chosen.tasks)]  # fmt: skip
+    for name in rooms:  # what is loaded on first use belongs to the baseline
+        _try(rooms[name], name, -1, folder, keep=False)
+    _limit()
+    for name, start, count in tasks:
+        for seed in range(start, start + count):
+            outcome = _try(rooms[name], name, seed, folder, keep=chosen.keep)
+            print(json.dumps(outcome), flush=True)
+
+
+def _rooms(tasks: list[str], shelf: Path, work: Path):
+    from tests.hostile.models import write_shelf
+    from tests.hostile.rooms import ROOMS
+
+    import torch
+
+    torch.set_num_threads(1)
+    write_shelf(shelf)
+    names = list(dict.fromkeys(task.split(":")[0] for task in tasks))
+    rooms = {}
+    for name in names:
+        (work / name).mkdir(exist_ok=True)
+        rooms[name] = ROOMS[name](shelf, work / name)
+    return rooms
+
+
+def _limit() -> None:
+    used = next(
+        int(line.split()[1]) << 10
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmSize")
+    )
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
+    faulthandler.enable()
+    # The handler in C prints where we are even if no Python code runs any more, then the
+    # default action ends the process.
+    faulthandler.register(signal.SIGPROF, chain=True)
+
+
+def _try(room, name: str, seed: int, folder: Path, *, keep: bool) -> dict[str, object]:
+    from tests.hostile.rooms import Fault, check_message
+    from vqtok.errors import VqtokError
+
+    made = room.mutant(seed)
+    if keep:
+        (folder / "mutant").write_bytes(made.data)
+    (folder / "now").write_text(json.dumps({"room": name, "seed": seed, "how": made.how}))
+    noise = _Noise(folder / "noise")
+    begun = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, CPU_S)
+    faulthandler.dump_traceback_later(WALL_S, exit=True)
+    detail = ""
+    try:
+        with noise:
+            result = room.probe(made.data)
+    except VqtokError as error:
+        result, detail = type(error).__name__, str(error)
+        try:
+            check_message(error)
+        except Fault as fault:
+            result, detail = "fault", _trace(fault)
+    except Fault as fault:
+        result, detail = "fault", _trace(fault)
+    except Exception as error:
+        result, detail = "escaped", _trace(error)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        faulthandler.cancel_dump_traceback_later()
+    if noise.text and result not in ("fault", "escaped"):
+        result, detail = "noise", noise.text
+    seconds = time.process_time() - begun
+    return {"room": name, "seed": seed, "how": made.how, "result": result, "detail": detail,
+            "seconds": round(seconds, 3)}  # fmt: skip
+
+
+class _Noise:
+    """What is printed on the process's own stdout and stderr, by C libraries too."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.text = path, ""
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.saved = [os.dup(number) for number in (1, 2)]
+        with self.path.open("wb") as stream:
+            for number in (1, 2):
+                os.dup2(stream.fileno(), number)
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, saved in zip((1, 2), self.saved, strict=True):
+            os.dup2(saved, number)
+            os.close(saved)
+        self.text = self.path.read_text(errors="replace")[:2000]
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-3000:]
+
+
+if __name__ == "__main__":
+    main()
