@@ -11,14 +11,18 @@ import json
 import random
 import shutil
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.hostile import pictures, recordings
+from tests.hostile import crafted, pictures, recordings
 from tests.hostile.mutations import Mutant, mutate, mutate_json
 from vqtok.errors import VqtokError
+
+CRAFTED = 1_000_000_000
+"""Seeds from here on are the files that were made by hand, in order."""
 
 MAX_PIXELS = 1_000_000
 """Allowed in a picture here: 12 MB as float32, far below the limit of memory."""
@@ -38,6 +42,21 @@ class Room(ABC):
 
     def __init__(self, shelf: Path, work: Path) -> None:
         self.shelf, self.work = shelf, work
+
+    def input(self, seed: int) -> Mutant:
+        """The hostile file of a seed, and what is wrong with it."""
+        if seed < CRAFTED:
+            return self.mutant(seed)
+        name, data = list(self.crafted.items())[seed - CRAFTED]
+        return Mutant(data, name)
+
+    @cached_property
+    def crafted(self) -> dict[str, bytes]:
+        """What is wrong → file, of those made by hand."""
+        return self._by_hand()
+
+    def _by_hand(self) -> dict[str, bytes]:
+        return {}
 
     @abstractmethod
     def mutant(self, seed: int) -> Mutant:
@@ -59,6 +78,9 @@ class Room(ABC):
 
 
 class ImageRoom(Room):
+    def _by_hand(self) -> dict[str, bytes]:
+        return crafted.pictures()
+
     def mutant(self, seed: int) -> Mutant:
         return self._file_of(pictures.seeds(), random.Random(seed))
 
@@ -80,6 +102,9 @@ class ImageRoom(Room):
 class AudioRoom(Room):
     RATE = 24000
 
+    def _by_hand(self) -> dict[str, bytes]:
+        return crafted.recordings()
+
     def mutant(self, seed: int) -> Mutant:
         return self._file_of(recordings.seeds(), random.Random(seed))
 
@@ -100,6 +125,9 @@ class AudioRoom(Room):
 
 class CodesRoom(Room):
     """Codes files as they are read and shown."""
+
+    def _by_hand(self) -> dict[str, bytes]:
+        return crafted.codes()
 
     def _seeds(self) -> dict[str, bytes]:
         from tests.hostile.models import codes_files
@@ -189,6 +217,9 @@ class DecodeRoom(CodesRoom):
 
 class ModelRoom(Room):
     """Model directories: one of their files is damaged."""
+
+    def _by_hand(self) -> dict[str, bytes]:
+        return crafted.model_files(self.shelf)
 
     def mutant(self, seed: int) -> Mutant:
         from tests.hostile.models import model_files

@@ -45,11 +45,11 @@ def main() -> None:
     for each in (shelf, work, empty, folder / "temporary"):
         each.mkdir(parents=True, exist_ok=True)
     os.environ["VQTOK_MODELS"] = str(shelf)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(work)
     os.environ["TMPDIR"] = str(folder / "temporary")
     os.chdir(empty)
     rooms = _rooms(chosen.tasks, shelf, work)
-    tasks = [(name, int(start), int(count)) for name, start, count in
-             (task.split(":") for task in chosen.tasks)]  # fmt: skip
+    tasks = [_task(rooms, text) for text in chosen.tasks]
     for name in rooms:  # what is loaded on first use belongs to the baseline
         _try(rooms[name], name, -1, folder, keep=False)
     _limit()
@@ -57,6 +57,16 @@ def main() -> None:
         for seed in range(start, start + count):
             outcome = _try(rooms[name], name, seed, folder, keep=chosen.keep)
             print(json.dumps(outcome), flush=True)
+
+
+def _task(rooms, text: str) -> tuple[str, int, int]:
+    from tests.hostile.rooms import CRAFTED
+
+    name, start, count = text.split(":")
+    first, number = int(start), int(count)
+    if first >= CRAFTED:
+        number = min(number, CRAFTED + len(rooms[name].crafted) - first)
+    return name, first, number
 
 
 def _rooms(tasks: list[str], shelf: Path, work: Path):
@@ -93,7 +103,7 @@ def _try(room, name: str, seed: int, folder: Path, *, keep: bool) -> dict[str, o
     from tests.hostile.rooms import Fault, check_message
     from vqtok.errors import VqtokError
 
-    made = room.mutant(seed)
+    made = room.input(seed)
     if keep:
         (folder / "mutant").write_bytes(made.data)
     (folder / "now").write_text(json.dumps({"room": name, "seed": seed, "how": made.how}))
