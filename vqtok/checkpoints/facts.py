@@ -155,7 +155,10 @@ def _parameters(path: Path) -> int:
         end = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
         if end != size:
             raise ValueError(f"truncated: {size} bytes found, {end} expected")
-        return sum(math.prod(entry["shape"]) for entry in tensors)
+        shapes = [entry["shape"] for entry in tensors]
+        if any(type(side) is not int for shape in shapes for side in shape):
+            raise ValueError("a shape that is none")
+        return sum(math.prod(shape) for shape in shapes)
     except OSError as error:
         raise _unreadable(path, error) from error
     except ValueError as error:

@@ -21,6 +21,8 @@ from vqtok.errors import CheckpointError
 
 FILE = "resume.safetensors"
 
+_MOST_STEPS = 1 << 53
+
 
 def save(
     directory: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
@@ -57,10 +59,23 @@ def read_state(directory: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="numpy") as stored:
             metadata = stored.metadata() or {}
-        state: dict[str, Any] = json.loads(metadata["vqtok"])
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        state = json.loads(metadata["vqtok"])
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from error
-    return state
+    if not _is_state(state):
+        raise CheckpointError(f"{path}: damaged: not the state of a run")
+    found: dict[str, Any] = state
+    return found
+
+
+def _is_state(state: object) -> bool:
+    if not isinstance(state, dict) or not isinstance(state.get("recipe"), dict):
+        return False
+    counts = [state.get(key) for key in ("step", "skipped")]
+    seconds = state.get("elapsed_s")
+    return all(type(each) is int and 0 <= each <= _MOST_STEPS for each in counts) and (
+        type(seconds) in (int, float) and 0 <= seconds <= _MOST_STEPS
+    )
 
 
 def restore(directory: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -82,8 +97,23 @@ def restore(directory: Path, *, model: nn.Module, optimizer: torch.optim.Optimiz
                     index, _, key = rest.partition(".")
                     # A copy, so that nothing refers to the file that the next save replaces.
                     moments.setdefault(int(index), {})[key] = stored.get_tensor(name).clone()
+        _check_moments(moments, optimizer)
         model.load_state_dict(weights)
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: does not fit the recipe: {error}") from error
     plan = optimizer.state_dict()
     optimizer.load_state_dict({"state": moments, "param_groups": plan["param_groups"]})
+
+
+def _check_moments(moments: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError unless every moment is a number or has its parameter's shape."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    for index, found in moments.items():
+        if not 0 <= index < len(parameters):
+            raise ValueError(f"optimizer.{index}: there are {len(parameters)} parameters")
+        shape = parameters[index].shape
+        for key, value in found.items():
+            if value.shape != (() if key == "step" else shape):
+                raise ValueError(f"optimizer.{index}.{key}: shape {tuple(value.shape)} found")
+        if set(found) != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError(f"optimizer.{index}: {', '.join(sorted(found))} found")
