@@ -15,10 +15,6 @@ from __future__ import annotations
 from enum import IntEnum
 
 
-# File names that are not UTF-8 reach Python as these; streams know how to print them.
-_UNDECODED = frozenset(map(chr, range(0xDC80, 0xDD00)))
-
-
 class ExitCode(IntEnum):
     """What the process returns to the shell."""
 
@@ -28,6 +24,9 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
+
+# File names that are not UTF-8 reach Python as these; streams know how to print them.
+_UNDECODED = frozenset(map(chr, range(0xDC80, 0xDD00)))
 
 LONGEST = 600
 """Characters of a message: files may quote themselves in it at any length."""

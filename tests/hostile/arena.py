@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.programs import ROOT, environment
 
-BAD = ("escaped", "fault", "noise", "died")
+BAD = ("escaped", "fault", "memory", "died")
 
 
 @dataclass
@@ -26,11 +26,13 @@ class Report:
         counts: (room, result) → how many.
         faults: One text per broken promise, with what reproduces it.
         slowest: (seconds, what) of the input that took the longest.
+        largest: (megabytes, what) of the input that took the most memory.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
+    largest: tuple[int, str] = (0, "")
 
     def of(self, room: str) -> dict[str, int]:
         """Result → how many, of one room."""
@@ -107,6 +109,7 @@ def _note(report: Report, outcome: dict[str, Any]) -> None:
     report.counts[room, result] += 1
     what = f"{room}:{seed}: {outcome['how']}"
     report.slowest = max(report.slowest, (outcome["seconds"], what))
+    report.largest = max(report.largest, (outcome.get("peak", 0), what))
     if result in BAD:
         again = f"python -m tests.hostile.worker FOLDER {room}:{seed}:1 --keep"
         report.faults.append(f"{what}\n{result}: {outcome['detail']}\nagain: {again}")

@@ -8,13 +8,14 @@ import os
 import pickle
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tests.codes.strategies import audio, hierarchy, image
-from tests.hostile.pictures import png
+from tests.hostile.pictures import png, png_of
 from tests.hostile.pictures import seeds as picture_seeds
 from tests.hostile.recordings import seeds as recording_seeds
 from vqtok.codes import files
@@ -23,9 +24,17 @@ MEGA = 1 << 20
 MARKER = "a-pickle-was-executed"
 
 
+def deflated(megabytes: int) -> bytes:
+    """A zlib stream of zeros; its checksum, at the very end, is not theirs."""
+    packer = zlib.compressobj(9)
+    head = packer.compress(bytes(MEGA)) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(MEGA)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return head + block * (megabytes - 1) + packer.flush()
+
+
 def pictures() -> dict[str, bytes]:
     """Name → picture."""
-    bomb = zlib.compress(bytes(300 * MEGA), 9)
+    bomb = deflated(2048)
     small = (b"\0" + bytes(8)) * 8
     header = (8, 8, 8, 0, 0)
     sound = picture_seeds()
@@ -34,7 +43,8 @@ def pictures() -> dict[str, bytes]:
         "png of 2^32 - 1 pixels a side": png(((1 << 32) - 1, (1 << 32) - 1, 16, 6, 1), small),
         "png whose sides multiply to 2^32": png((65536, 65536, 8, 6, 0), small),
         "png of no width": png((0, 8, 8, 0, 0), small),
-        "png with 300 MB of rows too many": png(header, bytes(300 * MEGA)),
+        "png with 2 GB of rows too many": png_of(header, bomb),
+        "png of 16000 a side, deflated": png_of((16000, 16000, 8, 2, 0), bomb),
         "png with a text bomb": png(header, small, (b"zTXt", b"a\0\0" + bomb)),
         "png with an international text bomb": png(
             header, small, (b"iTXt", b"a\0\1\0\0\0" + bomb)
@@ -177,6 +187,40 @@ def codes() -> dict[str, bytes]:
     return found | pickles()
 
 
+def lying_codes(sound: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Codes files with the fingerprint of a model and other facts than its own."""
+    found = {}
+    for kind, level_edits, edits in (
+        ("image", {"codebook_size": 1 << 16}, {}),
+        ("image", {"stride": [1 << 40, 1 << 40]}, {"extent": [3 << 40, 3 << 40]}),
+        ("image", {"stride": [8, 9]}, {}),
+        ("image", {"axes": ["w", "h"]}, {}),
+        ("image", {"name": "other"}, {}),
+        ("image", {"axes": ["n"], "stride": [], "depth": 9}, {"extent": [1 << 50, 1 << 50]}),
+        ("image", {}, {"modality": "audio"}),
+        ("audio", {"codebook_size": 1 << 16}, {}),
+        ("audio", {"stride": [1 << 40]}, {"extent": [9 << 40], "source": {}}),
+        ("audio", {"depth": 65536}, {}),
+        ("audio", {}, {"rate": 1.0}),
+        ("audio", {}, {"rate": 2.0**53}),
+        ("audio", {}, {"source": {"rate": 1 << 53}}),
+        ("audio", {}, {"source": {"length": 1 << 53}}),
+        ("audio", {}, {"source": {"rate": 8000, "length": 1 << 53}}),
+        ("audio", {}, {"source": {"rate": 8000 * 255, "length": 700 * 255}}),
+        ("audio", {}, {"source": {"rate": 8000 * 4096, "length": 700 * 4096}}),
+        ("audio", {}, {"source": {"rate": 1, "length": 1}}),
+        ("audio", {}, {"channels": 1 << 53}),
+    ):
+        array, head = _records(sound[f"{kind} npy"])
+        levels = [{**head["levels"][0], **level_edits}]
+        lie = {**head, "levels": levels, **edits}
+        found[f"{kind} {level_edits} {edits}"] = _npy(array, lie)
+        if "codebook_size" in level_edits:
+            high = np.full_like(array, 60_000, dtype=np.uint16)
+            found[f"{kind} {level_edits}, codes of 60 000"] = _npy(high, lie)
+    return found
+
+
 class _Bomb:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.mkdir, (MARKER,)
@@ -235,9 +279,13 @@ def model_files(shelf: Path) -> dict[str, bytes]:
     return found
 
 
-def _with_header(data: bytes, header: dict[str, Any]) -> bytes:
+def _records(data: bytes) -> tuple[np.ndarray, dict[str, Any]]:
     stream = io.BytesIO(data)
-    return _npy(np.load(stream), header)
+    return np.load(stream), json.loads(np.load(stream).tobytes())
+
+
+def _with_header(data: bytes, header: dict[str, Any]) -> bytes:
+    return _npy(_records(data)[0], header)
 
 
 def _npy(array: np.ndarray, header: dict[str, Any]) -> bytes:

@@ -19,18 +19,24 @@ def png(header: tuple[int, int, int, int, int], rows: bytes, *extra: tuple[bytes
 
     The rows come with their filter bytes.
     """
+    return png_of(header, zlib.compress(rows), *extra)
+
+
+def png_of(
+    header: tuple[int, int, int, int, int], data: bytes, *extra: tuple[bytes, bytes]
+) -> bytes:
+    """The same of deflated rows."""
     width, height, bits, colour, interlace = header
     parts = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlace)),
         *extra,
-        (b"IDAT", zlib.compress(rows)),
+        (b"IDAT", data),
         (b"IEND", b""),
     ]
-    out = b"\x89PNG\r\n\x1a\n"
-    for kind, body in parts:
-        out += struct.pack(">I", len(body)) + kind + body
-        out += struct.pack(">I", zlib.crc32(kind + body))
-    return out
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
 
 
 def _saved(mode: str, format: str, **options: Any) -> bytes:

@@ -30,6 +30,9 @@ CPU_S = 5.0
 WALL_S = 60.0
 """Seconds that one input may take on a busy machine, in which it perhaps only waits."""
 
+RESIDENT = 300
+"""Megabytes that one input may add to what is in memory."""
+
 MEMORY = 1 << 30
 """Bytes of address space beyond what the process has before the first input."""
 
@@ -85,12 +88,16 @@ def _rooms(tasks: list[str], shelf: Path, work: Path):
     return rooms
 
 
+def _memory(key: str) -> int:
+    """Bytes that /proc says of this process: VmSize, VmRSS, VmHWM."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) << 10
+    raise RuntimeError(f"no {key}")
+
+
 def _limit() -> None:
-    used = next(
-        int(line.split()[1]) << 10
-        for line in Path("/proc/self/status").read_text().splitlines()
-        if line.startswith("VmSize")
-    )
+    used = _memory("VmSize")
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
     faulthandler.enable()
@@ -108,6 +115,8 @@ def _try(room, name: str, seed: int, folder: Path, *, keep: bool) -> dict[str, o
         (folder / "mutant").write_bytes(made.data)
     (folder / "now").write_text(json.dumps({"room": name, "seed": seed, "how": made.how}))
     noise = _Noise(folder / "noise")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _memory("VmRSS")
     begun = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, CPU_S)
     faulthandler.dump_traceback_later(WALL_S, exit=True)
@@ -131,8 +140,11 @@ def _try(room, name: str, seed: int, folder: Path, *, keep: bool) -> dict[str, o
     if noise.text and result not in ("fault", "escaped"):
         result, detail = "noise", noise.text
     seconds = time.process_time() - begun
+    peak = (_memory("VmHWM") - before) >> 20
+    if peak > RESIDENT and seed >= 0:
+        result, detail = "memory", f"{peak} MB, {result}: {detail}"
     return {"room": name, "seed": seed, "how": made.how, "result": result, "detail": detail,
-            "seconds": round(seconds, 3)}  # fmt: skip
+            "seconds": round(seconds, 3), "peak": peak}  # fmt: skip
 
 
 class _Noise:

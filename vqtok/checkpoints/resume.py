@@ -71,11 +71,11 @@ def read_state(directory: Path) -> dict[str, Any]:
 def _is_state(state: object) -> bool:
     if not isinstance(state, dict) or not isinstance(state.get("recipe"), dict):
         return False
-    counts = [state.get(key) for key in ("step", "skipped")]
-    seconds = state.get("elapsed_s")
-    return all(type(each) is int and 0 <= each <= _MOST_STEPS for each in counts) and (
-        type(seconds) in (int, float) and 0 <= seconds <= _MOST_STEPS
-    )
+    if any(type(state.get(key)) is not int for key in ("step", "skipped")):
+        return False
+    if type(state.get("elapsed_s")) not in (int, float):
+        return False
+    return all(0 <= state[key] <= _MOST_STEPS for key in ("step", "skipped", "elapsed_s"))
 
 
 def restore(directory: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -95,10 +95,12 @@ def _wav(stream: BinaryIO, size: int, name: str) -> BinaryIO:
             tag, align = struct.unpack(order + "H10xH2x", chunk[8:])
             unit = align if tag in _PLAIN_TAGS else 0
         offset += 8 + declared + declared % 2
-    if declared == 0xFFFFFFFF and long_bytes:
-        declared = long_bytes
     start = offset + 8
     found = size - start
+    if declared == 0xFFFFFFFF and long_bytes:
+        if long_bytes > found:
+            raise _truncated(name, long_bytes, found, unit)
+        return stream
     if declared == 0 and found > 0 and (riff_bytes == 0xFFFFFFFF or riff_bytes + 8 <= start):
         header = bytearray(_at(stream, 0, start))
         header[-4:] = b"\xff\xff\xff\xff"
