@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.programs import ROOT, environment
 
+USED = ("read", "decoded", "loaded", "resumed")
 BAD = ("escaped", "fault", "memory", "died")
 
 
@@ -56,6 +57,8 @@ def run(folder: Path, tasks: Iterable[tuple[str, int, int]], *, patience: int = 
     """
     report, left = Report(), list(tasks)
     folder.mkdir(parents=True, exist_ok=True)
+    for place in ("empty", "temporary"):
+        shutil.rmtree(folder / place, ignore_errors=True)
     while left and patience > 0:
         done, died = _once(folder, left, report)
         left = _rest(left, done + died)

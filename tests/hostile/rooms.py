@@ -19,6 +19,7 @@ import numpy as np
 
 from tests.hostile import crafted, pictures, recordings
 from tests.hostile.mutations import Mutant, mutate, mutate_json
+from vqtok.config import to_line
 from vqtok.errors import VqtokError
 
 CRAFTED = 1_000_000_000
@@ -164,7 +165,7 @@ class CodesRoom(Room):
             raise Fault("the header reads differently again")
         codes.check()
         facts = inspect.inspect(str(path))
-        json.dumps(facts.to_json(), allow_nan=False)
+        to_line(facts.to_json())
         for row in facts.rows():
             if not all(text.isprintable() for text in row):
                 raise Fault(f"control characters would be printed: {row}")
@@ -256,7 +257,7 @@ class ModelRoom(Room):
         (folder / name).write_bytes(content)
         try:
             facts = inspect.inspect(str(folder))
-            json.dumps(facts.to_json(), allow_nan=False)
+            to_line(facts.to_json())
             facts.rows()
         except VqtokError as error:
             check_message(error)

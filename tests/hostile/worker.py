@@ -138,7 +138,8 @@ def _try(room, name: str, seed: int, folder: Path, *, keep: bool) -> dict[str, o
         signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
     if noise.text and result not in ("fault", "escaped"):
-        result, detail = "noise", noise.text
+        # Libraries may talk, which the command line mutes; Python has nothing to say here.
+        result, detail = ("escaped" if "Traceback" in noise.text else "noise"), noise.text
     seconds = time.process_time() - begun
     peak = (_memory("VmHWM") - before) >> 20
     if peak > RESIDENT and seed >= 0:

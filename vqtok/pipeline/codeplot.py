@@ -21,6 +21,9 @@ FRAMES = 750
 CHANNELS = 8
 """Channels of a recording that are drawn."""
 
+STAGES = 64
+"""Stages of a stack that are drawn."""
+
 _PLOT = (720, 220)  # pixels of a histogram's frame
 _LEFT, _BELOW = 56, 24  # room for its labels
 
@@ -49,7 +52,9 @@ def plot(header: Header, codes: Codes) -> np.ndarray:
         usage.add(array)
         stages = "; stages from dark to bright" if len(usage.used) > 1 else ""
         text = name + _words(usage.total) + stages
-        panels.append(canvas.caption(histogram(usage.used, entries=level.codebook_size), text))
+        panels.append(
+            canvas.caption(histogram(usage.used[:STAGES], entries=level.codebook_size), text)
+        )
     return canvas.framed(canvas.stack(panels, gap=GAP), margin=GAP)
 
 
@@ -155,6 +160,8 @@ def _stage_colour(stage: int, stages: int) -> tuple[int, int, int]:
 
 
 def _shown(item: np.ndarray, level: LevelSpec) -> tuple[np.ndarray, str]:
+    if "q" in level.axes and len(item) > STAGES and level.axes[0] == "q":
+        return item[:STAGES, ..., :FRAMES], f"; the first {STAGES} of {len(item)} stages"
     if level.axes[-1] in ("t", "n") and item.shape[-1] > FRAMES:
         return item[..., :FRAMES], f"; the first {FRAMES} of {item.shape[-1]} columns"
     return item, ""

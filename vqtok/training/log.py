@@ -126,4 +126,6 @@ def _is_event(line: object) -> bool:
     """Whether this is a record as ``Journal.write`` leaves it, as far as it is read again."""
     if not isinstance(line, dict) or type(line.get("step")) is not int:
         return False
-    return line.get("event") != "evaluated" or isinstance(line.get("metrics"), dict)
+    if not isinstance(line.get("event"), str):
+        return False
+    return line["event"] != "evaluated" or isinstance(line.get("metrics"), dict)
