@@ -44,12 +44,14 @@ class Report:
         return "\n\n".join(text for text in self.faults if text.startswith(f"{room}:"))
 
 
-def run(folder: Path, tasks: Iterable[tuple[str, int, int]], *, patience: int = 20) -> Report:
+def run(folder: Path, tasks: Iterable[tuple[str, int, int]], *, patience: int = 20, cpu_s: float = 5.0
+) -> Report:  # fmt: skip
     """Try inputs by their seeds.
 
     Args:
         folder: Where the worker may write.
         tasks: (room, first seed, count).
+        cpu_s: Processor seconds for one input.
         patience: Deaths after which the rest is not tried any more.
 
     Returns:
@@ -60,7 +62,7 @@ def run(folder: Path, tasks: Iterable[tuple[str, int, int]], *, patience: int = 
     for place in ("empty", "temporary"):
         shutil.rmtree(folder / place, ignore_errors=True)
     while left and patience > 0:
-        done, died = _once(folder, left, report)
+        done, died = _once(folder, left, report, cpu_s)
         left = _rest(left, done + died)
         if not died:
             break
@@ -72,11 +74,13 @@ def run(folder: Path, tasks: Iterable[tuple[str, int, int]], *, patience: int = 
     return report
 
 
-def _once(folder: Path, tasks: list[tuple[str, int, int]], report: Report) -> tuple[int, int]:
+def _once(
+    folder: Path, tasks: list[tuple[str, int, int]], report: Report, cpu_s: float
+) -> tuple[int, int]:
     """One worker until its end; gives (inputs finished, 1 if it died of one)."""
     (folder / "now").unlink(missing_ok=True)
     words = [f"{room}:{start}:{count}" for room, start, count in tasks]
-    command = [sys.executable, "-m", "tests.hostile.worker", str(folder), *words]
+    command = [sys.executable, "-m", "tests.hostile.worker", str(folder), *words, f"--cpu={cpu_s}"]
     limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     done = 0
     with (

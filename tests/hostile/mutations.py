@@ -13,6 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from vqtok.media.ogg import checksum
@@ -216,10 +217,10 @@ def mutate_json(text: str, rng: Random) -> tuple[str, str]:
             del holder[key]
             steps.append(f"{where} removed")
         elif change < 0.25 and isinstance(holder, dict):
-            holder[rng.choice(("extra", "", "../up", "__class__", "type"))] = holder[key]
+            holder[rng.choice(("extra", "", "../up", "__class__", "type"))] = deepcopy(holder[key])
             steps.append(f"{where} copied under another key")
         else:
-            holder[key] = rng.choice(SCALARS)
+            holder[key] = deepcopy(rng.choice(SCALARS))
             steps.append(f"{where} = {str(holder[key])[:40]}")
     out = json.dumps(data)
     if kind < 0.2 and out.startswith("{") and len(out) > 2:

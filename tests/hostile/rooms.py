@@ -336,7 +336,41 @@ class ResumeRoom(Room):
         return "resumed"
 
 
+class TrapRoom(Room):
+    """Every kind of broken promise, to show that each is noticed."""
+
+    TRAPS = ("escape", "hang", "allocate", "touch", "crash", "lie", "litter", "clean", "talk")
+
+    def mutant(self, seed: int) -> Mutant:
+        name = self.TRAPS[seed % len(self.TRAPS)]
+        return Mutant(name.encode(), name)
+
+    def probe(self, data: bytes) -> str:
+        import ctypes
+
+        match data.decode():
+            case "escape":
+                raise KeyError("a bug")
+            case "hang":
+                while True:
+                    pass
+            case "allocate":
+                bytearray(2 << 30)
+            case "touch":
+                np.ones(50 << 20)
+            case "crash":
+                ctypes.string_at(0)
+            case "lie":
+                raise VqtokError("data: internal: ValueError: a bug")
+            case "litter":
+                Path("litter").touch()
+            case "talk":
+                ctypes.CDLL(None).perror(b"a library")
+        return "read"
+
+
 ROOMS: dict[str, type[Room]] = {
+    "trap": TrapRoom,
     "image": ImageRoom,
     "audio": AudioRoom,
     "codes": CodesRoom,
@@ -345,6 +379,10 @@ ROOMS: dict[str, type[Room]] = {
     "resume": ResumeRoom,
 }
 """A corpus (tar members, index.json, flat token files) gets a room of its own here."""
+
+
+WITHOUT_MODELS = frozenset(("trap", "image", "audio"))
+"""Rooms that need no torch."""
 
 
 def check_message(error: VqtokError) -> None:
