@@ -44,8 +44,13 @@ class Report:
         return "\n\n".join(text for text in self.faults if text.startswith(f"{room}:"))
 
 
-def run(folder: Path, tasks: Iterable[tuple[str, int, int]], *, patience: int = 20, cpu_s: float = 5.0
-) -> Report:  # fmt: skip
+def run(
+    folder: Path,
+    tasks: Iterable[tuple[str, int, int]],
+    *,
+    patience: int = 20,
+    cpu_s: float = 5.0,
+) -> Report:
     """Try inputs by their seeds.
 
     Args:

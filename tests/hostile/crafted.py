@@ -77,7 +77,9 @@ def pictures() -> dict[str, bytes]:
         "webp chunk of 2^32 - 1 bytes": b"RIFF\xff\xff\xff\xffWEBPVP8 \xff\xff\xff\xff" + bytes(40),
         "jpeg of 65535 a side": _jpeg_of(65535),
         "jpeg of no height": _jpeg_of(0),
-        "gif with endless comments": sound["gif"][:-1] + b"\x21\xfe" + (b"\xff" + bytes(255)) * 9999,
+        "gif with endless comments": sound["gif"][:-1]
+        + b"\x21\xfe"
+        + (b"\xff" + bytes(255)) * 9999,
         "gif of 20 000 frames": _many_frames(20_000),
         "tiff of 2^31 - 1 a side": _tiff({256: 2**31 - 1, 257: 2**31 - 1}),
         "tiff of 2^32 - 1 a side": _tiff({256: 2**32 - 1, 257: 2**32 - 1}),

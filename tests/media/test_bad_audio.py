@@ -203,3 +203,42 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
     ):
         writer.write(np.full((1, 5), np.nan, np.float32))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_second_of_audio_in_each_byte_is_refused_by_name(tmp_path: Path) -> None:
+    data = bytearray(encoded(np.zeros(1000), "WAV"))
+    data[24:28] = struct.pack("<I", 1)
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(MediaError, match=r"a\.wav: cannot resample 1 Hz to 24000 Hz"):
+        audio.read(tmp_path / "a.wav", rate=24000)
+    assert audio.probe(tmp_path / "a.wav").rate == 1
+
+
+@pytest.mark.parametrize("size", [5000, 2**32, 2**63 - 1, 2**64 - 1])
+def test_rf64_is_truncated_by_its_long_size(
+    tmp_path: Path, size: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(encoded(np.zeros(1000), "RF64"))
+    at = data.index(b"ds64") + 16
+    data[at : at + 8] = struct.pack("<Q", size)
+    (tmp_path / "a.wav").write_bytes(data)
+    assert "file holds 1000" in str(fails(tmp_path / "a.wav", capfd))
+
+
+def test_samples_that_a_filter_would_make_infinite_are_named(tmp_path: Path) -> None:
+    x = np.full(1000, 3.4e38, np.float32)
+    soundfile.write(tmp_path / "a.wav", x, 8000, subtype="FLOAT")
+    with pytest.raises(MediaError, match=r"sample is 3\.\d+e\+38 at 0\.000 s, channel 1"):
+        audio.read(tmp_path / "a.wav", rate=24000)
+    loud = np.full(1000, 2.0**31, np.float32)
+    soundfile.write(tmp_path / "b.wav", loud, 8000, subtype="FLOAT")
+    assert np.isfinite(audio.read(tmp_path / "b.wav", rate=24000)[0]).all()
+
+
+def test_a_rate_that_no_file_can_hold_leaves_no_half_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(VqtokError, match="cannot hold this"),
+        audio.Writer(tmp_path / "a.wav", 1 << 40, 1),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

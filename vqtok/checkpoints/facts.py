@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vqtok import config as configs
-from vqtok.codes.spec import CodeSpec
+from vqtok.codes.spec import LARGEST, CodeSpec
 from vqtok.errors import CheckpointError, CodesError, ConfigError
 
 CONFIG = "config.json"
@@ -156,9 +156,12 @@ def _parameters(path: Path) -> int:
         if end != size:
             raise ValueError(f"truncated: {size} bytes found, {end} expected")
         shapes = [entry["shape"] for entry in tensors]
-        if any(type(side) is not int for shape in shapes for side in shape):
+        if any(type(side) is not int or side < 0 for shape in shapes for side in shape):
             raise ValueError("a shape that is none")
-        return sum(math.prod(shape) for shape in shapes)
+        count = sum(math.prod(shape) for shape in shapes)
+        if count > LARGEST:
+            raise ValueError("more numbers than there can be")
+        return count
     except OSError as error:
         raise _unreadable(path, error) from error
     except ValueError as error:
