@@ -60,6 +60,8 @@ def mutate(data: bytes, rng: Random, donors: Sequence[bytes]) -> Mutant:
         donors: Other files to splice with.
     """
     steps = []
+    if data.startswith(b"\x89PNG") and rng.random() < 0.25:
+        return _inside_png(data, rng, donors)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         operation = rng.choice(OPERATIONS)
         data, how = operation(data, rng, donors)
@@ -72,6 +74,9 @@ def mutate(data: bytes, rng: Random, donors: Sequence[bytes]) -> Mutant:
             steps.append("sealed")
         elif data.startswith(b"OggS"):
             data = seal_ogg(data)
+            steps.append("sealed")
+        elif data.startswith(b"fLaC"):
+            data = seal_flac(data)
             steps.append("sealed")
     return Mutant(data, ", ".join(steps))
 
@@ -191,6 +196,33 @@ def seal_ogg(data: bytes) -> bytes:
             out[start + 22 : start + 26] = bytes(4)
             struct.pack_into("<I", out, start + 22, checksum(bytes(out[start:stop])))
     return bytes(out)
+
+
+def seal_flac(data: bytes) -> bytes:
+    """Compute the checksum of the one frame anew; its header has one more, which is left."""
+    at, last = 4, False
+    while not last and at + 4 <= len(data):
+        last = bool(data[at] & 0x80)
+        at += 4 + int.from_bytes(data[at + 1 : at + 4], "big")
+    if at + 2 >= len(data):
+        return data
+    value = 0
+    for byte in data[at:-2]:
+        value ^= byte << 8
+        for _ in range(8):
+            value = (value << 1 ^ (0x8005 if value & 0x8000 else 0)) & 0xFFFF
+    return data[:-2] + struct.pack(">H", value)
+
+
+def _inside_png(data: bytes, rng: Random, donors: Sequence[bytes]) -> Mutant:
+    """Damage the rows behind the compression."""
+    at = data.index(b"IDAT")
+    size = struct.unpack_from(">I", data, at - 4)[0]
+    rows = zlib.decompress(data[at + 4 : at + 4 + size])
+    changed, how = rng.choice((_cut, _flip, _run, _repeat, _drop))(rows, rng, donors)
+    packed = zlib.compress(changed)
+    head = data[: at - 4] + struct.pack(">I", len(packed)) + b"IDAT" + packed
+    return Mutant(seal_png(head + data[at + 4 + size :]), f"rows: {how}")
 
 
 def mutate_json(text: str, rng: Random) -> tuple[str, str]:

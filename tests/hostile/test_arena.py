@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.hostile import arena, pictures, recordings
-from tests.hostile.mutations import mutate, mutate_json, seal_ogg, seal_png
+from tests.hostile.mutations import mutate, mutate_json, seal_flac, seal_ogg, seal_png
 from tests.hostile.rooms import TrapRoom
 
 
@@ -55,7 +55,9 @@ def test_most_damage_is_damage():
     assert changed > 9 * len(files)
 
 
-@pytest.mark.parametrize(("name", "seal"), [("png", seal_png), ("ogg", seal_ogg)])
+@pytest.mark.parametrize(
+    ("name", "seal"), [("png", seal_png), ("ogg", seal_ogg), ("flac", seal_flac)]
+)
 def test_sealing_a_sound_file_changes_nothing(name: str, seal):
     files = {**pictures.seeds(), **recordings.seeds()}
     for title, data in files.items():

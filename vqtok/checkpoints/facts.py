@@ -158,7 +158,7 @@ def _parameters(path: Path) -> int:
         shapes = [entry["shape"] for entry in tensors]
         if any(type(side) is not int or side < 0 for shape in shapes for side in shape):
             raise ValueError("a shape that is none")
-        count = sum(math.prod(shape) for shape in shapes)
+        count: int = sum(math.prod(shape) for shape in shapes)
         if count > LARGEST:
             raise ValueError("more numbers than there can be")
         return count
