@@ -48,6 +48,7 @@ def rewrite(run: Path, text: str, **tensors: torch.Tensor | None) -> None:
             {"elapsed_s": float("nan")}, {"elapsed_s": None}, {"skipped": 0.5},
         )),
     ],
+    ids=lambda text: text[-40:],
 )  # fmt: skip
 def test_a_state_that_is_none_is_refused(run: Path, text: str):
     rewrite(run, text)

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,18 @@ def test_a_rate_that_no_file_can_hold_leaves_no_half_file(tmp_path: Path) -> Non
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_header_that_leads_before_the_start_leaves_no_traceback(
+    tmp_path: Path, noise: np.ndarray, streamed: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.aiff"
+    for offset in range(12, 80):
+        for field in (bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff"):
+            data = bytearray(encoded(noise[:100], "AIFF", "FLOAT"))
+            data[offset : offset + 4] = field
+            path.write_bytes(data)
+            with suppress(MediaError):
+                audio.read(io.BytesIO(bytes(data)) if streamed else path)
+    assert capfd.readouterr().err == ""

@@ -22,6 +22,7 @@ SOUND = [
         b'{"event": "progress", "step": "3"}', b'{"event": "evaluated", "step": 3}',
         b'{"event": "evaluated", "step": 3, "metrics": [1]}', b'{"event": [], "step": 1}',
     ],
+    ids=lambda line: repr(line[-40:]),
 )  # fmt: skip
 def test_a_damaged_log_is_read_up_to_the_damage(tmp_path: Path, line: bytes):
     path = tmp_path / "log.jsonl"

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.audio_headers import complete
+from vqtok.media.audio_headers import Lenient, complete
 from vqtok.media.audio_writer import Writer as Writer
 from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
 from vqtok.media.opening import seekable, subject
@@ -198,7 +198,7 @@ class Reader:
     def _sound(self) -> _Forward:
         self._stream.seek(0)
         try:
-            return _Forward(self._stream)
+            return _Forward(Lenient(self._stream))
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip(". ").lower()
             raise MediaError(
