@@ -30,7 +30,7 @@ from vqtok.errors import MediaError, UsageError
 from vqtok.media import webp
 from vqtok.media.kinds import HEAD_BYTES, IMAGE_SUFFIXES, sniff_format, supported
 from vqtok.media.opening import os_message, seekable, subject
-from vqtok.media.pixels import ALPHA_MODES, GREY_MODES, parse_background, samples
+from vqtok.media.pixels import ALPHA_MODES, GREY_MODES, check_size, parse_background, samples
 from vqtok.media.pixels import to_uint8 as to_uint8
 from vqtok.media.quiet import quiet_pillow
 
@@ -131,7 +131,7 @@ def read(
     name = subject(source)
     with seekable(source) as stream, quiet_pillow():
         image = _open(stream, name, max_pixels=max_pixels)
-        _check_size(image.size, name, max_pixels)
+        check_size(image.size, name, max_pixels)
         info = _info(image, name)
         try:
             image.load()
@@ -218,11 +218,7 @@ def _writer(target: Path | BinaryIO, format: str | None) -> tuple[str, dict[str,
 
 
 def _open(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.Image:
-    """Open an image without decoding it, and a WebP, which takes memory then, only if it is small.
-
-    Raises:
-        MediaError: not an image, damaged, or a WebP of too many pixels.
-    """
+    """Open an image without decoding it, and a WebP, which takes memory then, only if it is small."""
     format = sniff_format(stream.read(HEAD_BYTES))
     stream.seek(0)
     if format is None or format.upper() not in _FORMATS:
@@ -231,21 +227,12 @@ def _open(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.Image
             f"{name}: not an image that vqtok reads{holds}", hint=f"supported: {supported('image')}"
         )
     if format == "WebP":
-        _check_size(webp.canvas(stream.read(webp.HEAD_BYTES)) or (0, 0), name, max_pixels)
+        check_size(webp.canvas(stream.read(webp.HEAD_BYTES)) or (0, 0), name, max_pixels)
         stream.seek(0)
     try:
         return Image.open(stream, formats=(format.upper(),))
     except _DECODER_ERRORS as error:
         raise MediaError(_damaged(name, format, error)) from error
-
-
-def _check_size(size: tuple[int, int], name: str, max_pixels: int | None) -> None:
-    pixels = size[0] * size[1]
-    if max_pixels is not None and pixels > max_pixels:
-        raise MediaError(
-            f"{name}: {size[0]}x{size[1]} is {pixels} pixels, more than the limit of {max_pixels}",
-            hint=f"--max-pixels {pixels} if you trust the file",
-        )
 
 
 def _info(image: Image.Image, name: str) -> ImageInfo:
