@@ -8,6 +8,7 @@ in the metadata.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def restore(directory: Path, *, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def _check_moments(moments: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
-    """Raise ValueError unless every moment is a number or has its parameter's shape."""
+    """Raise ValueError unless the moments are those of the parameters, and numbers."""
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     for index, found in moments.items():
         if not 0 <= index < len(parameters):
@@ -115,5 +116,9 @@ def _check_moments(moments: dict[int, dict[str, Tensor]], optimizer: torch.optim
         for key, value in found.items():
             if value.shape != (() if key == "step" else shape):
                 raise ValueError(f"optimizer.{index}.{key}: shape {tuple(value.shape)} found")
+            low, high = (float(each) for each in torch.aminmax(value)) if value.numel() else (0, 0)
+            # NaN compares as false. A power of a wild step, or a root of a negative, would fail.
+            if not (-math.inf < low and high < math.inf and (key == "exp_avg" or low >= 0)):
+                raise ValueError(f"optimizer.{index}.{key}: values from {low:g} to {high:g}")
         if set(found) != {"step", "exp_avg", "exp_avg_sq"}:
             raise ValueError(f"optimizer.{index}: {', '.join(sorted(found))} found")

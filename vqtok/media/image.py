@@ -218,7 +218,7 @@ def _writer(target: Path | BinaryIO, format: str | None) -> tuple[str, dict[str,
 
 
 def _open(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.Image:
-    """Open an image without decoding it, and a WebP, which takes memory then, only if it is small."""
+    """Open an image without decoding it; a WebP takes memory even then, so its size is first."""
     format = sniff_format(stream.read(HEAD_BYTES))
     stream.seek(0)
     if format is None or format.upper() not in _FORMATS:
