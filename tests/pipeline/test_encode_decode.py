@@ -32,7 +32,8 @@ class Streamed(Samples):
             self.pulled.append(block.shape[-1])
             yield self.encode(block).levels[0]
 
-    def decode_stream(self, codes, length):
+    def decode_stream(self, pieces, length):
+        codes = torch.cat(list(pieces), dim=-1)
         for start in range(0, length, 1000):
             piece = codes[..., start : start + 1000]
             array = piece.float()

@@ -164,7 +164,7 @@ def _decode_audio(
     array = _tensors(codes).levels[0]
     written = 0
     with writer, torch.inference_mode():
-        for piece in tokenizer.decode_stream(array, total):  # (C, 1, n)
+        for piece in tokenizer.decode_stream([array], total):  # (C, 1, n)
             writer.write(piece[:, 0].float().cpu().numpy())
             written += piece.shape[-1]
             on_part(written / max(total, 1))
