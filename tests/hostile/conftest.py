@@ -10,7 +10,7 @@ import pytest
 from tests.hostile import arena
 
 ROOMS = ("image", "audio", "codes", "decode", "model", "resume")
-SHORT = 120
+SHORT = 70
 """Inputs per room; other seeds than those of the long run, whose first is 0."""
 
 SHORT_FIRST = 500_000

@@ -131,7 +131,7 @@ def test_info_describes_or_refuses_each(here: Path, shelf: Path):
 @pytest.mark.parametrize("kind", ["image", "audio"])
 def test_eval_measures_what_is_sound(here: Path, vqtok, kind: str):
     files = pictures.seeds() if kind == "image" else recordings.seeds()
-    count = 15 if kind == "image" else 10
+    count = 10
     paths = damage(here / "bad", files, count, seed=4000)
     before = snapshot(here, without="out")
     result = vqtok("eval", "bad", "-o", "out/", "--json", *LIMIT)
