@@ -238,3 +238,12 @@ def test_a_path_may_be_text(tmp_path_factory: pytest.TempPathFactory, item: tupl
     place = str(tmp_path_factory.mktemp("text") / "a.npy")
     files.write(place, *item)
     assert files.read(place)[1] == files.read_header(place) == item[1]
+
+
+def test_a_copied_fingerprint_with_other_levels_is_refused():
+    header = some.audio()[1]
+    level = header.spec.levels[0]
+    for change in ({"codebook_size": 1 << 20}, {"stride": (1 << 40,)}, {"depth": 65536}):
+        lying = replace(header.spec, levels=(replace(level, **change),))
+        with pytest.raises(CodesError, match="not those of model audio-24k"):
+            files.check_model(replace(header, spec=lying), header.spec, name="audio-24k")

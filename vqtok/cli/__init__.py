@@ -19,6 +19,8 @@ def main() -> NoReturn:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _terminate)
+    if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
+        _mute_libraries()
 
     try:
         from vqtok.cli.app import app
@@ -30,6 +32,26 @@ def main() -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     sys.exit(0)
+
+
+def _mute_libraries() -> None:
+    """Send what C libraries print on stderr nowhere; what we print goes on as before.
+
+    libtiff and libmpg123 comment on damaged files there, where one line per file is promised.
+    """
+    try:
+        if sys.stderr is None or sys.stderr.fileno() != 2:
+            return
+        ours = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+    except (OSError, ValueError):
+        return
+    sys.stderr.flush()
+    sys.stderr = open(  # noqa: SIM115, PTH123  # a descriptor, for the life of the process
+        ours, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors
+    )
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -18,11 +18,11 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.audio_headers import complete
+from vqtok.media.audio_headers import Lenient, complete
 from vqtok.media.audio_writer import Writer as Writer
 from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
 from vqtok.media.opening import seekable, subject
-from vqtok.media.resample import rechunk, resample
+from vqtok.media.resample import check_rates, rechunk, resample
 from vqtok.media.resample import resampled_length as resampled_length
 
 SUFFIXES = AUDIO_SUFFIXES
@@ -32,6 +32,8 @@ BLOCK = 1 << 16
 _READ_FRAMES = 1 << 14
 # libsndfile's "no idea" is 2**63 - 1.
 _UNKNOWN_LENGTH = 1 << 62
+# Integers of 32 bits as floats; sums and filters of larger samples may become infinite.
+_LOUDEST = 2.0**31
 _FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
 
 
@@ -120,8 +122,13 @@ class Reader:
             (C, block) float32. Lengths add up to ``resampled_length`` of ``info.length``.
 
         Raises:
-            MediaError: damaged data, a sample that is not finite, or fewer than the header says.
+            MediaError: damaged data, a sample that is not finite or beyond any scale, fewer samples
+                than the header says, or a rate too far from the file's.
         """
+        try:
+            check_rates(self.info.rate, rate or self.info.rate)
+        except MediaError as error:
+            raise MediaError(f"{self._name}: {error}") from error
         channels = 1 if mono else self.info.channels
         pieces = self._mixed() if mono else self._pieces()
         resampled = resample(pieces, self.info.rate, rate or self.info.rate, channels=channels)
@@ -180,10 +187,10 @@ class Reader:
             yield (total / np.float32(len(piece)))[None]
 
     def _check_finite(self, frames: np.ndarray, position: int) -> None:
-        finite = np.isfinite(frames)
-        if finite.all():
+        sound = np.abs(frames) <= _LOUDEST  # NaN is not
+        if sound.all():
             return
-        frame, channel = (int(each) for each in np.argwhere(~finite)[0])
+        frame, channel = (int(each) for each in np.argwhere(~sound)[0])
         at = (position + frame) / self.info.rate
         value = frames[frame, channel]
         raise MediaError(f"{self._name}: sample is {value} at {at:.3f} s, channel {channel + 1}")
@@ -191,7 +198,7 @@ class Reader:
     def _sound(self) -> _Forward:
         self._stream.seek(0)
         try:
-            return _Forward(self._stream)
+            return _Forward(Lenient(self._stream))
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip(". ").lower()
             raise MediaError(

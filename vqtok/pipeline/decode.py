@@ -15,6 +15,7 @@ import numpy as np
 from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
+from vqtok.errors import CodesError
 from vqtok.media import audio, image
 from vqtok.pipeline.ahead import finish_behind
 from vqtok.pipeline.encode import done
@@ -154,6 +155,7 @@ def _decode_audio(
     import torch
 
     rate_hz, total = int(codes.spec.rate or 0), codes.extent[0]
+    _check_length(header, rate_hz, total)
     as_it_was = header.source.rate is not None and not options.native_rate
     writer = audio.Writer(
         target,
@@ -170,6 +172,18 @@ def _decode_audio(
             writer.write(piece[:, 0].float().cpu().numpy())
             written += piece.shape[-1]
             on_part(written / max(total, 1))
+
+
+def _check_length(header: Header, rate_hz: int, total: int) -> None:
+    # What is missing is written as silence: a few bytes of codes must not ask for years of it.
+    source = header.source
+    if source.rate is None or source.length is None:
+        return
+    if audio.resampled_length(source.length, source.rate, rate_hz) != total:
+        raise CodesError(
+            f"damaged header: {source.length} samples at {source.rate} Hz are not "
+            f"{total} at {rate_hz} Hz"
+        )
 
 
 def _tensors(codes: Codes) -> Codes:
