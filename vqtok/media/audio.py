@@ -12,14 +12,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
+from vqtok.media.arriving import Arriving as Arriving
+from vqtok.media.arriving import open_arriving
 from vqtok.media.audio_headers import complete
 from vqtok.media.audio_writer import Writer as Writer
+from vqtok.media.frames import check_finite, mixed
 from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
 from vqtok.media.opening import seekable, subject
 from vqtok.media.resample import rechunk, resample
@@ -123,7 +126,7 @@ class Reader:
             MediaError: damaged data, a sample that is not finite, or fewer than the header says.
         """
         channels = 1 if mono else self.info.channels
-        pieces = self._mixed() if mono else self._pieces()
+        pieces = mixed(self._pieces()) if mono else self._pieces()
         resampled = resample(pieces, self.info.rate, rate or self.info.rate, channels=channels)
         return rechunk(resampled, block)
 
@@ -146,7 +149,7 @@ class Reader:
         position = 0
         with self._sound() as sound:
             for frames in self._frames(sound):
-                self._check_finite(frames, position)
+                check_finite(frames, position, rate=self.info.rate, name=self._name)
                 position += len(frames)
                 yield frames.T
         if position != self.info.length:
@@ -171,23 +174,6 @@ class Reader:
             position += len(frames)
             yield frames
 
-    def _mixed(self) -> Iterator[np.ndarray]:
-        for piece in self._pieces():
-            # One addition after the other, so that the sum's order never depends on the layout.
-            total = piece[0].copy()
-            for channel in piece[1:]:
-                total += channel
-            yield (total / np.float32(len(piece)))[None]
-
-    def _check_finite(self, frames: np.ndarray, position: int) -> None:
-        finite = np.isfinite(frames)
-        if finite.all():
-            return
-        frame, channel = (int(each) for each in np.argwhere(~finite)[0])
-        at = (position + frame) / self.info.rate
-        value = frames[frame, channel]
-        raise MediaError(f"{self._name}: sample is {value} at {at:.3f} s, channel {channel + 1}")
-
     def _sound(self) -> _Forward:
         self._stream.seek(0)
         try:
@@ -197,6 +183,20 @@ class Reader:
             raise MediaError(
                 f"{self._name}: truncated, damaged or unsupported {self._format}: {reason}"
             ) from error
+
+
+def listen(source: Path | BinaryIO) -> Reader | Arriving:
+    """Open audio; a WAV in a pipe is read as it arrives, other formats are spooled to disk first.
+
+    Raises:
+        MediaError: not a readable audio file, truncated, or without samples.
+    """
+    with ExitStack() as stack:
+        found = open_arriving(source, stack)
+        if isinstance(found, Arriving):
+            found.close_too(stack.pop_all())
+            return found
+        return Reader(cast("Path | BinaryIO", found))  # a pipe is spooled by now
 
 
 def probe(source: Path | BinaryIO) -> AudioInfo:
