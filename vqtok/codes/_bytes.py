@@ -12,7 +12,7 @@ from vqtok.errors import CodesError
 
 def view(array: np.ndarray) -> memoryview:
     """The bytes of a C-contiguous array, not copied."""
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def write(stream: BinaryIO, data: memoryview) -> None:

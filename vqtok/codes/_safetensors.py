@@ -21,7 +21,9 @@ from vqtok.codes import _bytes
 from vqtok.errors import CodesError
 
 _LONGEST = 100_000_000  # the library's own limit for a header
-_INTEGERS = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "UI" for size in (1, 2, 4, 8)}
+_INTEGERS = {
+    f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "UI" for size in (1, 2, 4, 8)
+}
 
 _MOST_AXES = 8
 

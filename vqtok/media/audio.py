@@ -105,6 +105,31 @@ class Reader:
     ) -> None:
         self.close()
 
+    @property
+    def rate(self) -> int:
+        """Hz."""
+        return self.info.rate
+
+    @property
+    def channels(self) -> int:
+        """1 for mono, 2 for stereo, …."""
+        return self.info.channels
+
+    @property
+    def format(self) -> str:
+        """See ``AudioInfo``."""
+        return self.info.format
+
+    @property
+    def declared(self) -> int:
+        """Samples per channel, known from the start."""
+        return self.info.length
+
+    @property
+    def length(self) -> int:
+        """Samples per channel."""
+        return self.info.length
+
     def close(self) -> None:
         """Close the file; streams that the caller opened stay open."""
         self._stack.close()

@@ -1,8 +1,8 @@
 """A decoded image that hands out windows: float samples are made only of the part asked for.
 
-Pillow holds an image in 1 byte per pixel for grey and 4 for colour; as float32 it would be 12. What
-is done to a window (orientation, conversion, background) is done pixel by pixel, so that windows put
-together are the whole image bit for bit.
+Pillow holds an image in 1 byte per pixel for grey and 4 for colour; as float32 it would be 12.
+What is done to a window (orientation, conversion, background) is done pixel by pixel, so that
+windows put together are the whole image bit for bit.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class Picture:
         """Part of the upright image.
 
         Args:
-            rows, columns: Within the image, start and stop given.
+            rows: Within the image, start and stop given.
+            columns: The same.
 
         Returns:
             (3, h, w) float32 in [-1, 1].
