@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from vqtok.codes.container import Codes
@@ -39,6 +41,15 @@ class Quantized(NamedTuple):
     """(): weighted codebook and commitment terms; zero where the method has none."""
 
 
+class Assigned(NamedTuple):
+    """Codes of latents that are known only roughly."""
+
+    codes: Tensor
+    """int64 (B, *grid), or (B, Q, *grid) if the quantizer has a depth."""
+    doubtful: Tensor
+    """bool (B, *grid): latents within reach of z would have other codes."""
+
+
 class Quantizer(Protocol):
     """Continuous latents ⇄ integers."""
 
@@ -49,6 +60,15 @@ class Quantizer(Protocol):
 
     def __call__(self, z: Tensor) -> Quantized:
         """Quantize z, (B, D, *grid) of any rank."""
+        ...
+
+    def assign(self, z: Tensor, *, reach: float) -> Assigned:
+        """The codes of ``__call__``, and which of them hang on the last bits of z.
+
+        Args:
+            z: (B, D, *grid) float32; or float64, then all is decided in float64.
+            reach: By how much z may differ from the latent that is meant, in Euclidean distance.
+        """
         ...
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -75,9 +95,16 @@ class Tokenizer(Protocol):
     """Of the codes; carries a fingerprint once the tokenizer was loaded from a directory."""
     name: str
     """The directory's NAME; "" if it was not loaded from one."""
+    exact: bool
+    """Whether codes depend on nothing but the signal and the model: not on how much of it is coded
+    at once, nor on what else is."""
 
     def encode(self, x: Tensor) -> Codes:
         """x, (B, C, *space) float32 in [-1, 1] → codes; pads inside."""
+        ...
+
+    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
+        """Signals of any sizes, (C, *space) each → what ``encode`` gives for each alone."""
         ...
 
     def decode(self, codes: Codes) -> Tensor:

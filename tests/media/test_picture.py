@@ -123,11 +123,30 @@ def test_bands_make_the_same_file_as_the_whole(format: str, grey: bool, cuts: li
         np.testing.assert_array_equal(found, image.to_uint8(values))
 
 
-def test_a_writer_takes_no_more_and_no_fewer_rows(tmp_path: Path) -> None:
+@given(rows=st.integers(1, HEIGHT), columns=st.integers(1, WIDTH))
+def test_tiles_in_any_order_make_the_same_file(rows: int, columns: int) -> None:
+    pixels = np.random.default_rng(1).uniform(-1, 1, (3, HEIGHT, WIDTH)).astype(np.float32)
+    whole, tiles = io.BytesIO(), io.BytesIO()
+    image.write(whole, pixels)
+    writer = image.Writer(tiles, (HEIGHT, WIDTH))
+    places = [
+        (slice(y, min(y + rows, HEIGHT)), slice(x, min(x + columns, WIDTH)))
+        for y in range(0, HEIGHT, rows)
+        for x in range(0, WIDTH, columns)
+    ]
+    for place in reversed(places):
+        writer.put(*place, pixels[:, place[0], place[1]])
+    writer.save()
+    assert tiles.getvalue() == whole.getvalue()
+
+
+def test_a_writer_takes_no_more_and_no_fewer_pixels(tmp_path: Path) -> None:
     writer = image.Writer(tmp_path / "a.png", (4, 3))
     writer.write(np.zeros((3, 3, 3)))
-    with pytest.raises(ValueError, match="4 rows expected, found 3"):
+    with pytest.raises(ValueError, match="9 pixels of 4x3 are set"):
         writer.save()
-    with pytest.raises(ValueError, match="expected pixels"):
+    with pytest.raises(ValueError, match="do not fit"):
         writer.write(np.zeros((3, 2, 3)))
+    with pytest.raises(ValueError, match="do not fit"):
+        writer.put(slice(0, 1), slice(2, 4), np.zeros((3, 1, 2)))
     assert not list(tmp_path.iterdir())

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ROWS = 1 << 10
+"""Positions that go through a block's wide layer at once: a few MB, which stay in the cache."""
+
 
 class ChannelNorm(nn.Module):
     """LayerNorm over the channels of each position: (B, D, H, W) → the same shape."""
@@ -70,10 +73,51 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, H, W) → the same shape."""
-        y = self.norm(self._mix(x)).permute(0, 2, 3, 1)  # (B, H, W, D)
-        y = self.project(F.gelu(self.expand(y))) * self.scale
-        out: Tensor = x + y.permute(0, 3, 1, 2)
-        return out
+        return self._add(x, self.norm(self._mix(x)))
+
+    def inner(self, x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+        """The part of the output that x alone determines, whatever lies around x.
+
+        Args:
+            x: (B, D, H, W).
+            inside: (H, W) bool: positions of the signal; what is outside counts as the zeros that
+                padding would put there.
+
+        Returns:
+            (B, D, H - height + 1, W - width + 1) for the kernel's height and width, and the same
+            positions of ``inside``.
+        """
+        height, width = self.depthwise.weight.shape[-2:]
+        rows, columns = x.shape[-2] - height + 1, x.shape[-1] - width + 1
+        x = x * inside
+        # Shifted sums, as depthwise convolutions in float64 have no kernel of their own.
+        positions = x.permute(0, 2, 3, 1)  # (B, H, W, D)
+        y = positions.new_zeros(len(x), rows, columns, x.shape[1])
+        if self.depthwise.bias is not None:
+            y += self.depthwise.bias
+        for i in range(height):
+            for j in range(width):
+                part = positions[:, i : i + rows, j : j + columns]
+                y.addcmul_(part, self.depthwise.weight[:, 0, i, j])
+        left, _, top, _ = self.padding
+        middle = (slice(top, top + rows), slice(left, left + columns))
+        return self._add(x[(..., *middle)], self.norm(y.permute(0, 3, 1, 2))), inside[middle]
+
+    def _add(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sum of x and scale · MLP(y), both (B, D, H, W)."""
+        y = y.permute(0, 2, 3, 1)  # (B, H, W, D)
+        if torch.is_grad_enabled():
+            y = self.project(F.gelu(self.expand(y))) * self.scale
+            out: Tensor = x + y.permute(0, 3, 1, 2)
+            return out
+        # A few rows at a time: four times the memory would otherwise go through no cache.
+        total = torch.empty_like(y, memory_format=torch.contiguous_format, dtype=x.dtype)
+        total.copy_(x.permute(0, 2, 3, 1))
+        width = y.shape[-1]
+        pairs = (torch.split(each.reshape(-1, width), ROWS) for each in (y, total))
+        for row, part in zip(*pairs, strict=True):
+            part += self.project(F.gelu(self.expand(row))) * self.scale
+        return total.permute(0, 3, 1, 2)
 
     def _mix(self, x: Tensor) -> Tensor:
         left, right, top, _ = self.padding

@@ -1,4 +1,4 @@
-"""Write image files from bands of pixels: Pillow holds the image, nothing else does."""
+"""Write image files from parts of them: Pillow holds the image, nothing else does."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _PART_PIXELS = 1 << 20
 
 
 class Writer:
-    """An image that is filled from the top and saved at the end, whole or not at all.
+    """An image that is filled part by part and saved at the end, whole or not at all.
 
     PNG, WebP, TIFF and BMP are written without loss, JPEG at quality 95 in 4:4:4.
 
@@ -72,7 +72,8 @@ class Writer:
     ) -> None:
         self._target, self._name = target, subject(target)
         self._format, self._options = _encoding(target, format)
-        self._size, self._grey, self._row = size, grey, 0
+        self._size, self._grey = size, grey
+        self._row = self._done = 0
         try:
             self._image = Image.new("L" if grey else "RGB", (size[1], size[0]))
         except MemoryError as error:
@@ -80,36 +81,46 @@ class Writer:
             raise MediaError(f"{self._name}: {what}") from error
 
     def write(self, band: np.ndarray) -> None:
-        """Append (3, rows, W) float pixels in [-1, 1]; values outside are clipped.
+        """Append (3, rows, W) float pixels in [-1, 1]; see ``put``."""
+        rows = band.shape[1] if band.ndim == 3 else 0
+        self.put(slice(self._row, self._row + rows), slice(0, self._size[1]), band)
+        self._row += rows
+
+    def put(self, rows: slice, columns: slice, pixels: np.ndarray) -> None:
+        """Set part of the image; every pixel is to be set once.
+
+        Args:
+            rows: Where; start and stop given.
+            columns: The same.
+            pixels: (3, h, w) float in [-1, 1]; values outside are clipped.
 
         Raises:
             MediaError: pixels that are not finite.
         """
-        height, width = self._size
-        rows = band.shape[1] if band.ndim == 3 else 0
-        if band.shape != (3, rows, width) or not 0 < rows <= height - self._row:
-            left = (3, height - self._row, width)
-            raise ValueError(f"expected pixels {left} at most, found {band.shape}")
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        fits = 0 <= rows.start < rows.stop <= self._size[0]
+        if not fits or columns.stop > self._size[1] or pixels.shape != (3, height, width):
+            raise ValueError(f"pixels {pixels.shape} do not fit {rows}, {columns} of {self._size}")
         step = max(1, _PART_PIXELS // width)
-        for start in range(0, rows, step):
-            part = band[:, start : start + step]
+        for start in range(0, height, step):
+            part = pixels[:, start : start + step]
             if not np.isfinite(part).all():
                 raise MediaError(f"{self._name}: cannot write image: pixels are not finite")
             if self._grey:
                 values = to_uint8(part.mean(axis=0))
             else:
                 values = np.ascontiguousarray(to_uint8(part).transpose(1, 2, 0))
-            self._image.paste(Image.fromarray(values), (0, self._row))
-            self._row += part.shape[1]
+            self._image.paste(Image.fromarray(values), (columns.start, rows.start + start))
+        self._done += height * width
 
     def save(self) -> None:
-        """Write the file, once all rows are there.
+        """Write the file, once all pixels are there.
 
         Raises:
             MediaError: too many pixels for the format, or an unwritable target.
         """
-        if self._row != self._size[0]:
-            raise ValueError(f"{self._size[0]} rows expected, found {self._row}")
+        if self._done != self._size[0] * self._size[1]:
+            raise ValueError(f"{self._done} pixels of {self._size[0]}x{self._size[1]} are set")
         try:
             if isinstance(self._target, Path):
                 with atomic.file(self._target) as temporary, temporary.open("wb+") as stream:

@@ -177,19 +177,18 @@ def _decode(
 def _decode_image(
     tokenizer: Any, codes: Codes, header: Header, target: Path | BinaryIO, options: DecodeOptions
 ) -> list[Callable[[], None]]:
-    """Bands of pixels, as the model makes them, into the one copy that Pillow holds."""
+    """Tiles of pixels, as the model makes them, into the one copy that Pillow holds."""
     import torch
 
     height, width = codes.extent
     grey = header.source.mode == "L"
     writer = image.Writer(target, (height, width), format=options.format, grey=grey)
     with torch.inference_mode():
-        if hasattr(tokenizer, "decode_bands"):
-            bands = tokenizer.decode_bands(codes)
+        if hasattr(tokenizer, "decode_tiles"):
+            for rows, columns, pixels in tokenizer.decode_tiles(codes):
+                writer.put(rows, columns, pixels.float().cpu().numpy())
         else:
-            bands = [tokenizer.decode(_tensors(codes))[0]]
-        for band in bands:  # (3, rows, W)
-            writer.write(band.float().cpu().numpy())
+            writer.write(tokenizer.decode(_tensors(codes))[0].float().cpu().numpy())
     if height * width > AHEAD_PIXELS:
         writer.save()  # before the next picture takes as much memory
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqtok.quantizers._product import bound, slices
+from vqtok.quantizers._rows import rounding
 
 MOST = 32
 """Entries that a row may keep: with more, it is quicker to look at the whole codebook again."""
@@ -17,6 +19,59 @@ BLOCK = 1 << 17
 """Floats of rows at once."""
 
 Integers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Rows that are known only roughly, and which of them could therefore have another code.
+
+    Attributes:
+        reach: (N,) float64, Euclidean: how far each row may be from the one that is meant.
+        found: (N,) bool, filled in by the search: another entry may be the nearest one.
+    """
+
+    reach: Tensor
+    found: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, reach: float) -> Doubt:
+        """No row found yet; (N, d) float32 rows may also be rounded."""
+        doubt = cls(
+            torch.full((len(rows),), reach, dtype=torch.float64, device=rows.device),
+            torch.zeros(len(rows), dtype=torch.bool, device=rows.device),
+        )
+        if rows.dtype == torch.float32:
+            doubt.reach.add_(rounding(rows))
+        return doubt
+
+    def __getitem__(self, rows: slice) -> Doubt:
+        return Doubt(self.reach[rows], self.found[rows])
+
+    def rivals(self, squares: Tensor) -> Tensor:
+        """(N,) squared distances up to which entries may be nearest, given the smallest ones."""
+        return (squares.clamp(min=0).double().sqrt() + 2 * self.reach).square()
+
+    def judge(
+        self, row: Tensor, code: Tensor, distance: Tensor, nearest: Tensor, entries: Tensor
+    ) -> None:
+        """Mark rows by pairs with entries and their squared distances.
+
+        A move by δ changes the difference of two squared distances by 2 δ·(e₁ - e₂).
+
+        Args:
+            row: (P,) of each pair; the pair of a row's nearest entry must be among them.
+            code: (P,).
+            distance: (P,) float64.
+            nearest: (N,) codes of all rows.
+            entries: (K, d) float32.
+        """
+        least = torch.full((len(nearest),), torch.inf, dtype=torch.float64, device=row.device)
+        least.scatter_reduce_(0, row, distance, "amin")
+        for some in slices(len(row), BLOCK // entries.shape[1] + 1):
+            rows = row[some]
+            apart = distances(entries[code[some]], entries[nearest[rows]]).sqrt()
+            close = distance[some] - least[rows] <= 2.001 * self.reach[rows] * apart
+            self.found[rows[close & (apart > 0)]] = True
 
 
 class Candidates:
@@ -49,7 +104,7 @@ class Candidates:
         within &= ~self.broken.numpy()[row]
         self._row, self._code, self._score = row[within], code[within], score[within]
 
-    def nearest(self, z: Tensor, entries: Tensor) -> Tensor:
+    def nearest(self, z: Tensor, entries: Tensor, doubt: Doubt | None = None) -> Tensor:
         """int64 (N,): of each row's candidates the nearest in float64, the lowest of equals."""
         row, code = self._row, self._code
         codes = np.zeros(len(z), dtype=np.int64)
@@ -58,16 +113,24 @@ class Candidates:
             several = np.bincount(row, minlength=len(z))[row] > 1
             row, code = row[several], code[several]
             pairs = torch.from_numpy(row), torch.from_numpy(code)
-            distance = _between(z, entries, *pairs, exact=exact)
-            least = torch.full((len(z),), torch.inf, dtype=distance.dtype)
-            least.scatter_reduce_(0, pairs[0], distance, "amin")
-            if not exact:  # differences round before they are squared, so the error is relative
-                least = least * (1 + 4 * bound(z.shape[1])) + 2.0**-110
-            near = distance.numpy() <= least.numpy()[row]
+            squares = _between(z, entries, *pairs, exact=exact)
+            least = torch.full((len(z),), torch.inf, dtype=squares.dtype)
+            least.scatter_reduce_(0, pairs[0], squares, "amin")
+            if exact:
+                rivals = pairs, squares
+            else:  # differences round before they are squared, so the error is relative
+                wide = 1 + 4 * bound(z.shape[1])
+                least = least * wide + 2.0**-110
+                if doubt is not None:
+                    least = doubt.rivals(least) * wide
+            near = squares.numpy() <= least.numpy()[row]
             row, code = row[near], code[near]
         codes[row] = len(entries)
         np.minimum.at(codes, row, code)
-        return torch.from_numpy(codes)
+        found = torch.from_numpy(codes)
+        if doubt is not None:
+            doubt.judge(*rivals[0], rivals[1], found, entries)
+        return found
 
 
 def _between(z: Tensor, entries: Tensor, row: Tensor, code: Tensor, *, exact: bool) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._kmeans import draw, kmeans, sums
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._start import Learning
@@ -78,11 +79,11 @@ class Codebook(nn.Module):
         if not self.cosine:
             return rows
         # A norm is a sum, and sums round differently with the number of rows: see Projection.
-        return F.normalize(rows.double(), dim=-1).float()
+        return F.normalize(rows.double(), dim=-1).to(rows.dtype)
 
-    def assign(self, rows: Tensor) -> Tensor:
+    def assign(self, rows: Tensor, doubt: Doubt | None = None) -> Tensor:
         """Nearest entry of each (N, d) row → int64 (N,)."""
-        return nearest(rows.detach(), self.packed())
+        return nearest(rows.detach(), self.packed(), doubt)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Entries of the codes, (*codes.shape, d); with a gradient if entries are parameters."""

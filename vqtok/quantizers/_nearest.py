@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqtok.quantizers import _prescreen
-from vqtok.quantizers._candidates import distances
+from vqtok.quantizers._candidates import Doubt, distances
 from vqtok.quantizers._product import bound, multiply, scratch, slices
 
 BUFFER = 1 << 21
@@ -34,6 +34,8 @@ KEPT = 1 << 22
 codebook is packed on the way, which costs a few hundredths."""
 PAIRS = 1 << 18
 """Floats per block of the float64 check."""
+ROUNDED = 1 + 2.0**-40
+"""More than float64 can round a limit by."""
 
 
 class Packed:
@@ -122,30 +124,51 @@ def _fill(tile: Tensor, entries: Tensor, centre: Tensor) -> None:
 
 
 @torch.no_grad()
-def nearest(z: Tensor, codebook: Tensor | Packed) -> Tensor:
+def nearest(z: Tensor, codebook: Tensor | Packed, doubt: Doubt | None = None) -> Tensor:
     """Index of the entry at the smallest Euclidean distance from each row; the lowest of equals.
 
     Args:
-        z: (N, d) float; taken as float32. A row that holds NaN gets some code in range.
+        z: (N, d) float; taken as float32, but for float64. A row that holds NaN gets some code in
+            range.
         codebook: (K, d) float, or ``Packed`` when it serves many calls.
+        doubt: How well the rows are known; marks those that could have another code.
 
     Returns:
         int64 (N,).
     """
     packed = codebook if isinstance(codebook, Packed) else Packed(codebook)
+    if z.dtype == torch.float64:
+        return _every(z.detach(), packed.entries, doubt)
     z = z.detach().float()
     size, dim = packed.entries.shape
     if not _prescreen.pays(len(z), size, dim, z.device) or packed.screen().crowded:
-        return _search(z, packed)
-    codes, undecided = _prescreen.prescreen(z, packed.screen())
+        return _search(z, packed, doubt)
+    codes, undecided = _prescreen.prescreen(z, packed.screen(), doubt)
     if len(undecided) == len(z):
-        return _search(z, packed)
+        return _search(z, packed, doubt)
     if len(undecided):
-        codes[undecided] = _search(z[undecided], packed)
+        rest = doubt and Doubt(doubt.reach[undecided], doubt.found[undecided])
+        codes[undecided] = _search(z[undecided], packed, rest)
+        if doubt and rest:
+            doubt.found[undecided] = rest.found
     return codes
 
 
-def _search(z: Tensor, packed: Packed) -> Tensor:
+def _every(z: Tensor, entries: Tensor, doubt: Doubt | None) -> Tensor:
+    """``nearest`` of float64 rows: a few, since every distance is taken in float64."""
+    codes = torch.empty(len(z), dtype=torch.int64, device=z.device)
+    for rows in slices(len(z), PAIRS // entries.numel() + 1):
+        count = len(z[rows])
+        row = torch.arange(count, device=z.device).repeat_interleave(len(entries))
+        code = torch.arange(len(entries), device=z.device).repeat(count)
+        distance = distances(z[rows][row], entries[code])
+        codes[rows] = _argmin(distance.view(count, -1))
+        if doubt:
+            doubt[rows].judge(row, code, distance, codes[rows], entries)
+    return codes
+
+
+def _search(z: Tensor, packed: Packed, doubt: Doubt | None = None) -> Tensor:
     """``nearest`` by float32 products alone."""
     codes = z.new_empty(len(z), dtype=torch.int64)
     best, second, radius = z.new_empty(3, len(z))
@@ -162,10 +185,16 @@ def _search(z: Tensor, packed: Packed) -> Tensor:
                 value = torch.minimum(value, best[rows])
             codes[rows], best[rows], second[rows] = index, value, other
     limit = best + _tolerance(radius, best, bound(z.shape[1] + 1))
+    if doubt:
+        square = limit + radius.square()
+        limit += ((doubt.rivals(square) - square.clamp(min=0)) * 1.001).float()
     unsure = (second <= limit).nonzero().squeeze(1)
     for rows in slices(len(unsure), INSIDE // 256):
         which = unsure[rows]
-        codes[which] = _decide(z[which], packed, limit[which])
+        rest = doubt and Doubt(doubt.reach[which], doubt.found[which])
+        codes[which] = _decide(z[which], packed, limit[which], rest)
+        if doubt and rest:
+            doubt.found[which] = rest.found
     return codes
 
 
@@ -238,10 +267,10 @@ def _tolerance(radius: Tensor, best: Tensor, error: float) -> Tensor:
     return 2 * error * (2 * radius * rival + rival.square())
 
 
-def _decide(z: Tensor, packed: Packed, limit: Tensor) -> Tensor:
+def _decide(z: Tensor, packed: Packed, limit: Tensor, doubt: Doubt | None) -> Tensor:
     """Nearest entry in float64 of (U, d) rows, among those that score within their ``limit``."""
-    best = torch.full((len(z),), torch.inf, dtype=torch.float64, device=z.device)
-    codes = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    least = torch.full((len(z),), torch.inf, dtype=torch.float64, device=z.device)
     left = _left(z, packed)
     for start, tile in packed.tiles():
         for rows, scores in _scores(left, tile):
@@ -253,10 +282,14 @@ def _decide(z: Tensor, packed: Packed, limit: Tensor) -> Tensor:
             distance = z.new_empty(len(row), dtype=torch.float64)
             for some in slices(len(row), PAIRS // z.shape[1] + 1):
                 distance[some] = distances(z[row[some]], packed.entries[code[some]])
-            least = best.scatter_reduce(0, row, distance, "amin")
-            winner = distance == least[row]
-            first = torch.full_like(codes, len(packed.entries))
-            first.scatter_reduce_(0, row[winner], code[winner], "amin")
-            codes = torch.where(least < best, first, codes)
-            best = least
+            least.scatter_reduce_(0, row, distance, "amin")
+            kept = distance <= (doubt.rivals(least) * ROUNDED if doubt else least)[row]
+            pairs.append((row[kept], code[kept], distance[kept]))
+    row, code, distance = (torch.cat(each) for each in zip(*pairs, strict=True))
+    winner = distance == least[row]
+    codes = torch.full((len(z),), len(packed.entries), dtype=torch.int64, device=z.device)
+    codes.scatter_reduce_(0, row[winner], code[winner], "amin")
+    codes[codes == len(packed.entries)] = 0  # rows of NaN
+    if doubt:
+        doubt.judge(row, code, distance, codes, packed.entries)
     return codes

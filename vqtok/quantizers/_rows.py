@@ -11,8 +11,9 @@ BLOCK = 1 << 14
 
 
 def to_rows(z: Tensor) -> Tensor:
-    """(B, D, *grid) of any float dtype → (N, D) float32, item by item, row-major in the grid."""
-    return z.movedim(1, -1).reshape(-1, z.shape[1]).float()
+    """(B, D, *grid) → (N, D) float32, or float64 if z is; item by item, row-major in the grid."""
+    rows = z.movedim(1, -1).reshape(-1, z.shape[1])
+    return rows if rows.dtype == torch.float64 else rows.float()
 
 
 def from_rows(rows: Tensor, batch: int, grid: tuple[int, ...]) -> Tensor:
@@ -28,14 +29,28 @@ class Projection(nn.Linear):
     """
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(N, in) → (N, out), float32."""
+        """(N, in) → (N, out), float32; float64 rows stay float64."""
         if self.training:
             return super().forward(rows)
         weight, bias = self.weight.double(), self.bias.double()
         blocks = [
-            F.linear(block.double(), weight, bias).float() for block in torch.split(rows, BLOCK)
+            F.linear(block.double(), weight, bias).to(rows.dtype)
+            for block in torch.split(rows, BLOCK)
         ]
         return torch.cat(blocks)
+
+
+def stretch(project: nn.Module) -> float:
+    """How much farther apart two rows can be behind a map of ``projection`` than before it."""
+    if not isinstance(project, Projection):
+        return 1.0
+    return float(torch.linalg.matrix_norm(project.weight.detach().double(), ord=2))
+
+
+def rounding(rows: Tensor) -> Tensor:
+    """(N,) float64: how far (N, d) float32 rows may be from what was rounded to them."""
+    norm: Tensor = torch.linalg.vector_norm(rows.double(), dim=1)
+    return norm * 2.0**-24 + 2.0**-126
 
 
 def projection(dim_in: int, dim_out: int | None) -> nn.Module:

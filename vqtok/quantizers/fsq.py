@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vqtok.protocols import Quantized
+from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._gradients import straight_through
-from vqtok.quantizers._rows import from_rows, projection, to_rows
+from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 
 MARGIN = 1e-3
 """tanh never reaches its limits; this lets the outermost levels be reached by finite latents."""
@@ -74,10 +75,24 @@ class Fsq(nn.Module):
             # float64: a vectorised float32 tanh differs by a bit from the one at a tensor's end.
             bounded = self._bound(self.project_in(to_rows(z)).double())
             steps = bounded.round()
-            codes = ((steps.long() + self.levels // 2) * self.basis).sum(dim=1)
+            codes = self._codes(steps)
             out = self.project_out(straight_through(self._scale(bounded), self._scale(steps)))
         loss = out.new_zeros(())
         return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
+
+    @torch.no_grad()
+    def assign(self, z: Tensor, *, reach: float) -> Assigned:
+        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            rows = self.project_in(to_rows(z))
+            doubt = Doubt.of(rows, reach * stretch(self.project_in))
+            bounded = self._bound(rows.double())
+            codes = self._codes(bounded.round())
+            # tanh is nowhere steeper than 1, so no coordinate moves by more than reach · half.
+            moved = doubt.reach[:, None] * self._half() + 2.0**-40
+            doubtful = ((bounded - bounded.floor() - 0.5).abs() <= moved).any(dim=1)
+        shape = (z.shape[0], *z.shape[2:])
+        return Assigned(codes.reshape(shape), doubtful.reshape(shape))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""
@@ -88,10 +103,18 @@ class Fsq(nn.Module):
 
     def _bound(self, rows: Tensor) -> Tensor:
         """(N, d) any → between -L // 2 - 1/2 and (L - 1) // 2 + 1/2, zero to zero."""
-        half = (self.levels - 1).double() * (1 + MARGIN) / 2
+        half = self._half()
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0).double()
         shift = (offset / half).atanh()
         return (rows + shift).tanh() * half - offset
+
+    def _half(self) -> Tensor:
+        """(d,) float64: half the width that each coordinate is bounded to."""
+        return (self.levels - 1).double() * (1 + MARGIN) / 2
+
+    def _codes(self, steps: Tensor) -> Tensor:
+        """(N, d) whole steps from zero → int64 (N,)."""
+        return ((steps.long() + self.levels // 2) * self.basis).sum(dim=1)
 
     def _scale(self, steps: Tensor) -> Tensor:
         """Whole steps from zero → float32 in [-1, 1]."""

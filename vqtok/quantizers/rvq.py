@@ -15,10 +15,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vqtok.protocols import Quantized
+from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._codebook import Codebook, check, codebook_loss
 from vqtok.quantizers._gradients import straight_through
-from vqtok.quantizers._rows import from_rows, projection, to_rows
+from vqtok.quantizers._rows import from_rows, projection, rounding, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 
 
@@ -107,6 +108,22 @@ class Rvq(Warmed):
             out = self.project_out(straight_through(rows, total))
         codes = stacked.reshape(-1, batch, *grid).movedim(0, 1).contiguous()
         return Quantized(from_rows(out, batch, grid), codes, loss)
+
+    @torch.no_grad()
+    def assign(self, z: Tensor, *, reach: float) -> Assigned:
+        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
+        codes = []
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            residual = self.project_in(to_rows(z))
+            doubt = Doubt.of(residual, reach * stretch(self.project_in))
+            for stage in self._codebooks():
+                codes.append(stage.assign(residual, doubt))
+                residual = residual - stage.lookup(codes[-1])
+                if residual.dtype == torch.float32:
+                    doubt.reach.add_(rounding(residual))
+        batch, grid = z.shape[0], tuple(z.shape[2:])
+        stacked = torch.stack(codes).reshape(-1, batch, *grid).movedim(0, 1).contiguous()
+        return Assigned(stacked, doubt.found.reshape(batch, *grid))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, n, *grid), n from 1 to Q → (B, D, *grid) float32."""

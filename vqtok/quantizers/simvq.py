@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqtok.protocols import Quantized
+from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._codebook import check, codebook_loss
 from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._kmeans import kmeans
 from vqtok.quantizers._nearest import Packed, nearest
-from vqtok.quantizers._rows import from_rows, projection, to_rows
+from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 
 
@@ -94,6 +95,16 @@ class SimVq(Warmed):
             loss = codebook_loss(rows, chosen, commitment=self.config.commitment).mean()
             out = self.project_out(straight_through(rows, chosen))
         return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
+
+    @torch.no_grad()
+    def assign(self, z: Tensor, *, reach: float) -> Assigned:
+        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            rows = self.project_in(to_rows(z))
+            doubt = Doubt.of(rows, reach * stretch(self.project_in))
+            codes = nearest(rows, self.packed(), doubt)
+        shape = (z.shape[0], *z.shape[2:])
+        return Assigned(codes.reshape(shape), doubt.found.reshape(shape))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""

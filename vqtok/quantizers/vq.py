@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vqtok.protocols import Quantized
+from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._codebook import Codebook, check, codebook_loss
 from vqtok.quantizers._gradients import straight_through
-from vqtok.quantizers._rows import from_rows, projection, to_rows
+from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 
 
@@ -100,6 +101,20 @@ class Vq(Warmed):
             if self.training:
                 self.codebook.learn(rows, codes, generator=self.generator)
         return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
+
+    @torch.no_grad()
+    def assign(self, z: Tensor, *, reach: float) -> Assigned:
+        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            rows = self.project_in(to_rows(z))
+            doubt = Doubt.of(rows, reach * stretch(self.project_in))
+            if self.codebook.cosine:
+                # By the sine rule, no direction turns by more; the last term rounds the unit row.
+                length = torch.linalg.vector_norm(rows.double(), dim=1)
+                doubt.reach.div_(length / 2 + 2.0**-126).add_(2.0**-23)
+            codes = self.codebook.assign(self.codebook.unit(rows), doubt)
+        shape = (z.shape[0], *z.shape[2:])
+        return Assigned(codes.reshape(shape), doubt.found.reshape(shape))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""

@@ -11,7 +11,7 @@ networks see, so the codes do not depend on how the samples arrive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,11 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import UsageError
 from vqtok.layers.convnext import Block, ChannelNorm, Pointwise
-from vqtok.layers.spectral import Spectrum, compress, from_polar
+from vqtok.layers.spectral import Spectrum, from_polar
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
+from vqtok.tokenizers._exact import Doubts
+from vqtok.tokenizers._framed import FramedEncoder
 
 TILE = 750
 """Frames that one tile owns: 10 s at 75 Hz."""
@@ -76,6 +78,7 @@ class Codec(nn.Module):
         super().__init__()
         self.config: AnyConfig = config
         self.name = ""
+        self.exact = True
         self.hop, self.rate = config.hop, config.rate
         self.spectrum = Spectrum(config.frame, config.hop)
         features = 2 * self.spectrum.bins
@@ -106,6 +109,14 @@ class Codec(nn.Module):
             depth=depth,
         )
         self.spec = CodeSpec(modality="audio", levels=(level,), rate=float(config.rate))
+        self._framed = FramedEncoder(
+            self.spectrum, self.encoder, self.quantizer, context=self.encoder_context
+        )
+
+    @property
+    def doubts(self) -> Doubts:
+        """How many latents were coded so far, and how many of them again in float64."""
+        return self._framed.doubts
 
     def encode(self, x: Tensor) -> Codes:
         """Audio → codes, each item by itself.
@@ -119,15 +130,27 @@ class Codec(nn.Module):
         Raises:
             UsageError: x is not mono audio.
         """
-        if x.ndim != 3 or x.shape[1] != 1 or 0 in x.shape:
-            raise UsageError(f"audio: shape {tuple(x.shape)} found, (B, 1, L) expected")
+        _check_audio(x)
         codes = torch.cat(list(self.encode_stream([x])), dim=-1)
         return Codes(self.spec, (codes,), (int(x.shape[-1]),))
 
-    def decode(self, codes: Codes) -> Tensor:
-        """Codes → (B, 1, L) float32 at ``spec.rate`` Hz, L = ``codes.extent[0]``."""
-        array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
-        return torch.cat(list(self.decode_stream(array, codes.extent[0])), dim=-1)
+    @torch.inference_mode()
+    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
+        """Signals of any lengths → the codes of each by itself; equal tiles are batched for speed.
+
+        Args:
+            signals: (1, L) float32 in [-1, 1] at ``spec.rate`` Hz each, L ≥ 1.
+
+        Raises:
+            UsageError: one is not mono audio.
+        """
+        for x in signals:
+            _check_audio(x[None])
+        found = self._framed.encode_many([x[0] for x in signals], tile=TILE)
+        return [
+            Codes(self.spec, (codes[None],), (int(x.shape[-1]),))
+            for codes, x in zip(found, signals, strict=True)
+        ]
 
     @torch.inference_mode()
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -140,63 +163,59 @@ class Codec(nn.Module):
             int64 (B, Q, t) or (B, t) pieces; joined they are what ``encode`` gives for the joined
             blocks.
         """
-        past = self.spectrum.size - self.hop + self.encoder_context * self.hop
-        tile = TILE * self.hop
-        buffer: Tensor | None = None  # (B, n): up to `past` samples of earlier tiles, then new ones
-        seen = 0  # samples in the buffer that belong to earlier tiles
-        for block in blocks:
-            fresh = block[:, 0].to(self._device(), torch.float32)
-            buffer = fresh if buffer is None else torch.cat([buffer, fresh], dim=1)
-            while buffer.shape[1] - seen >= tile:
-                yield self._encode_tile(buffer[:, : seen + tile], seen)
-                keep = min(past, seen + tile)
-                buffer, seen = buffer[:, seen + tile - keep :], keep
-        if buffer is not None and buffer.shape[1] > seen:
-            missing = -(buffer.shape[1] - seen) % self.hop
-            yield self._encode_tile(F.pad(buffer, (0, missing)), seen)
+        yield from self._framed.encode_stream((block[:, 0] for block in blocks), tile=TILE)
+
+    def decode(self, codes: Codes) -> Tensor:
+        """Codes → (B, 1, L) float32 at ``spec.rate`` Hz, L = ``codes.extent[0]``."""
+        array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
+        return torch.cat(list(self.decode_stream([array], codes.extent[0])), dim=-1)
 
     @torch.inference_mode()
-    def decode_stream(self, codes: Tensor, length: int) -> Iterator[Tensor]:
-        """Audio of codes, piece by piece; memory stays flat apart from the codes.
+    def decode_stream(
+        self, pieces: Iterable[Tensor], length: int | None = None
+    ) -> Iterator[Tensor]:
+        """Audio of codes that arrive in pieces; memory stays flat.
 
         Args:
-            codes: int64 (B, Q, T) or (B, T).
-            length: L, samples to give in total.
+            pieces: int64 (B, Q, t) or (B, t) of any lengths, in order.
+            length: L, samples to give in total; None: all that the codes stand for, t · hop.
 
         Yields:
-            (B, 1, n) float32 pieces in [-1, 1], together exactly ``length`` samples.
+            (B, 1, n) float32 pieces in [-1, 1], the same ones however the codes arrive.
         """
-        frames = int(codes.shape[-1])
         ahead = self.spectrum.overlap - 1  # frames after a hop that still overlap it
-        given = 0
-        for start in range(0, frames, TILE):
-            stop = min(start + TILE, frames)
-            first = max(0, start - self.decoder_context)
-            last = min(stop + ahead, frames)
-            pieces = [
-                self._decode_tile(item[None, ..., first:last], start - first, stop - first)
-                for item in codes
-            ]
-            audio = torch.cat(pieces)[:, None, : length - given]  # (B, 1, n)
-            given += int(audio.shape[-1])
-            yield audio.clamp(-1.0, 1.0)
+        held: Tensor | None = None
+        first = start = given = 0  # frames: of the first one held, of the next tile; samples given
+
+        def render(stop: int) -> Tensor:
+            assert held is not None  # for the type checker: there are frames to render
+            seen = held[..., max(0, start - self.decoder_context) - first : stop + ahead - first]
+            skip = min(start, self.decoder_context)
+            audio = torch.cat(
+                [self._decode_tile(item[None], skip, skip + stop - start) for item in seen]
+            )
+            left = audio.shape[-1] if length is None else length - given
+            return audio[:, None, :left].clamp(-1.0, 1.0)  # (B, 1, n)
+
+        for piece in pieces:
+            held = piece if held is None else torch.cat([held, piece], dim=-1)
+            while first + held.shape[-1] >= start + TILE + ahead:
+                yield render(start + TILE)
+                start, given = start + TILE, given + TILE * self.hop
+                kept = max(0, start - self.decoder_context)
+                held, first = held[..., kept - first :], kept
+        while held is not None and start < first + held.shape[-1]:
+            stop = min(start + TILE, first + held.shape[-1])
+            yield render(stop)
+            start, given = stop, given + (stop - start) * self.hop
 
     def forward(self, x: Tensor) -> Reconstructed:
         """Reconstruct a batch differentiably; x is (B, 1, L)."""
         length = int(x.shape[-1])
         samples = F.pad(x[:, 0].float(), (0, -length % self.hop))
-        quantized: Quantized = self.quantizer(self._latents(samples))
+        quantized: Quantized = self.quantizer(self._framed.latents(samples))
         y = self._render(quantized.z_q)[:, None, :length]
         return Reconstructed(y, Codes(self.spec, (quantized.codes,), (length,)), quantized.loss)
-
-    def _latents(self, samples: Tensor) -> Tensor:
-        """(B, n·hop) float32 samples, silence before them → (B, D, n)."""
-        history = samples.new_zeros(samples.shape[0], self.spectrum.size - self.hop)
-        with torch.autocast(samples.device.type, enabled=False):
-            parts = compress(self.spectrum.analyse(samples, history))  # (B, T, bins, 2)
-        features = parts.flatten(2).mT[:, :, None]  # (B, 2·bins, 1, T)
-        z: Tensor = self.encoder(features)[:, :, 0]
-        return z.float()
 
     def _render(self, z_q: Tensor) -> Tensor:
         """(B, D, n) latents, none before or after them → (B, n·hop) float32 samples."""
@@ -211,12 +230,6 @@ class Codec(nn.Module):
         cut = self.spectrum.size - self.hop
         return samples[:, cut : cut + z_q.shape[-1] * self.hop]
 
-    def _encode_tile(self, samples: Tensor, seen: int) -> Tensor:
-        """Codes of the samples after the first ``seen``, item by item."""
-        drop = seen // self.hop
-        latents = [self._latents(item[None])[..., drop:].contiguous() for item in samples]
-        return torch.cat([self.quantizer(z).codes for z in latents])
-
     def _decode_tile(self, codes: Tensor, start: int, stop: int) -> Tensor:
         """Samples of frames start … stop of one item, given its frames before and after: (1, n)."""
         z_q = self.quantizer.decode(codes.to(self._device()))
@@ -224,6 +237,11 @@ class Codec(nn.Module):
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def _check_audio(x: Tensor) -> None:
+    if x.ndim != 3 or x.shape[1] != 1 or 0 in x.shape:
+        raise UsageError(f"audio: shape {tuple(x.shape)} found, (B, 1, L) expected")
 
 
 def _block(config: Config) -> Block:

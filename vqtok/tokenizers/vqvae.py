@@ -8,20 +8,24 @@ bounded, and the tiling depends on the image's size alone, never on a setting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.errors import CodesError, UsageError
+from vqtok.errors import UsageError
 from vqtok.layers.pyramid import Decoder, Encoder, StridedDecoder, StridedEncoder
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
+from vqtok.tokenizers._exact import Doubts
+from vqtok.tokenizers._tiled import Picture, TiledEncoder, halo_of, reader
+from vqtok.tokenizers._tiles import tiles
 
 TILE = 1024
 """Pixels per side that one tile owns; images up to this size are one tile."""
@@ -82,6 +86,7 @@ class VQVAE(nn.Module):
         super().__init__()
         self.config: AnyConfig = config
         self.name = ""
+        self.exact = True
         self.stride = config.stride
         self.channels = config.channels
         self.encoder, self.decoder = _networks(config)
@@ -95,6 +100,14 @@ class VQVAE(nn.Module):
             depth=depth,
         )
         self.spec = CodeSpec(modality="image", levels=(level,))
+        self._tiled = TiledEncoder(
+            self.encoder, self.quantizer, stride=self.stride, channels=self.channels
+        )
+
+    @property
+    def doubts(self) -> Doubts:
+        """How many latents were coded so far, and how many of them again in float64."""
+        return self._tiled.doubts
 
     @torch.inference_mode()
     def encode(self, x: Tensor) -> Codes:
@@ -110,17 +123,86 @@ class VQVAE(nn.Module):
             UsageError: x is not a batch of images with C channels.
         """
         _check_images(x, self.channels)
-        height, width = int(x.shape[-2]), int(x.shape[-1])
-        codes = torch.stack([self._encode_one(item[None])[0] for item in x])
-        return Codes(self.spec, (codes,), (height, width))
+        items = self.encode_many(list(x))
+        levels = torch.cat([each.levels[0] for each in items])
+        return Codes(self.spec, (levels,), items[0].extent)
+
+    @torch.inference_mode()
+    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
+        """Images of any sizes → the codes of each by itself; equal tiles are batched for speed.
+
+        Args:
+            signals: (C, H, W) float32 in [-1, 1] each.
+
+        Raises:
+            UsageError: one is not an image with C channels.
+        """
+        for x in signals:
+            _check_images(x[None], self.channels)
+        pictures = [Picture(_size(x), reader(x), self.stride) for x in signals]
+        shapes = [self.spec.levels[0].shape(each.size) for each in pictures]
+        levels = [torch.empty((1, *shape), dtype=torch.int64) for shape in shapes]
+        for index, tile, codes in self._tiled.encode(pictures, tile=TILE):
+            levels[index][(0, ..., *tile.owned())] = codes
+        device = self._device()
+        return [
+            Codes(self.spec, (level.to(device),), picture.size)
+            for level, picture in zip(levels, pictures, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def encode_windows(
+        self, size: tuple[int, int], read: Callable[[slice, slice], Tensor]
+    ) -> Codes:
+        """Code an image of any size while only a tile of it is in memory.
+
+        Args:
+            size: (H, W).
+            read: Gives (C, h, w) float32 in [-1, 1] of some rows and columns.
+
+        Returns:
+            The codes of ``encode`` as a numpy array of the level's small dtype, (1, h, w) or
+            (1, Q, h, w).
+        """
+        level = self.spec.levels[0]
+        array = np.empty((1, *level.shape(size)), dtype=level.dtype)
+        picture = Picture(size, read, self.stride)
+        for _, tile, codes in self._tiled.encode([picture], tile=TILE):
+            array[(0, ..., *tile.owned())] = codes.numpy()
+        return Codes(self.spec, (array,), size)
 
     @torch.inference_mode()
     def decode(self, codes: Codes) -> Tensor:
         """Codes → (B, C, H, W) float32, clamped to [-1, 1] and cropped to ``codes.extent``."""
-        array = torch.as_tensor(codes.levels[0], dtype=torch.int64, device=self._device())
-        images = [self._decode_one(item[None]) for item in array]
         height, width = codes.extent
-        return torch.cat(images)[..., :height, :width].clamp(-1.0, 1.0)
+        x = torch.empty(len(codes), self.channels, height, width, device=self._device())
+        for item in range(len(codes)):
+            for rows, columns, pixels in self.decode_tiles(codes, item=item):
+                x[item, :, rows, columns] = pixels
+        return x
+
+    @torch.inference_mode()
+    def decode_tiles(self, codes: Codes, *, item: int = 0) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Decode one image of a batch while only a tile of it is in memory.
+
+        Yields:
+            Rows, columns, and what is there: (C, h, w) float32 in [-1, 1]; the tiles cover
+            ``codes.extent`` once.
+        """
+        (height, width), array = codes.extent, codes.levels[0][item]
+        halo = halo_of(self.decoder, self.stride)
+        grid = array.shape[-2:]
+        for tile in tiles(*grid, size=TILE // self.stride, halo=halo):
+            window = array[(None, ..., *tile.window())]
+            if isinstance(window, np.ndarray):
+                window = torch.from_numpy(window.astype(np.int64))
+            z_q = self.quantizer.decode(window.to(self._device(), torch.int64))
+            pixels = self.decoder(z_q)[0][(..., *tile.inner(self.stride))]
+            rows, columns = tile.owned(self.stride)
+            rows = slice(rows.start, min(rows.stop, height))
+            columns = slice(columns.start, min(columns.stop, width))
+            shown = pixels[:, : rows.stop - rows.start, : columns.stop - columns.start]
+            yield rows, columns, shown.float().clamp(-1.0, 1.0)
 
     def forward(self, x: Tensor) -> Reconstructed:
         """Reconstruct a batch differentiably.
@@ -133,31 +215,6 @@ class VQVAE(nn.Module):
         y = self.decoder(quantized.z_q)[..., :height, :width]
         codes = Codes(self.spec, (quantized.codes,), (height, width))
         return Reconstructed(y.float(), codes, quantized.loss)
-
-    def _encode_one(self, x: Tensor) -> Tensor:
-        padded = _pad(x.to(self._device(), torch.float32), self.stride)
-        height, width = padded.shape[-2] // self.stride, padded.shape[-1] // self.stride
-        rows: dict[int, list[Tensor]] = {}
-        for tile in _tiles(height, width, TILE // self.stride, self._halo(self.encoder)):
-            z = self.encoder(padded[(..., *tile.window(self.stride))])
-            rows.setdefault(tile.top, []).append(
-                self.quantizer(z[(..., *tile.inner())].contiguous()).codes
-            )
-        return torch.cat([torch.cat(row, dim=-1) for row in rows.values()], dim=-2)
-
-    def _decode_one(self, codes: Tensor) -> Tensor:
-        height, width = int(codes.shape[-2]), int(codes.shape[-1])
-        rows: dict[int, list[Tensor]] = {}
-        for tile in _tiles(height, width, TILE // self.stride, self._halo(self.decoder)):
-            x = self.decoder(self.quantizer.decode(codes[(..., *tile.window(1))]))
-            rows.setdefault(tile.top, []).append(x[(..., *tile.inner(self.stride))])
-        return torch.cat([torch.cat(row, dim=-1) for row in rows.values()], dim=-2)
-
-    def _halo(self, network: nn.Module) -> int:
-        reach = network.reach
-        if not isinstance(reach, int):
-            raise CodesError("the network does not state its receptive field")
-        return -(-reach // self.stride)
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
@@ -184,53 +241,8 @@ def _networks(config: Config) -> tuple[nn.Module, nn.Module]:
     )
 
 
-class Tile(NamedTuple):
-    """One tile of a grid: the part it owns and the part it sees, in code positions."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-    halo_top: int
-    halo_left: int
-    halo_bottom: int
-    halo_right: int
-
-    def window(self, scale: int) -> tuple[slice, slice]:
-        """What the network sees, as slices of an array with ``scale`` samples per position."""
-        return (
-            slice((self.top - self.halo_top) * scale, (self.bottom + self.halo_bottom) * scale),
-            slice((self.left - self.halo_left) * scale, (self.right + self.halo_right) * scale),
-        )
-
-    def inner(self, scale: int = 1) -> tuple[slice, slice]:
-        """The owned part inside the window."""
-        rows, columns = self.bottom - self.top, self.right - self.left
-        return (
-            slice(self.halo_top * scale, (self.halo_top + rows) * scale),
-            slice(self.halo_left * scale, (self.halo_left + columns) * scale),
-        )
-
-
-def _tiles(height: int, width: int, size: int, halo: int) -> Iterator[Tile]:
-    """Tiles of a grid on absolute positions, row by row; halos stop at the grid's edge.
-
-    At the edge the network pads as it would for the whole image, and inside every owned position
-    sees its whole receptive field: the union of tiles equals the untiled result.
-    """
-    for top in range(0, height, size):
-        for left in range(0, width, size):
-            bottom, right = min(top + size, height), min(left + size, width)
-            yield Tile(
-                top,
-                left,
-                bottom,
-                right,
-                min(halo, top),
-                min(halo, left),
-                min(halo, height - bottom),
-                min(halo, width - right),
-            )
+def _size(x: Tensor) -> tuple[int, int]:
+    return int(x.shape[-2]), int(x.shape[-1])
 
 
 def _pad(x: Tensor, stride: int) -> Tensor:

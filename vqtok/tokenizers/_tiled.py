@@ -1,0 +1,158 @@
+"""Images through an encoder and a quantizer, tile by tile, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqtok.errors import CodesError
+from vqtok.protocols import Quantizer
+from vqtok.tokenizers._exact import Doubts, Exact, plain_float32
+from vqtok.tokenizers._tiles import Tile, tiles
+
+BATCH = 1 << 19
+"""Pixels of equal tiles that go through the network together."""
+
+PROBE = 16
+"""Code positions per side of the image on which rounding is measured."""
+
+Group = list[tuple[int, Tile]]
+"""Pictures' numbers, each with one of its tiles; all tiles of one form."""
+
+
+class Picture:
+    """An image that is read window by window, padded to multiples of the stride.
+
+    Args:
+        size: (H, W).
+        read: Rows, columns → (C, h, w).
+        stride: Pixels per code, each way.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], read: Callable[[slice, slice], Tensor], stride: int
+    ) -> None:
+        self.size, self._read, self._stride = size, read, stride
+        self.grid = (-(-size[0] // stride), -(-size[1] // stride))
+
+    def window(self, tile: Tile) -> Tensor:
+        """What the tile sees; beyond the edge the last row and column go on."""
+        rows, columns = tile.window(self._stride)
+        height, width = self.size
+        bottom, right = max(0, rows.stop - height), max(0, columns.stop - width)
+        x = self._read(
+            slice(rows.start, rows.stop - bottom), slice(columns.start, columns.stop - right)
+        )
+        return F.pad(x[None], (0, right, 0, bottom), mode="replicate")[0] if bottom or right else x
+
+
+def reader(x: Tensor) -> Callable[[slice, slice], Tensor]:
+    """Windows of an image that is in memory, (C, H, W)."""
+    return lambda rows, columns: x[:, rows, columns]
+
+
+class TiledEncoder:
+    """Pixels → codes of a local network; what is coded at once changes nothing.
+
+    Args:
+        encoder: (B, C, H, W) → (B, D, H/stride, W/stride). Its ``reach`` is how many pixels around
+            a position it sees; its ``centre`` gives one latent from a window.
+        quantizer: Of the latents.
+        stride: Pixels per code, each way.
+        channels: C.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, quantizer: Quantizer, *, stride: int, channels: int
+    ) -> None:
+        self._encoder, self._quantizer = encoder, quantizer
+        self._stride, self._channels = stride, channels
+        self._exact = Exact(encoder, self._probe)
+
+    @property
+    def doubts(self) -> Doubts:
+        """What was coded so far, and how often in float64."""
+        return self._exact.doubts
+
+    def encode(
+        self, pictures: Sequence[Picture], *, tile: int
+    ) -> Iterator[tuple[int, Tile, Tensor]]:
+        """Codes of every tile of every picture; tiles of one form are batched.
+
+        Args:
+            pictures: Any number, of any sizes.
+            tile: Pixels per side of what one tile owns.
+
+        Yields:
+            The picture's number, the tile, and its codes on the CPU, int64 (h, w) or (Q, h, w).
+        """
+        waiting: defaultdict[Tile, Group] = defaultdict(list)
+        halo = halo_of(self._encoder, self._stride)
+        for index, picture in enumerate(pictures):
+            for each in tiles(*picture.grid, size=tile // self._stride, halo=halo):
+                group = waiting[each.form]
+                group.append((index, each))
+                if (len(group) + 1) * math.prod(each.shape) * self._stride**2 > BATCH:
+                    yield from self._encode(pictures, waiting.pop(each.form))
+        for group in waiting.values():
+            yield from self._encode(pictures, group)
+
+    def _encode(
+        self, pictures: Sequence[Picture], group: Group
+    ) -> Iterator[tuple[int, Tile, Tensor]]:
+        device = next(self._encoder.parameters()).device
+        form = group[0][1]
+        windows = torch.stack([pictures[index].window(each) for index, each in group])
+        x = windows.to(device, torch.float32)
+        with plain_float32(device):
+            z = self._encoder(x)[(..., *form.inner())].contiguous()
+
+        def again(encoder: nn.Module, place: Tensor) -> Tensor:
+            item, row, column = place.tolist()
+            return self._latent(encoder, x[item], row + form.halo_top, column + form.halo_left)
+
+        codes = self._exact.settle(z, self._quantizer, again).cpu()
+        for (index, each), found in zip(group, codes, strict=True):
+            yield index, each, found
+
+    def _latent(self, encoder: nn.Module, x: Tensor, row: int, column: int) -> Tensor:
+        """One latent of a window (C, h, w) in float64: (D,)."""
+        halo, stride = halo_of(encoder, self._stride), self._stride
+        side = (2 * halo + 1) * stride
+        top, left = (row - halo) * stride, (column - halo) * stride
+        rows = slice(max(0, top), min(top + side, x.shape[1]))
+        columns = slice(max(0, left), min(left + side, x.shape[2]))
+        there = (
+            slice(rows.start - top, rows.stop - top),
+            slice(columns.start - left, columns.stop - left),
+        )
+        around = x.new_zeros((1, len(x), side, side), dtype=torch.float64)
+        around[(0, slice(None), *there)] = x[:, rows, columns].double()
+        inside = torch.zeros(side, side, dtype=torch.bool, device=x.device)
+        inside[there] = True
+        latent: Tensor = encoder.centre(around, inside)[0]  # type: ignore[operator]
+        return latent
+
+    def _probe(self, encoder: nn.Module, dtype: torch.dtype) -> Tensor:
+        """Latents of an image of noise over a slope, (N, D)."""
+        weight = next(encoder.parameters())
+        side = PROBE * self._stride
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.rand(1, self._channels, side, side, generator=generator)
+        x = noise * torch.linspace(0, 2, side) - 1
+        with plain_float32(weight.device):
+            z: Tensor = encoder(x.to(weight.device, dtype))
+        return z.flatten(2)[0].T
+
+
+def halo_of(network: nn.Module, stride: int) -> int:
+    """Code positions around one that can change it, or that it can change."""
+    reach = network.reach
+    if not isinstance(reach, int):
+        raise CodesError("the network does not state its receptive field")
+    return -(-reach // stride)
