@@ -42,8 +42,8 @@ _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     "tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     "bmp": ("BMP", {}),
 }
-# Pixels turned into bytes at a time: 12 MB as float32.
-_PART_PIXELS = 1 << 20
+# Pixels turned into bytes at a time: 1.5 MB as float32, and that several times over.
+_PART_PIXELS = 1 << 17
 
 
 class Writer:
@@ -155,7 +155,7 @@ def _check_disk(stream: BinaryIO) -> None:
         OSError: that reason.
     """
     stream.seek(0, os.SEEK_END)
-    stream.write(bytes(_PART_PIXELS))
+    stream.write(bytes(1 << 20))
     stream.flush()
 
 

@@ -95,8 +95,12 @@ class Picture:
         if alpha is not None:
             pixels = pixels * alpha + self._background[:, None, None] * (1 - alpha)
         height, width = pixels.shape[1:]
-        whole = np.broadcast_to(pixels, (3, height, width)) * np.float32(2) - np.float32(1)
-        return np.ascontiguousarray(whole, dtype=np.float32)
+        if len(pixels) < 3:
+            pixels = np.broadcast_to(pixels, (3, height, width))
+        out = np.empty((3, height, width), dtype=np.float32)
+        np.multiply(pixels, np.float32(2), out=out)
+        out -= np.float32(1)
+        return out
 
     def whole(self) -> np.ndarray:
         """The upright image: (3, H, W) float32 in [-1, 1]."""

@@ -95,7 +95,8 @@ def samples(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     values = np.asarray(image)
     # (H, W) or (H, W, C) → (C, H, W)
     values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
-    scaled = values.astype(np.float32) / np.float32(255)
+    scaled = values.astype(np.float32)
+    scaled /= np.float32(255)
     return (scaled[:-1], scaled[-1:]) if transparent else (scaled, None)
 
 
