@@ -10,15 +10,21 @@ from typing import NoReturn
 
 
 class Terminated(BaseException):
-    """SIGTERM as an exception: temporary files are removed on the way out, as for Ctrl-C."""
+    """A signal as an exception: temporary files are removed on the way out, as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main() -> NoReturn:
     """The ``vqtok`` console command; leaves by ``sys.exit`` or by the signal that ended it."""
     # A closed pipe ends the process quietly with 141, as it does any other filter.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)
+        # Python itself ignores SIGPIPE; whoever ignores the others (nohup) means it.
+        if number and (name == "SIGPIPE" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, _terminate)
 
     try:
         from vqtok.cli.app import app
@@ -26,13 +32,21 @@ def main() -> NoReturn:
         app(prog_name="vqtok")
     except KeyboardInterrupt:
         sys.exit(130)  # before the command took over; it answers for itself
-    except Terminated:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+    except Terminated as ended:
+        signal.signal(ended.number, signal.SIG_DFL)
+        os.kill(os.getpid(), ended.number)
+    finally:
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for what is flushed on the way out
     sys.exit(0)
 
 
+_SIGNALS = ("SIGPIPE", "SIGTERM", "SIGHUP")
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    # A second SIGTERM must not interrupt the clean-up of the first.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
+    # A second signal must not interrupt the clean-up of the first.
+    for name in _SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise Terminated(number)

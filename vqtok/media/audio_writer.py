@@ -126,8 +126,6 @@ class Writer:
             raise MediaError(f"{self._name}: cannot write audio: samples are not finite")
         for ready in self._resampler.push(block.astype(np.float32, copy=False)):
             self._append(ready)
-        if self._leaves:
-            self._flush()
 
     def settle(self, length: int) -> None:
         """The length was not known when writing began: it is this one.
@@ -169,11 +167,10 @@ class Writer:
         if isinstance(self._sink, WavSink):
             self._sink.begin()
         self._sound.close()
-        self._sink.check()
         if isinstance(self._sink, WavSink):
             self._sink.finish()
-            self._flush()
         else:
+            self._sink.check()
             self._hand_over(self._sink.stream)
         self._stack.close()
 
@@ -185,15 +182,6 @@ class Writer:
             stream.seek(0)
             shutil.copyfileobj(stream, self._target, 1 << 20)
             self._target.flush()
-
-    def _flush(self) -> None:
-        try:
-            self._sink.check()
-            self._sink.stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def _append(self, block: np.ndarray) -> None:
         if self._hold:
@@ -207,16 +195,23 @@ class Writer:
             if isinstance(self._sink, WavSink):
                 self._sink.begin()
             self._sound.write(np.ascontiguousarray(piece.T))
+            self._pass_on()
             self._written += piece.shape[1]
             if self._format == "WAV" and not self._leaves and self._is_long(self._written):
                 what = "cannot write: a WAV of unknown length holds 4 GiB at most"
                 raise MediaError(f"{self._name}: {what}", hint="--format flac")
-            try:
+
+    def _pass_on(self) -> None:
+        """Send what libsndfile made, or find out that it could not be written."""
+        try:
+            if isinstance(self._sink, WavSink):
+                self._sink.flush()
+            else:
                 self._sink.check()
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise self._unwritable(error) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _abandon(self, error: BaseException) -> None:
         sound = getattr(self, "_sound", None)

@@ -12,18 +12,18 @@ _UNKNOWN = 0xFFFFFFFF
 
 
 class FileSink:
-    """A file that remembers the first error, which would be lost in C otherwise."""
+    """A file that remembers the first error, a Ctrl-C too, which would be lost in C otherwise."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
         """Append, if nothing went wrong so far."""
         if self._error is None:
             try:
                 return self.stream.write(data)
-            except OSError as error:
+            except BaseException as error:
                 self._error = error
         return len(data)
 
@@ -35,7 +35,7 @@ class FileSink:
         """Move as files do."""
         try:
             return self.stream.seek(offset, whence)
-        except OSError as error:  # seeking flushes the buffer
+        except BaseException as error:  # seeking flushes the buffer
             self._error = self._error or error
             return 0
 
@@ -58,7 +58,8 @@ class WavSink:
 
     The header is held until the first samples; it then says how many bytes of them there will be,
     or the largest size if that is not known. What libsndfile corrects in it at the end is dropped,
-    unless the stream can seek: then the sizes are put there after all.
+    unless the stream can seek: then the sizes are put there after all. Nothing is written while
+    libsndfile calls, since an error or a signal would be lost in C, but by ``flush``.
 
     Args:
         stream: Where it goes.
@@ -67,10 +68,9 @@ class WavSink:
 
     def __init__(self, stream: BinaryIO, size: int | None) -> None:
         self.stream, self._size = stream, size
-        self._head, self._body = bytearray(), 0
+        self._head, self._body, self._waiting = bytearray(), 0, b""
         self._at, self._start = 0, _position(stream)
         self._begun = False
-        self._error: OSError | None = None
 
     def write(self, data: bytes) -> int:
         """Take a piece of the header, or samples."""
@@ -78,7 +78,7 @@ class WavSink:
             self._head[self._at : self._at + len(data)] = data
         elif self._at >= len(self._head):
             self._body += len(data)
-            self._put(data)
+            self._waiting += data
         self._at += len(data)
         return len(data)
 
@@ -86,17 +86,32 @@ class WavSink:
         """The header is complete, what follows are samples."""
         if not self._begun:
             self._begun = True
-            self._put(self._sized(self._size))
+            self._waiting = self._sized(self._size)
+
+    def flush(self) -> None:
+        """Send what there is.
+
+        Raises:
+            OSError: the pipe is closed, ….
+        """
+        view, self._waiting = memoryview(self._waiting), b""
+        while len(view):
+            view = view[self.stream.write(view) or 0 :]
+        self.stream.flush()
 
     def finish(self) -> None:
-        """All samples are there; called when libsndfile has closed."""
-        if self._size == self._body or self._start is None or self._error is not None:
+        """All samples are there; called when libsndfile has closed.
+
+        Raises:
+            OSError: the pipe is closed, ….
+        """
+        self.flush()
+        if self._size == self._body or self._start is None or self._body > MAX_WAV_BYTES:
             return
-        end = self._start + len(self._head) + self._body
-        if self._body <= MAX_WAV_BYTES:
-            self.stream.seek(self._start)
-            self._put(self._sized(self._body))
-            self.stream.seek(end)
+        self.stream.seek(self._start)
+        self._waiting = self._sized(self._body)
+        self.flush()
+        self.stream.seek(self._start + len(self._head) + self._body)
 
     def read(self, size: int = -1) -> bytes:
         """Nothing: this is written only."""
@@ -112,15 +127,6 @@ class WavSink:
         """Offset of the next byte."""
         return self._at
 
-    def check(self) -> None:
-        """Raise the error that a write met.
-
-        Raises:
-            OSError: the pipe is closed, ….
-        """
-        if self._error is not None:
-            raise self._error
-
     def _sized(self, size: int | None) -> bytes:
         head = bytearray(self._head)
         known = size is not None and size <= MAX_WAV_BYTES
@@ -128,14 +134,6 @@ class WavSink:
         head[4:8] = struct.pack("<I", whole if known else _UNKNOWN)
         head[-4:] = struct.pack("<I", (size or 0) if known else _UNKNOWN)
         return bytes(head)
-
-    def _put(self, data: bytes) -> None:
-        view = memoryview(data)
-        while len(view) and self._error is None:
-            try:
-                view = view[self.stream.write(view) or 0 :]
-            except OSError as error:
-                self._error = error
 
 
 def _position(stream: BinaryIO) -> int | None:
