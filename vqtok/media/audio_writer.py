@@ -127,11 +127,12 @@ class Writer:
         for ready in self._resampler.push(block.astype(np.float32, copy=False)):
             self._append(ready)
 
-    def settle(self, length: int) -> None:
+    def settle(self, length: int | None) -> None:
         """The length was not known when writing began: it is this one.
 
         Args:
-            length: Samples per channel in the file; at most a few fewer than were written.
+            length: Samples per channel in the file, at most one or two fewer than were written;
+                None: as they came.
         """
         self._length = length
 

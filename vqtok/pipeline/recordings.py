@@ -105,7 +105,7 @@ def decode(
     import torch
 
     total, written = codes.extent[0], 0
-    length = total if native_rate or header.source.rate is None else header.source.length
+    length = _length(header, native_rate=native_rate)
     with _writer(header, target, format, native_rate, length) as writer, torch.inference_mode():
         for piece in tokenizer.decode_stream(_tensors(_cut(codes.levels[0])), total):
             writer.write(piece[:, 0].float().cpu().numpy())  # (C, 1, n) → (C, n)
@@ -139,11 +139,7 @@ def decode_stream(
         if arriving.error is not None and (isinstance(target, Path) or not arriving.given):
             raise arriving.error
         if reader.closing is not None:
-            source = reader.closing.source
-            as_it_was = source.rate is not None and not native_rate
-            length = source.length if as_it_was else reader.closing.extent[0]
-            if length is not None:
-                writer.settle(length)
+            writer.settle(_length(reader.closing, native_rate=native_rate))
     if arriving.error is not None or reader.closing is None:
         raise arriving.error or CodesError("truncated")
     return Streamed(reader.closing, arriving.shape)
@@ -253,6 +249,26 @@ def _writer(
     return audio.Writer(
         target, original or rate, header.channels, format, from_rate=rate, length=length
     )
+
+
+def _length(header: Header, *, native_rate: bool) -> int | None:
+    """Samples per channel to restore; None: as they come.
+
+    Raises:
+        CodesError: the source's length is not that of the codes.
+    """
+    source, total, rate = header.source, header.extent[0], int(header.spec.rate or 0)
+    if native_rate or source.rate is None:
+        return total
+    # What is missing is written as silence: a few bytes of codes must not ask for years of it.
+    if source.length is not None:
+        expected = audio.resampled_length(source.length, source.rate, rate)
+        if expected != total:
+            raise CodesError(
+                f"damaged header: {source.length} samples at {source.rate} Hz are not "
+                f"{total} at {rate} Hz"
+            )
+    return source.length
 
 
 def _gathered(pieces: Iterable[np.ndarray], frames: int | None) -> np.ndarray:
