@@ -236,6 +236,19 @@ def test_an_image_read_in_windows_has_the_same_codes_and_is_never_read_whole(
     assert largest <= min(131, tile + 2 * reach) * min(77, tile + 2 * reach)
 
 
+def test_a_very_large_image_is_cut_finer_with_the_same_codes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = test_vqvae.build("convnext")
+    x = test_vqvae.picture(90, 90)
+    monkeypatch.setattr(vqvae, "TILE", 48)
+    expected = model.encode(x).levels[0]
+    forms = len(list(model.decode_tiles(model.encode(x))))
+    monkeypatch.setattr(vqvae, "LARGE", 8000)
+    assert torch.equal(model.encode(x).levels[0], expected)
+    assert len(list(model.decode_tiles(model.encode(x)))) == 4 * forms == 16
+
+
 def test_tiles_of_a_decoded_image_cover_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = test_vqvae.build("convnext")
     codes = model.encode(test_vqvae.picture(61, 83, batch=2))

@@ -25,6 +25,10 @@ Group = list[tuple[int, Tile]]
 """Pictures' numbers, each with one of its tiles; all tiles of one form."""
 
 
+Read = Callable[[slice, slice], Tensor]
+"""Rows, columns → (C, h, w) float32 in [-1, 1]."""
+
+
 class Picture:
     """An image that is read window by window, padded to multiples of the stride.
 
@@ -32,12 +36,12 @@ class Picture:
         size: (H, W).
         read: Rows, columns → (C, h, w).
         stride: Pixels per code, each way.
+        side: Code positions per side of what one tile owns.
     """
 
-    def __init__(
-        self, size: tuple[int, int], read: Callable[[slice, slice], Tensor], stride: int
-    ) -> None:
-        self.size, self._read, self._stride = size, read, stride
+    def __init__(self, size: tuple[int, int], read: Read, *, stride: int, side: int) -> None:
+        self.size, self.side = size, side
+        self._read, self._stride = read, stride
         self.grid = (-(-size[0] // stride), -(-size[1] // stride))
 
     def window(self, tile: Tile) -> Tensor:
@@ -51,7 +55,7 @@ class Picture:
         return F.pad(x[None], (0, right, 0, bottom), mode="replicate")[0] if bottom or right else x
 
 
-def reader(x: Tensor) -> Callable[[slice, slice], Tensor]:
+def reader(x: Tensor) -> Read:
     """Windows of an image that is in memory, (C, H, W)."""
     return lambda rows, columns: x[:, rows, columns]
 
@@ -79,14 +83,11 @@ class TiledEncoder:
         """What was coded so far, and how often in float64."""
         return self._exact.doubts
 
-    def encode(
-        self, pictures: Sequence[Picture], *, tile: int
-    ) -> Iterator[tuple[int, Tile, Tensor]]:
+    def encode(self, pictures: Sequence[Picture]) -> Iterator[tuple[int, Tile, Tensor]]:
         """Codes of every tile of every picture; tiles of one form are batched.
 
         Args:
             pictures: Any number, of any sizes.
-            tile: Pixels per side of what one tile owns.
 
         Yields:
             The picture's number, the tile, and its codes on the CPU, int64 (h, w) or (Q, h, w).
@@ -94,7 +95,7 @@ class TiledEncoder:
         waiting: defaultdict[Tile, Group] = defaultdict(list)
         halo = halo_of(self._encoder, self._stride)
         for index, picture in enumerate(pictures):
-            for each in tiles(*picture.grid, size=tile // self._stride, halo=halo):
+            for each in tiles(*picture.grid, size=picture.side, halo=halo):
                 group = waiting[each.form]
                 group.append((index, each))
                 if (len(group) + 1) * math.prod(each.shape) * self._stride**2 > BATCH:

@@ -8,7 +8,8 @@ bounded, and the tiling depends on the image's size alone, never on a setting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,11 +25,14 @@ from vqtok.layers.pyramid import Decoder, Encoder, StridedDecoder, StridedEncode
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
 from vqtok.tokenizers._exact import Doubts
-from vqtok.tokenizers._tiled import Picture, TiledEncoder, halo_of, reader
+from vqtok.tokenizers._tiled import Picture, Read, TiledEncoder, halo_of, reader
 from vqtok.tokenizers._tiles import tiles
 
 TILE = 1024
 """Pixels per side that one tile owns; images up to this size are one tile."""
+
+LARGE = 1 << 26
+"""Pixels from which on an image's own memory is what hurts: its tiles are half as wide."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +143,10 @@ class VQVAE(nn.Module):
         """
         for x in signals:
             _check_images(x[None], self.channels)
-        pictures = [Picture(_size(x), reader(x), self.stride) for x in signals]
+        pictures = [self._picture(_size(x), reader(x)) for x in signals]
         shapes = [self.spec.levels[0].shape(each.size) for each in pictures]
         levels = [torch.empty((1, *shape), dtype=torch.int64) for shape in shapes]
-        for index, tile, codes in self._tiled.encode(pictures, tile=TILE):
+        for index, tile, codes in self._tiled.encode(pictures):
             levels[index][(0, ..., *tile.owned())] = codes
         device = self._device()
         return [
@@ -151,9 +155,7 @@ class VQVAE(nn.Module):
         ]
 
     @torch.inference_mode()
-    def encode_windows(
-        self, size: tuple[int, int], read: Callable[[slice, slice], Tensor]
-    ) -> Codes:
+    def encode_windows(self, size: tuple[int, int], read: Read) -> Codes:
         """Code an image of any size while only a tile of it is in memory.
 
         Args:
@@ -166,8 +168,8 @@ class VQVAE(nn.Module):
         """
         level = self.spec.levels[0]
         array = np.empty((1, *level.shape(size)), dtype=level.dtype)
-        picture = Picture(size, read, self.stride)
-        for _, tile, codes in self._tiled.encode([picture], tile=TILE):
+        picture = self._picture(size, read)
+        for _, tile, codes in self._tiled.encode([picture]):
             array[(0, ..., *tile.owned())] = codes.numpy()
         return Codes(self.spec, (array,), size)
 
@@ -192,7 +194,7 @@ class VQVAE(nn.Module):
         (height, width), array = codes.extent, codes.levels[0][item]
         halo = halo_of(self.decoder, self.stride)
         grid = array.shape[-2:]
-        for tile in tiles(*grid, size=TILE // self.stride, halo=halo):
+        for tile in tiles(*grid, size=self._side(codes.extent), halo=halo):
             window = array[(None, ..., *tile.window())]
             if isinstance(window, np.ndarray):
                 window = torch.from_numpy(window.astype(np.int64))
@@ -215,6 +217,14 @@ class VQVAE(nn.Module):
         y = self.decoder(quantized.z_q)[..., :height, :width]
         codes = Codes(self.spec, (quantized.codes,), (height, width))
         return Reconstructed(y.float(), codes, quantized.loss)
+
+    def _picture(self, size: tuple[int, int], read: Read) -> Picture:
+        return Picture(size, read, stride=self.stride, side=self._side(size))
+
+    def _side(self, size: tuple[int, ...]) -> int:
+        """Code positions per side of an image's tiles: they depend on its size alone."""
+        pixels = TILE if math.prod(size) < LARGE else TILE // 2
+        return pixels // self.stride
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
