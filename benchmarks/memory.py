@@ -3,7 +3,7 @@
     python benchmarks/memory.py
     python benchmarks/memory.py --seconds 30 300 --sides 1500 6000 --json memory.json
 
-Every figure is the greatest resident size of a fresh process (``ru_maxrss`` of its ``wait4``).
+Every figure is the greatest resident size of a fresh process, as it says itself at its end.
 Recordings are 48 kHz stereo WAV, 16 bits; pictures are RGB PNG. Ours are ``vqtok encode`` and
 ``vqtok decode`` of the file. Beside the pictures stands Pillow, which opens and loads the same file
 and does nothing else; beside the recordings, where installed, transformers' EnCodec and DAC with
@@ -16,10 +16,14 @@ beyond ``--limit-gb`` is killed. Exit status 1 if a bar is missed: recordings of
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib.util
 import json
 import os
 import platform
+import re
+import resource
+import runpy
 import struct
 import subprocess
 import sys
@@ -50,11 +54,9 @@ def main() -> int:
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--folder", type=Path, help="for inputs and outputs; several GB")
     parser.add_argument("--json", type=Path, help="write every measurement here")
-    parser.add_argument("--worker", nargs=2, metavar=("WHAT", "FILE"), help=argparse.SUPPRESS)
+    if sys.argv[1:2] == ["--worker"]:
+        return work(sys.argv[2], sys.argv[3:])
     args = parser.parse_args()
-    if args.worker:
-        work(args.worker[0], Path(args.worker[1]))
-        return 0
     peers = PEERS if not args.no_peers and importlib.util.find_spec("transformers") else ()
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
@@ -65,6 +67,9 @@ def main() -> int:
         ]
         rows += [row for side in args.sides for row in pictures(folder, side, args.limit_gb)]
     return report(rows, args.limit_gb, args.json)
+
+
+VQTOK = [sys.executable, __file__, "--worker", "vqtok"]
 
 
 def recordings(
@@ -106,26 +111,20 @@ def pictures(folder: Path, side: int, limit_gb: float) -> list[dict[str, Any]]:
     return rows
 
 
-VQTOK = [sys.executable, "-m", "vqtok"]
-
-
 def row(kind: str, size: str, what: str, command: list[str], limit_gb: float) -> dict[str, Any]:
     """Run it in a process of its own; ``peak_mb`` is None if it was killed."""
     begun = time.perf_counter()
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
     killed = False
-    while True:
-        done, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if done:
-            break
+    while process.poll() is None:
         if not killed and resident_mb(process.pid) > limit_gb * 1000:
             process.kill()
             killed = True
         time.sleep(0.01)
-    process.returncode = os.waitstatus_to_exitcode(status)  # it has been waited for
+    said = process.communicate()[0].split()
     if process.returncode and not killed:
         raise SystemExit(f"{what} of {size} failed with status {process.returncode}")
-    peak_mb = None if killed else usage.ru_maxrss / 1000
+    peak_mb = None if killed else float(said[-1])
     seconds = time.perf_counter() - begun
     shown = f"killed at {limit_gb:g} GB" if peak_mb is None else f"{peak_mb:.0f} MB"
     print(f"{kind}  {size:>15}  {what:<22} {shown:>16} {seconds:9.1f} s", flush=True)
@@ -147,15 +146,25 @@ def resident_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def work(what: str, path: Path) -> None:
-    """What a peer does, in a process of its own."""
-    if what == "pillow":
+def work(what: str, arguments: list[str]) -> int:
+    """What is measured, in a process of its own, which prints its peak at the end."""
+    atexit.register(lambda: print(peak_mb()))
+    if what == "vqtok":
+        sys.argv[:] = ["vqtok", *arguments]
+        runpy.run_module("vqtok", run_name="__main__")
+    elif what == "pillow":
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = None
-        with Image.open(path) as image:
+        with Image.open(arguments[0]) as image:
             image.load()
-        return
+    else:
+        encode_whole(what, Path(arguments[0]))
+    return 0
+
+
+def encode_whole(peer: str, path: Path) -> None:
+    """A recording through a peer's encoder, its channels as a batch."""
     import soxr
     import torch
     import transformers
@@ -163,12 +172,21 @@ def work(what: str, path: Path) -> None:
     config, model = {
         "encodec": (transformers.EncodecConfig, transformers.EncodecModel),
         "dac": (transformers.DacConfig, transformers.DacModel),
-    }[what]
+    }[peer]
     network = model(config()).eval()
     samples, rate = soundfile.read(path, dtype="float32")
     samples = soxr.resample(samples, rate, network.config.sampling_rate)
     with torch.inference_mode():
-        network.encode(torch.from_numpy(samples.T[:, None].copy()))  # channels as a batch
+        network.encode(torch.from_numpy(samples.T[:, None].copy()))
+
+
+def peak_mb() -> float:
+    """Greatest resident size of this process so far."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # a parent's size may count here
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1000
 
 
 def write_wav(path: Path, seconds: int) -> None:
