@@ -12,6 +12,15 @@ settings.register_profile("vqtok", deadline=None, derandomize=True)
 settings.load_profile("vqtok")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests marked ``long`` out unless -m speaks of them."""
+    if "long" in str(config.getoption("markexpr")):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in long]
+    config.hook.pytest_deselected(items=long)
+
+
 TINY_IMAGE = {
     "type": "tokenizers/vqvae",
     "quantizer": {"type": "quantizers/vq", "codebook_size": 64},

@@ -33,3 +33,15 @@ def test_message_and_hint_survive_copies_and_processes(child: type[VqtokError]):
 
 def test_a_hint_is_not_needed():
     assert VqtokError("a: b").hint is None
+
+
+def test_control_characters_of_a_file_do_not_reach_the_terminal():
+    error = VqtokError("a.npy: level '\x1b[2Jtop\n\u2028' found")
+    assert str(error) == "a.npy: level '\ufffd[2Jtop\ufffd\ufffd' found"
+    assert str(VqtokError("caf\udce9.png: empty file")) == "caf\udce9.png: empty file"
+
+
+def test_a_file_that_quotes_itself_at_length_is_cut_in_the_middle():
+    text = str(VqtokError(f"a.npy: level {'x' * 10**6} found"))
+    assert text.startswith("a.npy: level xx") and text.endswith("xx found")
+    assert len(text) <= errors.LONGEST + 3

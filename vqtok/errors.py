@@ -25,18 +25,35 @@ class ExitCode(IntEnum):
     BROKEN_PIPE = 141
 
 
+# File names that are not UTF-8 reach Python as these; streams know how to print them.
+_UNDECODED = frozenset(map(chr, range(0xDC80, 0xDD00)))
+
+LONGEST = 600
+"""Characters of a message: files may quote themselves in it at any length."""
+
+
+def one_line(text: str) -> str:
+    """The text without control characters, which a terminal would obey, and of bounded length."""
+    plain = "".join(each if each.isprintable() or each in _UNDECODED else "\ufffd" for each in text)
+    if len(plain) <= LONGEST:
+        return plain
+    half = LONGEST // 2
+    return f"{plain[:half]} … {plain[-half:]}"
+
+
 class VqtokError(Exception):
     """An error to show to a user as it is: subject first, then what is wrong.
 
     Args:
-        message: ``"cat.bmp: cannot read image: not a BMP file"``; one line, no full stop.
+        message: ``"cat.bmp: cannot read image: not a BMP file"``; no full stop. What a hostile file
+            says of itself may be part of it, so it goes through ``one_line``.
         hint: What to type or change, or None.
     """
 
     exit_code = ExitCode.FAILED
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.hint = hint
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from vqtok.checkpoints import directory
-from vqtok.errors import CheckpointError, ConfigError, VqtokError
+from vqtok.errors import CheckpointError, ConfigError, UsageError, VqtokError
 
 
 def edit_config(saved: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -138,3 +139,41 @@ def test_flipped_bytes_never_escape_as_other_errors(saved: Path, name: str, data
                 assert "\n" not in str(error)
     finally:
         path.write_bytes(whole)
+
+
+HUGE: list[Callable[[dict[str, Any]], object]] = [
+    lambda model: model.update(encoder_blocks=[10**9]),
+    lambda model: model.update(widths=[1_000_000]),
+    lambda model: model.update(latent=1 << 40),
+    lambda model: model["quantizer"].update(codebook_size=1 << 30),
+    lambda model: model["quantizer"].update(codebook_dim=1 << 28),
+    lambda model: model.update(quantizer={"type": "quantizers/rvq", "depth": 10**9}),
+]
+
+
+@pytest.mark.parametrize("edit", HUGE)
+def test_a_config_far_larger_than_its_weights_is_refused_before_it_is_built(saved: Path, edit):
+    edit_config(saved, lambda data: edit(data["model"]))
+    begun = time.process_time()
+    with pytest.raises(ConfigError, match="far larger than the weights"):
+        directory.load(saved)
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.parametrize("side", [1.5, "9", None, 10**400, -1], ids=lambda side: str(side)[:9])
+def test_a_shape_that_is_none_does_not_reach_the_facts(saved: Path, side: object):
+    path = saved / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    table = json.loads(data[8 : 8 + length])
+    table[ENTRIES]["shape"][0] = side
+    head = json.dumps(table).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + data[8 + length :])
+    with pytest.raises(CheckpointError, match="damaged: unreadable header"):
+        directory.describe(saved)
+
+
+def test_a_name_longer_than_names_can_be_is_an_unknown_model(models: Path):
+    with pytest.raises(UsageError, match="unknown model"):
+        directory.resolve("é" * 300)
+    assert directory.find("0" * 16, name="é" * 300) is None

@@ -116,3 +116,28 @@ def test_nothing_but_vqtok_files_are_touched_by_help(here: Path):
     process = start(*COMMAND, "models", stdout=subprocess.PIPE, cwd=here)
     assert b"image-f8" in process.communicate(timeout=60)[0]
     assert list(here.iterdir()) == []
+
+
+NOISY = """
+import ctypes, sys
+from vqtok.media import image
+real = image.read
+def noisy(*arguments, **options):
+    ctypes.CDLL(None).perror(b"a library")
+    print("Python", file=sys.stderr)
+    return real(*arguments, **options)
+image.read = noisy
+from vqtok.cli import main
+sys.argv = ["vqtok", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(("flag", "heard"), [("-q", False), ("-vv", True)])
+def test_what_c_libraries_print_is_heard_with_vv_only(here, picture, flag: str, heard: bool):
+    picture("a.png")
+    process = start(sys.executable, "-c", NOISY, "encode", "a.png", flag, stderr=subprocess.PIPE)
+    errors = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 0
+    assert "Python\n" in errors
+    assert ("a library" in errors) is heard

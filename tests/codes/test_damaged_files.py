@@ -169,6 +169,8 @@ MESSAGES = [
     (edited(lambda head: head["levels"][0].update(axes=["q", "h", "w"], depth=2)), "rank 2 found"),
     (edited(lambda head: head.update(model="../evil")), "model is not a plain name"),
     (edited(lambda head: head.update(source={"name": "a/b"})), "source.name is not a plain name"),
+    (edited(lambda head: head.update(model="x" * 256)), "model is not text"),
+    (edited(lambda head: head["levels"][0].update(name="x" * 256)), "level name is not text"),
     (edited(lambda head: head.update(channels=True)), "channels is not an integer"),
     (edited(lambda head: head.update(channels=2)), "rank 2 found, \\(c, h, w\\) expected"),
     (npy(np.zeros((5, 3), np.uint16), "[" * 10**5), "damaged header: not JSON"),

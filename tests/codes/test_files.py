@@ -284,3 +284,12 @@ def test_safetensors_are_those_of_the_library(data: st.DataObject):
     assert ours.getvalue() == theirs
     for name, array in safetensors_numpy.load(ours.getvalue()).items():
         np.testing.assert_array_equal(array, tensors[name])
+
+
+def test_a_copied_fingerprint_with_other_levels_is_refused():
+    header = some.audio()[1]
+    level = header.spec.levels[0]
+    for change in ({"codebook_size": 1 << 20}, {"stride": (1 << 40,)}, {"depth": 65536}):
+        lying = replace(header.spec, levels=(replace(level, **change),))
+        with pytest.raises(CodesError, match="not those of model audio-24k"):
+            files.check_model(replace(header, spec=lying), header.spec, name="audio-24k")

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,57 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
     ):
         writer.write(np.full((1, 5), np.nan, np.float32))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_second_of_audio_in_each_byte_is_refused_by_name(tmp_path: Path) -> None:
+    data = bytearray(encoded(np.zeros(1000), "WAV"))
+    data[24:28] = struct.pack("<I", 1)
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(MediaError, match=r"a\.wav: cannot resample 1 Hz to 24000 Hz"):
+        audio.read(tmp_path / "a.wav", rate=24000)
+    assert audio.probe(tmp_path / "a.wav").rate == 1
+
+
+@pytest.mark.parametrize("size", [5000, 2**32, 2**63 - 1, 2**64 - 1])
+def test_rf64_is_truncated_by_its_long_size(
+    tmp_path: Path, size: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(encoded(np.zeros(1000), "RF64"))
+    at = data.index(b"ds64") + 16
+    data[at : at + 8] = struct.pack("<Q", size)
+    (tmp_path / "a.wav").write_bytes(data)
+    assert "file holds 1000" in str(fails(tmp_path / "a.wav", capfd))
+
+
+def test_samples_that_a_filter_would_make_infinite_are_named(tmp_path: Path) -> None:
+    x = np.full(1000, 3.4e38, np.float32)
+    soundfile.write(tmp_path / "a.wav", x, 8000, subtype="FLOAT")
+    with pytest.raises(MediaError, match=r"sample is 3\.\d+e\+38 at 0\.000 s, channel 1"):
+        audio.read(tmp_path / "a.wav", rate=24000)
+    loud = np.full(1000, 2.0**31, np.float32)
+    soundfile.write(tmp_path / "b.wav", loud, 8000, subtype="FLOAT")
+    assert np.isfinite(audio.read(tmp_path / "b.wav", rate=24000)[0]).all()
+
+
+def test_a_rate_that_no_file_can_hold_leaves_no_half_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(VqtokError, match="cannot hold this"),
+        audio.Writer(tmp_path / "a.wav", 1 << 40, 1),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_header_that_leads_before_the_start_leaves_no_traceback(
+    tmp_path: Path, noise: np.ndarray, streamed: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.aiff"
+    for offset in range(12, 80):
+        for field in (bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff"):
+            data = bytearray(encoded(noise[:100], "AIFF", "FLOAT"))
+            data[offset : offset + 4] = field
+            path.write_bytes(data)
+            with suppress(MediaError):
+                audio.read(io.BytesIO(bytes(data)) if streamed else path)
+    assert capfd.readouterr().err == ""

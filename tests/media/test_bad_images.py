@@ -16,7 +16,7 @@ from PIL import Image
 from tests.media.files import png
 from tests.programs import run
 from vqtok.errors import MediaError, VqtokError
-from vqtok.media import image
+from vqtok.media import image, webp
 
 
 @pytest.fixture
@@ -179,3 +179,31 @@ def test_target_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     with pytest.raises(MediaError, match="cannot write"):
         image.write(tmp_path / "f" / "a.png", np.zeros((3, 4, 4)))
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"save_all": True}])
+def test_a_webp_canvas_is_refused_before_there_is_room_made_for_it(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    frames = [Image.new("RGB", (300, 200), colour) for colour in ("red", "blue")]
+    if "save_all" in options:
+        options = {**options, "append_images": frames[1:]}
+    frames[0].save(tmp_path / "a.webp", **options)
+    data = (tmp_path / "a.webp").read_bytes()
+    assert webp.canvas(data[: webp.HEAD_BYTES]) == (300, 200)
+    assert image.read(tmp_path / "a.webp", max_pixels=60_000)[0].shape == (3, 200, 300)
+    assert "300x200 is 60000 pixels" in str(fails(tmp_path / "a.webp", max_pixels=59_999))
+
+
+def test_a_webp_of_16383_pixels_a_side_takes_no_gigabytes_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
+    data = bytearray((tmp_path / "a.webp").read_bytes())
+    data[24:30] = (16382).to_bytes(3, "little") * 2
+    (tmp_path / "a.webp").write_bytes(data)
+    monkeypatch.setattr(Image, "open", lambda *arguments, **options: pytest.fail("opened"))
+    assert "16383x16383" in str(fails(tmp_path / "a.webp"))
+    with pytest.raises(MediaError, match="16383x16383"):
+        image.probe(tmp_path / "a.webp")

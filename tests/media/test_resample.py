@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vqtok.errors import MediaError
 from vqtok.media.resample import Resampler, rechunk, resample, resampled_length
 
 RATES = st.sampled_from([8000, 11025, 16000, 22050, 24000, 44100, 48000, 96000])
@@ -89,3 +90,9 @@ def test_a_resampler_does_not_keep_the_callers_buffer() -> None:
         buffer[:] = np.nan
     out += list(resampler.finish())
     np.testing.assert_array_equal(joined(out), joined(resample([x], 48000, 24000, channels=1)))
+
+
+@pytest.mark.parametrize(("source", "target"), [(1, 24000), (24000, 1), (24000, 1 << 53)])
+def test_rates_too_far_apart_are_refused_instead_of_filling_the_memory(source: int, target: int):
+    with pytest.raises(MediaError, match=f"cannot resample {source} Hz to {target} Hz"):
+        Resampler(source, target, channels=1)

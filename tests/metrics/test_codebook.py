@@ -70,3 +70,14 @@ def test_nothing_counted_is_all_zero() -> None:
     assert entropy_bits(np.zeros(5, np.int64)) == 0.0
     for usage in (Usage(5), Usage(5, stage_axis=1)):
         assert (usage.total.tokens, usage.total.used, usage.total.entropy_bits) == (0, 0, 0.0)
+
+
+def test_memory_is_that_of_the_entries_that_occur_not_of_the_size_claimed() -> None:
+    codes = np.array([[3, 2**31, 3, 0]] * 5)
+    usage = Usage(1 << 32, stage_axis=0)
+    usage.add(codes)
+    usage.add(codes[:2])
+    assert [each.tolist() for each in usage.used[:3]] == [[2, 4, 2], [2, 4, 2], [1, 2, 1]]
+    assert (usage.total.used, usage.total.entries) == (15, 5 << 32)
+    assert usage.total.nominal_bits == 32.0
+    assert usage.total.entropy_bits == pytest.approx(1.5)

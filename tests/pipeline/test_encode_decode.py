@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,18 @@ def test_the_model_runs_without_gradients(grey: Path, tmp_path: Path):
 
     list(encode([Job(grey, tmp_path / "a.npy", "image")], tokenizer_for=lambda kind: Watching()))
     assert seen == [False]
+
+
+@pytest.mark.parametrize("change", [{"length": 1 << 53}, {"rate": 8001}, {"length": 1}])
+def test_silence_is_not_written_for_as_long_as_a_header_wishes(
+    tone: Path, tmp_path: Path, change: dict[str, int]
+):
+    path, back = tmp_path / "t.npy", tmp_path / "t.wav"
+    list(encode([Job(tone, path, "audio")], tokenizer_for=lambda _: Streamed()))
+    codes, header = files.read(path)
+    lying = replace(header, source=replace(header.source, **change))
+    files.write(path, codes, lying)
+    (failed,) = decode([Job(path, back, "codes")], tokenizer_for=lambda _: Streamed())
+    assert isinstance(failed, Failed)
+    assert "t.npy: damaged header: " in str(failed.error)
+    assert not back.exists()

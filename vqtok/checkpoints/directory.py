@@ -137,9 +137,12 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
     config = configs.parse(data["model"], Config, where=f"{place}: model")
     if not configs.type_name(config).startswith("tokenizers/"):
         raise CheckpointError(f"{place}: {configs.type_name(config)} is no tokenizer")
+    from vqtok.checkpoints.budget import Budget
+
+    weights = _read_weights(directory / WEIGHTS)
     try:
         # Fresh weights are drawn only to be replaced: the caller's random numbers stay his own.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), Budget(weights, place=str(place)):
             tokenizer = config.build()
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise ConfigError(f"{place}: model: cannot be built: {error}") from error
@@ -148,7 +151,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
             f"{place}: the spec is not that of the model",
             hint="one of the two was edited; restore the file",
         )
-    _restore(tokenizer, directory / WEIGHTS)
+    _restore(tokenizer, weights, directory / WEIGHTS)
     tokenizer.spec = tokenizer.spec.with_fingerprint(fingerprint(directory))
     tokenizer.name = name_of(directory)
     tokenizer.float().to(device).eval().requires_grad_(False)
@@ -207,9 +210,8 @@ def _carry(old: Path, new: Path) -> None:
     shutil.copytree(old, new, ignore=ours, copy_function=link, dirs_exist_ok=True)
 
 
-def _restore(module: nn.Module, path: Path) -> None:
-    """Load weights, every one of them checked, none too many and none too few."""
-    tensors = _read_weights(path)
+def _restore(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights in, every one of them checked, none too many and none too few."""
     wanted = module.state_dict()
     needed = {name for name in wanted if _TRAINING_ONLY not in name.split(".")}
     _check_names(path, tensors, needed=needed, wanted=set(wanted))

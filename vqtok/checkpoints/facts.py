@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vqtok import config as configs
-from vqtok.codes.spec import CodeSpec
+from vqtok.codes.spec import LARGEST, CodeSpec
 from vqtok.errors import CheckpointError, CodesError, ConfigError
 
 CONFIG = "config.json"
@@ -155,7 +155,13 @@ def _parameters(path: Path) -> int:
         end = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
         if end != size:
             raise ValueError(f"truncated: {size} bytes found, {end} expected")
-        return sum(math.prod(entry["shape"]) for entry in tensors)
+        shapes = [entry["shape"] for entry in tensors]
+        if any(type(side) is not int or side < 0 for shape in shapes for side in shape):
+            raise ValueError("a shape that is none")
+        count: int = sum(math.prod(shape) for shape in shapes)
+        if count > LARGEST:
+            raise ValueError("more numbers than there can be")
+        return count
     except OSError as error:
         raise _unreadable(path, error) from error
     except ValueError as error:

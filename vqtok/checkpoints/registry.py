@@ -66,8 +66,11 @@ def resolve(name: str) -> Path:
         CheckpointError: a path to something that is no model.
     """
     path = Path(name)
-    if name and (path / CONFIG).is_file():
-        return path
+    try:
+        if name and (path / CONFIG).is_file():
+            return path
+    except OSError as error:  # longer than a name can be: codes files may say anything
+        raise UsageError(f"{name!r}: unknown model", hint="`vqtok models` lists all") from error
     if any(each in name for each in ("/", os.sep)):
         raise _no_model(path)
     known = available()

@@ -25,6 +25,8 @@ def main() -> NoReturn:
         # Python itself ignores SIGPIPE; whoever ignores the others (nohup) means it.
         if number and (name == "SIGPIPE" or signal.getsignal(number) is not signal.SIG_IGN):
             signal.signal(number, _terminate)
+    if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
+        _mute_libraries()
 
     try:
         from vqtok.cli.app import app
@@ -42,6 +44,26 @@ def main() -> NoReturn:
 
 
 _SIGNALS = ("SIGPIPE", "SIGTERM", "SIGHUP")
+
+
+def _mute_libraries() -> None:
+    """Send what C libraries print on stderr nowhere; what we print goes on as before.
+
+    libtiff and libmpg123 comment on damaged files there, where one line per file is promised.
+    """
+    try:
+        if sys.stderr is None or sys.stderr.fileno() != 2:
+            return
+        ours = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+    except (OSError, ValueError):
+        return
+    sys.stderr.flush()
+    sys.stderr = open(  # noqa: SIM115, PTH123  # a descriptor, for the life of the process
+        ours, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors
+    )
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from vqtok.config import to_line
+from vqtok.errors import one_line
 
 if TYPE_CHECKING:
     from vqtok.pipeline.results import Failed
@@ -160,7 +161,7 @@ def _is_live(stream: TextIO) -> bool:
 def _split(failed: Failed) -> tuple[str, str]:
     """An error as (input, reason), to group equal reasons; ("", message) if not about an input."""
     message = str(failed.error)
-    for subject in ("-", "stdin") if failed.source is None else (str(failed.source),):
+    for subject in ("-", "stdin") if failed.source is None else (one_line(str(failed.source)),):
         if message.startswith(f"{subject}: "):
             return subject, message[len(subject) + 2 :]
     return "", message

@@ -162,10 +162,12 @@ def check_model(header: Header, spec: CodeSpec, *, name: str) -> None:
         CodesError: other fingerprints or, where one is unknown, other levels.
     """
     theirs, ours = header.spec.fingerprint, spec.fingerprint
+    same = header.spec.with_fingerprint("") == spec.with_fingerprint("")
+    if theirs and theirs == ours and not same:
+        # A fingerprint is easily copied; entries are looked up by what the header says.
+        raise CodesError(f"damaged header: levels or rate are not those of model {name}")
     if theirs and ours:
         same = theirs == ours
-    else:
-        same = header.spec.with_fingerprint("") == spec.with_fingerprint("")
     if same:
         return
     made = header.model or "another model"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqtok.codes.spec import CodeSpec, integer
+from vqtok.codes.spec import LONGEST, CodeSpec, integer
 from vqtok.errors import CodesError
 
 FORMAT = 1
@@ -169,7 +169,7 @@ def _list(value: object, key: str) -> list[object]:
 
 
 def _text(value: object, key: str) -> str:
-    if not isinstance(value, str) or value != _clean(value):
+    if not isinstance(value, str) or len(value) > LONGEST or value != _clean(value):
         raise ValueError(f"{key} is not text")
     return value
 

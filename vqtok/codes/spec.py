@@ -16,6 +16,9 @@ SPATIAL = ("t", "h", "w")
 RANKS = {"image": 2, "audio": 1, "video": 3}
 """Length of an extent: (H, W), (L,), (T, H, W)."""
 
+LONGEST = 255
+"""Characters of any text in a header: what a file name can have."""
+
 LARGEST = 1 << 53
 """Largest integer taken from a header: every JSON reader agrees up to here."""
 
@@ -218,6 +221,6 @@ def _rate(value: object) -> float:
 
 
 def _text(value: object, key: str) -> str:
-    if not isinstance(value, str) or not value.isprintable():
+    if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST:
         raise ValueError(f"{key} is not text")
     return value

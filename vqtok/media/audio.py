@@ -20,12 +20,12 @@ import soundfile
 from vqtok.errors import MediaError
 from vqtok.media.arriving import Arriving as Arriving
 from vqtok.media.arriving import open_arriving
-from vqtok.media.audio_headers import complete
+from vqtok.media.audio_headers import Lenient, complete
 from vqtok.media.audio_writer import Writer as Writer
 from vqtok.media.frames import check_finite, mixed
 from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
 from vqtok.media.opening import seekable, subject
-from vqtok.media.resample import rechunk, resample
+from vqtok.media.resample import check_rates, rechunk, resample
 from vqtok.media.resample import resampled_length as resampled_length
 
 SUFFIXES = AUDIO_SUFFIXES
@@ -148,8 +148,13 @@ class Reader:
             (C, block) float32. Lengths add up to ``resampled_length`` of ``info.length``.
 
         Raises:
-            MediaError: damaged data, a sample that is not finite, or fewer than the header says.
+            MediaError: damaged data, a sample that is not finite or beyond any scale, fewer samples
+                than the header says, or a rate too far from the file's.
         """
+        try:
+            check_rates(self.info.rate, rate or self.info.rate)
+        except MediaError as error:
+            raise MediaError(f"{self._name}: {error}") from error
         channels = 1 if mono else self.info.channels
         pieces = mixed(self._pieces()) if mono else self._pieces()
         resampled = resample(pieces, self.info.rate, rate or self.info.rate, channels=channels)
@@ -202,7 +207,7 @@ class Reader:
     def _sound(self) -> _Forward:
         self._stream.seek(0)
         try:
-            return _Forward(self._stream)
+            return _Forward(Lenient(self._stream))
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip(". ").lower()
             raise MediaError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from contextlib import suppress
 from typing import BinaryIO, cast
 
 from vqtok.errors import MediaError
@@ -18,6 +19,26 @@ from vqtok.media import mpeg
 # Formats whose samples all have one size, so that bytes can be told as samples.
 PLAIN_TAGS = (1, 3, 6, 7, 0xFFFE)
 _PAGE_BYTES = 27 + 255 + 255 * 255
+
+
+class Lenient:
+    """A read-only file that stays where it is when it is sent where no file can be.
+
+    A damaged header sends libsndfile to negative offsets and beyond 2^63, where files raise: an
+    exception would be lost in C, but not without its traceback on stderr.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.read, self.tell = stream.read, stream.tell
+        if hasattr(stream, "readinto"):
+            self.readinto = stream.readinto
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as files do, or not at all."""
+        with suppress(ValueError, OverflowError, OSError):
+            self._stream.seek(offset, whence)
+        return self._stream.tell()
 
 
 class Spliced:

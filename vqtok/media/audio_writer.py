@@ -105,7 +105,7 @@ class Writer:
                 format=self._format,
                 subtype=self._subtype,
             )
-        except soundfile.SoundFileError as error:
+        except (soundfile.SoundFileError, OverflowError) as error:
             self._abandon(error)
             raise UsageError(
                 f"{self._name}: {self._format} cannot hold this: {self._rate} Hz, "

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from vqtok.errors import MediaError
+from vqtok.media import webp
 from vqtok.media.image_writer import CODEC_ERRORS
 from vqtok.media.image_writer import Writer as Writer
 from vqtok.media.kinds import HEAD_BYTES, IMAGE_SUFFIXES, sniff_format, supported
@@ -29,7 +30,7 @@ from vqtok.media.opening import seekable, subject
 from vqtok.media.picture import ImageInfo as ImageInfo
 from vqtok.media.picture import Picture as Picture
 from vqtok.media.picture import orientation
-from vqtok.media.pixels import ALPHA_MODES, GREY_MODES, parse_background
+from vqtok.media.pixels import ALPHA_MODES, GREY_MODES, check_size, parse_background
 from vqtok.media.pixels import to_uint8 as to_uint8
 from vqtok.media.quiet import quiet_pillow
 
@@ -48,7 +49,7 @@ def probe(source: Path | BinaryIO) -> ImageInfo:
         MediaError: not a readable image.
     """
     with seekable(source) as stream, quiet_pillow():
-        image = _open(stream, subject(source))
+        image = _open(stream, subject(source), max_pixels=MAX_PIXELS)
         return _info(image, subject(source))
 
 
@@ -69,8 +70,8 @@ def load(
     colour = parse_background(background)
     name = subject(source)
     with seekable(source) as stream, quiet_pillow():
-        image = _open(stream, name)
-        _check_size(image, name, max_pixels)
+        image = _open(stream, name, max_pixels=max_pixels)
+        check_size(image.size, name, max_pixels)
         info = _info(image, name)
         try:
             image.load()
@@ -129,8 +130,8 @@ def write(
     writer.save()
 
 
-def _open(stream: BinaryIO, name: str) -> Image.Image:
-    """Open an image without decoding it."""
+def _open(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.Image:
+    """Open an image without decoding it; a WebP takes memory even then, so its size is first."""
     format = sniff_format(stream.read(HEAD_BYTES))
     stream.seek(0)
     if format is None or format.upper() not in _FORMATS:
@@ -138,19 +139,13 @@ def _open(stream: BinaryIO, name: str) -> Image.Image:
         raise MediaError(
             f"{name}: not an image that vqtok reads{holds}", hint=f"supported: {supported('image')}"
         )
+    if format == "WebP":
+        check_size(webp.canvas(stream.read(webp.HEAD_BYTES)) or (0, 0), name, max_pixels)
+        stream.seek(0)
     try:
         return Image.open(stream, formats=(format.upper(),))
     except CODEC_ERRORS as error:
         raise MediaError(_damaged(name, format, error)) from error
-
-
-def _check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
-    pixels = image.width * image.height
-    if max_pixels is not None and pixels > max_pixels:
-        raise MediaError(
-            f"{name}: {_size(image)} is {pixels} pixels, more than the limit of {max_pixels}",
-            hint=f"--max-pixels {pixels} if you trust the file",
-        )
 
 
 def _info(image: Image.Image, name: str) -> ImageInfo:

@@ -27,6 +27,25 @@ def parse_background(text: str) -> np.ndarray:
     return np.asarray(colour[:3], dtype=np.float32) / np.float32(255)
 
 
+def check_size(size: tuple[int, int], name: str, max_pixels: int | None) -> None:
+    """Refuse pictures that are too large, before there is room made for them.
+
+    Args:
+        size: Width and height.
+        name: The file, in the message.
+        max_pixels: None: no limit.
+
+    Raises:
+        MediaError: more pixels than that.
+    """
+    pixels = size[0] * size[1]
+    if max_pixels is not None and pixels > max_pixels:
+        raise MediaError(
+            f"{name}: {size[0]}x{size[1]} is {pixels} pixels, more than the limit of {max_pixels}",
+            hint=f"--max-pixels {pixels} if you trust the file",
+        )
+
+
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """Float in [-1, 1] → uint8: ``(x + 1) * 127.5`` rounded half to even, clipped to 0 and 255."""
     scaled = (pixels.astype(np.float32, copy=False) + np.float32(1)) * np.float32(127.5)

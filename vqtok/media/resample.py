@@ -7,10 +7,25 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import soxr
 
+from vqtok.errors import MediaError
+
 # Frames per call into soxr. It is fed blocks of this size whatever the caller's blocks are, so that
 # nothing can depend on how the samples arrived.
 _FEED_FRAMES = 1 << 14
 _MAX_OUTPUT_FRAMES = 1 << 20
+
+MAX_RATIO = 256
+"""Furthest that two rates may lie apart. A header can say 1 Hz: 24 000 samples out of each byte."""
+
+
+def check_rates(from_hz: int, to_hz: int) -> None:
+    """Refuse to resample between rates that cannot both be of sound.
+
+    Raises:
+        MediaError: so they are.
+    """
+    if max(from_hz, to_hz) > MAX_RATIO * min(from_hz, to_hz):
+        raise MediaError(f"cannot resample {from_hz} Hz to {to_hz} Hz: too far apart")
 
 
 def resampled_length(length: int, from_hz: int, to_hz: int) -> int:
@@ -62,9 +77,13 @@ class Resampler:
     Args:
         from_hz, to_hz: Sample rates.
         channels: C.
+
+    Raises:
+        MediaError: rates too far apart.
     """
 
     def __init__(self, from_hz: int, to_hz: int, *, channels: int) -> None:
+        check_rates(from_hz, to_hz)
         self.from_hz, self.to_hz, self.channels = from_hz, to_hz, channels
         self._read = self._written = 0
         if from_hz != to_hz:

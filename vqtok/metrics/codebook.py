@@ -7,6 +7,7 @@ and with fewer codes than a few times the codebook size it is too low, as is use
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +55,17 @@ class Use:
         }
 
 
+_DENSE = 1 << 20
+"""Largest codebook that is counted entry by entry; in larger ones few entries can be used."""
+
+Found = tuple[np.ndarray, np.ndarray]
+"""Entries that occurred, ascending, and how often each."""
+
+
 class Usage:
-    """A histogram per stage of one level's codes, added file by file; memory is stages × K.
+    """A histogram per stage of one level's codes, added file by file.
+
+    Memory is that of the entries that occur, whatever size a header claims the codebook to have.
 
     Args:
         codebook_size: K.
@@ -65,8 +75,7 @@ class Usage:
     def __init__(self, codebook_size: int, *, stage_axis: int | None = None) -> None:
         self.codebook_size = codebook_size
         self.stage_axis = stage_axis
-        self.counts = np.zeros((0 if stage_axis is not None else 1, codebook_size), np.int64)
-        """(Q, K), one row per stage seen so far."""
+        self._found: list[Found] = [] if stage_axis is not None else [_nothing()]
 
     def add(self, codes: np.ndarray) -> None:
         """Count an array of codes in [0, K); arrays of fewer or more stages may be mixed."""
@@ -74,21 +83,32 @@ class Usage:
             stages = [codes]
         else:
             stages = list(np.moveaxis(codes, self.stage_axis, 0))
-        if len(stages) > len(self.counts):
-            missing = np.zeros((len(stages) - len(self.counts), self.codebook_size), np.int64)
-            self.counts = np.concatenate([self.counts, missing])
-        for row, stage in zip(self.counts, stages, strict=False):
-            row += np.bincount(stage.reshape(-1).astype(np.int64), minlength=self.codebook_size)
+        self._found += [_nothing() for _ in range(len(stages) - len(self._found))]
+        for index, stage in enumerate(stages):
+            self._found[index] = _sum(self._found[index], _counted(stage, self.codebook_size))
+
+    @property
+    def used(self) -> tuple[np.ndarray, ...]:
+        """Per stage seen so far, how often each entry that occurred did."""
+        return tuple(counts for _, counts in self._found)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(Q, K) int64, one row per stage seen so far; as large as the codebooks say they are."""
+        dense = np.zeros((len(self._found), self.codebook_size), np.int64)
+        for row, (entries, counts) in zip(dense, self._found, strict=True):
+            row[entries] = counts
+        return dense
 
     @property
     def stages(self) -> tuple[Use, ...]:
         """Statistics of each stage by itself, first to last."""
-        return tuple(_use(row[None]) for row in self.counts)
+        return tuple(_use((counts,), self.codebook_size) for counts in self.used)
 
     @property
     def total(self) -> Use:
         """Statistics of all stages together."""
-        return _use(self.counts)
+        return _use(self.used, self.codebook_size)
 
     def to_json(self) -> dict[str, Any]:
         """The total, and the stages if there is a stack."""
@@ -106,13 +126,37 @@ def entropy_bits(counts: np.ndarray) -> float:
     return abs(float(-(seen * np.log2(seen / total)).sum() / total)) if total else 0.0
 
 
-def _use(counts: np.ndarray) -> Use:
-    tokens = int(counts.sum())
-    bits = sum(entropy_bits(row) * int(row.sum()) for row in counts)
+def _nothing() -> Found:
+    return np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+
+def _counted(codes: np.ndarray, size: int) -> Found:
+    flat = codes.reshape(-1).astype(np.int64)
+    if size > _DENSE:
+        entries, counts = np.unique(flat, return_counts=True)
+        return entries, counts.astype(np.int64)
+    counts = np.bincount(flat, minlength=1)
+    entries = np.flatnonzero(counts)
+    return entries, counts[entries].astype(np.int64)
+
+
+def _sum(a: Found, b: Found) -> Found:
+    if not len(a[0]):
+        return b
+    entries = np.union1d(a[0], b[0])
+    counts = np.zeros(len(entries), np.int64)
+    for each, times in (a, b):
+        counts[np.searchsorted(entries, each)] += times
+    return entries, counts
+
+
+def _use(stages: Sequence[np.ndarray], size: int) -> Use:
+    tokens = sum(int(counts.sum()) for counts in stages)
+    bits = sum(entropy_bits(counts) * int(counts.sum()) for counts in stages)
     return Use(
         tokens=tokens,
-        used=int((counts > 0).sum()),
-        entries=max(1, counts.size),
+        used=sum(len(counts) for counts in stages),
+        entries=max(1, len(stages) * size),
         entropy_bits=bits / tokens if tokens else 0.0,
-        nominal_bits=math.log2(counts.shape[1]),
+        nominal_bits=math.log2(size),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,6 +20,9 @@ FRAMES = 750
 
 CHANNELS = 8
 """Channels of a recording that are drawn."""
+
+STAGES = 64
+"""Stages of a stack that are drawn."""
 
 _PLOT = (720, 220)  # pixels of a histogram's frame
 _LEFT, _BELOW = 56, 24  # room for its labels
@@ -46,9 +50,11 @@ def plot(header: Header, codes: Codes) -> np.ndarray:
             level.codebook_size, stage_axis=1 + level.axes.index("q") if "q" in level.axes else None
         )
         usage.add(array)
-        stages = "; stages from dark to bright" if len(usage.counts) > 1 else ""
+        stages = "; stages from dark to bright" if len(usage.used) > 1 else ""
         text = name + _words(usage.total) + stages
-        panels.append(canvas.caption(histogram(usage.counts), text))
+        panels.append(
+            canvas.caption(histogram(usage.used[:STAGES], entries=level.codebook_size), text)
+        )
     return canvas.framed(canvas.stack(panels, gap=GAP), margin=GAP)
 
 
@@ -73,26 +79,33 @@ def code_map(codes: np.ndarray) -> np.ndarray:
     return canvas.hashed_colours(grid).repeat(tall, axis=0).repeat(scale, axis=1)
 
 
-def histogram(counts: np.ndarray) -> np.ndarray:
+def histogram(
+    counts: np.ndarray | Sequence[np.ndarray], *, entries: int | None = None
+) -> np.ndarray:
     """How often the entries of a codebook are used, most frequent first, both axes labelled.
 
     Args:
-        counts: (Q, K) or (K,) occurrences; each stage is one line, the first the darkest.
+        counts: (Q, K) or (K,) occurrences, or for each stage those of the entries that occur; each
+            stage is one line, the first the darkest.
+        entries: K; None: as many as there are counts.
 
     Returns:
         (H, W, 3) uint8; the vertical axis is logarithmic.
     """
-    rows = np.sort(np.atleast_2d(counts), axis=1)[:, ::-1]
+    stages = np.atleast_2d(counts) if isinstance(counts, np.ndarray) else counts
+    rows = [np.sort(stage)[::-1] for stage in stages]
+    size = entries or len(rows[0])
     width, height = _PLOT
-    top = max(1, math.ceil(math.log10(max(1, int(rows.max())) + 1)))  # decades
+    most = max((int(row[0]) for row in rows if len(row)), default=0)
+    top = max(1, math.ceil(math.log10(max(1, most) + 1)))  # decades
     image = Image.fromarray(canvas.blank(height + _BELOW + 8, width + _LEFT + 8))
     draw = ImageDraw.Draw(image)
-    _axes(draw, entries=rows.shape[1], decades=top)
+    _axes(draw, entries=size, decades=top)
     for stage in reversed(range(len(rows))):
         used = rows[stage][rows[stage] > 0]
         if len(used):
             colour = _stage_colour(stage, len(rows))
-            _line(draw, used, entries=rows.shape[1], decades=top, colour=colour)
+            _line(draw, used, entries=size, decades=top, colour=colour)
     return np.array(image)
 
 
@@ -147,6 +160,8 @@ def _stage_colour(stage: int, stages: int) -> tuple[int, int, int]:
 
 
 def _shown(item: np.ndarray, level: LevelSpec) -> tuple[np.ndarray, str]:
+    if "q" in level.axes and len(item) > STAGES and level.axes[0] == "q":
+        return item[:STAGES, ..., :FRAMES], f"; the first {STAGES} of {len(item)} stages"
     if level.axes[-1] in ("t", "n") and item.shape[-1] > FRAMES:
         return item[..., :FRAMES], f"; the first {FRAMES} of {item.shape[-1]} columns"
     return item, ""

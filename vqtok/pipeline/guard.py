@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vqtok.errors import CheckpointError, ConfigError, MediaError, UsageError, VqtokError
+from vqtok.errors import (
+    CheckpointError,
+    ConfigError,
+    MediaError,
+    UsageError,
+    VqtokError,
+    one_line,
+)
 from vqtok.pipeline.results import Failed
 
 FATAL = (UsageError, ConfigError)
@@ -37,12 +44,12 @@ def failed(
 
 
 def _explained(source: Path | None, target: Path | None, error: Exception) -> VqtokError:
-    name = "stdin" if source is None else str(source)
+    name = "stdin" if source is None else one_line(str(source))
     made: VqtokError
     if isinstance(error, VqtokError):
         # Errors about values, not files, have no subject of their own yet.
         text = str(error)
-        subjects = (name, str(target), "stdin", "stdout", "--")
+        subjects = (name, one_line(str(target)), "stdin", "stdout", "--")
         known = isinstance(error, NAMED) or text.startswith(subjects) or "cannot write" in text
         made = error if known else type(error)(f"{name}: {text}", hint=error.hint)
     elif isinstance(error, MemoryError) or _is_out_of_memory(error):

@@ -108,6 +108,7 @@ class Models:
                 f"made by {made_by} (fingerprint {wanted}), which is not here",
                 hint="put its directory on VQTOK_MODELS, or pass -m DIRECTORY",
             )
+        _check_same(found, header)
         return found
 
     def named(self) -> ModelInfo | None:

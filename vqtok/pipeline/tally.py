@@ -136,7 +136,7 @@ class Tally:
         sound = self.spec.modality == "audio"
         unit = (self._amount or math.nan) * (1000.0 if sound else 1.0)
         speed = self._amount / (1.0 if sound else 1e6)
-        depths = [len(usage.counts) for usage in self._usages.values() if usage.stage_axis]
+        depths = [len(usage.used) for usage in self._usages.values() if usage.stage_axis]
         return Summary(
             modality=self.spec.modality,
             model=self.model,

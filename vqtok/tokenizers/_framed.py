@@ -113,18 +113,23 @@ class FramedEncoder:
             int64 (B, Q, t) or (B, t) pieces.
         """
         own = tile * self._hop
-        buffer: Tensor | None = None  # (B, n): the past of the next tile, then new samples
-        seen = 0  # samples in the buffer that belong to earlier tiles
+        waiting: list[Tensor] = []  # the past of the next tile, then new samples
+        seen = count = 0  # samples that belong to earlier tiles, samples in all
         for block in blocks:
-            fresh = block.to(torch.float32)
-            buffer = fresh if buffer is None else torch.cat([buffer, fresh], dim=1)
+            waiting.append(block.to(torch.float32))
+            count += block.shape[1]
+            if count - seen < own:
+                continue
+            buffer = torch.cat(waiting, dim=1)
             while buffer.shape[1] - seen >= own:
                 yield self._encode(buffer[:, : seen + own], seen)
                 keep = min(self._past, seen + own)
                 buffer, seen = buffer[:, seen + own - keep :], keep
-        if buffer is not None and buffer.shape[1] > seen:
-            frames = -(-(buffer.shape[1] - seen) // self._hop)
-            yield self._encode(self._fill(buffer, seen, own), seen)[..., :frames]
+            waiting, count = [buffer], buffer.shape[1]
+        if count > seen:
+            frames = -(-(count - seen) // self._hop)
+            rest = torch.cat(waiting, dim=1)
+            yield self._encode(self._fill(rest, seen, own), seen)[..., :frames]
 
     @property
     def _past(self) -> int:

@@ -187,8 +187,7 @@ class Codec(nn.Module):
         held: Tensor | None = None
         first = start = given = 0  # frames: of the first one held, of the next tile; samples given
 
-        def render(stop: int) -> Tensor:
-            assert held is not None  # for the type checker: there are frames to render
+        def render(held: Tensor, stop: int) -> Tensor:
             seen = held[..., max(0, start - self.decoder_context) - first : stop + ahead - first]
             skip = min(start, self.decoder_context)
             audio = torch.cat(
@@ -200,13 +199,13 @@ class Codec(nn.Module):
         for piece in pieces:
             held = piece if held is None else torch.cat([held, piece], dim=-1)
             while first + held.shape[-1] >= start + TILE + ahead:
-                yield render(start + TILE)
+                yield render(held, start + TILE)
                 start, given = start + TILE, given + TILE * self.hop
                 kept = max(0, start - self.decoder_context)
                 held, first = held[..., kept - first :], kept
         while held is not None and start < first + held.shape[-1]:
             stop = min(start + TILE, first + held.shape[-1])
-            yield render(stop)
+            yield render(held, stop)
             start, given = stop, given + (stop - start) * self.hop
 
     def forward(self, x: Tensor) -> Reconstructed:

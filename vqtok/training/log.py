@@ -87,7 +87,7 @@ class Journal:
 
     def __init__(self, path: Path, *, first_step: int) -> None:
         self.path = path
-        kept = [line for line in _lines(path) if int(line.get("step", 0)) <= first_step]
+        kept = [line for line in _lines(path) if line["step"] <= first_step]
         self.evaluations = [line for line in kept if line["event"] == "evaluated"]
         path.write_text("".join(_line(each) for each in kept if first_step), encoding="utf-8")
         if not first_step:
@@ -111,9 +111,21 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     out = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            out.append(json.loads(text))
-        except json.JSONDecodeError:  # the line that a kill cut off
+            line = json.loads(text)
+        except (ValueError, RecursionError):  # the line that a kill cut off
             break
+        if not _is_event(line):
+            break
+        out.append(line)
     return out
+
+
+def _is_event(line: object) -> bool:
+    """Whether this is a record as ``Journal.write`` leaves it, as far as it is read again."""
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return False
+    if not isinstance(line.get("event"), str):
+        return False
+    return line["event"] != "evaluated" or isinstance(line.get("metrics"), dict)

@@ -1,0 +1,48 @@
+"""Damaged files of every kind: a clean error or a sound result, within bounds.
+
+A failure prints one line ``again: …`` per input, which tries that input alone and keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.hostile import arena
+from tests.hostile.conftest import ROOMS, SHORT
+from tests.hostile.crafted import MARKER
+
+LONG = int(os.environ.get("VQTOK_HOSTILE", "12000"))
+"""Inputs of the long run, over all rooms."""
+
+
+def check(report: arena.Report, room: str, *, at_least: int) -> None:
+    assert not report.faults_of(room), report.faults_of(room)
+    counts = report.of(room)
+    assert sum(counts.values()) >= at_least
+    # Damage that is always refused, or never, would try one half of the code only.
+    assert 0.03 < sum(counts.get(each, 0) for each in arena.USED) / sum(counts.values()) < 0.8
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_damaged_file_is_a_clean_error_or_a_sound_result(short_run: arena.Report, room: str):
+    check(short_run, room, at_least=SHORT)
+
+
+def test_nothing_is_written_outside_of_the_output(short_run: arena.Report):
+    assert not short_run.faults_of("all"), short_run.faults_of("all")
+    assert not Path(MARKER).exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("room", ROOMS)
+def test_many_damaged_files(tmp_path: Path, room: str):
+    each = -(-LONG // len(ROOMS))
+    report = arena.run(tmp_path, [(room, 0, each)])
+    for result, count in sorted(report.of(room).items()):
+        print(f"{room}: {result}: {count}")
+    print(f"{room}: slowest {report.slowest}, largest {report.largest}")
+    assert not report.faults_of("all"), report.faults_of("all")
+    check(report, room, at_least=each)

@@ -1,0 +1,73 @@
+"""A limit on what a config may build: not much more than the weights beside it can fill.
+
+A config is a few bytes and may ask for a network of any size, or of a billion blocks. Building it
+only to find that no weights fit would take all memory or forever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from vqtok.errors import ConfigError
+
+_SPARE_NUMBERS = 1 << 22
+"""For buffers that are not stored: windows, masks. 16 MB as float32."""
+
+_SPARE_TENSORS = 1000
+
+_FACTORIES = frozenset(
+    ("arange", "empty", "eye", "full", "hamming_window", "hann_window", "linspace", "ones",
+     "rand", "randint", "randn", "randperm", "zeros")
+)  # fmt: skip
+
+
+class Budget(TorchFunctionMode):
+    """Inside this block tensors may be made up to a few times what the weights hold.
+
+    Args:
+        weights: Tensors of the file by name.
+        place: The config, in messages.
+
+    Raises:
+        ConfigError: from inside the block, before a tensor is made that is too much.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], *, place: str) -> None:
+        super().__init__()
+        self.place = place
+        self.numbers = 4 * sum(each.numel() for each in weights.values()) + _SPARE_NUMBERS
+        self.tensors = 10 * len(weights) + _SPARE_TENSORS
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Count what a factory is about to make, then let it."""
+        options = dict(kwargs or {})
+        if getattr(func, "__name__", "") in _FACTORIES:
+            count = 1
+            for size in _integers((*args, options.get("size", ()))):
+                count *= max(size, 1)
+            self.numbers -= count
+            self.tensors -= 1
+            if self.numbers < 0 or self.tensors < 0:
+                raise ConfigError(
+                    f"{self.place}: model: cannot be built: far larger than the weights",
+                    hint="weights and config.json are not of one model",
+                )
+        return func(*args, **options)
+
+
+def _integers(values: Any) -> Iterator[int]:
+    for value in values:
+        if isinstance(value, int):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _integers(value)
