@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.audio_headers import PLAIN_TAGS, is_open_ended, truncated
+from vqtok.media.audio_headers import PLAIN_TAGS, Lenient, is_open_ended, truncated
 from vqtok.media.frames import check_finite, mixed
 from vqtok.media.kinds import HEAD_BYTES, sniff_format
 from vqtok.media.opening import os_message, subject
@@ -173,7 +173,7 @@ class Arriving:
         chunk += struct.pack(self._order + "4sI", b"data", len(data)) + data
         whole = name + struct.pack(self._order + "I", 4 + len(chunk)) + b"WAVE" + chunk
         try:
-            return soundfile.SoundFile(io.BytesIO(whole))
+            return soundfile.SoundFile(Lenient(io.BytesIO(whole)))
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip(". ").lower()
             raise MediaError(

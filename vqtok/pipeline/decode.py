@@ -16,7 +16,7 @@ from vqtok.codes import files, streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.media import image
-from vqtok.pipeline import recordings
+from vqtok.pipeline import playing
 from vqtok.pipeline.ahead import finish_behind
 from vqtok.pipeline.encode import AHEAD_PIXELS, measured
 from vqtok.pipeline.guard import failed
@@ -140,7 +140,7 @@ def _open(source: Path | BinaryIO, options: DecodeOptions) -> tuple[Codes, Heade
 def _play(
     tokenizer: Any, reader: streams.Reader, target: Path | BinaryIO, options: DecodeOptions
 ) -> tuple[Header, tuple[tuple[int, ...], ...]]:
-    went = recordings.decode_stream(
+    went = playing.decode_stream(
         tokenizer,
         reader,
         target,
@@ -162,7 +162,7 @@ def _decode(
     """Run the model now; give back what needs no model."""
     if codes.spec.modality != "audio":
         return _decode_image(tokenizer, codes, header, target, options)
-    recordings.decode(
+    playing.decode(
         tokenizer,
         codes,
         header,

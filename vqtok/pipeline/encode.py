@@ -19,7 +19,7 @@ from vqtok.errors import CodesError
 from vqtok.media import image
 from vqtok.media.opening import os_message
 from vqtok.media.pixels import parse_background
-from vqtok.pipeline import recordings
+from vqtok.pipeline import hearing
 from vqtok.pipeline.ahead import read_ahead
 from vqtok.pipeline.guard import failed
 from vqtok.pipeline.plans import STREAM
@@ -114,7 +114,7 @@ def encode(
                     codes, facts = _encode_image(tokenizer, picture or _load(job, reader, chosen))
                 else:
                     source = reader if job.source is None else job.source
-                    codes, facts = recordings.encode(
+                    codes, facts = hearing.encode(
                         tokenizer, source, mono=chosen.mono, on_part=on_part
                     )
                 kept, header = _finish(codes, facts, job, tokenizer, depth=chosen.depth)
@@ -204,7 +204,7 @@ def _stream(
     stdout: BinaryIO,
     options: EncodeOptions,
     on_part: Callable[[float], None],
-) -> recordings.Streamed:
+) -> hearing.Streamed:
     """Codes that leave while the recording is read."""
 
     def header(source: Source, channels: int, length: int) -> Header:
@@ -212,7 +212,7 @@ def _stream(
 
     place = stdin if job.source is None else job.source
     run = partial(
-        recordings.encode_stream,
+        hearing.encode_stream,
         tokenizer,
         place,
         header=header,
