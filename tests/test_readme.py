@@ -74,7 +74,10 @@ def test_every_command_runs(desk: Path) -> None:
         run(line, desk)
     with Image.open(desk / "back.png") as back, Image.open(desk / "photo.png") as photo:
         assert back.size == photo.size
-    assert soundfile.info(desk / "back.wav").frames == soundfile.info(desk / "speech.wav").frames
+    speech = soundfile.info(desk / "speech.wav")
+    for name in ("back.wav", "again.wav", "live.wav"):
+        assert soundfile.info(desk / name).frames == speech.frames
+    assert (desk / "again.wav").read_bytes() == (desk / "live.wav").read_bytes()
 
 
 def test_every_snippet_runs(desk: Path) -> None:

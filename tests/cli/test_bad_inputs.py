@@ -362,7 +362,7 @@ def test_a_bug_is_one_line_unless_vv(vqtok, picture, monkeypatch):
     def explode(*arguments, **options):
         raise TypeError("something of ours")
 
-    monkeypatch.setattr("vqtok.media.image.read", explode)
+    monkeypatch.setattr("vqtok.media.image.load", explode)
     result = vqtok("encode", "a.png")
     assert result.exit_code == 1
     assert "Error: a.png: internal: TypeError: something of ours" in result.stderr

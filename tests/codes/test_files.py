@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import numpy as safetensors_numpy
 from safetensors import safe_open
 
 from tests.codes import strategies as some
 from tests.programs import run
-from vqtok.codes import files
+from vqtok.codes import files, streams
+from vqtok.codes import header as headers
 from vqtok.codes.container import Codes
 from vqtok.codes.files import Header, Source
+from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import CodesError, UsageError
 
 formats = pytest.mark.parametrize("format", ["npy", "safetensors"])
@@ -238,6 +242,48 @@ def test_a_path_may_be_text(tmp_path_factory: pytest.TempPathFactory, item: tupl
     place = str(tmp_path_factory.mktemp("text") / "a.npy")
     files.write(place, *item)
     assert files.read(place)[1] == files.read_header(place) == item[1]
+
+
+@pytest.mark.parametrize("format", ["npy", "safetensors", "stream"])
+def test_codes_are_held_once(tmp_path: Path, format: str):
+    level = LevelSpec("codes", ("q", "t"), 1024, (320,), 8)
+    spec = CodeSpec("audio", (level,), 24000.0)
+    array = np.random.default_rng(0).integers(0, 1024, (2, 8, 1 << 19), dtype=np.uint16)  # 16 MiB
+    header = Header(spec, (320 << 19,), channels=2)
+    path = tmp_path / "a.npy"
+    tracemalloc.start()
+    if format == "stream":
+        with path.open("wb") as stream:
+            writer = streams.Writer(stream, header)
+            writer.write(array)
+            writer.close(header)
+    else:
+        files.write(path, Codes(spec, (array,), header.extent), header, format=format)
+    written = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    codes, _ = files.read(path)
+    read = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(codes.levels[0], array)
+    most = array.nbytes * (2 if format == "stream" else 1)  # pieces are put together
+    assert written < 3 << 20, written
+    assert read < most + (3 << 20), read
+
+
+@given(st.data())
+def test_safetensors_are_those_of_the_library(data: st.DataObject):
+    codes, header = data.draw(some.items())
+    ours = io.BytesIO()
+    files.write(ours, codes, header, format="safetensors")
+    plain = codes.numpy()
+    tensors = {
+        level.name: np.ascontiguousarray(array[0] if len(plain) == 1 else array)
+        for level, array in zip(plain.spec.levels, plain.levels, strict=True)
+    }
+    theirs = safetensors_numpy.save(tensors, metadata={"vqtok": headers.encode(header)})
+    assert ours.getvalue() == theirs
+    for name, array in safetensors_numpy.load(ours.getvalue()).items():
+        np.testing.assert_array_equal(array, tensors[name])
 
 
 def test_a_copied_fingerprint_with_other_levels_is_refused():

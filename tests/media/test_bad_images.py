@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.media.files import png
+from tests.programs import run
 from vqtok.errors import MediaError, VqtokError
 from vqtok.media import image, webp
 
@@ -146,13 +147,24 @@ def test_images_between_pillows_limits_are_read_without_a_warning(
         assert image.read(tmp_path / "a.png")[0].shape == (3, side, side)
 
 
-def test_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, data: Any) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(MediaError, match=r"a\.png: cannot write: no space left on device"):
-        image.write(tmp_path / "a.png", np.zeros((3, 4, 4)))
+@pytest.mark.parametrize("format", ["png", "jpg", "webp", "tiff", "bmp"])
+def test_full_disk_leaves_no_half_file(tmp_path: Path, format: str) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from vqtok.errors import MediaError
+from vqtok.media import image
+pixels = np.random.default_rng(0).uniform(-1, 1, (3, 200, 200))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    image.write(Path(sys.argv[1]), pixels)
+except MediaError as error:
+    print(error)
+"""
+    target = tmp_path / f"a.{format}"
+    done = run(program, str(target))
+    assert done.stdout == f"{target}: cannot write: file too large\n", done.stderr
     assert not list(tmp_path.iterdir())
 
 

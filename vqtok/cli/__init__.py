@@ -5,33 +5,61 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import NoReturn
 
 
 class Terminated(BaseException):
-    """SIGTERM as an exception: temporary files are removed on the way out, as for Ctrl-C."""
+    """A signal as an exception: temporary files are removed on the way out, as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main() -> NoReturn:
     """The ``vqtok`` console command; leaves by ``sys.exit`` or by the signal that ended it."""
     # A closed pipe ends the process quietly with 141, as it does any other filter.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)
+        # Python itself ignores SIGPIPE; whoever ignores the others (nohup) means it.
+        if number and (name == "SIGPIPE" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
         _mute_libraries()
 
+    number = _run()
+    if number is not None:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    sys.exit(0)
+
+
+def _run() -> int | None:
+    """Run the command; the signal that ended it, or None.
+
+    When this returns, what was interrupted is gone, and with it its frames. Generators that were
+    not closed, since the signal came in between, are closed by that: they finish a file that is
+    being written, or remove it.
+    """
     try:
         from vqtok.cli.app import app
 
         app(prog_name="vqtok")
     except KeyboardInterrupt:
         sys.exit(130)  # before the command took over; it answers for itself
-    except Terminated:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-    sys.exit(0)
+    except Terminated as ended:
+        return ended.number
+    finally:
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for what is flushed on the way out
+    return None
+
+
+_SIGNALS = ("SIGPIPE", "SIGTERM", "SIGHUP")
 
 
 def _mute_libraries() -> None:
@@ -54,7 +82,29 @@ def _mute_libraries() -> None:
     os.close(nowhere)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    # A second SIGTERM must not interrupt the clean-up of the first.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _later(number, frame):
+        signal.default_int_handler(number, frame)
+
+
+def _later(number: int, frame: FrameType | None) -> bool:
+    """Send the signal again a moment later if nothing may be raised now."""
+    while frame is not None:
+        # libsndfile is calling back: what is raised below it is printed and forgotten.
+        if frame.f_code.co_name.startswith("vio_"):
+            again = threading.Timer(0.005, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if _later(number, frame):
+        return
+    # A second signal must not interrupt the clean-up of the first.
+    for name in _SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise Terminated(number)

@@ -23,7 +23,8 @@ def encode(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="npy or safetensors; default: by the suffix of -o, else safetensors. "
+            help="npy, safetensors or stream (audio codes that leave as they are made); default: "
+            "by the suffix of -o, else safetensors; stream for audio from stdin to stdout. "
             "For a corpus: files, tar, bin, parquet or arrow.",
         ),
     ] = None,

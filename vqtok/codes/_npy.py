@@ -10,6 +10,7 @@ used because it allocates what a damaged header promises and can be talked into 
 from __future__ import annotations
 
 import ast
+import io
 import math
 import re
 import struct
@@ -19,6 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from vqtok.codes import _bytes
 from vqtok.errors import CodesError
 
 MAGIC = b"\x93NUMPY"
@@ -43,9 +45,18 @@ class Record:
 
 def write(stream: BinaryIO, array: np.ndarray, header: str) -> None:
     """Write the array and, as record 1, the header's text."""
-    for each in (array, np.frombuffer(header.encode(), dtype=np.uint8)):
-        little = np.ascontiguousarray(each, dtype=each.dtype.newbyteorder("<"))
-        np.lib.format.write_array(stream, little, version=(1, 0), allow_pickle=False)
+    append(stream, array)
+    append(stream, np.frombuffer(header.encode(), dtype=np.uint8))
+
+
+def append(stream: BinaryIO, array: np.ndarray) -> None:
+    """Write one record, without a second copy of its data."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    head = io.BytesIO()
+    described = np.lib.format.header_data_from_array_1_0(little)
+    np.lib.format.write_array_header_1_0(head, described)
+    _bytes.write(stream, head.getbuffer())
+    _bytes.write(stream, _bytes.view(little))
 
 
 def record(stream: BinaryIO, start: int, size: int) -> Record:
@@ -55,6 +66,22 @@ def record(stream: BinaryIO, start: int, size: int) -> Record:
         CodesError: damaged, truncated, or not integers.
     """
     stream.seek(start)
+    result = next_record(stream, start)
+    if result.stop > size:
+        raise CodesError(f"truncated: {size} bytes found, {result.stop} expected")
+    return result
+
+
+def next_record(stream: BinaryIO, start: int = 0) -> Record:
+    """Parse the record header that a stream is at; its data, which follows, is not looked for.
+
+    Args:
+        stream: Need not be able to seek.
+        start: Where in the file the stream is.
+
+    Raises:
+        CodesError: damaged, truncated, or not integers.
+    """
     prefix = stream.read(8)
     if prefix[:6] != MAGIC or len(prefix) < 8 or prefix[6] not in (1, 2, 3):
         raise CodesError(
@@ -65,7 +92,6 @@ def record(stream: BinaryIO, start: int, size: int) -> Record:
     if len(count) < (4 if wide else 2):
         raise CodesError("truncated")
     (length,) = struct.unpack("<I" if wide else "<H", count)
-    begin = stream.tell() + length
     if length > _LONGEST:
         raise CodesError("damaged: impossible .npy header")
     text = stream.read(length)
@@ -77,17 +103,12 @@ def record(stream: BinaryIO, start: int, size: int) -> Record:
         raise CodesError("damaged: impossible .npy header")
     if any(not isinstance(n, int) or isinstance(n, bool) or not 0 <= n <= 1 << 53 for n in shape):
         raise CodesError("damaged: impossible .npy shape")
-    result = Record(_integers(dtype), shape, fortran, begin)
-    if result.stop > size:
-        raise CodesError(f"truncated: {size} bytes found, {result.stop} expected")
-    return result
+    return Record(_integers(dtype), shape, fortran, start + 8 + len(count) + length)
 
 
 def array(stream: BinaryIO, where: Record) -> np.ndarray:
-    """Read one record's integers."""
-    stream.seek(where.start)
-    data = stream.read(where.stop - where.start)
-    flat = np.frombuffer(data, dtype=np.dtype(where.dtype))
+    """Read one record's integers, of a file that is known to hold them."""
+    flat = _bytes.array(stream, where.start, np.dtype(where.dtype), math.prod(where.shape))
     return flat.reshape(where.shape, order="F" if where.fortran else "C")
 
 

@@ -1,26 +1,31 @@
 """``.safetensors`` at the byte level: a tensor per level, our header in the metadata.
 
 The layout is 8 bytes of length, that many bytes of JSON, then the tensors. The JSON is read here so
-that a header costs one small read and a damaged one is told from a foreign one; the library then
-checks the whole and makes the arrays.
+that a header costs one small read and a damaged one is told from a foreign one. Tensors go from and
+to the file directly, since the library holds a file in memory once more beside its arrays; what is
+written is what the library writes, byte for byte.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
+from vqtok.codes import _bytes
 from vqtok.errors import CodesError
 
 _LONGEST = 100_000_000  # the library's own limit for a header
-_INTEGERS = ("U8", "U16", "U32", "U64", "I8", "I16", "I32", "I64")
+_INTEGERS = {
+    f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "UI" for size in (1, 2, 4, 8)
+}
+
+_MOST_AXES = 8
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,34 @@ class Table:
 
     Attributes:
         tensors: Name → {"dtype", "shape", "data_offsets"}.
+        start: Offset of the first tensor's data.
+        size: Bytes of the file.
         vqtok: Our header's text; None in files of other programs.
     """
 
     tensors: Mapping[str, Mapping[str, Any]]
+    start: int
+    size: int
     vqtok: str | None
 
 
 def write(stream: BinaryIO, arrays: Mapping[str, np.ndarray], header: str) -> None:
     """Write the arrays by name, and the header's text."""
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    stream.write(save(whole, metadata={"vqtok": header}))
+    names = {dtype[1:]: name for name, dtype in _INTEGERS.items()}
+    # The library's order, so that every tensor is aligned: large items first, then by name.
+    ordered = sorted(arrays.items(), key=lambda each: (-each[1].dtype.itemsize, each[0]))
+    table: dict[str, Any] = {"__metadata__": {"vqtok": header}}
+    stop = 0
+    for name, array in ordered:
+        start, stop = stop, stop + array.nbytes
+        kind = names[f"{array.dtype.kind}{array.dtype.itemsize}"]
+        table[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, stop]}
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    _bytes.write(stream, memoryview(struct.pack("<Q", len(text)) + text))
+    for _, array in ordered:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        _bytes.write(stream, _bytes.view(little))
 
 
 def looks_like(head: bytes) -> bool:
@@ -72,7 +94,7 @@ def table(stream: BinaryIO, size: int) -> Table:
     stop = 8 + length + max((_stop(each) for each in data.values()), default=0)
     if stop > size:
         raise CodesError(f"truncated: {size} bytes found, {stop} expected")
-    return Table(data, text)
+    return Table(data, 8 + length, size, text)
 
 
 def arrays(stream: BinaryIO, found: Table) -> dict[str, np.ndarray]:
@@ -85,19 +107,36 @@ def arrays(stream: BinaryIO, found: Table) -> dict[str, np.ndarray]:
         kind = str(entry.get("dtype"))
         if kind not in _INTEGERS:
             raise CodesError(f"tensor {name!r} holds {kind} values; codes are integers")
-    stream.seek(0)
-    try:
-        return load(stream.read())
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise CodesError(f"damaged: {error}") from error
+    _check_places(found)
+    out = {}
+    for name, entry in found.tensors.items():
+        dtype, shape = np.dtype(_INTEGERS[entry["dtype"]]), entry["shape"]
+        start = found.start + entry["data_offsets"][0]
+        out[name] = _bytes.array(stream, start, dtype, math.prod(shape)).reshape(shape)
+    return out
+
+
+def _check_places(found: Table) -> None:
+    """The tensors must fill the file, one after the other, each as long as its shape says."""
+    at = 0
+    for name, entry in sorted(found.tensors.items(), key=lambda each: each[1]["data_offsets"]):
+        shape, (start, stop) = entry.get("shape"), entry["data_offsets"]
+        if not isinstance(shape, list) or len(shape) > _MOST_AXES or not all(map(_is_size, shape)):
+            raise CodesError(f"damaged: tensor {name!r} has an impossible shape")
+        size = np.dtype(_INTEGERS[entry["dtype"]]).itemsize
+        if start != at or stop - start != math.prod(shape) * size:
+            raise CodesError(f"damaged: tensor {name!r} is not where it should be")
+        at = stop
+    if found.start + at != found.size:
+        raise CodesError(f"damaged: {found.size} bytes found, {found.start + at} expected")
 
 
 def _stop(entry: Mapping[str, Any]) -> int:
     offsets = entry.get("data_offsets")
-    if (
-        not isinstance(offsets, list)
-        or len(offsets) != 2
-        or not all(isinstance(each, int) and 0 <= each <= 1 << 53 for each in offsets)
-    ):
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
         raise CodesError("damaged: impossible safetensors offsets")
     return int(offsets[1])
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1 << 53

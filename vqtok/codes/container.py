@@ -105,12 +105,13 @@ class Codes:
     def numpy(self) -> Codes:
         """The same codes as numpy arrays of each level's smallest unsigned dtype.
 
-        Codes must be in range (``check``): others would wrap round.
+        Codes must be in range (``check``): others would wrap round. Arrays that have that dtype
+        already are not copied.
         """
         levels = []
         for level, array in zip(self.spec.levels, self.levels, strict=True):
             plain = array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
-            levels.append(plain.astype(level.dtype))
+            levels.append(plain.astype(level.dtype, copy=False))
         return replace(self, levels=tuple(levels))
 
 

@@ -4,12 +4,13 @@ On disk there is no batch axis: an image or mono recording is ``(h, w)`` or ``(q
 of C > 1 channels ``(c, q, t)``. ``.safetensors`` holds one tensor per level, named by level.
 ``.npy`` holds one array, the levels of a hierarchy flattened into one sequence, coarse → fine
 (``(c, n)`` for C > 1 channels), and the header as a second record. The same codes and header always
-make the same bytes.
+make the same bytes. Streams (``codes.streams``), ``.npy`` files too, are read wherever codes are.
+
+Codes are held once, written from where they are and read to where they stay.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from vqtok import atomic
-from vqtok.codes import _layout, _npy, _safetensors
+from vqtok.codes import _bytes, _layout, _npy, _safetensors, streams
 from vqtok.codes import header as headers
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
@@ -64,17 +65,12 @@ def write(
     _check_header(plain, header)
     text = headers.encode(header)
     headers.decode(text)  # a header that could not be read back must not reach the disk
-    whole = io.BytesIO()
-    if chosen == "npy":
-        _npy.write(whole, _layout.flat(plain), text)
-    else:
-        _safetensors.write(whole, _layout.named(plain), text)
     if not isinstance(target, Path):
-        target.write(whole.getbuffer())
+        _put(target, plain, text, chosen)
         return
     try:
-        with atomic.file(target) as temporary:
-            temporary.write_bytes(whole.getbuffer())
+        with atomic.file(target) as temporary, temporary.open("wb") as stream:
+            _put(stream, plain, text, chosen)
     except OSError as error:
         raise CodesError(f"{target}: cannot write: {error.strerror}") from error
 
@@ -92,6 +88,8 @@ def read(source: str | Path | BinaryIO) -> tuple[Codes, Header]:
         CodesError: unreadable, truncated, damaged, foreign, or out of range.
     """
     with _opened(source) as (stream, size):
+        if _is_stream(stream):
+            return streams.read(streams.Incoming(stream))
         where, header = _open(stream, size)
         if header is None:
             raise _foreign(where)
@@ -99,12 +97,14 @@ def read(source: str | Path | BinaryIO) -> tuple[Codes, Header]:
 
 
 def read_header(source: str | Path) -> Header:
-    """Read the header alone: a few small reads, however many codes follow.
+    """Read the header alone: a few small reads, however many codes follow (a stream: each record).
 
     Raises:
         CodesError: unreadable, truncated, damaged or foreign.
     """
     with _opened(source) as (stream, size):
+        if _is_stream(stream):
+            return streams.read_closing(stream, size)
         where, header = _open(stream, size)
         if header is None:
             raise _foreign(where)
@@ -129,6 +129,8 @@ def read_foreign(
             allow.
     """
     with _opened(source) as (stream, size):
+        if _is_stream(stream):
+            return streams.read(streams.Incoming(stream))
         where, header = _open(stream, size)
         arrays = _arrays(stream, where)
         if header is None:
@@ -177,6 +179,13 @@ def check_model(header: Header, spec: CodeSpec, *, name: str) -> None:
     )
 
 
+def _put(stream: BinaryIO, codes: Codes, header: str, format: str) -> None:
+    if format == "npy":
+        _npy.write(stream, _layout.flat(codes), header)
+    else:
+        _safetensors.write(stream, _layout.named(codes), header)
+
+
 def _format(target: Path | BinaryIO, format: str | None) -> str:
     if format is not None:
         if format not in _FORMATS:
@@ -219,12 +228,19 @@ def _opened(source: str | Path | BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
             if status is not None and stat.S_ISREG(status.st_mode):
                 yield stream, status.st_size
             else:  # pipes know neither their size nor how to seek
-                data = stream.read()
-                yield io.BytesIO(data), len(data)
+                whole = _bytes.spooled(stream)
+                yield whole, whole.tell()
     except OSError as error:
         raise CodesError(f"{subject}: cannot read: {error.strerror}") from error
     except CodesError as error:
         raise CodesError(f"{subject}: {error}", hint=error.hint) from error
+
+
+def _is_stream(stream: BinaryIO) -> bool:
+    stream.seek(0)
+    found = streams.Incoming(stream).is_codes_stream()
+    stream.seek(0)
+    return found
 
 
 def _open(stream: BinaryIO, size: int) -> tuple[_npy.Record | _safetensors.Table, Header | None]:

@@ -18,6 +18,9 @@ from vqtok.errors import CodesError
 FORMAT = 1
 """Raised only when an older reader would misread a newer file."""
 
+OPENING = '{"stream":1,'
+"""What a stream's opening record begins with."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -44,7 +47,8 @@ class Header:
 
     Attributes:
         spec: What the integers mean, with the fingerprint of the model that made them.
-        extent: Original (H, W), (L,) or (T, H, W), before padding.
+        extent: Original (H, W), (L,) or (T, H, W), before padding; () in the opening record of a
+            stream, whose length is not known yet.
         model: NAME of that model, as ``-m`` takes it; "" if unknown.
         channels: Audio channels, each coded for itself: the batch axis of the codes.
         source: What was encoded.
@@ -78,8 +82,12 @@ class Header:
         }
 
     @classmethod
-    def from_json(cls, data: object) -> Header:
+    def from_json(cls, data: object, *, opening: bool = False) -> Header:
         """Read what ``to_json`` wrote, tolerating unknown keys.
+
+        Args:
+            data: The JSON data.
+            opening: Of a stream's opening record: its extent is left empty.
 
         Raises:
             CodesError: not an object, a newer format, or a key that is missing or of the wrong
@@ -95,8 +103,10 @@ class Header:
                     hint="pip install --upgrade vqtok",
                 )
             spec = CodeSpec.from_json(data)
-            extent = tuple(integer(size, "extent") for size in _list(data["extent"], "extent"))
-            spec.shapes(extent)
+            sizes = [] if opening else _list(data["extent"], "extent")
+            extent = tuple(integer(size, "extent") for size in sizes)
+            if not opening:
+                spec.shapes(extent)
             return cls(
                 spec=spec,
                 extent=extent,
@@ -116,8 +126,17 @@ def encode(header: Header) -> str:
     return json.dumps(header.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def decode(text: str | bytes) -> Header:
-    """Read a header's text.
+def encode_opening(header: Header) -> str:
+    """The text of a stream's opening record: what is known before the end."""
+    data = header.to_json()
+    del data["extent"]
+    data["source"].pop("length", None)
+    # The mark comes first, so that a stream is known by its first bytes.
+    return OPENING + json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)[1:]
+
+
+def decode(text: str | bytes, *, opening: bool = False) -> Header:
+    """Read a header's text, that of a stream's opening record if ``opening``.
 
     Raises:
         CodesError: not JSON, or not a header.
@@ -126,7 +145,7 @@ def decode(text: str | bytes) -> Header:
         data = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise CodesError("damaged header: not JSON") from error
-    return Header.from_json(data)
+    return Header.from_json(data, opening=opening)
 
 
 def _source(data: object) -> Source:

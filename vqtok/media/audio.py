@@ -12,14 +12,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
+from vqtok.media.arriving import Arriving as Arriving
+from vqtok.media.arriving import open_arriving
 from vqtok.media.audio_headers import Lenient, complete
 from vqtok.media.audio_writer import Writer as Writer
+from vqtok.media.frames import check_finite, mixed
 from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
 from vqtok.media.opening import seekable, subject
 from vqtok.media.resample import check_rates, rechunk, resample
@@ -32,8 +35,6 @@ BLOCK = 1 << 16
 _READ_FRAMES = 1 << 14
 # libsndfile's "no idea" is 2**63 - 1.
 _UNKNOWN_LENGTH = 1 << 62
-# Integers of 32 bits as floats; sums and filters of larger samples may become infinite.
-_LOUDEST = 2.0**31
 _FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
 
 
@@ -104,6 +105,31 @@ class Reader:
     ) -> None:
         self.close()
 
+    @property
+    def rate(self) -> int:
+        """Hz."""
+        return self.info.rate
+
+    @property
+    def channels(self) -> int:
+        """1 for mono, 2 for stereo, …."""
+        return self.info.channels
+
+    @property
+    def format(self) -> str:
+        """See ``AudioInfo``."""
+        return self.info.format
+
+    @property
+    def declared(self) -> int:
+        """Samples per channel, known from the start."""
+        return self.info.length
+
+    @property
+    def length(self) -> int:
+        """Samples per channel."""
+        return self.info.length
+
     def close(self) -> None:
         """Close the file; streams that the caller opened stay open."""
         self._stack.close()
@@ -130,7 +156,7 @@ class Reader:
         except MediaError as error:
             raise MediaError(f"{self._name}: {error}") from error
         channels = 1 if mono else self.info.channels
-        pieces = self._mixed() if mono else self._pieces()
+        pieces = mixed(self._pieces()) if mono else self._pieces()
         resampled = resample(pieces, self.info.rate, rate or self.info.rate, channels=channels)
         return rechunk(resampled, block)
 
@@ -153,7 +179,7 @@ class Reader:
         position = 0
         with self._sound() as sound:
             for frames in self._frames(sound):
-                self._check_finite(frames, position)
+                check_finite(frames, position, rate=self.info.rate, name=self._name)
                 position += len(frames)
                 yield frames.T
         if position != self.info.length:
@@ -178,23 +204,6 @@ class Reader:
             position += len(frames)
             yield frames
 
-    def _mixed(self) -> Iterator[np.ndarray]:
-        for piece in self._pieces():
-            # One addition after the other, so that the sum's order never depends on the layout.
-            total = piece[0].copy()
-            for channel in piece[1:]:
-                total += channel
-            yield (total / np.float32(len(piece)))[None]
-
-    def _check_finite(self, frames: np.ndarray, position: int) -> None:
-        sound = np.abs(frames) <= _LOUDEST  # NaN is not
-        if sound.all():
-            return
-        frame, channel = (int(each) for each in np.argwhere(~sound)[0])
-        at = (position + frame) / self.info.rate
-        value = frames[frame, channel]
-        raise MediaError(f"{self._name}: sample is {value} at {at:.3f} s, channel {channel + 1}")
-
     def _sound(self) -> _Forward:
         self._stream.seek(0)
         try:
@@ -204,6 +213,20 @@ class Reader:
             raise MediaError(
                 f"{self._name}: truncated, damaged or unsupported {self._format}: {reason}"
             ) from error
+
+
+def listen(source: Path | BinaryIO) -> Reader | Arriving:
+    """Open audio; a WAV in a pipe is read as it arrives, other formats are spooled to disk first.
+
+    Raises:
+        MediaError: not a readable audio file, truncated, or without samples.
+    """
+    with ExitStack() as stack:
+        found = open_arriving(source, stack)
+        if isinstance(found, Arriving):
+            found.close_too(stack.pop_all())
+            return found
+        return Reader(cast("Path | BinaryIO", found))  # a pipe is spooled by now
 
 
 def probe(source: Path | BinaryIO) -> AudioInfo:

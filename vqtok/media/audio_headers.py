@@ -17,7 +17,7 @@ from vqtok.errors import MediaError
 from vqtok.media import mpeg
 
 # Formats whose samples all have one size, so that bytes can be told as samples.
-_PLAIN_TAGS = (1, 3, 6, 7, 0xFFFE)
+PLAIN_TAGS = (1, 3, 6, 7, 0xFFFE)
 _PAGE_BYTES = 27 + 255 + 255 * 255
 
 
@@ -114,24 +114,31 @@ def _wav(stream: BinaryIO, size: int, name: str) -> BinaryIO:
             long_bytes = struct.unpack("<8xQ", chunk[8:])[0]
         elif key == b"fmt " and len(chunk) == 24:
             tag, align = struct.unpack(order + "H10xH2x", chunk[8:])
-            unit = align if tag in _PLAIN_TAGS else 0
+            unit = align if tag in PLAIN_TAGS else 0
         offset += 8 + declared + declared % 2
     start = offset + 8
     found = size - start
+    unfinished = declared == 0 and (riff_bytes == 0xFFFFFFFF or riff_bytes + 8 <= start)
+    open_ended = unfinished or is_open_ended(declared)
     if declared == 0xFFFFFFFF and long_bytes:
-        if long_bytes > found:
-            raise _truncated(name, long_bytes, found, unit)
-        return stream
-    if declared == 0 and found > 0 and (riff_bytes == 0xFFFFFFFF or riff_bytes + 8 <= start):
-        header = bytearray(_at(stream, 0, start))
-        header[-4:] = b"\xff\xff\xff\xff"
-        return cast(BinaryIO, Spliced(bytes(header), stream, start))
-    if declared > found and not _is_open_ended(declared):
-        raise _truncated(name, declared, found, unit)
+        declared, open_ended = long_bytes, False
+    if open_ended and found > declared and (unfinished or riff_bytes + 8 < size):
+        header = _at(stream, 0, start)
+        header = _long_header(header, found) if order == "<" else header[:-4] + b"\xff" * 4
+        return cast(BinaryIO, Spliced(header, stream, start))
+    if declared > found and not open_ended:
+        raise truncated(name, declared, found, unit)
     return stream
 
 
-def _is_open_ended(declared: int) -> bool:
+def _long_header(header: bytes, size: int) -> bytes:
+    """A WAV's header with its true size, in the form that has 64 bits for it (EBU Tech 3306)."""
+    chunk = struct.pack("<4sIQQQI", b"ds64", 28, size + len(header) + 28, size, 0, 0)
+    return b"RF64" + b"\xff" * 4 + b"WAVE" + chunk + header[12:-4] + b"\xff" * 4
+
+
+def is_open_ended(declared: int) -> bool:
+    """Whether a declared size means "until the end"."""
     # What ffmpeg, sox and arecord write into a pipe: the largest length, less some alignment.
     return declared >= 0xFFFFF000 or 0x7FFFE000 <= declared <= 0x80000000
 
@@ -151,8 +158,8 @@ def _aiff(stream: BinaryIO, size: int, name: str) -> None:
         offset += 8 + declared + declared % 2
     # The chunk starts with eight bytes of alignment, which it counts.
     declared, found = max(0, declared - 8), max(0, size - offset - 16)
-    if declared > found and not _is_open_ended(declared):
-        raise _truncated(name, declared, found, unit)
+    if declared > found and not is_open_ended(declared):
+        raise truncated(name, declared, found, unit)
 
 
 def _ogg(stream: BinaryIO, size: int, name: str) -> None:
@@ -178,7 +185,7 @@ def _mp3(stream: BinaryIO, size: int, name: str) -> BinaryIO:
         return stream if frame is None else cast(BinaryIO, Spliced(frame, stream, start))
     # One frame of tolerance: encoders disagree on whether the header's own frame counts.
     if header.bytes is not None and size - start + mpeg.MAX_FRAME_BYTES < header.bytes:
-        raise _truncated(name, header.bytes, size - start, 0)
+        raise truncated(name, header.bytes, size - start, 0)
     return stream
 
 
@@ -187,7 +194,8 @@ def _at(stream: BinaryIO, offset: int, size: int) -> bytes:
     return stream.read(size)
 
 
-def _truncated(name: str, declared: int, found: int, unit: int) -> MediaError:
+def truncated(name: str, declared: int, found: int, unit: int) -> MediaError:
+    """The error of a file of fewer bytes than declared; ``unit`` bytes a sample, 0 if unknown."""
     what, unit = ("samples", unit) if unit else ("bytes of audio", 1)
     return MediaError(
         f"{name}: truncated: header says {declared // unit} {what}, file holds {found // unit}"

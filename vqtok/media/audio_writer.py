@@ -17,6 +17,7 @@ from vqtok.errors import MediaError, UsageError
 from vqtok.media.ogg import fix_serial
 from vqtok.media.opening import os_message, subject
 from vqtok.media.resample import Resampler
+from vqtok.media.sinks import MAX_WAV_BYTES, FileSink, WavSink
 
 # Suffix → libsndfile's format and encoding.
 _FORMATS = {
@@ -34,8 +35,6 @@ _MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _RATES = {"OPUS": _OPUS_RATES, "MPEG_LAYER_III": _MPEG_RATES}
 # libsndfile's Vorbis encoder overflows its stack on one huge write.
 _WRITE_FRAMES = 1 << 13
-# The size fields of a WAV header have 32 bits.
-_MAX_WAV_BYTES = (1 << 32) - 4096
 
 
 class Writer:
@@ -44,13 +43,15 @@ class Writer:
     Samples are clipped to [-1, 1]. WAV, FLAC and AIFF are written with 16 bits.
 
     Args:
-        target: A file, or a stream (which gets its bytes at the end: headers need the length).
+        target: A file, or a stream. A stream gets a WAV as it is made (whose header declares the
+            largest size where the length is not known), other formats at the end.
         rate: Hz of the file.
         channels: C.
         format: "wav", "flac", "ogg", "opus", "mp3" or "aiff"; by the suffix if None, WAV for
             streams.
         from_rate: Hz of the blocks, resampled to ``rate`` on the way; None: they are at ``rate``.
-        length: Samples per channel in the file: cut, or padded with silence. None: as they come.
+        length: Samples per channel in the file: cut, or padded with silence. None: as they come,
+            or as ``settle`` says.
 
     Raises:
         UsageError: a format that cannot be written, or cannot hold this rate or channel count.
@@ -70,9 +71,13 @@ class Writer:
         self._target, self._name = target, subject(target)
         self._rate, self._channels, self._length = rate, channels, length
         self._format, self._subtype = _encoding(target, format, rate, channels)
-        if self._format == "WAV" and (length or 0) * channels * 2 > _MAX_WAV_BYTES:
+        self._leaves = self._format == "WAV" and not isinstance(target, Path)
+        if self._format == "WAV" and not self._leaves and self._is_long(length or 0):
             self._format = "RF64"
         self._resampler = Resampler(from_rate or rate, rate, channels=channels)
+        # Rounding may have made up to so many samples too many, of which ``settle`` tells.
+        self._hold = 0 if length is not None else rate // (from_rate or rate) + 1
+        self._held = np.zeros((channels, 0), dtype=np.float32)
         self._written = 0
         self._stack = ExitStack()
 
@@ -81,11 +86,16 @@ class Writer:
             if isinstance(self._target, Path):
                 temporary = self._stack.enter_context(atomic.file(self._target))
                 stream: BinaryIO = self._stack.enter_context(temporary.open("wb+"))
-            else:
+            elif not self._leaves:
                 stream = self._stack.enter_context(tempfile.TemporaryFile())
         except OSError as error:
             raise self._unwritable(error) from error
-        self._sink = _Sink(stream)
+        self._sink: FileSink | WavSink
+        if self._leaves and not isinstance(self._target, Path):
+            size = None if self._length is None else self._length * self._channels * 2
+            self._sink = WavSink(self._target, size)
+        else:
+            self._sink = FileSink(stream)
         try:
             self._sound = soundfile.SoundFile(
                 self._sink,
@@ -117,6 +127,15 @@ class Writer:
         for ready in self._resampler.push(block.astype(np.float32, copy=False)):
             self._append(ready)
 
+    def settle(self, length: int | None) -> None:
+        """The length was not known when writing began: it is this one.
+
+        Args:
+            length: Samples per channel in the file, at most one or two fewer than were written;
+                None: as they came.
+        """
+        self._length = length
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -140,32 +159,60 @@ class Writer:
     def _finish(self) -> None:
         for ready in self._resampler.finish():
             self._append(ready)
+        held, self._hold = self._held, 0
+        self._append(held)
         if self._length is not None:
             while self._written < self._length:
                 frames = min(self._length - self._written, _WRITE_FRAMES)
                 self._append(np.zeros((self._channels, frames), dtype=np.float32))
+        if isinstance(self._sink, WavSink):
+            self._sink.begin()
         self._sound.close()
-        self._sink.check()
-        if self._format == "OGG":
-            fix_serial(self._sink.stream)
-        self._sink.stream.flush()
-        if not isinstance(self._target, Path):
-            self._sink.stream.seek(0)
-            shutil.copyfileobj(self._sink.stream, self._target, 1 << 20)
-            self._target.flush()
+        if isinstance(self._sink, WavSink):
+            self._sink.finish()
+        else:
+            self._sink.check()
+            self._hand_over(self._sink.stream)
         self._stack.close()
 
+    def _hand_over(self, stream: BinaryIO) -> None:
+        if self._format == "OGG":
+            fix_serial(stream)
+        stream.flush()
+        if not isinstance(self._target, Path):
+            stream.seek(0)
+            shutil.copyfileobj(stream, self._target, 1 << 20)
+            self._target.flush()
+
     def _append(self, block: np.ndarray) -> None:
+        if self._hold:
+            joined = np.concatenate([self._held, block], axis=1)
+            cut = max(0, joined.shape[1] - self._hold)
+            block, self._held = joined[:, :cut], joined[:, cut:]
         if self._length is not None:
-            block = block[:, : self._length - self._written]
+            block = block[:, : max(0, self._length - self._written)]
         for start in range(0, block.shape[1], _WRITE_FRAMES):
             piece = np.clip(block[:, start : start + _WRITE_FRAMES], -1, 1)
+            if isinstance(self._sink, WavSink):
+                self._sink.begin()
             self._sound.write(np.ascontiguousarray(piece.T))
+            self._pass_on()
             self._written += piece.shape[1]
-            try:
+            if self._format == "WAV" and not self._leaves and self._is_long(self._written):
+                what = "cannot write: a WAV of unknown length holds 4 GiB at most"
+                raise MediaError(f"{self._name}: {what}", hint="--format flac")
+
+    def _pass_on(self) -> None:
+        """Send what libsndfile made, or find out that it could not be written."""
+        try:
+            if isinstance(self._sink, WavSink):
+                self._sink.flush()
+            else:
                 self._sink.check()
-            except OSError as error:
-                raise self._unwritable(error) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _abandon(self, error: BaseException) -> None:
         sound = getattr(self, "_sound", None)
@@ -180,46 +227,11 @@ class Writer:
             if again is not error:
                 raise
 
+    def _is_long(self, length: int) -> bool:
+        return length * self._channels * 2 > MAX_WAV_BYTES
+
     def _unwritable(self, error: OSError) -> MediaError:
         return MediaError(f"{self._name}: cannot write: {os_message(error)}")
-
-
-class _Sink:
-    """A file for libsndfile that remembers the first error, which would be lost in C otherwise."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream = stream
-        self._error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        if self._error is None:
-            try:
-                return self.stream.write(data)
-            except OSError as error:
-                self._error = error
-        return len(data)
-
-    def read(self, size: int = -1) -> bytes:
-        return self.stream.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self.stream.seek(offset, whence)
-        except OSError as error:  # seeking flushes the buffer
-            self._error = self._error or error
-            return 0
-
-    def tell(self) -> int:
-        return self.stream.tell()
-
-    def check(self) -> None:
-        """Raise the error that a write met.
-
-        Raises:
-            OSError: the disk is full, ….
-        """
-        if self._error is not None:
-            raise self._error
 
 
 def _encoding(

@@ -65,35 +65,71 @@ def shrink(values: np.ndarray, side: int | None) -> np.ndarray:
     return out
 
 
-def samples(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Decoded image → (1 or 3, H, W) and alpha (1, H, W) or None, float32 in [0, 1]."""
+# Rows × columns looked at together where a whole image must be looked at.
+_PART_PIXELS = 1 << 22
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether ``samples`` gives an alpha for it."""
     key = image.info.get("transparency")
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _deep(image, name, key)
-    has_alpha = image.mode in ALPHA_MODES or key is not None
-    if has_alpha:
+    if _is_deep(image):
+        return isinstance(key, int)
+    return image.mode in ALPHA_MODES or key is not None
+
+
+def check_range(image: Image.Image, name: str) -> None:
+    """Refuse samples of more than 8 bits that lie outside of their scale.
+
+    Raises:
+        MediaError: such samples, or some that are not finite.
+    """
+    if not _is_deep(image):
+        return
+    lows, highs = [], []
+    step = max(1, _PART_PIXELS // image.width)
+    for top in range(0, image.height, step):
+        part = image.crop((0, top, image.width, min(top + step, image.height)))
+        values = np.asarray(part)
+        if not np.isfinite(values).all():
+            raise MediaError(f"{name}: samples are not finite")
+        lows.append(float(values.min()))
+        highs.append(float(values.max()))
+    low, high, white = min(lows), max(highs), _white(image)
+    if low < 0 or high > white:
+        raise MediaError(
+            f"{name}: samples from {low:g} to {high:g}, expected 0 (black) to {white:g} (white)",
+            hint="scale the image, or save it with 8 or 16 bits",
+        )
+
+
+def samples(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Decoded image → (1 or 3, H, W) and alpha (1, H, W) or None, float32 in [0, 1]."""
+    if _is_deep(image):
+        return _deep(image)
+    transparent = has_alpha(image)
+    if transparent:
         image = image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
     elif image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     values = np.asarray(image)
     # (H, W) or (H, W, C) → (C, H, W)
     values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
-    scaled = values.astype(np.float32) / np.float32(255)
-    return (scaled[:-1], scaled[-1:]) if has_alpha else (scaled, None)
+    scaled = values.astype(np.float32)
+    scaled /= np.float32(255)
+    return (scaled[:-1], scaled[-1:]) if transparent else (scaled, None)
 
 
-def _deep(image: Image.Image, name: str, key: object) -> tuple[np.ndarray, np.ndarray | None]:
+def _deep(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     """Grey samples of more than 8 bits."""
-    values = np.asarray(image)
-    white = 1.0 if image.mode == "F" else 65535.0
-    if not np.isfinite(values).all():
-        raise MediaError(f"{name}: samples are not finite")
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > white:
-        raise MediaError(
-            f"{name}: samples from {low:g} to {high:g}, expected 0 (black) to {white:g} (white)",
-            hint="scale the image, or save it with 8 or 16 bits",
-        )
-    scaled = (values.astype(np.float64) / white).astype(np.float32)[None]
+    values, key = np.asarray(image), image.info.get("transparency")
+    scaled = (values.astype(np.float64) / _white(image)).astype(np.float32)[None]
     alpha = (values != key).astype(np.float32)[None] if isinstance(key, int) else None
     return scaled, alpha
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or image.mode in ("I", "F")
+
+
+def _white(image: Image.Image) -> float:
+    return 1.0 if image.mode == "F" else 65535.0

@@ -49,4 +49,6 @@ def finish_behind(items: Iterable[Callable[[], Value]], *, threads: int) -> Iter
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # What is being written is finished, so that no temporary file is left behind; what
+            # waits is not begun.
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from vqtok.codes import files
+from vqtok.codes import files, streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
-from vqtok.errors import CodesError
-from vqtok.media import audio, image
+from vqtok.media import image
+from vqtok.pipeline import playing
 from vqtok.pipeline.ahead import finish_behind
-from vqtok.pipeline.encode import done
+from vqtok.pipeline.encode import AHEAD_PIXELS, measured
 from vqtok.pipeline.guard import failed
 from vqtok.pipeline.results import Done, Failed
 
@@ -60,7 +60,8 @@ def decode(
     """Decode each job, in order; one that fails does not stop the others.
 
     Pictures come back at their exact size, grey ones as grey; recordings with their channels, rate
-    and exact length. Audio is streamed: memory holds one tile and the codes.
+    and exact length. Memory holds the codes of a recording, or one tile of it where they come
+    through a pipe as a stream, and a picture as Pillow does.
 
     Args:
         jobs: From ``media.plan``.
@@ -93,7 +94,7 @@ def decode(
 
 def _work(
     job: Job,
-    codes_of: Callable[[Job], tuple[Codes, Header]],
+    codes_of: Callable[[Job], tuple[Codes, Header] | streams.Reader],
     stdout: BinaryIO,
     tokenizer_for: Callable[[Header], Any],
     options: DecodeOptions,
@@ -105,85 +106,99 @@ def _work(
     on_start(job)
     begun, tokenizer = time.perf_counter(), None
     try:
-        codes, header = codes_of(job)
+        found = codes_of(job)
         reading_s = time.perf_counter() - begun
-        tokenizer = tokenizer_for(header)
+        tokenizer = tokenizer_for(found.header if isinstance(found, streams.Reader) else found[1])
         begun = time.perf_counter() - reading_s  # without the loading of the model
-        if options.depth is not None:
-            codes = codes.truncate(options.depth)
         target = stdout if job.target is None else job.target
-        write = _nothing
-        if codes.spec.modality == "audio":
-            _decode_audio(tokenizer, codes, header, target, options, on_part)
+        steps: list[Callable[[], None]] = []
+        if isinstance(found, streams.Reader):
+            header, shapes = _play(tokenizer, found, target, options)
         else:
-            write = _decode_image(tokenizer, codes, header, target, options)
-        flush = stdout.flush if job.target is None else _nothing
-        return partial(_finish, job, codes, header, (write, flush), begun=begun)
+            codes, header = found
+            if options.depth is not None:
+                codes = codes.truncate(options.depth)
+            steps += _decode(tokenizer, codes, header, target, options, on_part)
+            shapes = tuple(tuple(array.shape[1:]) for array in codes.levels)
+        if job.target is None:
+            steps.append(stdout.flush)
+        return partial(_finish, job, header, shapes, steps, begun=begun)
     except Exception as error:
         has_model = tokenizer is not None
         return partial(_known, failed(job.source, error, target=job.target, has_model=has_model))
 
 
-def _codes_of(job: Job, *, stdin: BinaryIO, options: DecodeOptions) -> tuple[Codes, Header]:
+def _codes_of(
+    job: Job, *, stdin: BinaryIO, options: DecodeOptions
+) -> tuple[Codes, Header] | streams.Reader:
+    """The codes; or, if they come through a pipe and may be long in coming, their stream."""
     source = stdin if job.source is None else job.source
+    if not isinstance(source, Path):
+        incoming = streams.Incoming(source)
+        if incoming.is_codes_stream():
+            return streams.Reader(incoming)
+        source = cast(BinaryIO, incoming)
     if options.foreign is None:
         return files.read(source)
     return files.read_foreign(source, options.foreign)
 
 
-def _decode_image(
-    tokenizer: Any, codes: Codes, header: Header, target: Path | BinaryIO, options: DecodeOptions
-) -> Callable[[], None]:
-    """Run the model now; give back the writing, which needs no model."""
-    import torch
+def _play(
+    tokenizer: Any, reader: streams.Reader, target: Path | BinaryIO, options: DecodeOptions
+) -> tuple[Header, tuple[tuple[int, ...], ...]]:
+    went = playing.decode_stream(
+        tokenizer,
+        reader,
+        target,
+        depth=options.depth,
+        native_rate=options.native_rate,
+        format=options.format,
+    )
+    return went.header, (went.shape,)
 
-    with torch.inference_mode():
-        pixels = tokenizer.decode(_tensors(codes))[0].float().cpu().numpy()
-    grey = header.source.mode == "L"
-    return partial(image.write, target, pixels, format=options.format, grey=grey)
 
-
-def _decode_audio(
+def _decode(
     tokenizer: Any,
     codes: Codes,
     header: Header,
     target: Path | BinaryIO,
     options: DecodeOptions,
     on_part: Callable[[float], None],
-) -> None:
-    """Stream the codes of all channels through the model into a file."""
+) -> list[Callable[[], None]]:
+    """Run the model now; give back what needs no model."""
+    if codes.spec.modality != "audio":
+        return _decode_image(tokenizer, codes, header, target, options)
+    playing.decode(
+        tokenizer,
+        codes,
+        header,
+        target,
+        native_rate=options.native_rate,
+        format=options.format,
+        on_part=on_part,
+    )
+    return []
+
+
+def _decode_image(
+    tokenizer: Any, codes: Codes, header: Header, target: Path | BinaryIO, options: DecodeOptions
+) -> list[Callable[[], None]]:
+    """Tiles of pixels, as the model makes them, into the one copy that Pillow holds."""
     import torch
 
-    rate_hz, total = int(codes.spec.rate or 0), codes.extent[0]
-    _check_length(header, rate_hz, total)
-    as_it_was = header.source.rate is not None and not options.native_rate
-    writer = audio.Writer(
-        target,
-        (header.source.rate or rate_hz) if as_it_was else rate_hz,
-        len(codes),
-        options.format,
-        from_rate=rate_hz,
-        length=header.source.length if as_it_was else total,
-    )
-    array = _tensors(codes).levels[0]
-    written = 0
-    with writer, torch.inference_mode():
-        for piece in tokenizer.decode_stream([array], total):  # (C, 1, n)
-            writer.write(piece[:, 0].float().cpu().numpy())
-            written += piece.shape[-1]
-            on_part(written / max(total, 1))
-
-
-def _check_length(header: Header, rate_hz: int, total: int) -> None:
-    # What is missing is written as silence: a few bytes of codes must not ask for years of it.
-    source = header.source
-    if source.rate is None or source.length is None:
-        return
-    if audio.resampled_length(source.length, source.rate, rate_hz) != total:
-        raise CodesError(
-            f"damaged header: {source.length} samples at {source.rate} Hz are not "
-            f"{total} at {rate_hz} Hz"
-        )
+    height, width = codes.extent
+    grey = header.source.mode == "L"
+    writer = image.Writer(target, (height, width), format=options.format, grey=grey)
+    with torch.inference_mode():
+        if hasattr(tokenizer, "decode_tiles"):
+            for rows, columns, pixels in tokenizer.decode_tiles(codes):
+                writer.put(rows, columns, pixels.float().cpu().numpy())
+        else:
+            writer.write(tokenizer.decode(_tensors(codes))[0].float().cpu().numpy())
+    if height * width > AHEAD_PIXELS:
+        writer.save()  # before the next picture takes as much memory
+        return []
+    return [writer.save]
 
 
 def _tensors(codes: Codes) -> Codes:
@@ -195,19 +210,20 @@ def _tensors(codes: Codes) -> Codes:
 
 
 def _finish(
-    job: Job, codes: Codes, header: Header, steps: tuple[Callable[[], None], ...], *, begun: float
+    job: Job,
+    header: Header,
+    shapes: tuple[tuple[int, ...], ...],
+    steps: Sequence[Callable[[], None]],
+    *,
+    begun: float,
 ) -> Done | Failed:
     try:
         for step in steps:
             step()
     except Exception as error:
         return failed(job.source, error, target=job.target, has_model=True)
-    return done(job, codes, header, seconds=time.perf_counter() - begun)
+    return measured(job, header, shapes, seconds=time.perf_counter() - begun)
 
 
 def _known(result: Failed) -> Failed:
     return result
-
-
-def _nothing() -> None:
-    """Audio is on disk already when its codes are used up."""

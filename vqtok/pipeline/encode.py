@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import sys
 import time
@@ -12,24 +11,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
-from vqtok import __version__
+from vqtok import __version__, atomic
 from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
 from vqtok.errors import CodesError
-from vqtok.media import audio, image
+from vqtok.media import image
 from vqtok.media.opening import os_message
 from vqtok.media.pixels import parse_background
+from vqtok.pipeline import hearing
 from vqtok.pipeline.ahead import read_ahead
 from vqtok.pipeline.guard import failed
+from vqtok.pipeline.plans import STREAM
 from vqtok.pipeline.results import Done, Failed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vqtok.codes.spec import CodeSpec
     from vqtok.media.plan import Job
+
+
+AHEAD_PIXELS = 1 << 24
+"""Larger pictures are decoded and written one by one, not beside each other."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class EncodeOptions:
         mono: Mix the channels of audio down to one.
         background: Colour behind transparent pixels.
         max_pixels: Larger images are refused; None: no limit.
-        format: "npy" or "safetensors"; None: by the target's suffix.
+        format: "npy", "safetensors" or, for audio, "stream"; None: by the target's suffix; stream
+            for audio that goes from stdin to stdout.
         threads: Pictures decoded ahead of the model.
     """
 
@@ -66,7 +71,8 @@ def encode(
     """Encode each job, in order; one that fails does not stop the others.
 
     Each file goes through the model alone, so its codes depend on nothing but the file and the
-    model. Audio is streamed: memory holds one block and the codes.
+    model. Memory holds the codes of a recording, or one tile of it where they leave as they are
+    made, and a picture as Pillow does.
 
     Args:
         jobs: From ``media.plan``.
@@ -97,15 +103,23 @@ def encode(
         try:
             tokenizer = tokenizer_for(job.kind)
             begun = time.perf_counter()
-            if job.kind == "image":
-                codes, facts, reading_s = _encode_image(tokenizer, *pending.result())
-                begun -= reading_s
+            if job.kind == "audio" and _is_streamed(job, chosen):
+                went = _stream(tokenizer, job, reader, writer, chosen, on_part)
+                shapes = (went.shape,)
+                result = measured(job, went.header, shapes, seconds=time.perf_counter() - begun)
             else:
-                source = reader if job.source is None else job.source
-                codes, facts = _encode_audio(tokenizer, source, mono=chosen.mono, on_part=on_part)
-            kept, header = _finish(codes, facts, job, tokenizer, depth=chosen.depth)
-            _write(job.target, writer, kept, header, format=chosen.format)
-            result = done(job, kept, header, seconds=time.perf_counter() - begun)
+                if job.kind == "image":
+                    picture, reading_s = pending.result()
+                    begun -= reading_s
+                    codes, facts = _encode_image(tokenizer, picture or _load(job, reader, chosen))
+                else:
+                    source = reader if job.source is None else job.source
+                    codes, facts = hearing.encode(
+                        tokenizer, source, mono=chosen.mono, on_part=on_part
+                    )
+                kept, header = _finish(codes, facts, job, tokenizer, depth=chosen.depth)
+                _write(job.target, writer, kept, header, format=chosen.format)
+                result = done(job, kept, header, seconds=time.perf_counter() - begun)
         except Exception as error:
             result = failed(job.source, error, target=job.target, has_model=tokenizer is not None)
         yield result
@@ -113,90 +127,133 @@ def encode(
 
 def done(job: Job, codes: Codes, header: Header, *, seconds: float) -> Done:
     """The result of one job, from the codes that it read or wrote."""
-    spec = codes.spec
-    pairs = zip(spec.levels, codes.levels, strict=True)
+    shapes = tuple(tuple(array.shape[1:]) for array in codes.levels)
+    return measured(job, header, shapes, seconds=seconds)
+
+
+def measured(
+    job: Job, header: Header, shapes: tuple[tuple[int, ...], ...], *, seconds: float
+) -> Done:
+    """The result of one job, from its header and the shape of each level of one channel."""
+    spec, channels = header.spec, header.channels
+    counts = [channels * math.prod(shape) for shape in shapes]
+    pairs = zip(spec.levels, counts, strict=True)
     return Done(
         source=job.source,
         target=job.target,
         modality=spec.modality,
         model=header.model,
         fingerprint=spec.fingerprint,
-        extent=codes.extent,
-        shapes=tuple(tuple(array.shape[1:]) for array in codes.levels),
-        tokens=codes.tokens,
-        bits=sum(level.bits_per_code * math.prod(array.shape) for level, array in pairs),
+        extent=header.extent,
+        shapes=shapes,
+        tokens=sum(counts),
+        bits=sum(level.bits_per_code * count for level, count in pairs),
         seconds=seconds,
-        channels=header.channels,
+        channels=channels,
         rate_hz=spec.rate if spec.modality == "audio" else None,
     )
 
 
+def _is_streamed(job: Job, options: EncodeOptions) -> bool:
+    if options.format is None:
+        return job.source is None and job.target is None
+    return options.format == STREAM
+
+
 def _read(job: Job, *, stdin: BinaryIO, options: EncodeOptions) -> Any:
-    """Pixels, facts and the seconds it took; None for audio, which is streamed later."""
+    """A picture and the seconds it took; None for audio, which is streamed later.
+
+    The picture is None if it is too large to wait beside others.
+    """
     if job.kind != "image":
         return None
     begun = time.perf_counter()
+    if job.source is not None:
+        info = image.probe(job.source)
+        if info.width * info.height > AHEAD_PIXELS:
+            return None, 0.0
+    return _load(job, stdin, options), time.perf_counter() - begun
+
+
+def _load(job: Job, stdin: BinaryIO, options: EncodeOptions) -> image.Picture:
     source = stdin if job.source is None else job.source
-    pixels, info = image.read(source, background=options.background, max_pixels=options.max_pixels)
-    return pixels, info, time.perf_counter() - begun
+    return image.load(source, background=options.background, max_pixels=options.max_pixels)
 
 
-def _encode_image(
-    tokenizer: Any, pixels: np.ndarray, info: image.ImageInfo, reading_s: float
-) -> tuple[Codes, Source, float]:
+def _encode_image(tokenizer: Any, picture: image.Picture) -> tuple[Codes, Source]:
+    """Give the model windows of the picture as it asks for them, so that no other copy is made."""
     import torch
 
+    def window(rows: slice, columns: slice) -> Tensor:
+        return torch.from_numpy(picture.window(rows, columns))
+
+    info = picture.info
     with torch.inference_mode():
-        codes: Codes = tokenizer.encode(torch.from_numpy(pixels)[None])
+        if hasattr(tokenizer, "encode_windows"):
+            codes: Codes = tokenizer.encode_windows((info.height, info.width), window)
+        else:
+            codes = tokenizer.encode(torch.from_numpy(picture.whole())[None])
     mode = "L" if image.is_grey(info) else "RGB"
-    return codes.numpy(), Source(mode=mode, format=info.format), reading_s
+    return codes.numpy(), Source(mode=mode, format=info.format)
 
 
-def _encode_audio(
+def _stream(
     tokenizer: Any,
-    source: Path | BinaryIO,
-    *,
-    mono: bool,
+    job: Job,
+    stdin: BinaryIO,
+    stdout: BinaryIO,
+    options: EncodeOptions,
     on_part: Callable[[float], None],
-) -> tuple[Codes, Source]:
-    """Stream a recording through the model; its channels are the batch."""
-    import torch
+) -> hearing.Streamed:
+    """Codes that leave while the recording is read."""
 
-    rate_hz = int(tokenizer.spec.rate)
-    level = tokenizer.spec.levels[0]
-    with audio.Reader(source) as reader, torch.inference_mode():
-        info = reader.info
-        total = audio.resampled_length(info.length, info.rate, rate_hz)
-        read = 0
+    def header(source: Source, channels: int, length: int) -> Header:
+        return _header(tokenizer.spec, source, job, tokenizer, extent=(length,), channels=channels)
 
-        def blocks() -> Iterator[Tensor]:
-            nonlocal read
-            for block in reader.blocks(rate_hz, mono=mono):
-                read += block.shape[-1]
-                on_part(read / total)
-                yield torch.from_numpy(block)[:, None]  # (C, 1, n)
-
-        # Kept as small integers: an hour of eight stages is 4 MB instead of 17.
-        pieces = [
-            piece.cpu().numpy().astype(level.dtype) for piece in tokenizer.encode_stream(blocks())
-        ]
-    codes = Codes(tokenizer.spec, (np.concatenate(pieces, axis=-1),), (read,))
-    return codes, Source(rate=info.rate, length=info.length, format=info.format)
+    place = stdin if job.source is None else job.source
+    run = partial(
+        hearing.encode_stream,
+        tokenizer,
+        place,
+        header=header,
+        mono=options.mono,
+        depth=options.depth,
+        on_part=on_part,
+    )
+    name = "stdout" if job.target is None else str(job.target)
+    try:
+        if job.target is None:
+            return run(target=stdout)
+        with atomic.file(job.target) as temporary, temporary.open("wb") as stream:
+            return run(target=stream)
+    except OSError as error:
+        raise CodesError(f"{name}: cannot write: {os_message(error)}") from error
 
 
 def _finish(
     codes: Codes, source: Source, job: Job, tokenizer: Any, *, depth: int | None
 ) -> tuple[Codes, Header]:
     kept = codes if depth is None else codes.truncate(depth)
-    header = Header(
-        spec=kept.spec,
-        extent=kept.extent,
+    return kept, _header(kept.spec, source, job, tokenizer, extent=kept.extent, channels=len(kept))
+
+
+def _header(
+    spec: CodeSpec,
+    source: Source,
+    job: Job,
+    tokenizer: Any,
+    *,
+    extent: tuple[int, ...],
+    channels: int,
+) -> Header:
+    return Header(
+        spec=spec,
+        extent=extent,
         model=tokenizer.name,
-        channels=len(kept),
+        channels=channels,
         source=replace(source, name="" if job.source is None else job.source.name),
         vqtok=__version__,
     )
-    return kept, header
 
 
 def _write(
@@ -205,11 +262,8 @@ def _write(
     if target is not None:
         files.write(target, codes, header, format=format)
         return
-    # Whole or not at all, also into a pipe: a reader must not mistake half a file for one.
-    whole = io.BytesIO()
-    files.write(whole, codes, header, format=format)
     try:
-        stdout.write(whole.getbuffer())
+        files.write(stdout, codes, header, format=format)
         stdout.flush()
     except OSError as error:
         raise CodesError(f"stdout: cannot write: {os_message(error)}") from error

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vqtok.codes.spec import CodeSpec
 
 RECON = ".recon"
+STREAM = "stream"
+"""Format of codes that leave while the recording is read: ``codes.streams``."""
 MEDIA: tuple[Kind, ...] = ("image", "audio")
 CODES: tuple[Kind, ...] = ("codes",)
 DEFAULT_FORMAT = {"image": "png", "audio": "wav"}
@@ -72,22 +74,26 @@ def for_encode(
     """Images and audio → codes files: ``cat.png → cat.safetensors``.
 
     Raises:
-        UsageError: targets that collide, exist, or whose suffix is no codes format.
+        UsageError: targets that collide, exist, or whose suffix is no codes format; a stream of
+            anything but audio.
     """
-    if format is not None and f".{format}" not in CODES_SUFFIXES:
+    if format not in (None, STREAM) and f".{format}" not in CODES_SUFFIXES:
         raise UsageError(
             f"--format {format}: unknown codes format",
-            hint=f"npy or safetensors; for a corpus: {', '.join(FORMATS)}",
+            hint=f"npy, safetensors or {STREAM}; for a corpus: {', '.join(FORMATS)}",
         )
     made = plan(
         inputs,
         output=output,
         kinds=MEDIA,
-        suffix=f".{format or 'safetensors'}",
+        suffix=".npy" if format == STREAM else f".{format or 'safetensors'}",
         force=force,
         skip_existing=skip_existing,
     )
     for job in made.jobs:
+        if format == STREAM and job.kind != "audio":
+            what = f"only audio leaves as it is made, {job.source or 'stdin'} is an image"
+            raise UsageError(f"--format {STREAM}: {what}", hint="--format npy")
         suffix = "" if job.target is None else job.target.suffix.lower()
         if format is None and job.target is not None and suffix not in CODES_SUFFIXES:
             raise UsageError(

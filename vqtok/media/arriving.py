@@ -1,0 +1,278 @@
+"""A WAV that is decoded while it arrives through a pipe.
+
+Programs that write into pipes cannot go back to fill in a length, so a WAV from ffmpeg, sox or
+arecord declares 0 or the largest size, and is taken to its end. Each piece of samples is given to
+libsndfile as a small WAV of the same encoding: samples are those of the file form bit for bit.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from vqtok.errors import MediaError
+from vqtok.media.audio_headers import PLAIN_TAGS, Lenient, is_open_ended, truncated
+from vqtok.media.frames import check_finite, mixed
+from vqtok.media.kinds import HEAD_BYTES, sniff_format
+from vqtok.media.opening import os_message, subject
+from vqtok.media.resample import resample
+
+# Samples decoded together: a quarter of a second, at most so many bytes.
+_PIECES_PER_S = 4
+_PIECE_BYTES = 1 << 16
+# Where the format is looked for before it is known whether this can be read as it arrives.
+_MOST_HEAD = 1 << 16
+
+
+class Beginning:
+    """A stream whose first bytes can be looked at and then read again; never sought."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream, self.name, self._head = stream, name, b""
+        # What has arrived is given at once: ``read`` would wait for all that was asked for.
+        self._some = getattr(stream, "read1", stream.read)
+
+    def peek(self, size: int) -> bytes:
+        """The next ``size`` bytes, fewer at the end; they stay to be read."""
+        while len(self._head) < size:
+            more = self._some(size - len(self._head))
+            if not more:
+                break
+            self._head += more
+        return self._head[:size]
+
+    def read(self, size: int = -1) -> bytes:
+        """Read ``size`` bytes, fewer at the end; all if negative."""
+        if size < 0:
+            data, self._head = self._head + self._stream.read(), b""
+            return data
+        data = self.peek(size)
+        self._head = self._head[size:]
+        return data
+
+    def some(self, size: int) -> bytes:
+        """What is there of the next ``size`` bytes, at least one but at the end."""
+        if self._head:
+            return self.read(min(size, len(self._head)))
+        data: bytes = self._some(size)
+        return data
+
+    def seekable(self) -> bool:
+        """Never."""
+        return False
+
+
+class Arriving:
+    """An open WAV, read once, as it arrives.
+
+    Use ``open_arriving``.
+
+    Attributes:
+        rate, channels: As declared.
+        subtype: libsndfile's name of the encoding.
+        declared: Samples per channel that the header promises; None: until the end.
+        length: Samples per channel that were read.
+        format: "WAV".
+    """
+
+    format = "WAV"
+
+    def __init__(self, stream: Beginning, name: str) -> None:
+        self._stream, self._name, self._stack = stream, name, ExitStack()
+        self._order, self._shape, self._unit, declared = _head(stream, name)
+        with self._decoder(b"") as sound:
+            self.rate, self.channels = sound.samplerate, sound.channels
+            self.subtype: str = sound.subtype
+        self.declared = None if declared is None else declared // self._unit
+        self.length = 0
+        if self.declared == 0:
+            raise MediaError(f"{name}: no audio samples")
+
+    def __enter__(self) -> Arriving:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def close_too(self, stack: ExitStack) -> None:
+        """Close what it holds together with this."""
+        self._stack = stack
+
+    def blocks(self, rate: int | None = None, *, mono: bool = False) -> Iterator[np.ndarray]:
+        """All samples, once.
+
+        Args:
+            rate: Resample to this many Hz; None keeps the file's rate.
+            mono: Mix the channels down to their mean, before resampling.
+
+        Yields:
+            (C, n) float32, n > 0 as it comes. Lengths add up to ``resampled_length`` of ``length``.
+
+        Raises:
+            MediaError: no samples, one that is not finite, or fewer than the header says.
+        """
+        pieces = mixed(self._pieces()) if mono else self._pieces()
+        channels = 1 if mono else self.channels
+        yield from resample(pieces, self.rate, rate or self.rate, channels=channels)
+
+    def _pieces(self) -> Iterator[np.ndarray]:
+        for data in self._data():
+            with self._decoder(data) as sound:
+                frames = sound.read(dtype="float32", always_2d=True)
+            check_finite(frames, self.length, rate=self.rate, name=self._name)
+            self.length += len(frames)
+            yield frames.T
+        if self.declared is not None and self.length < self.declared:
+            wanted, found = self.declared * self._unit, self.length * self._unit
+            raise truncated(self._name, wanted, found, self._unit)
+        if not self.length:
+            raise MediaError(f"{self._name}: no audio samples")
+
+    def _data(self) -> Iterator[bytes]:
+        """Bytes of whole samples, as they arrive."""
+        left = None if self.declared is None else self.declared * self._unit
+        frames = min(_PIECE_BYTES // self._unit, self.rate // _PIECES_PER_S)
+        most = max(1, frames) * self._unit
+        waiting = bytearray()
+        try:
+            while left is None or left > 0:
+                wanted = most - len(waiting)
+                data = self._stream.some(wanted if left is None else min(wanted, left))
+                if left is not None:
+                    left -= len(data)
+                waiting += data
+                # A few bytes at a time would be decoded at a great price each.
+                if len(waiting) == most or not data or left == 0:
+                    whole = len(waiting) // self._unit * self._unit
+                    if whole:
+                        yield bytes(waiting[:whole])
+                    del waiting[:whole]
+                if not data:
+                    return
+            while self._stream.some(_PIECE_BYTES):
+                pass  # chunks after the samples; who writes them must not find the pipe closed
+        except OSError as error:
+            raise MediaError(f"{self._name}: cannot read: {os_message(error)}") from error
+
+    def _decoder(self, data: bytes) -> soundfile.SoundFile:
+        name = {"<": b"RIFF", ">": b"RIFX"}[self._order]
+        chunk = struct.pack(self._order + "4sI", b"fmt ", len(self._shape)) + self._shape
+        chunk += struct.pack(self._order + "4sI", b"data", len(data)) + data
+        whole = name + struct.pack(self._order + "I", 4 + len(chunk)) + b"WAVE" + chunk
+        try:
+            return soundfile.SoundFile(Lenient(io.BytesIO(whole)))
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.strip(". ").lower()
+            raise MediaError(
+                f"{self._name}: truncated, damaged or unsupported WAV: {reason}"
+            ) from error
+
+
+def open_arriving(
+    source: Path | BinaryIO, stack: ExitStack
+) -> Arriving | Path | BinaryIO | Beginning:
+    """Open a WAV in a pipe, to be decoded as it arrives.
+
+    Args:
+        source: A file or a stream.
+        stack: Gets what is opened here.
+
+    Returns:
+        The open WAV; or, if the source can seek or holds something else, what ``audio.Reader`` is
+        to read: the source, from its start.
+
+    Raises:
+        MediaError: unreadable, or truncated before any sample.
+    """
+    name = subject(source)
+    try:
+        if isinstance(source, Path):
+            if source.is_file() or source.is_dir() or not source.exists():
+                return source
+            source = stack.enter_context(source.open("rb"))
+        if source.seekable():
+            return source
+        stream = Beginning(source, name)
+        return Arriving(stream, name) if _is_plain_wav(stream) else stream
+    except OSError as error:
+        raise MediaError(f"{name}: cannot read: {os_message(error)}") from error
+
+
+def _is_plain_wav(stream: Beginning) -> bool:
+    """Whether the samples of a WAV have one size each, so that any of them can be decoded alone."""
+    if sniff_format(stream.peek(HEAD_BYTES)) != "WAV":
+        return False
+    order = ">" if stream.peek(4) == b"RIFX" else "<"
+    at = 12
+    while at < _MOST_HEAD:
+        chunk = stream.peek(at + 8 + 26)[at:]
+        if len(chunk) < 8:
+            return True  # and truncated, which is told by whoever reads on
+        key, size = struct.unpack(order + "4sI", chunk[:8])
+        if key == b"data":
+            return True
+        if key == b"fmt " and len(chunk) >= 10:
+            (tag,) = struct.unpack(order + "H", chunk[8:10])
+            if tag == 0xFFFE and len(chunk) == 34:
+                (tag,) = struct.unpack(order + "H", chunk[32:34])
+            return tag in PLAIN_TAGS and tag != 0xFFFE
+        at += 8 + size + size % 2
+    return False
+
+
+def _head(stream: Beginning, name: str) -> tuple[str, bytes, int, int | None]:
+    """Read up to the samples.
+
+    Returns:
+        Byte order, the format chunk, bytes of one sample of all channels, and bytes of samples
+        declared, None if they go on until the end.
+    """
+    head = stream.read(12)
+    order = ">" if head[:4] == b"RIFX" else "<"
+    if len(head) < 12:
+        raise _no_samples(name)
+    (riff_bytes,) = struct.unpack(order + "I", head[4:8])
+    at, shape, unit, long_bytes = 12, b"", 0, 0
+    while True:
+        chunk = stream.read(8)
+        if len(chunk) < 8:
+            raise _no_samples(name)
+        key, size = struct.unpack(order + "4sI", chunk)
+        at += 8 + size + size % 2
+        if key == b"data":
+            break
+        body = stream.read(min(size + size % 2, _MOST_HEAD))
+        if key == b"ds64" and len(body) >= 16:
+            (long_bytes,) = struct.unpack("<8xQ", body[:16])
+        elif key == b"fmt " and len(body) >= 16:
+            shape = body[:size]
+            (unit,) = struct.unpack(order + "H", shape[12:14])
+        _skip(stream, size + size % 2 - len(body))
+    if not shape or not unit:
+        raise MediaError(f"{name}: truncated, damaged or unsupported WAV: no format")
+    if size == 0xFFFFFFFF and long_bytes:
+        return order, shape, unit, long_bytes
+    unfinished = size == 0 and (riff_bytes == 0xFFFFFFFF or riff_bytes + 8 <= at)
+    return order, shape, unit, None if unfinished or is_open_ended(size) else size
+
+
+def _skip(stream: Beginning, size: int) -> None:
+    while size > 0 and (data := stream.some(min(size, _PIECE_BYTES))):
+        size -= len(data)
+
+
+def _no_samples(name: str) -> MediaError:
+    return MediaError(f"{name}: truncated: the file ends before any sample")

@@ -1,0 +1,132 @@
+"""A decoded image that hands out windows: float samples are made only of the part asked for.
+
+Pillow holds an image in 1 byte per pixel for grey and 4 for colour; as float32 it would be 12.
+What is done to a window (orientation, conversion, background) is done pixel by pixel, so that
+windows put together are the whole image bit for bit.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vqtok.media.pixels import GREY_MODES, check_range, has_alpha, samples
+from vqtok.media.quiet import quiet_pillow
+
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What a file says about itself.
+
+    Attributes:
+        width, height: Pixels, after the EXIF orientation.
+        mode: Pillow's name of the pixel format in the file: "RGB", "L", "P", "CMYK", ….
+        format: "PNG", "JPEG", "WEBP", "TIFF", "BMP" or "GIF".
+        frames: Frames of an animation or pages; only the first is read.
+        has_alpha: An alpha channel, or a transparent palette entry or colour.
+        bits: Bits per sample in the file.
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    frames: int
+    has_alpha: bool
+    bits: int
+
+
+class Picture:
+    """One image in memory, as Pillow holds it.
+
+    Args:
+        image: Decoded.
+        info: Its facts from the header.
+        background: (3,) float32 in [0, 1] that shows through transparent pixels.
+        name: Of the file, in messages.
+
+    Attributes:
+        info: The facts; ``mode`` is "RGBA" if a grey image becomes coloured over a coloured
+            background.
+
+    Raises:
+        MediaError: samples outside of the scale of their format.
+    """
+
+    def __init__(
+        self, image: Image.Image, info: ImageInfo, *, background: np.ndarray, name: str
+    ) -> None:
+        check_range(image, name)
+        self._image, self._background = image, background
+        self._orientation = orientation(image)
+        width, height = image.size[::-1] if self._orientation >= 5 else image.size
+        info = replace(info, width=width, height=height)
+        if has_alpha(image) and len(set(background.tolist())) > 1 and info.mode in GREY_MODES:
+            info = replace(info, mode="RGBA")
+        self.info = info
+
+    def window(self, rows: slice, columns: slice) -> np.ndarray:
+        """Part of the upright image.
+
+        Args:
+            rows: Within the image, start and stop given.
+            columns: The same.
+
+        Returns:
+            (3, h, w) float32 in [-1, 1].
+        """
+        with quiet_pillow():
+            pixels, alpha = samples(self._crop(rows, columns))
+        if alpha is not None:
+            pixels = pixels * alpha + self._background[:, None, None] * (1 - alpha)
+        height, width = pixels.shape[1:]
+        if len(pixels) < 3:
+            pixels = np.broadcast_to(pixels, (3, height, width))
+        out = np.empty((3, height, width), dtype=np.float32)
+        np.multiply(pixels, np.float32(2), out=out)
+        out -= np.float32(1)
+        return out
+
+    def whole(self) -> np.ndarray:
+        """The upright image: (3, H, W) float32 in [-1, 1]."""
+        return self.window(slice(0, self.info.height), slice(0, self.info.width))
+
+    def _crop(self, rows: slice, columns: slice) -> Image.Image:
+        """Cut the part out where it lies in the file's orientation, then turn it alone."""
+        width, height = self._image.size
+        if self._orientation >= 5:  # rows of the upright image are columns of the file
+            rows, columns = columns, rows
+        if self._orientation in (3, 4, 6, 7):
+            rows = slice(height - rows.stop, height - rows.start)
+        if self._orientation in (2, 3, 7, 8):
+            columns = slice(width - columns.stop, width - columns.start)
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        part = self._image if box == (0, 0, width, height) else self._image.crop(box)
+        turn = _TURNS.get(self._orientation)
+        return part if turn is None else part.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8 still to be applied; a damaged EXIF block counts as none."""
+    if image.format == "TIFF":
+        return 1  # Pillow's TIFF reader turns the image itself
+    try:
+        value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
+    except (SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
+        return 1
+    return int(value) if value in _TURNS else 1
