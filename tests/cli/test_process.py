@@ -121,12 +121,12 @@ def test_nothing_but_vqtok_files_are_touched_by_help(here: Path):
 NOISY = """
 import ctypes, sys
 from vqtok.media import image
-real = image.read
+real = image.load
 def noisy(*arguments, **options):
     ctypes.CDLL(None).perror(b"a library")
     print("Python", file=sys.stderr)
     return real(*arguments, **options)
-image.read = noisy
+image.load = noisy
 from vqtok.cli import main
 sys.argv = ["vqtok", *sys.argv[1:]]
 main()

@@ -20,6 +20,7 @@ from vqtok.pipeline import playing
 from vqtok.pipeline.ahead import finish_behind
 from vqtok.pipeline.encode import AHEAD_PIXELS, measured
 from vqtok.pipeline.guard import failed
+from vqtok.pipeline.heap import give_back
 from vqtok.pipeline.results import Done, Failed
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ def _decode_image(
     import torch
 
     height, width = codes.extent
+    large = height * width > AHEAD_PIXELS
+    if large:
+        give_back()
     grey = header.source.mode == "L"
     writer = image.Writer(target, (height, width), format=options.format, grey=grey)
     with torch.inference_mode():
@@ -189,7 +193,7 @@ def _decode_image(
                 writer.put(rows, columns, pixels.float().cpu().numpy())
         else:
             writer.write(tokenizer.decode(_tensors(codes))[0].float().cpu().numpy())
-    if height * width > AHEAD_PIXELS:
+    if large:
         writer.save()  # before the next picture takes as much memory
         return []
     return [writer.save]
