@@ -40,7 +40,7 @@ INSIDE: dict[str, set[str]] = {
 """Room → rooms that it may import besides itself and layer 0."""
 
 OUTSIDE: dict[str, set[str]] = {
-    "codes": {"numpy", "safetensors"},
+    "codes": {"numpy", "safetensors", "pyarrow"},
     "media": {"numpy", "PIL", "soundfile", "soxr"},
     "layers": {"torch"},
     "metrics": {"torch", "torchmetrics", "numpy", "pesq", "pystoi", "soxr"},
@@ -49,7 +49,7 @@ OUTSIDE: dict[str, set[str]] = {
     "priors": {"torch", "numpy"},
     "checkpoints": {"torch", "safetensors"},
     "training": {"torch", "numpy", "PIL"},
-    "pipeline": {"torch", "numpy", "PIL"},
+    "pipeline": {"torch", "numpy", "PIL", "ray"},
     "cli": {"typer", "rich"},
 }
 """Room → third-party packages; rooms that are not listed use the standard library alone."""

@@ -6,7 +6,9 @@ import pytest
 
 from tests.programs import run
 
-REPORT = "; import sys; print(*sorted({'torch', 'torchmetrics', 'scipy'} & set(sys.modules)))"
+REPORT = (
+    "; import sys; print(*sorted({'torch', 'torchmetrics', 'scipy', 'pyarrow'} & set(sys.modules)))"
+)
 
 MODULES = [
     "vqtok",
@@ -14,6 +16,7 @@ MODULES = [
     "vqtok.checkpoints.directory",
     "vqtok.cli",
     "vqtok.codes.files",
+    "vqtok.codes.shards",
     "vqtok.config",
     "vqtok.errors",
     "vqtok.media.audio",

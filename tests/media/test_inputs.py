@@ -164,3 +164,48 @@ def test_planning_imports_neither_numpy_nor_a_codec() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_list_stands_for_its_paths() -> None:
+    touch("a.png", "d/b.png", "d/c.wav", "@x.png")
+    Path("list.txt").write_text("# comment\n\na.png\r\nd\n@x.png\n")
+    assert files("@list.txt") == ["a.png", "d/b.png", "d/c.wav", "@x.png"]
+    assert expand("@list.txt").many
+    assert files("@x.png") == ["@x.png"]  # a file of that name is itself
+
+
+def test_patterns_in_a_list_are_names() -> None:
+    touch("a.png", "[a].png")
+    Path("list.txt").write_text("[a].png\n-\n")
+    found = expand("@list.txt")
+    assert [str(path) for path in found.files] == ["[a].png"]
+    assert [place for place, _ in found.failures] == ["./-"]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(None, "no such file"), (b"# nothing\n\n", "no paths"), (b"a\0b\n", "zero bytes")],
+)
+def test_a_list_that_is_none_is_a_usage_error(content: bytes | None, what: str) -> None:
+    if content is not None:
+        Path("list.txt").write_bytes(content)
+    with pytest.raises(UsageError, match=f"@list.txt: .*{what}"):
+        expand("@list.txt")
+
+
+def test_a_list_on_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("a.png")
+    Path("list.txt").write_text("a.png\n")
+    with Path("list.txt").open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert files("@-") == ["a.png"]
+    with pytest.raises(UsageError, match="read only once"):
+        expand("@-", "-")
+
+
+def test_tars_say_what_they_are_good_for() -> None:
+    for name in ("a.tar", "a.tar.gz", "a.tgz"):
+        Path(name).write_bytes(b"BM, the start of a member's name")
+    assert "a tar is read into a corpus only" in failure("a.tar")
+    assert "a compressed tar" in failure("a.tar.gz")
+    assert "a compressed tar" in failure("a.tgz")

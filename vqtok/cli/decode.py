@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vqtok.cli import batch, options
+from vqtok.cli import batch, corpus_decode, options
 from vqtok.cli.console import Console, Progress
 
 
@@ -41,20 +41,40 @@ def decode(
 ) -> None:
     """Turn codes back into images and audio files.
 
-    FILE is a codes file, a directory of them (with all that is below it), a quoted pattern, or -
-    for standard input. What comes out has the original's size, or length, channels and rate. The
-    model is found by the fingerprint in the file; -m is needed for arrays
-    that another program wrote.
+    FILE is a codes file, a directory of them (with all that is below it), a quoted pattern,
+    @list.txt (a path on each line), or - for standard input; or one corpus. What comes out has the
+    original's size, or length, channels and rate. The model is found by the fingerprint in the
+    file; -m is needed for arrays that another program wrote.
 
     \b
     Examples:
       vqtok decode codes.npy
-      vqtok decode speech.safetensors -o back.flac
+      vqtok decode corpus/ -o out/
     """  # noqa: D301
     from vqtok.pipeline import plans
     from vqtok.pipeline.models import Models
 
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
+    chosen_corpus = corpus_decode.corpus_of(files)
+    if chosen_corpus is not None:
+        corpus_decode.decode(
+            console,
+            chosen_corpus,
+            output,
+            corpus_decode.Choices(
+                model=model,
+                format=format,
+                depth=depth,
+                native_rate=native_rate,
+                device=device,
+                threads=threads,
+                jobs=jobs,
+                force=force,
+                skip_existing=skip_existing,
+                dry_run=dry_run,
+            ),
+        )
+        return
     named = Models(model).named()
     foreign = None if named is None else named.spec
     plan = plans.for_decode(

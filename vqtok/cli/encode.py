@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vqtok.cli import batch, options
+from vqtok.cli import batch, corpus, options
 from vqtok.cli.console import Console, Progress
 
 
@@ -24,7 +24,8 @@ def encode(
             "--format",
             metavar="NAME",
             help="npy, safetensors or stream (audio codes that leave as they are made); default: "
-            "by the suffix of -o, else safetensors; stream for audio from stdin to stdout.",
+            "by the suffix of -o, else safetensors; stream for audio from stdin to stdout. "
+            "For a corpus: files, tar, bin, parquet or arrow.",
         ),
     ] = None,
     mono: options.Mono = False,
@@ -33,6 +34,8 @@ def encode(
     device: options.Device = "auto",
     threads: options.Threads = None,
     jobs: options.Jobs = options.DEFAULT_JOBS,
+    shard_size: options.ShardSize = None,
+    engine: options.Engine = "local",
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
@@ -41,17 +44,45 @@ def encode(
     """Turn images and audio files into discrete codes.
 
     FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
-    pattern, or - for standard input.
+    pattern, @list.txt (a path on each line), or - for standard input. For a corpus also .tar files.
+
+    With --format files, tar, bin, parquet or arrow, -o is a folder that becomes one corpus. The
+    same command goes on where it was stopped; -f starts over.
 
     \b
     Examples:
       vqtok encode photo.png -o codes.npy
-      vqtok encode a.jpg b.webp recordings/ -o out/
+      vqtok encode photos/ --format tar -o corpus/
     """  # noqa: D301
+    from vqtok.codes.corpus.kinds import FORMATS
     from vqtok.pipeline import plans
     from vqtok.pipeline.models import Models
 
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
+    if format in FORMATS:
+        corpus.encode(
+            console,
+            files,
+            corpus.Choices(
+                format=format,
+                output=output,
+                model=model,
+                depth=depth,
+                mono=mono,
+                background=background,
+                max_pixels=max_pixels,
+                device=device,
+                threads=threads,
+                jobs=jobs,
+                shard_size=shard_size,
+                engine=engine,
+                force=force,
+                skip_existing=skip_existing,
+                dry_run=dry_run,
+            ),
+        )
+        return
+    corpus.refuse(shard_size=shard_size, engine=engine)
     plan = plans.for_encode(
         files, output=output, format=format, force=force, skip_existing=skip_existing
     )

@@ -23,7 +23,7 @@ def info(
         typer.Option(
             "--plot",
             metavar="PNG",
-            help="Draw the map of one codes file and how often its entries are used.",
+            help="Draw the map of one codes file, or of a corpus only how often entries are used.",
         ),
     ] = None,
     force: options.Force = False,
@@ -31,9 +31,9 @@ def info(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> None:
-    """Describe codes files, models, images and audio files.
+    """Describe codes files, corpora, models, images and audio files.
 
-    FILE is any such file, the name or directory of a model, or - for standard input.
+    FILE is any such file, a corpus, the name or directory of a model, or - for standard input.
 
     \b
     Examples:

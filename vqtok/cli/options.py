@@ -139,5 +139,22 @@ Jobs = Annotated[
     ),
 ]
 
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", help="local, or ray: workers on this or other machines."
+    ),
+]
+ShardSize = Annotated[
+    int | None,
+    typer.Option(
+        "--shard-size",
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="Items in one shard of a corpus; default: 1000.",
+    ),
+]
+
 DEFAULT_JOBS = max(1, min(4, os.cpu_count() or 1))
 """Default of -j: a picture is read and written in less time than a model takes."""

@@ -1,4 +1,4 @@
-"""Arguments → files: directories, quoted patterns, ``-`` for stdin. Standard library only."""
+"""Arguments → files: directories, patterns, ``@lists``, ``-`` for stdin. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import NamedTuple, cast
 
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, MODALITIES, Kind, modality, sniff, supported
+from vqtok.media.lists import STDIN_LIST, is_list, read_list
 from vqtok.media.opening import os_message
+from vqtok.media.tars import is_compressed, is_tar, refusal
 
 STDIN = "-"
 
@@ -59,21 +61,18 @@ def inputs_of(arguments: Sequence[str], kinds: Collection[Kind]) -> Inputs:
 
     A file that is named itself is taken whatever its suffix. A directory is searched through all
     its levels for files with a suffix of the wanted kinds, without hidden files and without our
-    own ``*.recon.*``. A pattern is expanded only if no file has that very name.
+    own ``*.recon.*``. A pattern is expanded only if no file has that very name. ``@list.txt``
+    stands for the paths in it.
 
     Raises:
-        UsageError: no arguments, or stdin twice.
+        UsageError: no arguments, stdin twice, or a list that cannot be read.
     """
-    if not arguments:
-        raise UsageError("no input files", hint="name files or directories, or - for stdin")
-    if sum(argument == STDIN for argument in arguments) > 1:
-        raise UsageError("-: stdin can be read only once")
     files: list[Input] = []
     failures: list[tuple[str, VqtokError]] = []
-    places = [place for argument in arguments for place in _places(argument)]
+    places = expanded(arguments)
     for place in places:
         try:
-            files.extend(_expand(place, kinds, failures))
+            files.extend(expand(place, kinds, failures))
         except UsageError:
             raise
         except VqtokError as error:
@@ -83,17 +82,40 @@ def inputs_of(arguments: Sequence[str], kinds: Collection[Kind]) -> Inputs:
     return Inputs(tuple(_each_once(files) if len(places) > 1 else files), tuple(failures), many)
 
 
+def expanded(arguments: Sequence[str]) -> list[str]:
+    """Files, directories and ``-``, once patterns and lists are expanded.
+
+    Raises:
+        UsageError: no arguments, stdin twice, or a list that cannot be read.
+    """
+    if not arguments:
+        raise UsageError("no input files", hint="name files or directories, or - for stdin")
+    if sum(argument in (STDIN, STDIN_LIST) for argument in arguments) > 1:
+        raise UsageError("-: stdin can be read only once")
+    return [place for argument in arguments for place in _places(argument)]
+
+
 def _places(argument: str) -> list[str]:
-    """The argument itself, or what it matches if it is a pattern and no file's name."""
-    if argument == STDIN or os.path.lexists(argument) or not glob.has_magic(argument):
+    """The argument itself, or what it matches or lists."""
+    if argument == STDIN or os.path.lexists(argument):
+        return [argument]
+    if is_list(argument):
+        # A line is a path: "./-" is a file, and so is "-".
+        return [f".{os.sep}-" if path == STDIN else path for path in read_list(argument)]
+    if not glob.has_magic(argument):
         return [argument]
     matches = glob.glob(argument, recursive=True)  # noqa: PTH207  # Path.glob knows no absolute ones
     return sorted(matches) or [argument]
 
 
-def _expand(
+def expand(
     place: str, kinds: Collection[Kind], failures: list[tuple[str, VqtokError]]
 ) -> list[Input]:
+    """The files of one place.
+
+    Raises:
+        MediaError: none of a wanted kind is there.
+    """
     if place == STDIN:
         return [Input(None, _kind_of_stdin(kinds))]
     path = Path(place)
@@ -115,6 +137,10 @@ def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
         if isinstance(error, FileNotFoundError) and glob.has_magic(place):
             raise MediaError(f"{place}: no such file, and no file matches the pattern") from error
         raise MediaError(f"{place}: cannot read: {os_message(error)}") from error
+    if is_compressed(path):
+        raise refusal(path)
+    if is_tar(path) and "codes" not in kinds:  # first: a tar begins with a name, which says nothing
+        raise MediaError(f"{place}: a tar is read into a corpus only", hint="--format tar -o DIR/")
     kind = modality(path)
     if kind is not None and kind in kinds:
         return kind

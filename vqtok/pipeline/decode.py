@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from vqtok.media.plan import Job
 
 
+Found = tuple[Codes, Header] | streams.Reader
+"""The codes; or, if they come through a pipe and may be long in coming, their stream."""
+
+
 @dataclass(frozen=True)
 class DecodeOptions:
     """How to decode.
@@ -48,10 +52,11 @@ class DecodeOptions:
 
 
 def decode(
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     *,
     tokenizer_for: Callable[[Header], Any],
     options: DecodeOptions | None = None,
+    read: Callable[[Job], tuple[Codes, Header]] | None = None,
     on_start: Callable[[Job], None] = lambda job: None,
     on_part: Callable[[float], None] = lambda fraction: None,
     stdin: BinaryIO | None = None,
@@ -68,6 +73,7 @@ def decode(
         tokenizer_for: Header of a codes file → the tokenizer that made it; it may refuse with a
             ``CodesError``.
         options: How to decode.
+        read: Gives a job's codes; None: they are read from its source.
         on_start: Told of each job before it is worked on.
         on_part: Told how much of a long recording is done, 0 to 1.
         stdin: Where jobs without a source read; default: the process's.
@@ -83,8 +89,9 @@ def decode(
     reader = stdin if stdin is not None else sys.stdin.buffer
     writer = stdout if stdout is not None else sys.stdout.buffer
 
+    codes_of = read or partial(_codes_of, stdin=reader, options=chosen)
     works = (
-        _work(job, reader, writer, tokenizer_for, chosen, on_start=on_start, on_part=on_part)
+        _work(job, codes_of, writer, tokenizer_for, chosen, on_start=on_start, on_part=on_part)
         for job in jobs
     )
     return finish_behind(works, threads=chosen.threads)
@@ -92,7 +99,7 @@ def decode(
 
 def _work(
     job: Job,
-    stdin: BinaryIO,
+    codes_of: Callable[[Job], Found],
     stdout: BinaryIO,
     tokenizer_for: Callable[[Header], Any],
     options: DecodeOptions,
@@ -104,7 +111,7 @@ def _work(
     on_start(job)
     begun, tokenizer = time.perf_counter(), None
     try:
-        found = _open(stdin if job.source is None else job.source, options)
+        found = codes_of(job)
         reading_s = time.perf_counter() - begun
         tokenizer = tokenizer_for(found.header if isinstance(found, streams.Reader) else found[1])
         begun = time.perf_counter() - reading_s  # without the loading of the model
@@ -126,8 +133,8 @@ def _work(
         return partial(_known, failed(job.source, error, target=job.target, has_model=has_model))
 
 
-def _open(source: Path | BinaryIO, options: DecodeOptions) -> tuple[Codes, Header] | streams.Reader:
-    """The codes; or, if they come through a pipe and may be long in coming, their stream."""
+def _codes_of(job: Job, *, stdin: BinaryIO, options: DecodeOptions) -> Found:
+    source: Path | BinaryIO = stdin if job.source is None else job.source
     if not isinstance(source, Path):
         incoming = streams.Incoming(source)
         if incoming.is_codes_stream():

@@ -9,6 +9,7 @@ from vqtok.checkpoints import directory
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, modality, sniff
 from vqtok.media.opening import seekable, subject
+from vqtok.pipeline.corpus_facts import CorpusFacts, corpus_facts, corpus_picture
 from vqtok.pipeline.facts import (
     AudioFacts,
     CodesFacts,
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
     from vqtok.checkpoints.directory import ModelInfo
 
-__all__ = ["AudioFacts", "CodesFacts", "Facts", "ImageFacts", "ModelFacts"]
+__all__ = ["AudioFacts", "CodesFacts", "CorpusFacts", "Facts", "ImageFacts", "ModelFacts"]
 
 
-Facts = CodesFacts | ModelFacts | ImageFacts | AudioFacts
+Facts = CodesFacts | ModelFacts | ImageFacts | AudioFacts | CorpusFacts
 
 
 def inspect(place: str | BinaryIO) -> Facts:
@@ -48,6 +49,8 @@ def inspect(place: str | BinaryIO) -> Facts:
     path = Path(place)
     if path.is_file():
         return _by_kind(modality(path), path)
+    if _is_corpus(path):
+        return corpus_facts(path)
     if path.is_dir() and not (path / "config.json").is_file() and place not in model_names():
         raise UsageError(
             f"{place}: a directory, not a model: no config.json",
@@ -76,14 +79,24 @@ def model_names() -> list[str]:
 def code_picture(place: str | BinaryIO) -> np.ndarray:
     """The map of a codes file and the histogram of its entries, (H, W, 3) uint8.
 
+    Of a corpus the histogram alone.
+
     Raises:
         CodesError: a damaged file.
     """
+    if isinstance(place, str) and _is_corpus(Path(place)):
+        return corpus_picture(Path(place))
     from vqtok.codes import files
     from vqtok.pipeline.codeplot import plot
 
     codes, header = files.read(Path(place) if isinstance(place, str) else place)
     return plot(header, codes)
+
+
+def _is_corpus(path: Path) -> bool:
+    from vqtok.codes.shards import is_corpus
+
+    return path.is_dir() and is_corpus(path)
 
 
 def _by_kind(kind: str | None, source: Path | BinaryIO) -> Facts:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqtok.codes import files
+from vqtok.codes.corpus.kinds import FORMATS
 from vqtok.errors import UsageError, VqtokError
+from vqtok.media.items import Item, items_of
 from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, supported
 from vqtok.media.plan import Job as Job
 from vqtok.media.plan import Plan as Plan
 from vqtok.media.plan import inputs_of, plan
+from vqtok.pipeline.models import PLURALS, Models
 
 if TYPE_CHECKING:
+    from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.spec import CodeSpec
 
 RECON = ".recon"
@@ -23,6 +27,40 @@ STREAM = "stream"
 MEDIA: tuple[Kind, ...] = ("image", "audio")
 CODES: tuple[Kind, ...] = ("codes",)
 DEFAULT_FORMAT = {"image": "png", "audio": "wav"}
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """What a corpus will be made of.
+
+    Attributes:
+        items: In the order of the arguments.
+        info: The one model; None if no item can be encoded.
+    """
+
+    items: tuple[Item, ...]
+    info: ModelInfo | None
+
+
+def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
+    """Images or audio → the items of a corpus, and the model that encodes them.
+
+    Raises:
+        UsageError: both kinds and no model named, or items that cannot be told apart.
+        CheckpointError: no such model.
+    """
+    items = tuple(items_of(inputs, MEDIA))
+    info = models.named()
+    kinds = sorted({item.kind for item in items if item.kind and item.problem is None})
+    if info is None and len(kinds) > 1:
+        both = " and ".join(PLURALS[kind] for kind in kinds)
+        raise UsageError(
+            f"{both} in one corpus: a corpus is made by one model",
+            hint="make one of each kind; or pass -m NAME, and files of the other kind fail",
+        )
+    if info is None and kinds:
+        info = models.info_for_kind(kinds[0])
+    return CorpusPlan(items, info)
 
 
 def for_encode(
@@ -41,7 +79,8 @@ def for_encode(
     """
     if format not in (None, STREAM) and f".{format}" not in CODES_SUFFIXES:
         raise UsageError(
-            f"--format {format}: unknown codes format", hint=f"npy, safetensors or {STREAM}"
+            f"--format {format}: unknown codes format",
+            hint=f"npy, safetensors or {STREAM}; for a corpus: {', '.join(FORMATS)}",
         )
     made = plan(
         inputs,
@@ -86,7 +125,7 @@ def for_decode(
     Raises:
         UsageError: targets that collide, exist, or whose suffix is no format of ours.
     """
-    if format is not None and _modality_of(format) is None:
+    if format is not None and modality_of(format) is None:
         raise UsageError(f"--format {format}: cannot be written", hint=_media())
 
     def suffix(source: Path | None, kind: Kind) -> str:
@@ -144,7 +183,7 @@ def _check_target(job: Job, format: str | None, foreign: CodeSpec | None) -> Non
     """Refuse what cannot come out well, as far as the header tells without reading codes."""
     if job.target is None:
         return
-    wanted = _modality_of(format or job.target.suffix)
+    wanted = modality_of(format or job.target.suffix)
     if wanted is None:
         raise UsageError(f"{job.target}: cannot write {job.target.suffix!r}", hint=_media())
     if job.source is None:
@@ -163,7 +202,7 @@ def _modality(source: Path, foreign: CodeSpec | None) -> str:
     return files.read_header(source).spec.modality if foreign is None else foreign.modality
 
 
-def _modality_of(format: str) -> str | None:
+def modality_of(format: str) -> str | None:
     """Modality of a format that can be written, or None."""
     suffix = f".{format.lower().lstrip('.')}"
     found = MODALITIES.get(suffix)

@@ -1,0 +1,152 @@
+"""Readers, workers and consumer: everything comes through once, bounded, and stops when told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vqtok.pipeline import belt
+from vqtok.pipeline.belt import Size, Timing
+
+
+@dataclass(frozen=True)
+class Load:
+    number: int
+    samples: int
+    alone: bool = False
+
+
+def read(number: int, reserve: belt.Reserve) -> Load:
+    reserve(number % 7)
+    return Load(number, number % 7, number % 5 == 0)
+
+
+def numbers(batch: list[Load], pulse: belt.Pulse) -> list[int]:
+    return [load.number for load in batch]
+
+
+@settings(max_examples=60)
+@given(
+    count=st.integers(0, 40),
+    readers=st.integers(1, 4),
+    workers=st.integers(1, 3),
+    batch=st.integers(1, 20),
+    waiting=st.integers(1, 30),
+    queue=st.integers(1, 5),
+)
+def test_every_item_comes_out_once(count, readers, workers, batch, waiting, queue) -> None:
+    size = Size(readers, workers, batch, waiting, queue)
+    found = list(belt.run(range(count), read, numbers, size=size))
+    assert sorted(found) == list(range(count))
+
+
+def test_batches_are_bounded_and_long_items_are_alone() -> None:
+    batches: list[list[Load]] = []
+
+    def work(batch: list[Load], pulse: belt.Pulse) -> list[int]:
+        batches.append(batch)
+        time.sleep(0.002)
+        return numbers(batch, pulse)
+
+    list(belt.run(range(200), read, work, size=Size(2, 2, 15, 100)))
+    assert all(len(batch) == 1 for batch in batches if any(load.alone for load in batch))
+    assert all(sum(load.samples for load in batch) <= 15 for batch in batches)
+    assert max(len(batch) for batch in batches) > 1
+
+
+def test_memory_is_reserved_before_it_is_taken_and_one_large_item_gets_in() -> None:
+    held, most, lock = 0, 0, threading.Lock()
+
+    def read(samples: int, reserve: belt.Reserve) -> Load:
+        nonlocal held, most
+        reserve(samples)
+        with lock:
+            held += samples
+            most = max(most, held)
+        return Load(samples, samples)
+
+    def work(batch: list[Load], pulse: belt.Pulse) -> list[int]:
+        nonlocal held
+        time.sleep(0.001)
+        with lock:
+            held -= sum(load.samples for load in batch)
+        return numbers(batch, pulse)
+
+    sizes = [3, 4, 100, 2, 5, 1, 9, 9, 9, 200, 1] * 5
+    found = list(belt.run(sizes, read, work, size=Size(4, 2, 10, 10)))
+    assert sorted(found) == sorted(sizes)
+    assert most == 200  # the largest was alone, and the others never came to more than it
+
+
+def test_reading_does_not_run_ahead_of_a_slow_consumer() -> None:
+    begun = []
+
+    def read(number: int, reserve: belt.Reserve) -> Load:
+        begun.append(number)
+        return Load(number, 0)
+
+    results = belt.run(range(10_000), read, numbers, size=Size(2, 1, 1, 10, count=8))
+    next(results)
+    time.sleep(0.2)
+    assert len(begun) < 200
+    results.close()
+    assert len(begun) < 200
+
+
+@pytest.mark.parametrize("where", ["items", "read", "work"])
+def test_an_error_anywhere_ends_it_and_is_raised(where: str) -> None:
+    def items():
+        yield from range(5)
+        if where == "items":
+            raise ZeroDivisionError
+        yield from range(5, 100)
+
+    def read_or_fail(number: int, reserve: belt.Reserve) -> Load:
+        return Load(number // (number - 5 if where == "read" else 1), 0)
+
+    def work(batch: list[Load], pulse: belt.Pulse) -> list[int]:
+        return [1 // (load.number - 5 if where == "work" else 1) for load in batch]
+
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        list(belt.run(items(), read_or_fail, work, size=Size(2, 2, 4, 10)))
+    assert threading.active_count() == before
+
+
+def test_closing_ends_long_work_at_its_next_pulse() -> None:
+    started = threading.Event()
+
+    def work(batch: list[Load], pulse: belt.Pulse) -> list[int]:
+        if batch[0].number == 0:
+            return [0]
+        started.set()
+        while True:
+            time.sleep(0.01)
+            pulse()
+
+    results = belt.run(range(2), lambda n, reserve: Load(n, 0, True), work, size=Size(1, 1, 1, 1))
+    assert next(results) == 0
+    assert started.wait(10)
+    begun = time.perf_counter()
+    results.close()
+    assert time.perf_counter() - begun < 5
+
+
+def test_readers_and_worker_overlap() -> None:
+    def slow_read(number: int, reserve: belt.Reserve) -> Load:
+        time.sleep(0.02)
+        return Load(number, 0, True)
+
+    def slow_work(batch: list[Load], pulse: belt.Pulse) -> list[int]:
+        time.sleep(0.02)
+        return numbers(batch, pulse)
+
+    timing = Timing()
+    list(belt.run(range(30), slow_read, slow_work, size=Size(2, 1, 1, 10), timing=timing))
+    assert timing.wall_s < 1.0  # one after the other they take 1.2 s
+    assert timing.busy > 0.6

@@ -1,0 +1,275 @@
+"""``vqtok encode --format tar …``: a corpus in one folder, resumed by the same command."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from vqtok.cli import batch
+from vqtok.cli.console import Console, Progress
+from vqtok.errors import ExitCode, MediaError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.codes.shards import CorpusInfo, CorpusWriter
+    from vqtok.media.items import Item
+    from vqtok.pipeline.corpus import Engine
+    from vqtok.pipeline.corpus_job import CorpusOptions
+    from vqtok.pipeline.plans import CorpusPlan
+    from vqtok.pipeline.results import Done, Failed
+
+    EngineFor = Callable[[Progress], Engine]
+
+ENGINES = ("local", "ray")
+SHARD_ITEMS = 1000
+
+_REMEMBERED = 1000
+"""Failures that are told at the end, grouped; all of them are in the corpus' own list."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The flags of one run."""
+
+    format: str
+    output: str | None
+    model: str | None
+    depth: int | None
+    mono: bool
+    background: str
+    max_pixels: int | None
+    device: str
+    threads: int | None
+    jobs: int
+    shard_size: int | None
+    engine: str
+    force: bool
+    skip_existing: bool
+    dry_run: bool
+
+
+def refuse(*, shard_size: int | None, engine: str) -> None:
+    """Refuse what means something for a corpus only.
+
+    Raises:
+        UsageError: one of the flags was given.
+    """
+    _check_engine(engine)
+    hint = "--format tar, files, bin, parquet or arrow"
+    if shard_size is not None:
+        raise UsageError("--shard-size: only a corpus has shards", hint=hint)
+    if engine != "local":
+        raise UsageError(f"--engine {engine}: only a corpus is made that way", hint=hint)
+
+
+def encode(console: Console, files: Sequence[str], chosen: Choices) -> None:
+    """Make a corpus, or go on with one.
+
+    Raises:
+        UsageError: flags that do not fit, or a folder that holds something else.
+        typer.Exit: 1 if an item failed, in this run or an earlier one.
+    """
+    from vqtok.pipeline import plans
+    from vqtok.pipeline.models import Models
+
+    folder = _folder(chosen)
+    _check_engine(chosen.engine)
+    plan = plans.for_corpus(files, models=Models(chosen.model))
+    if chosen.dry_run:
+        _dry_run(console, plan, folder)
+        return
+    if plan.info is None:
+        _finish(console, [_failure(item) for item in plan.items], failed=len(plan.items))
+        return
+    _run(console, plan, plan.info, folder, chosen)
+
+
+def _run(
+    console: Console, plan: CorpusPlan, info: ModelInfo, folder: Path, chosen: Choices
+) -> None:
+    from vqtok.codes.shards import CorpusWriter
+    from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
+
+    extra = {} if chosen.max_pixels is None else {"max_pixels": chosen.max_pixels}
+    options = CorpusOptions(
+        depth=chosen.depth, mono=chosen.mono, background=chosen.background, **extra
+    )
+    with CorpusWriter(
+        folder,
+        format=chosen.format,
+        names=[item.name for item in plan.items],
+        spec=spec_of(info, options),
+        job=job_of(info, options),
+        shard_items=chosen.shard_size or SHARD_ITEMS,
+        restart=chosen.force,
+    ) as writer:
+        if writer.complete:
+            console.say(f"{folder}: complete already")
+            totals = _Totals(console, 0)
+        else:
+            engine = _engine(console, info, chosen, options)
+            totals = _work(console, plan.items, writer, engine, folder)
+        found = writer.finish()
+    _report(console, folder, found)
+    totals.say(found)
+    _finish(console, totals.failures, failed=found.failed, folder=folder)
+
+
+def _work(
+    console: Console, items: Sequence[Item], writer: CorpusWriter, engine: EngineFor, folder: Path
+) -> _Totals:
+    left = sum(1 for _ in writer.pending())
+    before = len(items) - left
+    if before:
+        console.say(f"{folder}: {before} of {len(items)} done before, going on")
+    with console.progress(len(items), "encoded", start=before) as progress:
+        totals = _Totals(console, before, progress)
+        from vqtok.pipeline.corpus import encode_corpus
+
+        results = encode_corpus(items, writer, engine(progress), folder=folder)
+        with closing(results):  # type: ignore[type-var]  # a generator
+            for result in results:
+                totals.add(result)
+    return totals
+
+
+def _engine(
+    console: Console, info: ModelInfo, chosen: Choices, options: CorpusOptions
+) -> EngineFor:
+    def make(progress: Progress) -> Engine:
+        models = batch.models_for(
+            console, progress, model=chosen.model, device=chosen.device, threads=chosen.threads
+        )
+        if chosen.engine == "ray":
+            from vqtok.pipeline.ray_engine import ray_engine
+
+            progress.aside("starting Ray")
+            return ray_engine(
+                info,
+                options,
+                device=chosen.device,
+                readers=chosen.jobs,
+                threads=chosen.threads,
+            )
+        from vqtok.pipeline.corpus import local_engine
+
+        return local_engine(models.load(info), options, readers=chosen.jobs)
+
+    return make
+
+
+class _Totals:
+    """What a run has done so far, in constant memory."""
+
+    def __init__(self, console: Console, before: int, progress: Progress | None = None) -> None:
+        self.failures: list[Failed] = []
+        self._console, self._progress = console, progress
+        self._before, self._count = before, 0
+        self._begun = time.perf_counter()
+
+    def add(self, result: Done | Failed) -> None:
+        """Count one result, and tell of it."""
+        from vqtok.pipeline.results import Failed
+
+        self._count += 1
+        if self._progress is not None:
+            self._progress.goto(self._before + self._count)
+        if self._console.as_json:
+            self._console.json(result.to_json())
+        if isinstance(result, Failed):
+            if len(self.failures) < _REMEMBERED:
+                self.failures.append(result)
+            return
+        if self._console.verbose:
+            shapes = " + ".join("×".join(str(size) for size in shape) for shape in result.shapes)
+            self._console.note(f"{result.source}: {result.channels} × {shapes} codes")
+
+    def say(self, info: CorpusInfo) -> None:
+        """One line, in the units of what was encoded."""
+        count = f"{info.items} {'images' if info.pixels is not None else 'recordings'}"
+        parts = [count, f"{info.tokens} codes"]
+        if info.pixels:
+            parts.append(f"{info.bits / info.pixels:.3f} bits per pixel")
+        if info.seconds:
+            parts[0] += f", {info.seconds:.1f} s"
+            parts.append(f"{info.bits / info.seconds / 1000:.2f} kbit/s")
+        if self._count:
+            seconds = max(time.perf_counter() - self._begun, 1e-9)
+            parts.append(f"{self._count / seconds:.3g} files/s")
+        self._console.say(f"corpus: {', '.join(parts)}")
+
+
+def _folder(chosen: Choices) -> Path:
+    if chosen.output in (None, "", "-"):
+        given = "" if chosen.output is None else f" -o {chosen.output!r}:"
+        raise UsageError(f"--format {chosen.format}:{given} a corpus is a folder", hint="-o DIR/")
+    if chosen.skip_existing:
+        raise UsageError("--skip-existing: a corpus goes on by itself", hint="leave it out")
+    return Path(str(chosen.output))
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: unknown engine", hint=" or ".join(ENGINES))
+    if engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise UsageError("--engine ray: Ray is not installed", hint="pip install 'vqtok[ray]'")
+
+
+def _failure(item: Item) -> Failed:
+    from vqtok.pipeline.results import Failed
+
+    return Failed(Path(str(item.place)), item.problem or MediaError(f"{item.place}: unknown"))
+
+
+def _dry_run(console: Console, plan: CorpusPlan, folder: Path) -> None:
+    failures = []
+    for item in plan.items:
+        if item.problem is not None:
+            failures.append(_failure(item))
+        elif console.as_json:
+            target = {"target": str(folder), "name": item.name, "kind": item.kind}
+            console.json({"source": str(item.place), **target})
+        else:
+            console.result(f"{item.place} -> {folder}: {item.name}")
+    _finish(console, failures, failed=len(failures))
+
+
+def _report(console: Console, folder: Path, info: CorpusInfo) -> None:
+    if console.as_json:
+        console.json(
+            {
+                "corpus": str(folder),
+                "format": info.format,
+                "model": info.model,
+                "items": info.items,
+                "failed": info.failed,
+                "tokens": info.tokens,
+                "bits": round(info.bits, 3),
+            }
+        )
+    elif not console.quiet:
+        console.result(str(folder))
+
+
+def _finish(
+    console: Console, failures: list[Failed], *, failed: int, folder: Path | None = None
+) -> None:
+    """Tell what failed, and leave with its exit code."""
+    if not failed:
+        return
+    console.failures(failures)
+    if folder is not None:
+        from vqtok.codes.corpus.kinds import FAILED
+
+        what = "1 input" if failed == 1 else f"{failed} inputs"
+        console.say(f"{what} failed, with reasons in {folder / FAILED}")
+    raise typer.Exit(ExitCode.FAILED)

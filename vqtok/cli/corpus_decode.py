@@ -1,0 +1,90 @@
+"""``vqtok decode CORPUS -o DIR/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqtok.cli import batch
+from vqtok.cli.console import Console, Progress
+from vqtok.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The flags of one run."""
+
+    model: str | None
+    format: str | None
+    depth: int | None
+    native_rate: bool
+    device: str
+    threads: int | None
+    jobs: int
+    force: bool
+    skip_existing: bool
+    dry_run: bool
+
+
+def corpus_of(files: Sequence[str]) -> Path | None:
+    """The corpus that is to be decoded, or None if there is none among the arguments.
+
+    Raises:
+        UsageError: a corpus among other things.
+    """
+    from vqtok.codes.shards import is_corpus
+
+    found = [Path(each) for each in files if Path(each).is_dir() and is_corpus(Path(each))]
+    if found and len(files) > 1:
+        raise UsageError(f"{found[0]}: a corpus is decoded by itself", hint="name nothing else")
+    return found[0] if found else None
+
+
+def decode(console: Console, folder: Path, output: str | None, chosen: Choices) -> None:
+    """Decode a whole corpus into a directory.
+
+    Raises:
+        UsageError: no directory to write to, or files that exist.
+        CodesError: an unfinished or damaged corpus.
+        typer.Exit: 1 if an item failed.
+    """
+    from vqtok.codes.shards import CorpusReader
+    from vqtok.pipeline import corpus_decode
+    from vqtok.pipeline.decode import DecodeOptions
+
+    if output in (None, "", "-"):
+        raise UsageError(f"{folder}: a corpus is decoded into a directory", hint="-o DIR/")
+    target = Path(str(output))
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"-o {output}: is no directory", hint="-o DIR/")
+    reader = CorpusReader(folder)
+    plan = corpus_decode.plan(
+        reader,
+        folder,
+        target,
+        format=chosen.format,
+        force=chosen.force,
+        skip_existing=chosen.skip_existing,
+    )
+    if chosen.dry_run:
+        batch.dry_run(console, plan)
+        return
+
+    def work(progress: Progress) -> batch.Results:
+        models = batch.models_for(
+            console, progress, model=chosen.model, device=chosen.device, threads=chosen.threads
+        )
+        options = DecodeOptions(
+            depth=chosen.depth, native_rate=chosen.native_rate, threads=chosen.jobs
+        )
+        return corpus_decode.decode_corpus(
+            reader,
+            plan,
+            tokenizer_for=lambda header: models.load(models.info_for_header(header)),
+            options=options,
+            on_start=lambda job: progress.stage(str(job.source)),
+            on_part=progress.part,
+        )
+
+    batch.run(console, plan, "decoded", work)

@@ -1,0 +1,195 @@
+"""Every step that a corpus takes on disk: append, sync, rename, remove; any may be the last."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vqtok.errors import CodesError
+
+_CHUNK = 1 << 20
+_AT_ONCE = 16
+
+
+class Output(io.RawIOBase):
+    """An append-only stream into a file that hashes what goes through it.
+
+    Args:
+        path: Made, or emptied, or cut to ``start``.
+        start: Bytes to keep.
+
+    Attributes:
+        size: Bytes written by this stream, those still in its buffer included.
+    """
+
+    def __init__(self, path: Path, *, start: int = 0) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        os.ftruncate(self._file, start)
+        os.lseek(self._file, start, os.SEEK_SET)
+        self._hash = hashlib.sha256()
+        self._waiting = bytearray()
+        self.size = 0
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes written by this stream."""
+        return self.size
+
+    def write(self, data: Any) -> int:
+        """Take all of the bytes-like object."""
+        count = memoryview(data).nbytes
+        self._hash.update(data)
+        self._waiting += data
+        self.size += count
+        if len(self._waiting) >= _CHUNK:
+            self._drain()
+        return count
+
+    def flush(self) -> None:
+        """Hand everything to the system."""
+        self._drain()
+
+    def sync(self) -> None:
+        """Return when everything is on the disk."""
+        self._drain()
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Give the file back; what was neither flushed nor synced is lost."""
+        if not self.closed:
+            self._waiting = bytearray()  # nothing may be written after an error
+            os.close(self._file)
+        super().close()
+
+    def hexdigest(self) -> str:
+        """SHA-256 of what was written by this stream."""
+        return self._hash.hexdigest()
+
+    def _drain(self) -> None:
+        append(self._file, self._waiting)
+        self._waiting = bytearray()
+
+
+def append(file: int, data: bytes | bytearray) -> None:
+    """Write all of it at the file's position."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def put(path: Path, data: bytes, *, by_way_of: Path) -> None:
+    """Make a file in one step: written and synced under one name, then renamed to the other."""
+    with Output(by_way_of) as out:
+        out.write(data)
+        out.sync()
+    move(by_way_of, path)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename, replacing the target, and make that last."""
+    os.replace(source, target)  # noqa: PTH105 -- every step goes through os, where tests stop it
+    sync_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file that may be gone already."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder of ours that may be gone already."""
+    if folder.is_dir() and not folder.is_symlink():
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                remove(path)
+        os.rmdir(folder)  # noqa: PTH106
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last."""
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Return when files that were closed are on the disk.
+
+    Many are asked for at once: waiting for each in turn takes tens of times as long.
+    """
+
+    def sync(path: Path) -> None:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(sync, paths))
+
+
+def subfolder(folder: Path, parts: tuple[str, ...]) -> Path:
+    """Make nested folders, refusing to pass through a link.
+
+    Raises:
+        CodesError: a link, or something that is no folder, lies in the way.
+    """
+    for part in parts:
+        folder = folder / part
+        with suppress(FileExistsError):
+            os.mkdir(folder)  # noqa: PTH102
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise CodesError(f"{folder}: in the way of a folder of the corpus")
+    return folder
+
+
+def digest(path: Path, *, start: int, size: int) -> str | None:
+    """SHA-256 of a range of a regular file; None if the file is shorter or something else.
+
+    A link is refused: what it points to was never written here.
+    """
+    hasher = hashlib.sha256()
+    with regular(path) as stream:
+        stream.seek(start)
+        while size:
+            data = stream.read(min(_CHUNK, size))
+            if not data:
+                return None
+            hasher.update(data)
+            size -= len(data)
+    return hasher.hexdigest()
+
+
+@contextmanager
+def regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading, neither following a last link nor waiting for a pipe.
+
+    Raises:
+        OSError: missing, unreadable, or anything but a regular file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield stream

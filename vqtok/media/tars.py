@@ -1,0 +1,203 @@
+"""Media files inside uncompressed tars, read in place: nothing is ever extracted.
+
+The headers are scanned once; a member is then an offset and a size. Names are only names: nothing
+is opened or written by them. Standard library only.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+
+from vqtok.errors import MediaError
+from vqtok.media.kinds import MODALITIES, Kind
+from vqtok.media.opening import os_message
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+COMPRESSED = (
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
+    *(".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4"),
+)
+_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+# What ``decode`` and ``eval`` write is no input, in a tar as in a directory.
+_OUTPUT_MARK = ".recon"
+# A header that extends another one holds a path or a few numbers; tarfile would read any size.
+_LONGEST_HEADER = 1 << 20
+_DAMAGE = (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError, IndexError)
+
+
+class Member(NamedTuple):
+    """One file inside a tar.
+
+    Attributes:
+        tar: The tar.
+        name: Its name there, as the tar spells it.
+        offset: Where its bytes begin.
+        size: How many there are.
+    """
+
+    tar: Path
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return str(self.tar / self.name.lstrip("/"))
+
+    def open(self) -> BinaryIO:
+        """A stream of the member's bytes alone, seekable; closing it closes the tar."""
+        return cast(BinaryIO, io.BufferedReader(_Window(self)))
+
+
+class Found(NamedTuple):
+    """A member of a wanted kind, or one that would be if it were a plain file with a plain name."""
+
+    member: Member
+    kind: Kind
+    problem: MediaError | None
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a path is a tar by its suffix."""
+    return path.suffix.lower() == ".tar"
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a path is a compressed tar by its suffixes."""
+    return path.name.lower().endswith(COMPRESSED)
+
+
+def refusal(path: Path) -> MediaError:
+    """Why a compressed tar is not read."""
+    return MediaError(
+        f"{path}: a compressed tar: its members cannot be read in place",
+        hint="unpack it to a plain .tar first (gunzip, xz -d, zstd -d)",
+    )
+
+
+def members(tar: Path, kinds: Collection[Kind]) -> Iterator[Found]:
+    """Members with a suffix of the wanted kinds, in the order in which they lie.
+
+    Hidden names and our own ``*.recon.*`` are left out. Links, devices, sparse files and names that
+    lead outside come with the problem.
+
+    Raises:
+        MediaError: no tar, or damaged, after the members before the damage were given.
+    """
+    end = 0
+    try:
+        with tar.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if file.read(6).startswith(_MAGIC):
+                raise refusal(tar)
+            file.seek(0)
+            with tarfile.open(fileobj=_Headers(file, size), mode="r:") as archive:
+                while (info := archive.next()) is not None:
+                    archive.members = []  # type: ignore[attr-defined]  # it would keep every header
+                    end = info.offset_data + info.size
+                    found = _found(tar, info, kinds, size)
+                    if found is not None:
+                        yield found
+    except OSError as error:
+        raise MediaError(f"{tar}: cannot read: {os_message(error)}") from error
+    except _DAMAGE as error:
+        where = f" after byte {end}" if end else ""
+        reason = " ".join(str(error).split())
+        raise MediaError(f"{tar}: not a tar, or damaged{where}: {reason}") from error
+
+
+def _found(tar: Path, info: tarfile.TarInfo, kinds: Collection[Kind], size: int) -> Found | None:
+    path = PurePosixPath(info.name)
+    kind = MODALITIES.get(path.suffix.lower())
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in path.parts)
+    if kind is None or kind not in kinds or hidden or path.stem.endswith(_OUTPUT_MARK):
+        return None
+    if info.isdir():
+        return None
+    member = Member(tar, info.name, info.offset_data, info.size)
+    reason = ""
+    if info.issym() or info.islnk():
+        reason = f"a link to {info.linkname!r}, which is not followed"
+    elif not info.isreg() or info.issparse():
+        reason = "not a plain file"
+    elif path.is_absolute() or ".." in path.parts:
+        reason = "a name that leads outside the tar"
+    elif info.size < 0 or info.offset_data + info.size > size:
+        reason = "truncated: the tar ends before it"
+    return Found(member, kind, MediaError(f"{member}: {reason}") if reason else None)
+
+
+class _Headers(io.RawIOBase):
+    """A tar as its headers are read: no header makes tarfile read much, or for ever."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        super().__init__()
+        self._file = file
+        # Each header is read once, and one byte before it.
+        self._left = 2 * size + _LONGEST_HEADER
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= _LONGEST_HEADER:
+            raise tarfile.ReadError("a header of absurd size")
+        data = self._file.read(size)
+        self._left -= max(1, len(data))
+        if self._left < 0:
+            raise tarfile.ReadError("headers in a circle")
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+class _Window(io.RawIOBase):
+    """Some bytes of a file as a file of their own."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self.name = str(member)
+        self._file = member.tar.open("rb", buffering=0)
+        self._offset, self._size, self._position = member.offset, member.size, 0
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), max(0, self._size - self._position))
+        self._file.seek(self._offset + self._position)
+        done = self._file.readinto(view[:count]) or 0
+        self._position += done
+        return done
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise OSError("seek before the start")
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

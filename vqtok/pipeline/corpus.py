@@ -1,0 +1,118 @@
+"""Many media files → one corpus of codes, resumable at any moment."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vqtok.media.plan import Job
+from vqtok.pipeline import belt, coding, signals
+from vqtok.pipeline.corpus_job import CorpusOptions as CorpusOptions
+from vqtok.pipeline.encode import done
+from vqtok.pipeline.results import Done, Failed
+
+if TYPE_CHECKING:
+    from vqtok.codes.shards import CorpusWriter
+    from vqtok.media.items import Item
+
+Timing = belt.Timing
+Engine = Callable[[Sequence["Item"], Iterable[int]], Iterator[coding.Outcome]]
+"""Items and the numbers of those to encode → an outcome for each, in any order."""
+
+BATCH = 1 << 21
+"""Numbers that go through the model together: ten pictures of 256x256, or 87 s at 24 kHz."""
+
+WAITING = 1 << 25
+"""Numbers in memory at once, 128 MB; one larger item is let in alone."""
+
+WORKERS = 4
+"""Most threads that run the model; with more cores each of them gets several."""
+
+
+def encode_corpus(
+    items: Sequence[Item], writer: CorpusWriter, engine: Engine, *, folder: Path
+) -> Iterator[Done | Failed]:
+    """Encode what is still pending; results are recorded before they are yielded.
+
+    The caller finishes the corpus. Closing the generator early leaves one that can be resumed.
+
+    Args:
+        items: All of the corpus.
+        writer: Of the same items' names.
+        engine: From ``local_engine`` or ``ray_engine``.
+        folder: Of the corpus, for the results.
+
+    Raises:
+        CodesError: the folder cannot be written.
+    """
+    # The writer is for one thread, and readers take the numbers: eight bytes for each.
+    outcomes = engine(items, array("Q", writer.pending()))
+    try:
+        for outcome in outcomes:
+            number = outcome.signal.number
+            if isinstance(outcome, coding.Rejected):
+                writer.fail(number, signals.reason(outcome.failure))
+                yield outcome.failure
+                continue
+            writer.add(number, outcome.codes, outcome.header)
+            item = outcome.signal.item
+            job = Job(Path(str(item.place)), folder, item.kind or "image")
+            yield done(job, outcome.codes, outcome.header, seconds=outcome.seconds)
+    finally:
+        outcomes.close()  # type: ignore[attr-defined]
+
+
+def local_engine(
+    tokenizer: Any,
+    options: CorpusOptions,
+    *,
+    readers: int = 2,
+    threads: int | None = None,
+    timing: Timing | None = None,
+) -> Engine:
+    """Readers and the model in threads of this process.
+
+    Args:
+        tokenizer: A model, used by several threads at once.
+        options: How to encode.
+        readers: Threads that read and decode files.
+        threads: CPU threads for the model together; None: torch's present number.
+        timing: Filled in.
+    """
+    how = options.reading(tokenizer.spec)
+    device = next(tokenizer.parameters()).device.type if hasattr(tokenizer, "parameters") else "cpu"
+    total = threads or torch.get_num_threads()
+    workers = min(total, WORKERS) if device == "cpu" else 1
+
+    def run(items: Sequence[Item], numbers: Iterable[int]) -> Iterator[coding.Outcome]:
+        def read(number: int, reserve: belt.Reserve) -> signals.Signal:
+            return signals.read(number, items[number], how, reserve)
+
+        def work(batch: list[signals.Signal], pulse: belt.Pulse) -> list[coding.Outcome]:
+            if device == "cpu":
+                # Of this thread alone: operations that wait for each other's threads waste them.
+                torch.set_num_threads(max(1, total // workers))
+            return coding.encode(
+                tokenizer, batch, depth=options.depth, mono=options.mono, pulse=pulse
+            )
+
+        size = belt.Size(readers=readers, workers=workers, batch=BATCH, waiting=WAITING)
+        with _threads_kept():
+            yield from belt.run(numbers, read, work, size=size, timing=timing)
+
+    return run
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Torch's number of threads afterwards as before: threads to come inherit the last setting."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

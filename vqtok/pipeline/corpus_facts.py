@@ -1,0 +1,202 @@
+"""What a corpus is, from its index and its histogram: codes are not read. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqtok.checkpoints import directory
+from vqtok.codes.shards import CodebookUse, CorpusInfo, CorpusReader
+from vqtok.metrics.codebook import entropy_bits
+from vqtok.pipeline import canvas, codeplot
+from vqtok.pipeline.facts import Rows
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """One codebook: how it was used.
+
+    Attributes:
+        use: Its counts.
+        entropy_bits: Bits per code by its own frequencies.
+        nominal_bits: log2 K.
+    """
+
+    use: CodebookUse
+    entropy_bits: float
+    nominal_bits: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data."""
+        return {
+            "level": self.use.level,
+            "stage": self.use.stage,
+            "entries": self.use.size,
+            "used": self.use.used,
+            "tokens": self.use.codes,
+            "entropy_bits": round(self.entropy_bits, 4),
+            "nominal_bits": round(self.nominal_bits, 4),
+            "perplexity": round(2.0**self.entropy_bits, 2),
+        }
+
+    def row(self) -> tuple[str, str]:
+        """One row."""
+        stage = "" if self.use.stage is None else f" {self.use.stage + 1}"
+        return (
+            f"{self.use.level}{stage}",
+            f"{self.use.used} of {self.use.size} entries used, entropy {self.entropy_bits:.2f} of "
+            f"{self.nominal_bits:.2f} bits per code, perplexity {2.0**self.entropy_bits:.0f}",
+        )
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """A corpus.
+
+    Attributes:
+        subject: Its folder.
+        info: What the index says.
+        stages: Each codebook; empty if there are too many entries to count.
+        failures: (name, reason) of the first few items without codes.
+        found: Directory of the model that made it, None if it is not here.
+    """
+
+    subject: str
+    info: CorpusInfo
+    stages: tuple[StageFacts, ...]
+    failures: tuple[tuple[str, str], ...]
+    found: str | None
+
+    @property
+    def entropy(self) -> float | None:
+        """Bits that a plain entropy coder would need, all codes together."""
+        if not self.stages:
+            return None
+        return sum(stage.entropy_bits * stage.use.codes for stage in self.stages)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data."""
+        info = self.info
+        data: dict[str, Any] = {
+            "subject": self.subject,
+            "kind": "corpus",
+            "format": info.format,
+            "modality": info.spec.modality,
+            "model": info.model,
+            "fingerprint": info.spec.fingerprint,
+            "found": self.found,
+            "items": info.items,
+            "failed": info.failed,
+            "shards": len(info.shards),
+            "tokens": info.tokens,
+            "bits": round(info.bits, 3),
+            "entropy_bits": None if self.entropy is None else round(self.entropy, 3),
+            "codebooks": [stage.to_json() for stage in self.stages],
+            "layout": None if info.layout is None else dict(info.layout),
+        }
+        if info.pixels:
+            data |= {"pixels": info.pixels, "bits_per_pixel": round(info.bits / info.pixels, 4)}
+        if info.seconds:
+            data |= {
+                "duration_s": round(info.seconds, 4),
+                "kbit_per_s": round(info.bits / info.seconds / 1000, 4),
+            }
+        return data
+
+    def rows(self) -> Rows:
+        """What people want to know first, first."""
+        info = self.info
+        fingerprint = info.spec.fingerprint
+        shards = "shard" if len(info.shards) == 1 else "shards"
+        rows = [
+            ("kind", f"corpus of {info.spec.modality}, format {info.format}"),
+            ("model", f"{info.model or 'unnamed'} ({fingerprint})"),
+            ("found", self.found or "not here: put it on VQTOK_MODELS"),
+            ("files", f"{info.items} in {len(info.shards)} {shards}, {info.failed} failed"),
+        ]
+        rows += [("failed", f"{name}: {reason}") for name, reason in self.failures]
+        if info.failed > len(self.failures):
+            rows.append(("failed", f"and {info.failed - len(self.failures)} more"))
+        rows += [stage.row() for stage in self.stages]
+        rows += [
+            ("total", f"{info.tokens} codes, {info.bits / 8:.0f} bytes nominal"),
+            ("rate", self._rate()),
+        ]
+        if info.layout is not None:
+            layout = info.layout
+            rows.append(("tokens", f"{layout['dtype']}, {layout['vocabulary']} values"))
+        return rows
+
+    def _rate(self) -> str:
+        info = self.info
+        if info.seconds:
+            return f"{info.bits / info.seconds / 1000:.3g} kbit/s over {info.seconds:.1f} s"
+        if info.pixels:
+            return f"{info.bits / info.pixels:.3g} bits per pixel over {info.pixels} pixels"
+        return "nothing was encoded"
+
+
+def corpus_facts(folder: Path) -> CorpusFacts:
+    """Facts of a complete corpus.
+
+    Raises:
+        CodesError: unfinished or damaged.
+    """
+    reader = CorpusReader(folder)
+    info = reader.info
+    counts = _counts(reader)
+    failures: list[tuple[str, str]] = []
+    for failure in reader.failures():
+        if len(failures) == _SHOWN:
+            break
+        failures.append(failure)
+    found = directory.find(info.spec.fingerprint, name=info.model)
+    return CorpusFacts(
+        subject=str(folder),
+        info=info,
+        stages=tuple(
+            StageFacts(use, entropy_bits(count), float(np.log2(use.size)))
+            for use, count in zip(info.codebooks, counts, strict=True)
+        ),
+        failures=tuple(failures),
+        found=None if found is None else str(found.path),
+    )
+
+
+def corpus_picture(folder: Path) -> np.ndarray:
+    """How often the entries of each codebook are used, (H, W, 3) uint8; stages as lines.
+
+    Raises:
+        CodesError: unfinished or damaged, or a vocabulary too large to be counted.
+    """
+    reader = CorpusReader(folder)
+    facts = corpus_facts(folder)
+    reader.histogram()  # says why there is none
+    panels = [
+        canvas.text_panel(f"{folder.name}: {facts.info.items} items, {facts.info.tokens} codes")
+    ]
+    by_level: dict[str, list[tuple[StageFacts, np.ndarray]]] = {}
+    for stage, count in zip(facts.stages, _counts(reader), strict=True):
+        by_level.setdefault(stage.use.level, []).append((stage, count))
+    for level, pairs in by_level.items():
+        bits = sum(stage.entropy_bits for stage, _ in pairs) / len(pairs)
+        used = sum(stage.use.used for stage, _ in pairs)
+        size = sum(stage.use.size for stage, _ in pairs)
+        stages = "; stages from dark to bright" if len(pairs) > 1 else ""
+        text = f"{level}: used {used:,} of {size:,} entries, entropy {bits:.2f} bits{stages}"
+        drawn = codeplot.histogram(np.stack([count for _, count in pairs]))
+        panels.append(canvas.caption(drawn, text))
+    return canvas.framed(canvas.stack(panels, gap=codeplot.GAP), margin=codeplot.GAP)
+
+
+def _counts(reader: CorpusReader) -> list[np.ndarray]:
+    """(K,) occurrences of each codebook's entries."""
+    if not reader.info.codebooks:
+        return []
+    whole = reader.histogram().astype(np.int64)
+    return [whole[use.offset : use.offset + use.size] for use in reader.info.codebooks]

@@ -1,0 +1,155 @@
+"""Items of a corpus → signals in memory, ready for the model. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from vqtok.codes.header import Source
+from vqtok.errors import MediaError
+from vqtok.media import audio, image
+from vqtok.media.tars import Member
+from vqtok.pipeline.guard import failed
+from vqtok.pipeline.results import Failed
+
+if TYPE_CHECKING:
+    from vqtok.media.items import Item, Place
+
+LONG_S = 60.0
+"""Recordings longer than this go through the model block by block: memory stays flat."""
+
+_CHANNELS = 3  # every image is read as RGB
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How items are read.
+
+    Attributes:
+        kind: "image" or "audio"; items of the other kind fail.
+        rate_hz: Audio: the model's rate.
+        mono: Mix the channels of audio down to one.
+        background: Colour behind transparent pixels.
+        max_pixels: Larger images are refused; None: no limit.
+    """
+
+    kind: str
+    rate_hz: int = 0
+    mono: bool = False
+    background: str = "white"
+    max_pixels: int | None = image.MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One item, read, or found to be unreadable.
+
+    Attributes:
+        number: Its number in the corpus.
+        item: The item.
+        arrays: float32 (3, H, W), or one (1, L) for each channel; empty if it is long or failed.
+        source: What the header says of it; None if it is long or failed.
+        alone: A long recording, which the model takes block by block.
+        failure: Why it cannot be encoded, or None.
+    """
+
+    number: int
+    item: Item
+    arrays: tuple[np.ndarray, ...] = ()
+    source: Source | None = None
+    alone: bool = False
+    failure: Failed | None = None
+
+
+def read(
+    number: int, item: Item, how: Reading, reserve: Callable[[int], None] = lambda samples: None
+) -> Signal:
+    """Read one item; misfortune is part of the result.
+
+    Args:
+        number: Of the item.
+        item: What to read.
+        how: The options.
+        reserve: Told how many numbers will be in memory, before they are.
+    """
+    try:
+        if item.problem is not None:
+            raise item.problem
+        if item.kind != how.kind:
+            raise MediaError(f"{item.place}: {item.kind}, expected {how.kind}")
+        with opened(item.place) as source:
+            if how.kind == "image":
+                return _read_image(number, item, source, how, reserve)
+            return _read_audio(number, item, source, how, reserve)
+    except Exception as error:
+        return Signal(number, item, failure=failure(item, error))
+
+
+def failure(item: Item, error: Exception) -> Failed:
+    """An error about an item as a result."""
+    return failed(Path(str(item.place)), error, has_model=True)
+
+
+def reason(failed: Failed) -> str:
+    """Why, without where: the words for a record that may be moved to another place."""
+    text = " ".join(str(failed.error).split())
+    return text.removeprefix(f"{failed.source}: ")
+
+
+@contextmanager
+def opened(place: Place) -> Iterator[Path | BinaryIO]:
+    """A file as its path, a member of a tar as a stream."""
+    if not isinstance(place, Member):
+        yield place
+        return
+    try:
+        stream = place.open()
+    except OSError as error:
+        raise MediaError(
+            f"{place}: cannot read: {(error.strerror or str(error)).lower()}"
+        ) from error
+    with stream:
+        yield stream
+
+
+def facts(info: audio.AudioInfo) -> Source:
+    """What a header says of a recording."""
+    return Source(rate=info.rate, length=info.length, format=info.format)
+
+
+def _read_image(
+    number: int,
+    item: Item,
+    source: Path | BinaryIO,
+    how: Reading,
+    reserve: Callable[[int], None],
+) -> Signal:
+    found = image.probe(source)
+    if how.max_pixels is None or found.width * found.height <= how.max_pixels:
+        reserve(_CHANNELS * found.width * found.height)
+    pixels, info = image.read(source, background=how.background, max_pixels=how.max_pixels)
+    mode = "L" if image.is_grey(info) else "RGB"
+    return Signal(number, item, (pixels,), Source(mode=mode, format=info.format))
+
+
+def _read_audio(
+    number: int,
+    item: Item,
+    source: Path | BinaryIO,
+    how: Reading,
+    reserve: Callable[[int], None],
+) -> Signal:
+    with audio.Reader(source) as reader:
+        info = reader.info
+        if info.duration_s > LONG_S:
+            return Signal(number, item, alone=True)
+        length = audio.resampled_length(info.length, info.rate, how.rate_hz)
+        reserve(length * (1 if how.mono else info.channels))
+        whole = np.concatenate(list(reader.blocks(how.rate_hz, mono=how.mono)), axis=1)  # (C, L)
+    channels = tuple(np.ascontiguousarray(channel[None]) for channel in whole)
+    return Signal(number, item, channels, facts(info))
