@@ -20,11 +20,16 @@ from vqtok.pipeline import playing
 from vqtok.pipeline.ahead import finish_behind
 from vqtok.pipeline.encode import AHEAD_PIXELS, measured
 from vqtok.pipeline.guard import failed
+from vqtok.pipeline.heap import give_back
 from vqtok.pipeline.results import Done, Failed
 
 if TYPE_CHECKING:
     from vqtok.codes.spec import CodeSpec
     from vqtok.media.plan import Job
+
+
+Found = tuple[Codes, Header] | streams.Reader
+"""The codes; or, if they come through a pipe and may be long in coming, their stream."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def decode(
 
 def _work(
     job: Job,
-    codes_of: Callable[[Job], tuple[Codes, Header] | streams.Reader],
+    codes_of: Callable[[Job], Found],
     stdout: BinaryIO,
     tokenizer_for: Callable[[Header], Any],
     options: DecodeOptions,
@@ -128,11 +133,9 @@ def _work(
         return partial(_known, failed(job.source, error, target=job.target, has_model=has_model))
 
 
-def _codes_of(
-    job: Job, *, stdin: BinaryIO, options: DecodeOptions
-) -> tuple[Codes, Header] | streams.Reader:
+def _codes_of(job: Job, *, stdin: BinaryIO, options: DecodeOptions) -> Found:
     """The codes; or, if they come through a pipe and may be long in coming, their stream."""
-    source = stdin if job.source is None else job.source
+    source: Path | BinaryIO = stdin if job.source is None else job.source
     if not isinstance(source, Path):
         incoming = streams.Incoming(source)
         if incoming.is_codes_stream():
@@ -187,6 +190,9 @@ def _decode_image(
     import torch
 
     height, width = codes.extent
+    large = height * width > AHEAD_PIXELS
+    if large:
+        give_back()
     grey = header.source.mode == "L"
     writer = image.Writer(target, (height, width), format=options.format, grey=grey)
     with torch.inference_mode():
@@ -195,7 +201,7 @@ def _decode_image(
                 writer.put(rows, columns, pixels.float().cpu().numpy())
         else:
             writer.write(tokenizer.decode(_tensors(codes))[0].float().cpu().numpy())
-    if height * width > AHEAD_PIXELS:
+    if large:
         writer.save()  # before the next picture takes as much memory
         return []
     return [writer.save]

@@ -22,6 +22,7 @@ from vqtok.media.pixels import parse_background
 from vqtok.pipeline import hearing
 from vqtok.pipeline.ahead import read_ahead
 from vqtok.pipeline.guard import failed
+from vqtok.pipeline.heap import give_back
 from vqtok.pipeline.plans import STREAM
 from vqtok.pipeline.results import Done, Failed
 
@@ -188,6 +189,8 @@ def _encode_image(tokenizer: Any, picture: image.Picture) -> tuple[Codes, Source
         return torch.from_numpy(picture.window(rows, columns))
 
     info = picture.info
+    if info.width * info.height > AHEAD_PIXELS:
+        give_back()
     with torch.inference_mode():
         if hasattr(tokenizer, "encode_windows"):
             codes: Codes = tokenizer.encode_windows((info.height, info.width), window)
