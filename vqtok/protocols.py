@@ -97,7 +97,9 @@ class Tokenizer(Protocol):
     """The directory's NAME; "" if it was not loaded from one."""
     exact: bool
     """Whether codes depend on nothing but the signal and the model: not on how much of it is coded
-    at once, nor on what else is."""
+    at once, nor on what else is. Such a model can also work in pieces: those of images have
+    ``encode_windows`` and ``decode_tiles``, those of audio ``encode_stream`` and ``decode_stream``.
+    """
 
     def encode(self, x: Tensor) -> Codes:
         """x, (B, C, *space) float32 in [-1, 1] → codes; pads inside."""

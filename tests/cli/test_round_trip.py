@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -158,3 +159,11 @@ def test_json_gives_one_line_per_input_with_units(vqtok, picture, recording):
     assert by_source["a.png"]["bits_per_pixel"] == pytest.approx(2 * 6 / 128, abs=1e-4)
     assert by_source["b.wav"]["kbit_per_s"] == pytest.approx(3 * 4 * 100 / 1000)
     assert "no such file" in by_source["missing.png"]["error"]
+
+
+def test_v_tells_how_many_codes_hung_on_rounding(vqtok, picture):
+    picture(width=200, height=160)
+    said = re.compile(r"^\d+ of 1000 latents settled", re.M)
+    assert said.search(vqtok("encode", "photo.png", "-v").stderr)
+    corpus = vqtok("encode", "photo.png", "-v", "--format", "bin", "-o", "corpus/")
+    assert said.search(corpus.stderr)

@@ -15,6 +15,7 @@ class Pixels:
     """Each pixel's grey value in 16 steps: one code a pixel, as (h, w)."""
 
     name = "pixels"
+    exact = False
     config: Any = None
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Samples:
     """Each sample in two stages of 16 steps, the second refining the first, as (q, t)."""
 
     name = "samples"
+    exact = False
     config: Any = None
 
     def __init__(self, rate: int = 8000) -> None:

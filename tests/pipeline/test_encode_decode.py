@@ -23,6 +23,8 @@ from vqtok.pipeline.results import Done, Failed
 class Streamed(Samples):
     """``Samples``, coded as the samples arrive."""
 
+    exact = True
+
     def __init__(self) -> None:
         super().__init__()
         self.pulled: list[int] = []
@@ -183,3 +185,17 @@ def test_silence_is_not_written_for_as_long_as_a_header_wishes(
     assert isinstance(failed, Failed)
     assert "t.npy: damaged header: " in str(failed.error)
     assert not back.exists()
+
+
+def test_a_model_that_would_give_other_codes_in_pieces_gets_everything_whole(tone, tmp_path):
+    tokenizer = Samples()
+    job = Job(tone, tmp_path / "tone.npy", "audio")
+    (done,) = encode([job], tokenizer_for=lambda kind: tokenizer)
+    assert isinstance(done, Done)
+    assert tokenizer.lengths == [150000]
+    (done,) = decode(
+        [Job(tmp_path / "tone.npy", tmp_path / "back.wav", "codes")],
+        tokenizer_for=lambda header: tokenizer,
+    )
+    assert isinstance(done, Done)
+    assert soundfile.info(tmp_path / "back.wav").frames == 150000

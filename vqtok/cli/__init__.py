@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Terminated(BaseException):
@@ -83,25 +85,36 @@ def _mute_libraries() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    if not _later(number, frame):
+    if not _raised_later(_interrupt, number, frame):
         signal.default_int_handler(number, frame)
 
 
-def _later(number: int, frame: FrameType | None) -> bool:
-    """Send the signal again a moment later if nothing may be raised now."""
+def _raised_later(handler: Handler, number: int, frame: FrameType | None) -> bool:
+    """Put a signal off, if libsndfile is calling back: what is raised there is lost in C.
+
+    The handler is called again as soon as the function that called libsndfile goes on, by way of
+    the hook for debuggers.
+    """
+    caller = None
     while frame is not None:
-        # libsndfile is calling back: what is raised below it is printed and forgotten.
         if frame.f_code.co_name.startswith("vio_"):
-            again = threading.Timer(0.005, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
-            return True
+            caller = frame.f_back
         frame = frame.f_back
-    return False
+    if caller is None:
+        return False
+
+    def back(frame: FrameType, event: str, argument: object) -> None:
+        sys.settrace(None)
+        frame.f_trace = None
+        handler(number, None)
+
+    caller.f_trace = back
+    sys.settrace(lambda frame, event, argument: None)
+    return True
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    if _later(number, frame):
+    if _raised_later(_terminate, number, frame):
         return
     # A second signal must not interrupt the clean-up of the first.
     for name in _SIGNALS:

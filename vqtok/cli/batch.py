@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vqtok.pipeline.results import Done, Failed
 
 Results = Iterator["Done | Failed"]
+Result = TypeVar("Result")
 
 
 def check_stdout(plan: Plan, *, as_json: bool) -> None:
@@ -161,7 +162,20 @@ def models_for(
         threads=threads,
         on_load=_loading_note(console, progress),
         on_device=lambda name: console.note(f"device {name}"),
+        on_inexact=lambda info: console.say(
+            f"Warning: {info.name}: codes of this model may change with what is coded together and "
+            "with the number of threads; each file is coded whole and alone"
+        ),
     )
+
+
+def noting_doubts(console: Console, models: Models, results: Iterator[Result]) -> Iterator[Result]:
+    """The results; at their end, with -v, how many codes hung on rounding."""
+    with closing(results):  # type: ignore[type-var]  # a generator
+        yield from results
+    latents, recomputed = models.doubts()
+    if latents:
+        console.note(f"{recomputed} of {latents} latents settled in float64")
 
 
 def _loading_note(console: Console, progress: Progress) -> Callable[[Any], None]:

@@ -162,7 +162,8 @@ def _engine(
             )
         from vqtok.pipeline.corpus import local_engine
 
-        return local_engine(models.load(info), options, readers=chosen.jobs)
+        local = local_engine(models.load(info), options, readers=chosen.jobs)
+        return lambda items, numbers: batch.noting_doubts(console, models, local(items, numbers))
 
     return make
 

@@ -100,12 +100,13 @@ def encode(
         chosen = pipeline.EncodeOptions(
             depth=depth, mono=mono, background=background, format=format, threads=jobs, **extra
         )
-        return pipeline.encode(
+        results = pipeline.encode(
             plan.jobs,
             tokenizer_for=lambda kind: models.load(models.info_for_kind(kind)),
             options=chosen,
             on_start=lambda job: progress.stage(str(job.source or "stdin")),
             on_part=progress.part,
         )
+        return batch.noting_doubts(console, models, results)
 
     batch.run(console, plan, "encoded", work)

@@ -91,10 +91,9 @@ def encode_many(tokenizer: Any, xs: Sequence[Tensor]) -> list[Codes]:
 
     A model that cannot promise that gets them one by one.
     """
-    many = getattr(tokenizer, "encode_many", None)
-    if many is None or not getattr(tokenizer, "exact", True):
+    if not tokenizer.exact:
         return [tokenizer.encode(x[None]) for x in xs]
-    codes: list[Codes] = many(xs)
+    codes: list[Codes] = tokenizer.encode_many(xs)
     return codes
 
 
@@ -146,7 +145,7 @@ def _windows(
         pulse()
         return torch.from_numpy(picture.window(rows, columns))
 
-    if hasattr(tokenizer, "encode_windows"):
+    if tokenizer.exact:
         codes: Codes = tokenizer.encode_windows((info.height, info.width), window)
     else:
         codes = tokenizer.encode(torch.from_numpy(picture.whole())[None])

@@ -196,7 +196,7 @@ def _decode_image(
     grey = header.source.mode == "L"
     writer = image.Writer(target, (height, width), format=options.format, grey=grey)
     with torch.inference_mode():
-        if hasattr(tokenizer, "decode_tiles"):
+        if tokenizer.exact:
             for rows, columns, pixels in tokenizer.decode_tiles(codes):
                 writer.put(rows, columns, pixels.float().cpu().numpy())
         else:

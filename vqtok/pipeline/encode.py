@@ -192,7 +192,7 @@ def _encode_image(tokenizer: Any, picture: image.Picture) -> tuple[Codes, Source
     if info.width * info.height > AHEAD_PIXELS:
         give_back()
     with torch.inference_mode():
-        if hasattr(tokenizer, "encode_windows"):
+        if tokenizer.exact:
             codes: Codes = tokenizer.encode_windows((info.height, info.width), window)
         else:
             codes = tokenizer.encode(torch.from_numpy(picture.whole())[None])

@@ -119,6 +119,10 @@ class _Hearing:
 
         dtype = self._tokenizer.spec.levels[0].dtype
         with torch.inference_mode():
+            if not self._tokenizer.exact:  # its codes would change with the cuts
+                whole = torch.cat(list(self._blocks()), dim=-1)
+                yield self._tokenizer.encode(whole).levels[0].cpu().numpy().astype(dtype)
+                return
             for piece in self._tokenizer.encode_stream(self._blocks()):
                 yield piece.cpu().numpy().astype(dtype)
 

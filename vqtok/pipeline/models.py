@@ -30,6 +30,8 @@ class Models:
         threads: CPU threads that torch may use; None: its own choice.
         on_load: Called with the model's facts before its weights are read.
         on_device: Called once with the device that was settled on.
+        on_inexact: Called with the facts of a model that cannot promise that its codes depend on
+            nothing but the file.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Models:
         threads: int | None = None,
         on_load: Callable[[ModelInfo], None] | None = None,
         on_device: Callable[[str], None] | None = None,
+        on_inexact: Callable[[ModelInfo], None] | None = None,
     ) -> None:
         self.name = name
         self.device = device
         self.threads = threads
         self.on_load = on_load
         self.on_device = on_device
+        self.on_inexact = on_inexact
         self._infos: dict[str, ModelInfo | VqtokError] = {}
         self._found: dict[str, ModelInfo | None] = {}
         self._loaded: dict[str, Any] = {}
@@ -135,12 +139,19 @@ class Models:
                 self.on_device = None
             try:
                 self._loaded[key] = directory.load(info.path, device=device)
+                if self.on_inexact is not None and not self._loaded[key].exact:
+                    self.on_inexact(info)
             except VqtokError as error:
                 self._loaded[key] = error
         found = self._loaded[key]
         if isinstance(found, VqtokError):
             raise found
         return found
+
+    def doubts(self) -> tuple[int, int]:
+        """Latents that the loaded models coded, and those that were settled in float64."""
+        counted = [model.doubts for model in self._loaded.values() if hasattr(model, "doubts")]
+        return sum(each.latents for each in counted), sum(each.recomputed for each in counted)
 
     def _default(self, kind: str) -> ModelInfo:
         name = DEFAULTS[kind]

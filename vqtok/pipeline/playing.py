@@ -38,7 +38,7 @@ def decode(
     total, written = codes.extent[0], 0
     length = _length(header, native_rate=native_rate)
     with _writer(header, target, format, native_rate, length) as writer, torch.inference_mode():
-        for piece in tokenizer.decode_stream(_tensors(_cut(codes.levels[0])), total):
+        for piece in _sound(tokenizer, _tensors(_cut(codes.levels[0])), total):
             writer.write(piece[:, 0].float().cpu().numpy())  # (C, 1, n) → (C, n)
             written += piece.shape[-1]
             on_part(written / max(total, 1))
@@ -64,7 +64,7 @@ def decode_stream(
     arriving = _Arriving(reader, depth)
     with _writer(reader.header, target, format, native_rate, None) as writer:
         with torch.inference_mode():
-            sound = tokenizer.decode_stream(_tensors(arriving.pieces()), None)
+            sound = _sound(tokenizer, _tensors(arriving.pieces()), None)
             for piece in arriving.trimmed(sound):
                 writer.write(piece.float().cpu().numpy())
         if arriving.error is not None and (isinstance(target, Path) or not arriving.given):
@@ -162,6 +162,18 @@ def _length(header: Header, *, native_rate: bool) -> int | None:
 def _cut(array: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, array.shape[-1], _FRAMES):
         yield array[..., start : start + _FRAMES]
+
+
+def _sound(tokenizer: Any, pieces: Iterable[Tensor], total: int | None) -> Iterator[Tensor]:
+    """Samples (C, 1, n) of codes; all at once from a model that would give others in pieces."""
+    import torch
+
+    if tokenizer.exact:
+        yield from tokenizer.decode_stream(pieces, total)
+        return
+    whole = torch.cat(list(pieces), dim=-1)
+    length = whole.shape[-1] * tokenizer.spec.levels[0].stride[0] if total is None else total
+    yield tokenizer.decode(Codes(tokenizer.spec, (whole,), (length,)))
 
 
 def _tensors(pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
