@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -19,11 +22,12 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """The ``vqtok`` console command; leaves by ``sys.exit`` or by the signal that ended it."""
-    # A closed pipe ends the process quietly with 141, as it does any other filter.
-    for name in _SIGNALS:
-        number = getattr(signal, name, None)
-        # Python itself ignores SIGPIPE; whoever ignores the others (nohup) means it.
-        if number and (name == "SIGPIPE" or signal.getsignal(number) is not signal.SIG_IGN):
+    # A closed pipe ends the process quietly with 141, as it does any other filter. Commands at work
+    # see it as an error instead (``closed_pipe_raises``), so that they can clean up.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for number in _endings():
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, _terminate)
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
         _mute_libraries()
@@ -43,7 +47,28 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-_SIGNALS = ("SIGPIPE", "SIGTERM", "SIGHUP")
+@contextmanager
+def closed_pipe_raises() -> Iterator[None]:
+    """Inside, a write to a closed pipe is a ``BrokenPipeError``, which leaves as ``Terminated``.
+
+    A handler of the signal could not do that: its exception might come in the very moment in which
+    the clean-up of another begins.
+    """
+    if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Terminated(signal.SIGPIPE) from error
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+def _endings() -> list[signal.Signals]:
+    names = ("SIGTERM", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 def _mute_libraries() -> None:
@@ -68,7 +93,6 @@ def _mute_libraries() -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     # A second signal must not interrupt the clean-up of the first.
-    for name in _SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for each in _endings():
+        signal.signal(each, signal.SIG_IGN)
     raise Terminated(number)
