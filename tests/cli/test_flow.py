@@ -141,7 +141,8 @@ def test_a_signal_ends_a_flow_without_a_word(vqtok, here: Path, verb, number, co
     process.stdin.close()
     process.stdin = None
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (code, b"")
+    assert process.returncode == code, errors.decode()
+    assert errors == b""
     assert list(here.iterdir()) == []
 
 

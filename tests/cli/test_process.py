@@ -31,6 +31,32 @@ main()
 """The command, except that it takes a minute in the middle of a file."""
 
 
+CALLED_BACK = """
+import sys, time
+from vqtok.media import audio, sinks
+def slow(real):
+    def write(self, data):
+        if not begun:
+            begun.append(True)
+            print("started", file=sys.stderr, flush=True)
+            time.sleep(1)
+        return real(self, data)
+    return write
+begun = []
+for each in (sinks.FileSink, sinks.WavSink):
+    each.write = slow(each.write)
+real = audio.Writer.write
+def patient(self, block):
+    real(self, block)
+    time.sleep(1)
+audio.Writer.write = patient
+from vqtok.cli import main
+sys.argv = ["vqtok", *sys.argv[1:]]
+main()
+"""
+"""The command, except that the first write that libsndfile asks for takes a second."""
+
+
 def start(*arguments: str, **options) -> subprocess.Popen:
     return subprocess.Popen([*arguments], env=environment(), **options)
 
@@ -52,6 +78,26 @@ def test_a_signal_leaves_no_half_file_and_no_traceback(vqtok, recording, here, n
     _, errors = process.communicate(timeout=30)
     assert process.returncode == code
     assert errors == ""
+    assert sorted(path.name for path in here.iterdir()) == ["a.safetensors", "a.wav"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)]
+)
+def test_a_signal_while_a_c_library_calls_back_is_not_lost(vqtok, recording, here, number, code):
+    recording("a.wav", length=30000)
+    assert vqtok("encode", "a.wav").exit_code == 0
+    process = start(
+        sys.executable, "-c", CALLED_BACK, "decode", "a.safetensors", "-q", stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"started\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    errors = errors.replace(b"started\n", b"")
+    assert process.returncode == code, errors.decode()
+    assert errors == b""
     assert sorted(path.name for path in here.iterdir()) == ["a.safetensors", "a.wav"]
 
 

@@ -82,6 +82,19 @@ def test_long_recordings_are_streamed_and_coded_the_same(tmp_path, tokenizers, m
     assert run(items, tokenizers["audio"])[0].codes == short.codes
 
 
+def test_large_pictures_are_read_in_windows_and_coded_the_same(tmp_path, tokenizers, monkeypatch):
+    pictures(tmp_path / "d", 8)
+    items = items_of([str(tmp_path / "d")], ("image",))
+    whole = run(items, tokenizers["image"])[0]
+    monkeypatch.setattr(signals, "LARGE", 24 * 40 - 1)
+    alone = [signals.read(0, item, signals.Reading("image")).alone for item in items]
+    assert sum(alone) >= 5
+    assert run(items, tokenizers["image"])[0].codes == whole.codes
+    monkeypatch.setattr(signals, "LARGE", 10)
+    refused = run(items, tokenizers["image"], CorpusOptions(max_pixels=24 * 40 - 1))[0]
+    assert sum("more than the limit" in why for why in refused.reasons.values()) >= 5
+
+
 def test_a_tar_gives_what_its_files_give(tmp_path, tokenizers):
     pictures(tmp_path / "d", 12)
     with tarfile.open(tmp_path / "d.tar", "w") as archive:

@@ -29,9 +29,25 @@ def main() -> NoReturn:
     for number in _endings():
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
         _mute_libraries()
 
+    number = _run()
+    if number is not None:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    sys.exit(0)
+
+
+def _run() -> int | None:
+    """Run the command; the signal that ended it, or None.
+
+    When this returns, what was interrupted is gone, and with it its frames. Generators that were
+    not closed, since the signal came in between, are closed by that: they finish a file that is
+    being written, or remove it.
+    """
     try:
         from vqtok.cli.app import app
 
@@ -39,12 +55,11 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)  # before the command took over; it answers for itself
     except Terminated as ended:
-        signal.signal(ended.number, signal.SIG_DFL)
-        os.kill(os.getpid(), ended.number)
+        return ended.number
     finally:
         if hasattr(signal, "SIGPIPE"):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for what is flushed on the way out
-    sys.exit(0)
+    return None
 
 
 @contextmanager
@@ -91,7 +106,27 @@ def _mute_libraries() -> None:
     os.close(nowhere)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _later(number, frame):
+        signal.default_int_handler(number, frame)
+
+
+def _later(number: int, frame: FrameType | None) -> bool:
+    """Send the signal again a moment later if nothing may be raised now."""
+    while frame is not None:
+        # libsndfile is calling back: what is raised below it is printed and forgotten.
+        if frame.f_code.co_name.startswith("vio_"):
+            again = threading.Timer(0.005, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if _later(number, frame):
+        return
     # A second signal must not interrupt the clean-up of the first.
     for each in _endings():
         signal.signal(each, signal.SIG_IGN)

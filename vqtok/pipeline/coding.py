@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vqtok import __version__
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
-from vqtok.media import audio
+from vqtok.media import image
+from vqtok.pipeline import hearing
 from vqtok.pipeline.results import Failed
-from vqtok.pipeline.signals import Signal, facts, failure, opened
+from vqtok.pipeline.signals import Reading, Signal, failure, image_facts, opened
+
+_large = threading.Lock()
+"""One picture that is too large to wait in memory is there at a time, however many workers."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ def encode(
     tokenizer: Any,
     signals: Sequence[Signal],
     *,
+    reading: Reading,
     depth: int | None = None,
-    mono: bool = False,
     pulse: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Code signals, each for itself as far as anyone can see, in order.
@@ -61,9 +65,9 @@ def encode(
     Args:
         tokenizer: A model.
         signals: From ``signals.read``.
+        reading: How they were read, and how those are to be read that still are files.
         depth: Keep the first N residual stages; None: all.
-        mono: Mix long recordings down to one channel, as the short ones were when they were read.
-        pulse: Called between the pieces of long recordings.
+        pulse: Called between the pieces of large items.
     """
     begun = time.perf_counter()
     sound = [signal for signal in signals if signal.failure is None and not signal.alone]
@@ -73,7 +77,7 @@ def encode(
             found[signal.number] = result
         for signal in signals:
             if signal.alone:
-                found[signal.number] = _long(tokenizer, signal, mono=mono, pulse=pulse)
+                found[signal.number] = _long(tokenizer, signal, reading, pulse)
     share = (time.perf_counter() - begun) / max(1, len(signals))
     outcomes = []
     for signal in signals:
@@ -115,30 +119,38 @@ def _joined(tokenizer: Any, signal: Signal, coded: Iterator[Codes]) -> Codes:
 
 
 def _long(
-    tokenizer: Any, signal: Signal, *, mono: bool, pulse: Callable[[], None]
+    tokenizer: Any, signal: Signal, reading: Reading, pulse: Callable[[], None]
 ) -> tuple[Codes, Source] | Exception:
-    """Stream a recording through the model; its channels are the batch."""
-    level = tokenizer.spec.levels[0]
-    read = 0
-
-    def blocks(reader: audio.Reader) -> Iterator[Tensor]:
-        nonlocal read
-        for block in reader.blocks(int(tokenizer.spec.rate), mono=mono):
-            pulse()
-            read += block.shape[-1]
-            yield torch.from_numpy(block)[:, None]  # (C, 1, n)
-
+    """What is too large to wait in memory is read as the model asks for it."""
     try:
-        with opened(signal.item.place) as source, audio.Reader(source) as reader:
-            pieces = [
-                piece.cpu().numpy().astype(level.dtype)
-                for piece in tokenizer.encode_stream(blocks(reader))
-            ]
-            source_facts = facts(reader.info)
-        array = np.concatenate(pieces, axis=-1)
-        return Codes(tokenizer.spec, (array,), (read,)), source_facts
+        with opened(signal.item.place) as source:
+            if reading.kind == "image":
+                with _large:
+                    pulse()
+                    return _windows(tokenizer, source, reading, pulse)
+            return hearing.encode(
+                tokenizer, source, mono=reading.mono, on_part=lambda fraction: pulse()
+            )
     except Exception as error:
         return error
+
+
+def _windows(
+    tokenizer: Any, source: Path | BinaryIO, reading: Reading, pulse: Callable[[], None]
+) -> tuple[Codes, Source]:
+    """Codes of a picture of which Pillow holds the only copy."""
+    picture = image.load(source, background=reading.background, max_pixels=reading.max_pixels)
+    info = picture.info
+
+    def window(rows: slice, columns: slice) -> Tensor:
+        pulse()
+        return torch.from_numpy(picture.window(rows, columns))
+
+    if hasattr(tokenizer, "encode_windows"):
+        codes: Codes = tokenizer.encode_windows((info.height, info.width), window)
+    else:
+        codes = tokenizer.encode(torch.from_numpy(picture.whole())[None])
+    return codes.numpy(), image_facts(info)
 
 
 def _outcome(

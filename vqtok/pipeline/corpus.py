@@ -97,9 +97,7 @@ def local_engine(
             if device == "cpu":
                 # Of this thread alone: operations that wait for each other's threads waste them.
                 torch.set_num_threads(max(1, total // workers))
-            return coding.encode(
-                tokenizer, batch, depth=options.depth, mono=options.mono, pulse=pulse
-            )
+            return coding.encode(tokenizer, batch, reading=how, depth=options.depth, pulse=pulse)
 
         size = belt.Size(readers=readers, workers=workers, batch=BATCH, waiting=WAITING)
         with _threads_kept():

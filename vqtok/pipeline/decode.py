@@ -134,6 +134,7 @@ def _work(
 
 
 def _codes_of(job: Job, *, stdin: BinaryIO, options: DecodeOptions) -> Found:
+    """The codes; or, if they come through a pipe and may be long in coming, their stream."""
     source: Path | BinaryIO = stdin if job.source is None else job.source
     if not isinstance(source, Path):
         incoming = streams.Incoming(source)

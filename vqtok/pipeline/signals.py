@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LONG_S = 60.0
 """Recordings longer than this go through the model block by block: memory stays flat."""
 
+LARGE = 1 << 24
+"""Pixels of pictures that the model takes window by window, one at a time."""
+
 _CHANNELS = 3  # every image is read as RGB
 
 
@@ -52,9 +55,9 @@ class Signal:
     Attributes:
         number: Its number in the corpus.
         item: The item.
-        arrays: float32 (3, H, W), or one (1, L) for each channel; empty if it is long or failed.
-        source: What the header says of it; None if it is long or failed.
-        alone: A long recording, which the model takes block by block.
+        arrays: float32 (3, H, W), or one (1, L) for each channel; empty if it is large or failed.
+        source: What the header says of it; None if it is large or failed.
+        alone: Too large to wait in memory: the model takes it piece by piece.
         failure: Why it cannot be encoded, or None.
     """
 
@@ -117,7 +120,12 @@ def opened(place: Place) -> Iterator[Path | BinaryIO]:
         yield stream
 
 
-def facts(info: audio.AudioInfo) -> Source:
+def image_facts(info: image.ImageInfo) -> Source:
+    """What a header says of a picture."""
+    return Source(mode="L" if image.is_grey(info) else "RGB", format=info.format)
+
+
+def audio_facts(info: audio.AudioInfo) -> Source:
     """What a header says of a recording."""
     return Source(rate=info.rate, length=info.length, format=info.format)
 
@@ -130,11 +138,11 @@ def _read_image(
     reserve: Callable[[int], None],
 ) -> Signal:
     found = image.probe(source)
-    if how.max_pixels is None or found.width * found.height <= how.max_pixels:
-        reserve(_CHANNELS * found.width * found.height)
+    if found.width * found.height > LARGE:
+        return Signal(number, item, alone=True)
+    reserve(_CHANNELS * found.width * found.height)
     pixels, info = image.read(source, background=how.background, max_pixels=how.max_pixels)
-    mode = "L" if image.is_grey(info) else "RGB"
-    return Signal(number, item, (pixels,), Source(mode=mode, format=info.format))
+    return Signal(number, item, (pixels,), image_facts(info))
 
 
 def _read_audio(
@@ -152,4 +160,4 @@ def _read_audio(
         reserve(length * (1 if how.mono else info.channels))
         whole = np.concatenate(list(reader.blocks(how.rate_hz, mono=how.mono)), axis=1)  # (C, L)
     channels = tuple(np.ascontiguousarray(channel[None]) for channel in whole)
-    return Signal(number, item, channels, facts(info))
+    return Signal(number, item, channels, audio_facts(info))
