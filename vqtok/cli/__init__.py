@@ -26,9 +26,9 @@ def main() -> NoReturn:
     # see it as an error instead (``closed_pipe_raises``), so that they can clean up.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    for number in _endings():
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-            signal.signal(number, _terminate)
+    for each in _endings():
+        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(each, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
