@@ -138,11 +138,11 @@ def test_a_signal_ends_a_flow_without_a_word(vqtok, here: Path, verb, number, co
             assert time.monotonic() < end
             time.sleep(0.05)
     process.send_signal(number)
+    process.wait(timeout=60)  # with its input still open: it must not end for another reason
     process.stdin.close()
     process.stdin = None
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors.decode()
-    assert errors == b""
+    assert (process.returncode, errors) == (code, b"")
     assert list(here.iterdir()) == []
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -22,12 +24,13 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """The ``vqtok`` console command; leaves by ``sys.exit`` or by the signal that ended it."""
-    # A closed pipe ends the process quietly with 141, as it does any other filter.
-    for name in _SIGNALS:
-        number = getattr(signal, name, None)
-        # Python itself ignores SIGPIPE; whoever ignores the others (nohup) means it.
-        if number and (name == "SIGPIPE" or signal.getsignal(number) is not signal.SIG_IGN):
-            signal.signal(number, _terminate)
+    # A closed pipe ends the process quietly with 141, as it does any other filter. Commands at work
+    # see it as an error instead (``closed_pipe_raises``), so that they can clean up.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for each in _endings():
+        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(each, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
@@ -61,7 +64,28 @@ def _run() -> int | None:
     return None
 
 
-_SIGNALS = ("SIGPIPE", "SIGTERM", "SIGHUP")
+@contextmanager
+def closed_pipe_raises() -> Iterator[None]:
+    """Inside, a write to a closed pipe is a ``BrokenPipeError``, which leaves as ``Terminated``.
+
+    A handler of the signal could not do that: its exception might come in the very moment in which
+    the clean-up of another begins.
+    """
+    if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Terminated(signal.SIGPIPE) from error
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+def _endings() -> list[signal.Signals]:
+    names = ("SIGTERM", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 def _mute_libraries() -> None:
@@ -117,7 +141,6 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     if _raised_later(_terminate, number, frame):
         return
     # A second signal must not interrupt the clean-up of the first.
-    for name in _SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for each in _endings():
+        signal.signal(each, signal.SIG_IGN)
     raise Terminated(number)

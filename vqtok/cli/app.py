@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from vqtok.cli import closed_pipe_raises
 from vqtok.cli.console import show_error, show_traceback
 from vqtok.cli.decode import decode
 from vqtok.cli.encode import encode
@@ -22,7 +23,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with closed_pipe_raises():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except VqtokError as error:

@@ -37,10 +37,20 @@ def failed(
 
     Raises:
         UsageError, ConfigError: the error itself, in that case.
+        BrokenPipeError: nobody reads standard output any more; that ends all.
     """
+    _check_pipe(error)
     if not has_model and isinstance(error, FATAL):
         raise error
     return Failed(source, _explained(source, target, error))
+
+
+def _check_pipe(error: BaseException) -> None:
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, BrokenPipeError):
+            raise each
+        each = each.__cause__
 
 
 def _explained(source: Path | None, target: Path | None, error: Exception) -> VqtokError:
