@@ -150,3 +150,17 @@ def distances(z: Tensor, entries: Tensor) -> Tensor:
         rest = terms[:, 2 * half :]
         terms = torch.cat((terms[:, :half] + terms[:, half : 2 * half], rest), dim=1)
     return terms[:, 0]
+
+
+def all_distances(z: Tensor, entries: Tensor, doubt: Doubt | None = None) -> Tensor:
+    """int64 (N,): nearest entries of a few (N, d) rows, the lowest of equals, all in float64."""
+    codes = torch.empty(len(z), dtype=torch.int64, device=z.device)
+    for rows in slices(len(z), BLOCK // entries.numel() + 1):
+        count = len(z[rows])
+        row = torch.arange(count, device=z.device).repeat_interleave(len(entries))
+        code = torch.arange(len(entries), device=z.device).repeat(count)
+        distance = distances(z[rows][row], entries[code])
+        codes[rows] = distance.view(count, -1).argmin(dim=1)
+        if doubt:
+            doubt[rows].judge(row, code, distance, codes[rows], entries)
+    return codes

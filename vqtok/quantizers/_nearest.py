@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqtok.quantizers import _prescreen
-from vqtok.quantizers._candidates import Doubt, distances
+from vqtok.quantizers._candidates import Doubt, all_distances, distances
 from vqtok.quantizers._product import bound, multiply, scratch, slices
 
 BUFFER = 1 << 21
@@ -138,7 +138,7 @@ def nearest(z: Tensor, codebook: Tensor | Packed, doubt: Doubt | None = None) ->
     """
     packed = codebook if isinstance(codebook, Packed) else Packed(codebook)
     if z.dtype == torch.float64:
-        return _every(z.detach(), packed.entries, doubt)
+        return _in_float64(z.detach(), packed, doubt)
     z = z.detach().float()
     size, dim = packed.entries.shape
     if not _prescreen.pays(len(z), size, dim, z.device) or packed.screen().crowded:
@@ -154,17 +154,17 @@ def nearest(z: Tensor, codebook: Tensor | Packed, doubt: Doubt | None = None) ->
     return codes
 
 
-def _every(z: Tensor, entries: Tensor, doubt: Doubt | None) -> Tensor:
-    """``nearest`` of float64 rows: a few, since every distance is taken in float64."""
-    codes = torch.empty(len(z), dtype=torch.int64, device=z.device)
-    for rows in slices(len(z), PAIRS // entries.numel() + 1):
-        count = len(z[rows])
-        row = torch.arange(count, device=z.device).repeat_interleave(len(entries))
-        code = torch.arange(len(entries), device=z.device).repeat(count)
-        distance = distances(z[rows][row], entries[code])
-        codes[rows] = _argmin(distance.view(count, -1))
-        if doubt:
-            doubt[rows].judge(row, code, distance, codes[rows], entries)
+def _in_float64(z: Tensor, packed: Packed, doubt: Doubt | None) -> Tensor:
+    """``nearest`` of float64 rows: in float32, but where their last bits matter."""
+    rough = Doubt.of(z.float(), 0.0)
+    if doubt:
+        rough.reach.add_(doubt.reach)
+    codes = nearest(z.float(), packed, rough)
+    which = rough.found.nonzero().squeeze(1)
+    rest = doubt and Doubt(doubt.reach[which], doubt.found[which])
+    codes[which] = all_distances(z[which], packed.entries, rest)
+    if doubt and rest:
+        doubt.found[which] = rest.found
     return codes
 
 
