@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--audio", type=Path, help="folder of recordings")
     parser.add_argument("--count", type=int, default=2000, help="images to take")
     parser.add_argument("--hours", type=float, default=1.0, help="audio to take")
-    parser.add_argument("--slices", type=int, default=10)
+    parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--readers", type=int, default=2, help="reading threads of the job")
     parser.add_argument("--json", type=Path, help="write every measurement here")
     args = parser.parse_args()
