@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_BYTES = 1 << 22
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+_BYTES = 1 << 20
 
 
 def give_back() -> None:
@@ -19,8 +19,11 @@ def give_back() -> None:
     if not sys.platform.startswith("linux"):
         return
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        library = ctypes.CDLL(None)
+        mallopt, trim = library.mallopt, library.malloc_trim
     except (OSError, AttributeError):  # musl
         return
     mallopt(_M_MMAP_THRESHOLD, _BYTES)
     mallopt(_M_TRIM_THRESHOLD, _BYTES)
+    mallopt(_M_ARENA_MAX, 1)  # else each thread has a heap of its own
+    trim(0)

@@ -15,7 +15,7 @@ from vqtok.protocols import Quantizer
 from vqtok.tokenizers._exact import Doubts, Exact, plain_float32
 from vqtok.tokenizers._tiles import Tile, tiles
 
-BATCH = 1 << 19
+BATCH = 1 << 18
 """Pixels of equal tiles that go through the network together."""
 
 PROBE = 16
