@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,9 @@ CRAFTED = 1_000_000_000
 
 MAX_PIXELS = 1_000_000
 """Allowed in a picture here: 12 MB as float32, far below the limit of memory."""
+
+UNDECODED = re.compile("[\udc80-\udcff]")
+"""Bytes of a name that are no UTF-8: they leave as they came."""
 
 
 class Fault(Exception):
@@ -73,7 +77,7 @@ def check_message(error: VqtokError) -> None:
         Fault: it is not.
     """
     text = str(error)
-    if not text or not text.isprintable():
+    if not text or not UNDECODED.sub("", text).isprintable():
         raise Fault(f"not one printable line: {text!r}") from error
     if "internal: " in text or "not enough memory" in text or "can't allocate" in text:
         raise Fault(text) from error
