@@ -235,7 +235,10 @@ class CorpusRoom(Room):
 
     def mutant(self, seed: int) -> Mutant:
         rng = random.Random(seed)
-        corpus = rng.choice(sorted(self.corpora))
+        return self.damaged(rng.choice(sorted(self.corpora)), rng)
+
+    def damaged(self, corpus: str, rng: random.Random) -> Mutant:
+        """One of the corpora with one of its files damaged."""
         files = self.corpora[corpus]
         path = "index.json" if rng.random() < 0.3 else rng.choice(sorted(files))
         data, made = files[path], None
@@ -247,18 +250,23 @@ class CorpusRoom(Room):
         how = f"{corpus}/{path}: {made.how}{', sealed' * sealed}"
         return Mutant(_parcel(corpus, path, sealed, made), how)
 
-    def probe(self, data: bytes) -> str:
+    def place(self, data: bytes, folder: Path) -> None:
+        """Write a damaged corpus into a folder, in place of what is there."""
+        shutil.rmtree(folder, ignore_errors=True)
         head, _, content = data.partition(b"\n")
         corpus, path, sealed = head.decode().split(":")
         files = {**self.corpora[corpus], path: content}
         if sealed == "1":
             _seal_corpus(files, path)
-        top = self.work / "corpus"
-        shutil.rmtree(top, ignore_errors=True)
-        folder = top / "in" / "here"
         for name, each in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(each)
+
+    def probe(self, data: bytes) -> str:
+        top = self.work / "corpus"
+        shutil.rmtree(top, ignore_errors=True)
+        folder = top / "in" / "here"
+        self.place(data, folder)
         before = _tree(self.work)
         errors: list[VqtokError] = []
         for use in (self._read, self._describe, self._decode):
