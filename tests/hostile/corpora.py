@@ -227,6 +227,13 @@ class CorpusRoom(Room):
                     changed = _relabel(path, data, lambda _, t=text: (_named(_, t), ""))
                     if changed is not None and changed.data != data:
                         found[f"{corpus}/{path} {text[:20]!r}"] = _parcel(corpus, path, 1, changed)
+                if path.endswith(".tar"):
+                    types = (b"0", b"x", b"L", b"5", b"S")
+                    parts = [member(b"a.npy", b"", type=type, size=size)
+                             for type in types for size in SIZES]  # fmt: skip
+                    for number, part in enumerate(parts):
+                        made = Mutant(part + data, "")
+                        found[f"{corpus}/{path} {number}"] = _parcel(corpus, path, 1, made)
                 if path == "index.json":
                     for title, bomb in crafted.pickles().items():
                         made = Mutant(bomb, "")
@@ -242,7 +249,9 @@ class CorpusRoom(Room):
         files = self.corpora[corpus]
         path = "index.json" if rng.random() < 0.3 else rng.choice(sorted(files))
         data, made = files[path], None
-        if rng.random() < 0.6:
+        if path.endswith(".tar") and rng.random() < 0.4:
+            made = _among_members(data, rng)
+        elif rng.random() < 0.6:
             made = _relabel(path, data, lambda text: _relabelled(text, rng))
         if made is None:
             made = mutate(data, rng, [data])
@@ -364,6 +373,16 @@ def _relabel(path: str, data: bytes, change: Change) -> Mutant | None:
         np.save(stream, -counts.astype(np.int64) - 1)
         return Mutant(stream.getvalue(), "counts below zero")
     return None
+
+
+def _among_members(data: bytes, rng: random.Random) -> Mutant:
+    """A member that lies between others, or damage behind right checksums of headers."""
+    if rng.random() < 0.5:
+        at = rng.choice([0, *(each.start() - 257 for each in re.finditer(b"ustar", data))])
+        part, how = _special(rng)
+        return Mutant(data[:at] + part + data[at:], f"{how} at {at}")
+    made = mutate(data, rng, [data])
+    return Mutant(seal_all(made.data), f"{made.how}, headers sealed")
 
 
 def _relabel_tar(data: bytes, change: Change) -> Mutant:
