@@ -127,7 +127,7 @@ class TarRoom(Room):
         found |= {f"a size {size}": sound + member(b"z.png", b"", size=size) for size in SIZES}
         found |= {f"a pax size {size}": sound + pax(b"size", b"%d" % size) + member(b"z.png", b"")
                   for size in SIZES}  # fmt: skip
-        found["20 000 empty files"] = b"".join(member(b"%d.png" % n, b"") for n in range(20_000))
+        found["4 000 empty files"] = b"".join(member(b"%d.png" % n, b"") for n in range(4_000))
         found["20 000 pax headers"] = pax(b"path", b"a.png") * 20_000 + sound
         found["a pax header of 40 MB"] = pax(b"comment", b"x" * (40 << 20)) + sound
         found["a long name of 40 MB"] = member(b"L", b"x" * (40 << 20), type=b"L") + sound
@@ -222,15 +222,15 @@ class CorpusRoom(Room):
         found = {}
         for corpus, files in self.corpora.items():
             for path, data in files.items():
-                for name in NAMES[:10]:
+                for name in NAMES[:10:3] + NAMES[15:16]:
                     text = name.decode("utf-8", "surrogateescape")
                     changed = _relabel(path, data, lambda _, t=text: (_named(_, t), ""))
                     if changed is not None and changed.data != data:
                         found[f"{corpus}/{path} {text[:20]!r}"] = _parcel(corpus, path, 1, changed)
-                if path.endswith(".tar"):
+                if path.endswith("0.tar"):
                     types = (b"0", b"x", b"L", b"5", b"S")
                     parts = [member(b"a.npy", b"", type=type, size=size)
-                             for type in types for size in SIZES]  # fmt: skip
+                             for type in types for size in SIZES[-4:]]  # fmt: skip
                     for number, part in enumerate(parts):
                         made = Mutant(part + data, "")
                         found[f"{corpus}/{path} {number}"] = _parcel(corpus, path, 1, made)
