@@ -9,7 +9,7 @@ import pytest
 
 from tests.hostile import arena
 
-ROOMS = ("image", "audio", "codes", "decode", "model", "resume")
+ROOMS = ("image", "audio", "codes", "decode", "model", "resume", "tar", "corpus")
 SHORT = 70
 """Inputs per room; other seeds than those of the long run, whose first is 0."""
 
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def short_run(tmp_path_factory: pytest.TempPathFactory) -> arena.Report:
-    from tests.hostile.rooms import CRAFTED
+    from tests.hostile.room import CRAFTED
 
     folder: Path = tmp_path_factory.mktemp("hostile")
     tasks = [(room, SHORT_FIRST, SHORT) for room in ROOMS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 
 from tests.cli.conftest import here, picture, recording, vqtok
 from tests.hostile import pictures, recordings
+from tests.hostile.corpora import CorpusRoom, TarRoom, member
+from tests.hostile.corpora import media as tars_media
 from tests.hostile.models import codes_files
 from tests.hostile.mutations import mutate
+from tests.hostile.room import UNDECODED
 from tests.programs import environment
 
 __all__ = ["here", "picture", "recording", "vqtok"]
@@ -141,3 +145,63 @@ def test_eval_measures_what_is_sound(here: Path, vqtok, kind: str):
         path.name.split(".")[0] for path in (here / "out").rglob("*")
     }
     assert snapshot(here, without="out") == before
+
+
+CORPORA = ("files", "tar", "bin", "parquet", "arrow")
+
+
+def test_encode_goes_through_damaged_tars(here: Path):
+    room = TarRoom(here, here)
+    (here / "bad").mkdir()
+    whole = b"".join(member(name.encode(), data) for name, data in tars_media().items())
+    long = member(b"././@LongLink", b"x" * 5000 + b".png", type=b"L")
+    up = member(b"../up.png", tars_media()["one.png"])
+    hostile = [whole + long + up, up + b"\xff" * 700, *(room.mutant(n).data for n in range(6))]
+    for number, data in enumerate(hostile):
+        (here / "bad" / f"{number}.tar").write_bytes(data)
+    (here / "sound.tar").write_bytes(whole + bytes(1024))
+    before = snapshot(here, without="out")
+    names = [f"bad/{number}.tar" for number in range(len(hostile))]
+    result = process(
+        "encode", "sound.tar", *names, "-o", "out/", "--format", "tar",
+        "--model", "image-f8", *LIMIT,
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    check_output(result.stderr)
+    assert snapshot(here, without="out") == before
+    index = json.loads((here / "out" / "index.json").read_text())
+    listed = (here / "out" / "failed.jsonl").read_text().splitlines()
+    assert index["failed"] == len(listed) >= 2
+    # What is sound in the sound one is there, whatever the others hold.
+    decoded = process("decode", "out", "-o", "out/back", "--json")
+    assert decoded.returncode == 0, decoded.stderr
+    found = [json.loads(line)["source"] for line in decoded.stdout.splitlines()]
+    assert {"out/sound/one.png", "out/sound/a/two.png"} <= set(found)
+
+
+@pytest.mark.parametrize("format", CORPORA)
+def test_decode_and_info_take_or_refuse_damaged_corpora(here: Path, shelf: Path, vqtok, format):
+    room = CorpusRoom(shelf, here / "work")
+    (here / "work").mkdir()
+    kinds = [name for name in room.corpora if name.endswith(format)]
+    codes = set()
+    for number in range(12):
+        rng = random.Random(number)
+        room.place(room.damaged(rng.choice(kinds), rng).data, here / "in")
+        before = snapshot(here, without="out")
+        for arguments in (("decode", "in", "-o", "out/there"), ("info", "in")):
+            result = vqtok(*arguments)
+            codes.add(result.exit_code)
+            assert result.exit_code in (0, 1, 2), result.stderr
+            check_output(result.stderr)
+            assert "\x1b" not in result.stdout
+        assert snapshot(here, without="out") == before
+        assert not [path for path in (here / "out").rglob("*") if "there" not in path.parts]
+        shutil.rmtree(here / "out", ignore_errors=True)
+    assert {0, 1} <= codes
+
+
+def check_output(stderr: str) -> None:
+    """Clean lines, and no bug."""
+    assert "internal: " not in stderr and "Traceback" not in stderr
+    assert all(UNDECODED.sub("", line).isprintable() for line in stderr.splitlines())

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _task(rooms, text: str) -> tuple[str, int, int]:
-    from tests.hostile.rooms import CRAFTED
+    from tests.hostile.room import CRAFTED
 
     name, start, count = text.split(":")
     first, number = int(start), int(count)
@@ -114,7 +114,7 @@ def _limit() -> None:
 def _try(room, name: str, seed: int, folder: Path, *, keep: bool, cpu_s: float = CPU_S
 ) -> dict[str, object]:  # fmt: skip
 
-    from tests.hostile.rooms import Fault, check_message
+    from tests.hostile.room import Fault, check_message
     from vqtok.errors import VqtokError
 
     made = room.input(seed)

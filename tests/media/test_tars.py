@@ -73,6 +73,8 @@ def test_names_of_any_length_are_read(tmp_path: Path) -> None:
         (("/etc/a.png", b"x"), "a name that leads outside"),
         (("../a.png", b"x"), "a name that leads outside"),
         (("b/../../a.png", b"x"), "a name that leads outside"),
+        (("x" * 5000 + ".png", b"x"), "a name that no file can have"),
+        (("a/" * 2000 + "a.png", b"x"), "a name that no file can have"),
     ],
 )
 def test_what_is_no_plain_file_is_a_failure_of_its_own(tmp_path: Path, entry, reason: str) -> None:

@@ -68,6 +68,13 @@ def test_names_that_a_terminal_would_obey_fail_alone(tmp_path: Path) -> None:
     assert all("cannot be printed" in error and error.isprintable() for error in errors)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000 + ".png", "a/" * 2500 + "a.png", "a/" * 1000 + "a"])
+def test_names_that_no_file_can_have_fail_alone(tmp_path: Path, name: str) -> None:
+    found, errors = targets([name, "good.png"], tmp_path)
+    assert found == ["good.recon.png"]
+    assert len(errors) == 1 and "no file can have" in errors[0]
+
+
 def test_a_second_item_of_a_name_fails(tmp_path: Path) -> None:
     found, errors = targets(["a.png", "a.png"], tmp_path)
     assert len(found) == 1 and "another item of this name" in errors[0]

@@ -30,6 +30,8 @@ _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _OUTPUT_MARK = ".recon"
 # A header that extends another one holds a path or a few numbers; tarfile would read any size.
 _LONGEST_HEADER = 1 << 20
+_LONGEST_NAME, _LONGEST_PART = 1024, 255
+"""Bytes of a member's name: codes and decoded files are called after it."""
 _DAMAGE = (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError, IndexError)
 
 
@@ -129,9 +131,17 @@ def _found(tar: Path, info: tarfile.TarInfo, kinds: Collection[Kind], size: int)
         reason = "not a plain file"
     elif path.is_absolute() or ".." in path.parts:
         reason = "a name that leads outside the tar"
+    elif not _could_be_file(path):
+        reason = "a name that no file can have: it is too long"
     elif info.size < 0 or info.offset_data + info.size > size:
         reason = "truncated: the tar ends before it"
     return Found(member, kind, MediaError(f"{member}: {reason}") if reason else None)
+
+
+def _could_be_file(path: PurePosixPath) -> bool:
+    # Not even one whose corpus and suffix come around it.
+    sizes = [len(part.encode("utf-8", "surrogateescape")) for part in path.parts]
+    return sum(sizes) + len(sizes) <= _LONGEST_NAME and max(sizes, default=0) <= _LONGEST_PART
 
 
 class _Headers(io.RawIOBase):

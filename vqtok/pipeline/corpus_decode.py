@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from vqtok.codes.header import Header
 
 _SHOWN = 3
+_DEEPEST, _LONGEST = 500, 255
+"""Folders, and bytes of each, on common file systems and in Python's own recursion."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def plan(
     numbers: dict[int, Job] = {}
     failures: list[tuple[str, VqtokError]] = []
     taken: set[str] = set()
+    existing: set[int] = set()
     for number, name in names.items():
         source = folder / PurePosixPath(name)
         stem = name if stems[_stem(name)] > 1 else _stem(name)
@@ -84,10 +88,12 @@ def plan(
                 raise CodesError(f"{source}: the corpus holds another item of this name")
             taken.add(name)
             target = _inside(output, f"{stem}{RECON}{suffix}", str(source))
-            numbers[number] = Job(source, target, "codes")
+            job = Job(source, target, "codes")
+            if _exists(job):
+                existing.add(number)
+            numbers[number] = job
         except CodesError as error:
             failures.append((str(source), error))
-    existing = {number for number, job in numbers.items() if _exists(job)}
     if existing and not (force or skip_existing):
         _refuse([numbers[number] for number in sorted(existing)])
     left = {n: job for n, job in numbers.items() if not skip_existing or n not in existing}
@@ -161,6 +167,8 @@ def _inside(output: Path, name: str, subject: str) -> Path:
         raise CodesError(f"{subject}: a name that leads outside of {output}")
     if not name.isprintable():  # a terminal would obey it
         raise CodesError(f"{subject!r}: a name that cannot be printed")
+    if len(path.parts) > _DEEPEST or max(len(os.fsencode(part)) for part in path.parts) > _LONGEST:
+        raise CodesError(f"{subject}: a name that no file can have: it is too long")
     target = output / path
     if not target.parent.resolve().is_relative_to(output.resolve()):
         raise CodesError(f"{subject}: a link leads outside of {output}")
@@ -168,7 +176,7 @@ def _inside(output: Path, name: str, subject: str) -> Path:
 
 
 def _exists(job: Job) -> bool:
-    return job.target is not None and (job.target.exists() or job.target.is_symlink())
+    return job.target is not None and os.path.lexists(job.target)
 
 
 def _refuse(jobs: list[Job]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vqtok.checkpoints import directory
 from vqtok.codes.shards import CodebookUse, CorpusInfo, CorpusReader
+from vqtok.errors import one_line
 from vqtok.metrics.codebook import entropy_bits
 from vqtok.pipeline import canvas, codeplot
 from vqtok.pipeline.facts import Rows
@@ -130,7 +131,8 @@ class CorpusFacts:
         if info.layout is not None:
             layout = info.layout
             rows.append(("tokens", f"{layout['dtype']}, {layout['vocabulary']} values"))
-        return rows
+        # Names, reasons and the model's name are anybody's.
+        return [(one_line(head), one_line(text)) for head, text in rows]
 
     def _rate(self) -> str:
         info = self.info

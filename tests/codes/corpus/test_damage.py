@@ -167,6 +167,29 @@ def test_an_index_of_any_content_is_read_or_refused(place: Path, format: str, da
         path.write_text(whole)
 
 
+@formats
+@pytest.mark.parametrize("layout", [{}, [], 7, "x", {"bos": 1, "dtype": "O", "vocabulary": 2}])
+def test_a_layout_that_is_not_the_specs_is_refused(tmp_path: Path, format: str, layout: object):
+    small().write(tmp_path, format)
+    index = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps({**index, "layout": layout}))
+    with pytest.raises(CodesError, match="layout"):
+        CorpusReader(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"offset": 10**400}, {"size": 9}, {"stage": 5}, {"level": "x\x1b[2J"}, None]
+)
+def test_codebooks_that_are_not_the_specs_are_refused(tmp_path: Path, change: Any):
+    small().write(tmp_path, "tar")
+    index = json.loads((tmp_path / "index.json").read_text())
+    first, *rest = index["codebooks"]
+    changed = rest if change is None else [{**first, **change}, *rest]
+    (tmp_path / "index.json").write_text(json.dumps({**index, "codebooks": changed}))
+    with pytest.raises(CodesError, match="codebooks"):
+        CorpusReader(tmp_path)
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "7", "[" * 100_000, '{"corpus": 1}', '{"corpus": "x"}', "\xff", "NaN"]
 )

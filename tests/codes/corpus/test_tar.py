@@ -8,7 +8,10 @@ import io
 import json
 import tarfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ from hypothesis import strategies as st
 from tests.codes import strategies as some
 from tests.codes.corpus.samples import Corpus, corpora, item, small
 from vqtok.codes import files
-from vqtok.codes.corpus import items
+from vqtok.codes.corpus import disk, items
 from vqtok.codes.corpus.items import Entry
 from vqtok.codes.shards import CorpusReader
 from vqtok.errors import CodesError
@@ -155,6 +158,36 @@ def test_a_sparse_member_larger_than_the_archive_is_refused(single):
     vouch(folder)
     with pytest.raises(CodesError, match=r"shard-00000\.tar: unsafe member"):
         list(CorpusReader(folder))
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+@pytest.mark.parametrize("size", [1 << 40, 1 << 62, (1 << 63) - 1, -1024, -(1 << 40)])
+def test_a_size_beyond_the_shard_reserves_no_memory(single, kind: bytes, size: int, monkeypatch):
+    folder, npy, label = single
+    forge(folder, [("a.npy", npy), ("a.json", as_json(label))])
+    lie = tarfile.TarInfo("a.npy")
+    lie.type, lie.size = kind, size
+    shard = folder / "shard-00000.tar"
+    shard.write_bytes(lie.tobuf(tarfile.GNU_FORMAT) + shard.read_bytes())
+    vouch(folder)
+    asked: list[int] = []
+    opened = disk.regular
+
+    @contextmanager
+    def watched(path: Path) -> Iterator[Any]:
+        with opened(path) as stream:
+            read = stream.read
+            watch = SimpleNamespace(
+                read=lambda size=-1: (asked.append(size), read(size))[1],
+                seek=stream.seek, tell=stream.tell, fileno=stream.fileno,
+            )  # fmt: skip
+            yield watch if path == shard else stream
+
+    monkeypatch.setattr(disk, "regular", watched)
+    with pytest.raises(CodesError, match=r"shard-00000\.tar: "):
+        list(CorpusReader(folder))
+    largest = shard.stat().st_size
+    assert asked and all(0 <= size <= max(largest, 1 << 20) for size in asked)
 
 
 def test_a_pickled_array_is_not_loaded(single):

@@ -92,7 +92,7 @@ def _describe(
         shards=tuple(log.shards),
         sides=sides,
         codebooks=tuple(_codebooks(where, histogram.counts)),
-        layout=_layout(where) if where.format == "bin" else None,
+        layout=where.vocabulary.layout if where.format == "bin" else None,
     )
 
 
@@ -109,11 +109,6 @@ def _codebooks(where: Place, counts: np.ndarray | None) -> Iterator[CodebookUse]
             codes=int(own.sum()),
             used=int(np.count_nonzero(own)),
         )
-
-
-def _layout(where: Place) -> dict[str, Any]:
-    vocabulary = where.vocabulary
-    return {"bos": vocabulary.bos, "dtype": vocabulary.dtype, "vocabulary": vocabulary.bos + 1}
 
 
 def _sink(out: disk.Output) -> Any:

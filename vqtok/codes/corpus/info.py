@@ -11,6 +11,7 @@ from typing import Any
 
 from vqtok.codes.corpus.identity import Identity, checking, text
 from vqtok.codes.corpus.kinds import FAILED, HISTOGRAM, OFFSETS, paths
+from vqtok.codes.corpus.vocabulary import COUNTED, Book, Vocabulary
 from vqtok.codes.spec import CodeSpec, integer
 
 
@@ -193,6 +194,17 @@ def _check(info: CorpusInfo) -> None:
         raise ValueError("its failures are at odds")
     if not {each.path for each in info.sides} <= {FAILED, HISTOGRAM, OFFSETS}:
         raise ValueError("a side file that no corpus has")
+    _check_vocabulary(info, Vocabulary(own.spec))
+
+
+def _check_vocabulary(info: CorpusInfo, vocabulary: Vocabulary) -> None:
+    if info.layout != (vocabulary.layout if info.format == "bin" else None):
+        raise ValueError("its layout is not that of its codes")
+    # Their number first: a spec of few bytes may have millions.
+    counted = len(vocabulary) if vocabulary.bos <= COUNTED else 0
+    found = [Book(use.level, use.stage, use.offset, use.size) for use in info.codebooks]
+    if len(found) != counted or (counted and found != vocabulary.books()):
+        raise ValueError("its codebooks are not those of its codes")
 
 
 def _extent(data: Any) -> Extent:

@@ -45,7 +45,8 @@ def read(folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
     (whole,) = shard.extents
     with disk.regular(folder / whole.path) as stream:
         try:
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
+            source = cast(BinaryIO, _Shard(stream, whole.bytes))
+            with tarfile.open(fileobj=source, mode="r:") as archive:
                 yield from _entries(archive, info, largest=whole.bytes)
         except CodesError as error:
             raise CodesError(f"{folder / whole.path}: {error}", hint=error.hint) from error
@@ -83,6 +84,19 @@ def _member(archive: tarfile.TarFile, largest: int) -> tuple[str, bytes] | None:
     if len(data) != member.size:
         raise CodesError("truncated")
     return member.name, data
+
+
+class _Shard:
+    """A shard as tarfile reads it: what a header promises is not asked for beyond its end."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self._size = stream, size
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        if size < 0:
+            raise tarfile.ReadError("a negative size")
+        return self._stream.read(max(0, min(size, self._size - self.tell())))
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,15 @@ class Vocabulary:
     def dtype(self) -> str:
         """One of "uint16" and, where ids need it, "int32": the bits are those of uint32."""
         return "uint16" if self.bos < 1 << 16 else "int32"
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What format "bin" tells of it: {"bos", "dtype", "vocabulary"}."""
+        return {"bos": self.bos, "dtype": self.dtype, "vocabulary": self.bos + 1}
+
+    def __len__(self) -> int:
+        """Number of codebooks."""
+        return sum(_stages(level) for level in self.spec.levels)
 
     def books(self) -> list[Book]:
         """One for each level and stage, in order of their ids."""
