@@ -1,7 +1,7 @@
 """A corpus of codes: many items of one model in one folder, written so that it can be resumed.
 
 Formats: ``files`` is a tree of ``.safetensors``; ``tar`` are WebDataset shards; ``bin`` is one flat
-token file that nanoGPT and Megatron loaders map into memory (layout: ``corpus/tokens.py``);
+token file that nanoGPT and Megatron loaders map into memory (``corpus/vocabulary.py``);
 ``parquet`` and ``arrow`` are tables. ``index.json`` is written last: its presence means complete.
 
 Until then the folder ``.vqtok`` holds the state. Every result is appended to the spool of its
