@@ -32,7 +32,7 @@ TILE = 1024
 """Pixels per side that one tile owns; images up to this size are one tile."""
 
 LARGE = 1 << 26
-"""Pixels from which on an image's own memory is what hurts: its tiles are a quarter as wide."""
+"""Pixels from which on an image's own memory is what hurts: its tiles are half as wide."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class VQVAE(nn.Module):
 
     def _side(self, size: tuple[int, ...]) -> int:
         """Code positions per side of an image's tiles: they depend on its size alone."""
-        pixels = TILE if math.prod(size) < LARGE else TILE // 4
+        pixels = TILE if math.prod(size) < LARGE else TILE // 2
         return pixels // self.stride
 
     def _device(self) -> torch.device:
