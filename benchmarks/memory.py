@@ -58,6 +58,8 @@ def main() -> int:
         return work(sys.argv[2], sys.argv[3:])
     args = parser.parse_args()
     peers = PEERS if not args.no_peers and importlib.util.find_spec("transformers") else ()
+    if args.folder is not None:
+        args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         rows = [
