@@ -2,7 +2,7 @@
 
 glibc's allocator keeps what was freed and raises, by and by, the size from which blocks are given
 back, up to 32 MB. The activations of tile after tile then lie scattered over a heap that grows: for
-a large picture by 100 MB and more. A fixed limit costs a few percent of the time.
+a large picture by 100 MB and more. A fixed limit costs time: fresh pages must be cleared.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ def give_back() -> None:
     if not sys.platform.startswith("linux"):
         return
     try:
-        library = ctypes.CDLL(None)
-        mallopt, trim = library.mallopt, library.malloc_trim
+        mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # musl
         return
     mallopt(_M_MMAP_THRESHOLD, _BYTES)
     mallopt(_M_TRIM_THRESHOLD, _BYTES)
     mallopt(_M_ARENA_MAX, 1)  # else each thread has a heap of its own
-    trim(0)
