@@ -7,10 +7,11 @@ or pixels, T frames, L samples. ``*grid`` is the code grid: (H, W) for images, (
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -36,9 +37,12 @@ class Quantized(NamedTuple):
     z_q: Tensor
     """(B, D, *grid) float: what the decoder reads; gradients reach z."""
     codes: Tensor
-    """int64 (B, *grid), or (B, Q, *grid) if the quantizer has a depth."""
+    """int64 (B, *grid), or (B, Q, *grid) if the quantizer has a depth; zeros without a meaning if
+    it is continuous."""
     loss: Tensor
     """(): weighted codebook and commitment terms; zero where the method has none."""
+    terms: Mapping[str, Tensor] = MappingProxyType({})
+    """What ``loss`` is made of: name → (), weighted and detached. Their sum is ``loss``."""
 
 
 class Assigned(NamedTuple):
@@ -54,7 +58,8 @@ class Quantizer(Protocol):
     """Continuous latents ⇄ integers."""
 
     codebook_size: int
-    """K: every code c satisfies 0 <= c < K."""
+    """K: every code c satisfies 0 <= c < K. 0: the method is continuous (a plain or a variational
+    autoencoder) and has no codes; then ``assign`` and ``decode`` raise ``UsageError``."""
     depth: int | None
     """Q stacked codebooks; None: codes have no q axis."""
 
@@ -85,6 +90,11 @@ class Reconstructed(NamedTuple):
     """The codes, as torch tensors."""
     loss: Tensor
     """(): the quantizer's loss."""
+    terms: Mapping[str, Tensor] = MappingProxyType({})
+    """``Quantized.terms``."""
+    raw: Tensor | None = None
+    """What the decoder gave before it became ``x``, for likelihoods that need it: (B, n·C, *space).
+    None where it is the same as ``x``."""
 
 
 class Tokenizer(Protocol):
