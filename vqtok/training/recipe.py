@@ -17,6 +17,29 @@ DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k"}
 
 
 @dataclass(frozen=True)
+class Adversarial:
+    """A discriminator that learns beside the model; which one follows from the kind of data.
+
+    Attributes:
+        weight: Of the generator's hinge term.
+        features: Weight of feature matching.
+        start: Step at which the generator begins to listen; the discriminator learns from the first.
+        ramp: Steps over which both weights rise from nothing.
+        learning_rate: Peak, of the discriminator's own AdamW; it follows the model's schedule.
+        betas: Of the same.
+        width: Channels of its first layer.
+    """
+
+    weight: float = 0.1
+    features: float = 0.0
+    start: int = 0
+    ramp: int = 1000
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.9)
+    width: int = 32
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train.
 
@@ -24,23 +47,40 @@ class Train:
         steps: Optimizer steps; the learning rate is planned over them.
         minutes: Wall-clock limit; the learning rate is planned over whichever limit comes first.
         batch: Items per step.
+        accumulate: Batches whose gradients are added up before an optimizer step.
         window: Side of the square crop in pixels, or samples of audio.
         losses: Term of ``training/objectives.py`` → weight; the quantizer's loss is always added.
         learning_rate: Peak, after the warm-up.
-        final_rate: Learning rate at the end, as a fraction of the peak (cosine in between).
+        schedule: After the warm-up "cosine" falls all the way; "constant" stays at the peak and
+            falls only over the last part of the run.
+        decay: That part, as a share of the run.
+        final_rate: Learning rate at the end, as a fraction of the peak.
         warmup: Steps of linear rise.
         betas: AdamW moments' decay.
         weight_decay: On matrices only, never on norms, biases or codebooks.
         clip: Largest gradient norm.
+        average: Decay per step of a moving average of the weights, which is what is measured and
+            kept; 0: the weights themselves.
         precision: "auto" is bfloat16 where the machine multiplies it natively; the quantizer
             stays in float32.
+        compile: Let torch.compile make kernels for this model; slower on CPUs.
+        adversarial: A discriminator; None: none.
+        stage: "decoder" leaves encoder and codebook as they are and trains the decoder alone, so
+            that codes stay valid while reconstructions sharpen.
+        features: Network behind the loss term "perceptual": "efficientnet-lite0", or a path.
         evaluate_every: Steps between measurements on the held-out split, which also save.
+        keep: Models of the latest measurements that are kept beside the best.
+        best_by: Metric of the held-out split by which a model is the best, "last" for the latest
+            one; "auto": "last" with a discriminator, else the first metric.
         holdout: Share of the files that is never trained on.
         holdout_items: At most this many held-out files are measured while training.
         shrink: Images whose short side is longer are shrunk to it; None keeps every pixel.
         flip: Mirror images at random.
         gain_db: Audio is attenuated by up to this much, at random.
+        labels: Tell the decoder each file's class or speaker: the name of its directory.
         cache_gb: Decoded files kept in memory.
+        cache: Where they are kept; "device" needs images of one size.
+        workers: Threads that read files ahead; None: by the processor.
         store: Type of the saved weights; float16 halves the model. Resuming keeps float32.
         seed: Of weights, data order, crops and the quantizer's choices.
     """
@@ -49,30 +89,46 @@ class Train:
     steps: int = 20000
     minutes: float | None = None
     batch: int = 16
+    accumulate: int = 1
     window: int = 64
     learning_rate: float = 1e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    decay: float = 0.2
     final_rate: float = 0.0
     warmup: int = 200
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     clip: float = 1.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    average: float = 0.0
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    compile: bool = False
+    adversarial: Adversarial | None = None
+    stage: Literal["all", "decoder"] = "all"
+    features: str = "efficientnet-lite0"
     evaluate_every: int = 1000
+    keep: int = 2
+    best_by: str = "auto"
     holdout: float = 0.02
     holdout_items: int = 16
     shrink: int | None = 512
     flip: bool = True
     gain_db: float = 6.0
+    labels: bool = False
     cache_gb: float = 4.0
+    cache: Literal["memory", "device"] = "memory"
+    workers: int | None = None
     store: Literal["float32", "float16"] = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "window", "evaluate_every", "holdout_items"):
+        for name in ("steps", "batch", "accumulate", "window", "evaluate_every", "holdout_items"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        if not 0.0 <= self.holdout < 1.0:
-            raise ValueError("holdout must be at least 0 and below 1")
+        for name in ("holdout", "average"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must be at least 0 and below 1")
+        if not 0.0 <= self.decay <= 1.0:
+            raise ValueError("decay must be between 0 and 1")
         if self.minutes is not None and self.minutes <= 0:
             raise ValueError("minutes must be positive")
 
