@@ -23,7 +23,7 @@ class Adversarial:
     Attributes:
         weight: Of the generator's hinge term.
         features: Weight of feature matching.
-        start: Step at which the generator begins to listen; the discriminator learns from the first.
+        start: Step from which the model listens to it; the discriminator learns from the first.
         ramp: Steps over which both weights rise from nothing.
         learning_rate: Peak, of the discriminator's own AdamW; it follows the model's schedule.
         betas: Of the same.
