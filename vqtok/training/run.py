@@ -101,6 +101,8 @@ class Run:
                 (self.output / resume.FILE).unlink(missing_ok=True)
                 self.kept.begin()
         self.journal = Journal(self.output / "log.jsonl", first_step=self.step, silent=rank() > 0)
+        if not self.resumed:  # whenever a run is killed, there is something to go on from
+            self.save_state()
         ranks.wait()
 
     @property
