@@ -24,9 +24,7 @@ def networks(config: Config) -> tuple[nn.Module, nn.Module]:
             Encoder(
                 channels, patch=patch, widths=widths, blocks=inner, kernel=kernel, latent=latent
             ),
-            Decoder(
-                given, patch=patch, widths=widths, blocks=outer, kernel=kernel, latent=latent
-            ),
+            Decoder(given, patch=patch, widths=widths, blocks=outer, kernel=kernel, latent=latent),
         )
     hidden = config.hidden
     return (

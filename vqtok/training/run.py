@@ -154,7 +154,8 @@ class Run:
             self.skipped += 1
         self.step += 1
         self.losses = {name: float(value.detach()) for name, value in terms.items()}
-        self.recent.append((time.monotonic(), result.codes.levels[0].detach().cpu()))
+        codes = result.codes.levels[0] if result.codes.levels else torch.zeros(1, dtype=torch.int64)
+        self.recent.append((time.monotonic(), codes.detach().cpu()))
         del self.recent[:-RECENT]
 
     def progress(self) -> Progress:
@@ -229,6 +230,8 @@ class Run:
 
     def _codebook(self) -> tuple[float, float]:
         size = self.model.quantizer.codebook_size
+        if not size:
+            return 0.0, 0.0
         codes = torch.cat([each.reshape(-1) for _, each in self.recent[-RECENT:]])
         depth = self.model.quantizer.depth
         if depth is not None:  # one codebook per stage: count them apart
