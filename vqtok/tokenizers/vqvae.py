@@ -187,8 +187,8 @@ class VQVAE(nn.Module):
         height, width = codes.extent
         x = torch.empty(len(codes), self.channels, height, width, device=self._device())
         for item in range(len(codes)):
-            for rows, columns, pixels in self.decode_tiles(codes, item=item):
-                x[item, :, rows, columns] = pixels
+            for rows, columns, shown in self.decode_tiles(codes, item=item):
+                x[item, :, rows, columns] = shown
         return x
 
     @torch.inference_mode()
