@@ -45,6 +45,16 @@ def test_shapes_follow_the_grid(make: Make, grid: tuple[int, ...], training: boo
     assert bool(out.loss.isfinite())
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_the_terms_are_parts_of_the_loss(make: Make, training: bool) -> None:
+    out = make().train(training)(latents(3, 4, 4).requires_grad_())
+    assert set(out.terms) <= {"commitment", "codebook", "kl", "entropy"}
+    assert all(term.shape == () and not term.requires_grad for term in out.terms.values())
+    total = torch.stack([out.loss.new_zeros(()), *out.terms.values()]).sum()
+    torch.testing.assert_close(total, out.loss.detach(), rtol=1e-6, atol=1e-7)
+    assert bool(out.terms) == out.loss.requires_grad
+
+
 def test_codes_are_in_range(make: Make) -> None:
     module = make().eval()
     codes = module(latents(4, 9, 9) * 10).codes

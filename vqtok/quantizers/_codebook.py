@@ -160,25 +160,6 @@ class Codebook(nn.Module):
         state.total[which] = fresh * mean
 
 
-def codebook_loss(z: Tensor, chosen: Tensor, *, commitment: float) -> Tensor:
-    """Squared distance, element by element, as 1711.00937 Eq. 3 weighs it for both sides.
-
-    Entries that are moving averages take no gradient; their term is left out.
-
-    Args:
-        z: (N, d) latents.
-        chosen: (N, d) their entries.
-        commitment: Weight of the latents' term (beta); the entries' has 1.
-
-    Returns:
-        (N, d).
-    """
-    loss = commitment * F.mse_loss(z, chosen.detach(), reduction="none")
-    if chosen.requires_grad:
-        loss = loss + F.mse_loss(chosen, z.detach(), reduction="none")
-    return loss
-
-
 def check(config: object, *, samples: int = 1) -> None:
     """Check the fields that methods with learned entries share.
 

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._codebook import Codebook, check, codebook_loss
-from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._codebook import Codebook, check
+from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._rows import from_rows, projection, rounding, stretch, to_rows
 from vqtok.quantizers._start import Warmed
+from vqtok.quantizers._terms import codebook_terms, quantized
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Config:
         codebook_size: K of every stage.
         codebook_dim: Dimension of the whole stack, between learned linear maps; None: that of the
             latents, without maps.
+        gradient: How the decoder's reaches the latents, past the sum of all entries:
+            "straight-through" or "rotation".
         ema: Entries are moving averages; otherwise they are trained by the codebook loss.
         decay: Of the moving averages, per step.
         commitment: Weight of the loss that keeps residuals near their entries (beta).
@@ -47,6 +50,7 @@ class Config:
     depth: int = 8
     codebook_size: int = 1024
     codebook_dim: int | None = None
+    gradient: Gradient = "straight-through"
     ema: bool = True
     decay: float = 0.99
     commitment: float = 0.25
@@ -104,10 +108,10 @@ class Rvq(Warmed):
                 through = from_rows(self.project_out(rows), batch, grid)
                 return Quantized(through, codes, rows.new_zeros(()))
             kept = self._kept(batch).to(rows.device)
-            total, stacked, loss = self._stack(rows, kept.repeat_interleave(math.prod(grid)))
-            out = self.project_out(straight_through(rows, total))
+            total, stacked, terms = self._stack(rows, kept.repeat_interleave(math.prod(grid)))
+            out = self.project_out(estimate(rows, total, self.config.gradient))
         codes = stacked.reshape(-1, batch, *grid).movedim(0, 1).contiguous()
-        return Quantized(from_rows(out, batch, grid), codes, loss)
+        return quantized(from_rows(out, batch, grid), codes, terms)
 
     @torch.no_grad()
     def assign(self, z: Tensor, *, reach: float) -> Assigned:
@@ -137,7 +141,7 @@ class Rvq(Warmed):
     def _codebooks(self) -> list[Codebook]:
         return [cast(Codebook, stage) for stage in self.stages]
 
-    def _stack(self, rows: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _stack(self, rows: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Run the stages.
 
         Args:
@@ -145,22 +149,24 @@ class Rvq(Warmed):
             kept: (N,) stages that count for each row.
 
         Returns:
-            (N, d) sum of the kept entries, (Q, N) codes of all stages, () mean loss over stages.
+            (N, d) sum of the kept entries, (Q, N) codes of all stages, terms as means over stages.
         """
         residual, total = rows, torch.zeros_like(rows)
-        codes, losses = [], []
+        codes, terms = [], dict[str, Tensor]()
         for index, stage in enumerate(self._codebooks()):
             found = stage.assign(residual)
             chosen = stage.lookup(found)
             active = kept > index
-            loss = codebook_loss(residual, chosen, commitment=self.config.commitment)
-            losses.append((loss.mean(dim=1) * active).sum() / active.sum().clamp(min=1))
+            weight = active / (active.sum().clamp(min=1) * self.config.depth)
+            parts = codebook_terms(residual, chosen, commitment=self.config.commitment)
+            for name, part in parts.items():
+                terms[name] = terms.get(name, 0) + (part.mean(dim=1) * weight).sum()
             total = total + chosen.detach() * active[:, None]
             if self.training:
                 stage.learn(residual[active], found[active], generator=self.generator)
             residual = residual - chosen.detach()
             codes.append(found)
-        return total, torch.stack(codes), torch.stack(losses).mean()
+        return total, torch.stack(codes), terms
 
     def _kept(self, batch: int) -> Tensor:
         """(B,) stages that each item of this step is decoded from."""
