@@ -10,8 +10,8 @@ grid. That is the unit of a code, which carries ln K nats, and it does not chang
 a crop. With S values per position (48 for RGB at 4x4 pixels per position) the evidence lower bound
 per value is:
 
-- for a mean negative log-likelihood ("bce", "logit-laplace"): weight = 1 / S;
-- for a mean squared error, a Gaussian decoder of variance v: weight = 2 v / S. The default 1e-4 is
+- for a mean negative log-likelihood ("bce", "logit-laplace"): kl = 1 / S;
+- for a mean squared error, a Gaussian decoder of variance v: kl = 2 v / S. The default 1e-4 is
   v = 0.0024 at S = 48, a PSNR of 32 dB, and 26 dB at 8x8 pixels per position: what such models
   reach, so neither side wins outright.
 """
@@ -27,7 +27,8 @@ from torch import Tensor
 from vqtok.protocols import Quantized
 from vqtok.quantizers._codeless import Codeless, no_codes
 from vqtok.quantizers._rows import Projection, from_rows, to_rows
-from vqtok.quantizers._start import Learning
+from vqtok.quantizers._start import Clock
+from vqtok.quantizers._terms import quantized
 
 LOGVAR = (-30.0, 20.0)
 """Limits of ln(variance): keep exp finite; as in latent diffusion (2112.10752), far from use."""
@@ -38,19 +39,19 @@ class Config:
     """Settings of the prior's pull.
 
     Attributes:
-        weight: Of the KL term (beta), which is in nats per position.
+        kl: Weight of the KL term (beta), which is in nats per position.
         free_bits: Nats that each of the D dimensions may carry for nothing, on the mean over the
             batch and its positions: the term is the sum over dimensions of max(free_bits, KL).
             Guards against posterior collapse; 0: none.
-        warmup: Training batches over which the weight rises linearly from zero; 0: none.
+        kl_steps: Training steps in which the weight rises linearly from 0; 0: none.
     """
 
-    weight: float = 1e-4
+    kl: float = 1e-4
     free_bits: float = 0.0
-    warmup: int = 0
+    kl_steps: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("weight", "free_bits", "warmup"):
+        for name in ("kl", "free_bits", "kl_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 0")
 
@@ -68,19 +69,9 @@ class Posterior(NamedTuple):
     """(B, D, *grid) float32: ln of the variance."""
 
     def kl(self) -> Tensor:
-        """Kullback-Leibler divergence from a standard Gaussian, nats: (B, D, *grid), ≥ 0."""
-        # Appendix B of 1312.6114. expm1: near the prior e^v - 1 - v would cancel to noise.
+        """Kullback-Leibler divergence from a standard Gaussian, nats: (B, D, *grid)."""
+        # Appendix B of 1312.6114. expm1: near the prior e^v - 1 would cancel to noise.
         return 0.5 * (self.mean.square() + self.logvar.expm1() - self.logvar)
-
-
-class Clock(Learning):
-    """Training batches seen, for a weight that rises."""
-
-    steps: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
 
 class Gaussian(Codeless):
@@ -103,8 +94,8 @@ class Gaussian(Codeless):
             out = out + self._noise(out) * (0.5 * posterior.logvar).exp()
         # Eq. 15 of 1606.04934 with a dimension as the group.
         each = posterior.kl().transpose(0, 1).flatten(1).mean(dim=1)  # (D,)
-        loss = self._weight(each) * each.clamp(min=self.config.free_bits).sum()
-        return Quantized(out, no_codes(z), loss, {"kl": loss.detach()})
+        kl = each.clamp(min=self.config.free_bits).sum()
+        return quantized(out, no_codes(z), {"kl": self._weight(kl) * kl})
 
     def posterior(self, z: Tensor) -> Posterior:
         """Mean and ln(variance) of each latent of (B, D, *grid)."""
@@ -121,8 +112,8 @@ class Gaussian(Codeless):
 
     def _weight(self, like: Tensor) -> Tensor:
         """The weight at this training batch; the whole one in evaluation."""
-        weight = like.new_tensor(self.config.weight)
-        if self.training and self.config.warmup:
-            weight = weight * (self.learning.steps / self.config.warmup).clamp(max=1.0)
+        weight = like.new_tensor(self.config.kl)
+        if self.training and self.config.kl_steps:
+            weight = weight * (self.learning.steps / self.config.kl_steps).clamp(max=1.0)
             self.learning.steps += 1
         return weight

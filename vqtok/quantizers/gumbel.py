@@ -25,7 +25,7 @@ from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._product import slices
 from vqtok.quantizers._rows import from_rows, to_rows
-from vqtok.quantizers._start import Learning
+from vqtok.quantizers._start import Clock
 from vqtok.quantizers._terms import quantized
 
 BLOCK = 1 << 22
@@ -68,16 +68,6 @@ class Config:
     def build(self, *, dim: int) -> Gumbel:
         """Make the quantizer of (B, dim, *grid) latents."""
         return Gumbel(self, dim)
-
-
-class Clock(Learning):
-    """Training steps so far."""
-
-    steps: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
 
 class Gumbel(nn.Module):
