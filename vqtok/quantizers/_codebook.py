@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._kmeans import draw, kmeans, sums
+from vqtok.quantizers._kmeans import kmeans, sums
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._start import Learning
 
@@ -115,6 +116,7 @@ class Codebook(nn.Module):
         centres = kmeans(
             sample, self.size, iterations=iterations, cosine=self.cosine, generator=generator
         )
+        centres = _ranks.agreed(centres)
         self.entries.copy_(centres)
         self.learning.count.fill_(share)
         # Sum and count belong together: a sum without its count moves every entry at once.
@@ -125,12 +127,15 @@ class Codebook(nn.Module):
         """Bookkeeping of one training step: moving averages, then revival when it is due.
 
         Args:
-            rows: (N, d) latents as they were assigned.
+            rows: (N, d) latents of this rank as they were assigned. One that is NaN or infinite on
+                any rank, and nothing is learned from this step: it would stay in every average.
             codes: (N,).
             generator: CPU generator of revival's random choices.
         """
         state = self.learning
-        count, total = sums(rows.detach(), codes, self.size)
+        count, total = _ranks.summed(*sums(rows.detach(), codes, self.size))
+        if not bool(total.isfinite().all()):
+            return
         state.count.lerp_(count, 1 - self.decay)
         state.total.lerp_(total, 1 - self.decay)
         if self.ema:
@@ -144,7 +149,7 @@ class Codebook(nn.Module):
             self._revive(rows.detach(), generator=generator)
 
     def _revive(self, rows: Tensor, *, generator: torch.Generator | None) -> None:
-        """Move the least used of the dead entries to random latents of this batch, one each.
+        """Move the least used of the dead entries to random latents of the joint batch, one each.
 
         A revived entry gets the mean count, so it has log(1 / revive) / (1 - decay) steps to find
         members before it can be dead again. Its sum is reset with its count: the old sum would
@@ -153,8 +158,10 @@ class Codebook(nn.Module):
         state = self.learning
         mean = state.count.mean()
         dead = int((state.count < self.revive * mean).sum())
-        which = state.count.argsort(stable=True)[: min(dead, len(rows))]
-        fresh = draw(rows, len(which), generator=generator)
+        lengths = _ranks.counts(rows)
+        which = state.count.argsort(stable=True)[: min(dead, sum(lengths))]
+        order = torch.randperm(sum(lengths), generator=generator)[: len(which)]
+        fresh = _ranks.picked(rows, _ranks.agreed(order), lengths)
         self.entries[which] = fresh
         state.count[which] = mean
         state.total[which] = fresh * mean
