@@ -104,7 +104,7 @@ def main(rank: int, world: int, folder: Path) -> None:
         init_method=f"file://{folder}/meeting",
         rank=rank,
         world_size=world,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=240),
     )
     digests: dict[str, list[str]] = {}
     for case in CASES:

@@ -18,7 +18,7 @@ from tests.quantizers import ranks_program
 from vqtok.quantizers import _ranks
 
 WORLD = 2
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 
 
 @pytest.fixture(scope="module", autouse=True)
