@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqtok import config
+from vqtok.quantizers import fsq, gumbel, rvq, vq
 
 DIM = 6
 SMALL: dict[str, dict[str, Any]] = {
@@ -15,16 +16,40 @@ SMALL: dict[str, dict[str, Any]] = {
     "simvq": {"codebook_size": 40, "warmup": 2, "samples": 2},
     "rvq": {"codebook_size": 20, "depth": 3, "warmup": 2, "samples": 4, "revive_every": 2},
     "fsq": {"levels": (5, 4, 3)},
+    "lfq": {"bits": 5},
+    "bsq": {"bits": 5},
+    "gumbel": {"codebook_size": 40, "anneal_steps": 8, "kl_steps": 8, "kl": 0.1},
+    "identity": {},
+    "gaussian": {"kl": 0.5, "kl_steps": 8, "free_bits": 0.01},
+    "grouped": {"quantizer": vq.Config(codebook_size=40, warmup=2, samples=2, revive_every=2)},
 }
 """Sizes for tests; a method that is not named here is tested with its defaults."""
 
+CONTINUOUS: list[tuple[str, dict[str, Any]]] = [
+    ("identity", {}),
+    ("gaussian", SMALL["gaussian"]),
+    ("gaussian", {}),
+]
+"""Methods without codes, which have a contract of their own."""
+
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *((name, SMALL.get(name, {})) for name in config.members("quantizers")),
+    *(
+        (name, SMALL.get(name, {}))
+        for name in config.members("quantizers")
+        if name not in {each for each, _ in CONTINUOUS}
+    ),
     ("vq", SMALL["vq"] | {"cosine": True, "codebook_dim": 3}),
     ("vq", SMALL["vq"] | {"ema": False, "codebook_dim": 4}),
     ("simvq", SMALL["simvq"] | {"samples": 0, "codebook_dim": 4}),
     ("rvq", SMALL["rvq"] | {"codebook_dim": 4, "dropout": 0.5}),
     ("fsq", {"levels": (3, 4, 5, 6, 7, 8)}),
+    ("lfq", {"bits": 6, "group": 2, "temperature": 1.0}),
+    ("bsq", {"bits": 6, "commitment": 0.25}),
+    ("gumbel", SMALL["gumbel"] | {"gradient": "straight-through"}),
+    ("grouped", {"groups": 3, "quantizer": fsq.Config((3, 4, 5))}),
+    ("grouped", {"quantizer": rvq.Config(**SMALL["rvq"] | {"dropout": 0.5})}),
+    ("grouped", {"quantizer": gumbel.Config(**SMALL["gumbel"])}),
+    *((name, SMALL[name] | {"gradient": "rotation"}) for name in ("vq", "simvq", "rvq")),
 ]
 
 

@@ -1,7 +1,7 @@
 """One rank of a small training: ``python ranks_program.py RANK WORLD FOLDER``.
 
-Writes ``FOLDER/WORLD-RANK.json``: by case, a digest of the quantizer's state after every step; and
-``FOLDER/WORLD-CASE.safetensors``: the state at the end, from rank 0.
+Writes ``FOLDER/RANK.json``: by case, a digest of the model's state after every step; and
+``FOLDER/CASE.safetensors``: the state at the end, from rank 0.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vq-loss": ("vq", WARM | MORTAL | {"ema": False}),
     "vq-cosine": ("vq", WARM | {"codebook_dim": 3, "cosine": True}),
     "simvq": ("simvq", WARM),
+    "lfq": ("lfq", {"bits": 6}),
+    "gaussian": ("gaussian", {"free_bits": 0.1}),
     "rvq": ("rvq", WARM | MORTAL | {"codebook_size": 16, "depth": 3, "dropout": 0.7}),
 }
 
@@ -66,7 +68,7 @@ def items(step: int) -> Tensor:
 
 
 def states(case: str, rank: int, world: int, *, generator: bool = True) -> Iterator[nn.Module]:
-    """The quantizer after every step."""
+    """The model after every step."""
     name, settings = CASES[case]
     torch.manual_seed(0)
     model = Model(name, settings).train()
@@ -84,7 +86,7 @@ def states(case: str, rank: int, world: int, *, generator: bool = True) -> Itera
         for gradient, total in zip(gradients, _ranks.summed(*gradients), strict=True):
             gradient.copy_(total / world)
         optimizer.step()
-        yield model.quantizer
+        yield model
 
 
 def digest(module: nn.Module) -> str:
@@ -109,10 +111,10 @@ def main(rank: int, world: int, folder: Path) -> None:
     digests: dict[str, list[str]] = {}
     for case in CASES:
         digests[case] = []
-        for quantizer in states(case, rank, world):
-            digests[case].append(digest(quantizer))
+        for model in states(case, rank, world):
+            digests[case].append(digest(model))
         if rank == 0:
-            state = {key: each.contiguous() for key, each in quantizer.state_dict().items()}
+            state = {key: each.contiguous() for key, each in model.state_dict().items()}
             save_file(state, folder / f"{case}.safetensors")
     digests["own choices"] = [digest(each) for each in states("vq", rank, world, generator=False)]
     digests["evaluation"] = [evaluated(rank)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.quantizers.conftest import DIM, SMALL, VARIANTS, latents
+from tests.quantizers.conftest import CONTINUOUS, DIM, SMALL, VARIANTS, latents, trained
 from vqtok import config
 from vqtok.protocols import Config
 
@@ -26,10 +26,17 @@ def test_every_method_has_a_small_config_here() -> None:
     assert set(SMALL) == set(config.members("quantizers"))
 
 
-@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+@pytest.mark.parametrize(("name", "settings"), [*VARIANTS, *CONTINUOUS])
 def test_a_config_survives_json(name: str, settings: dict[str, Any]) -> None:
     made = config.config_class(f"quantizers/{name}")(**settings)
     assert config.parse(config.dump(made), Config) == made
+
+
+def test_only_methods_without_codes_are_left_out_here() -> None:
+    for name, settings in VARIANTS:
+        assert trained(name, settings).codebook_size > 0
+    for name, settings in CONTINUOUS:
+        assert trained(name, settings).codebook_size == 0
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -43,6 +50,16 @@ def test_shapes_follow_the_grid(make: Make, grid: tuple[int, ...], training: boo
     assert out.codes.dtype == torch.int64
     assert out.loss.shape == ()
     assert bool(out.loss.isfinite())
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_terms_are_parts_of_the_loss(make: Make, training: bool) -> None:
+    out = make().train(training)(latents(3, 4, 4).requires_grad_())
+    assert set(out.terms) <= {"commitment", "codebook", "kl", "entropy"}
+    assert all(term.shape == () and not term.requires_grad for term in out.terms.values())
+    total = torch.stack([out.loss.new_zeros(()), *out.terms.values()]).sum()
+    torch.testing.assert_close(total, out.loss.detach(), rtol=1e-6, atol=1e-7)
+    assert bool(out.terms) == out.loss.requires_grad
 
 
 def test_codes_are_in_range(make: Make) -> None:

@@ -136,8 +136,9 @@ class _Table:
             for column in report.columns
         ]
         width = len("bits/pixel") if report.rate_hz is None else len("kbit/s")
+        rate = "-" if report.rate is None else f"{report.rate:.3f}"
         name = "-" if report.source is None else str(report.source)
-        self._console.result("  ".join([*cells, f"{report.rate:>{width}.3f}", name]))
+        self._console.result("  ".join([*cells, f"{rate:>{width}}", name]))
 
 
 def _show_summary(console: Console, summary: Summary) -> None:
@@ -156,13 +157,16 @@ def _show_summary(console: Console, summary: Summary) -> None:
     unit = "bits per pixel" if summary.rate_hz is None else "kbit/s"
     use = summary.codebook
     speed = "megapixels/s" if summary.rate_hz is None else "times real time"
-    rows = [
-        ("rate", f"{summary.rate:.3f} {unit}, by entropy {summary.entropy_rate:.3f}"),
-        ("codebook", f"{use.share:.1%} of {use.entries} entries used by {use.tokens} codes"),
-        ("entropy", f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"),
-        ("perplexity", f"{use.perplexity:.0f}"),
-        ("speed", f"encode {summary.encode_speed:.3g}, decode {summary.decode_speed:.3g} {speed}"),
-    ]
+    rows = [("rate", "continuous, there are no codes")]
+    if use is not None:
+        rows = [
+            ("rate", f"{summary.rate:.3f} {unit}, by entropy {summary.entropy_rate:.3f}"),
+            ("codebook", f"{use.share:.1%} of {use.entries} entries used by {use.tokens} codes"),
+            ("entropy", f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"),
+            ("perplexity", f"{use.perplexity:.0f}"),
+        ]
+    speeds = f"encode {summary.encode_speed:.3g}, decode {summary.decode_speed:.3g} {speed}"
+    rows.append(("speed", speeds))
     lines += [f"  {key + ':':<16}{value}" for key, value in rows]
     console.result("\n".join(lines))
     for sentence in summary.protocol:

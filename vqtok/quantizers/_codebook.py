@@ -5,6 +5,8 @@ What every method with learned entries shares: ``vq`` is one of these, ``rvq`` a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,6 +77,12 @@ class Codebook(nn.Module):
         self.learning = Averages(entries)
         self._packed: tuple[tuple[int, int], Packed] | None = None
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Entries that come without their averages must not be averaged with those of others.
+        if f"{prefix}entries" in state_dict and f"{prefix}learning.total" not in state_dict:
+            state_dict[f"{prefix}learning.total"] = state_dict[f"{prefix}entries"]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def unit(self, rows: Tensor) -> Tensor:
         """Rows of unit length if lookup is by direction, else the rows as they are."""
         if not self.cosine:
@@ -123,6 +131,12 @@ class Codebook(nn.Module):
         self.learning.total.copy_(centres * share)
 
     @torch.no_grad()
+    def begin_averages(self) -> None:
+        """Averages that fit the entries as they are, for entries that came without them."""
+        self.learning.count.fill_(1.0)
+        self.learning.total.copy_(self.entries)
+
+    @torch.no_grad()
     def learn(self, rows: Tensor, codes: Tensor, *, generator: torch.Generator | None) -> None:
         """Bookkeeping of one training step: moving averages, then revival when it is due.
 
@@ -165,25 +179,6 @@ class Codebook(nn.Module):
         self.entries[which] = fresh
         state.count[which] = mean
         state.total[which] = fresh * mean
-
-
-def codebook_loss(z: Tensor, chosen: Tensor, *, commitment: float) -> Tensor:
-    """Squared distance, element by element, as 1711.00937 Eq. 3 weighs it for both sides.
-
-    Entries that are moving averages take no gradient; their term is left out.
-
-    Args:
-        z: (N, d) latents.
-        chosen: (N, d) their entries.
-        commitment: Weight of the latents' term (beta); the entries' has 1.
-
-    Returns:
-        (N, d).
-    """
-    loss = commitment * F.mse_loss(z, chosen.detach(), reduction="none")
-    if chosen.requires_grad:
-        loss = loss + F.mse_loss(chosen, z.detach(), reduction="none")
-    return loss
 
 
 def check(config: object, *, samples: int = 1) -> None:

@@ -26,6 +26,16 @@ class Learning(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+class Clock(Learning):
+    """Training steps so far."""
+
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+
 class Sample(Learning):
     """Latents of the latest training steps, of all ranks: the same sample on each.
 

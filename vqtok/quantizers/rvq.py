@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._codebook import Codebook, check, codebook_loss
-from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._codebook import Codebook, check
+from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._rows import from_rows, projection, rounding, stretch, to_rows
 from vqtok.quantizers._start import Warmed
+from vqtok.quantizers._terms import codebook_terms, quantized
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Config:
         codebook_size: K of every stage.
         codebook_dim: Dimension of the whole stack, between learned linear maps; None: that of the
             latents, without maps.
+        gradient: How the decoder's reaches the latents, past the sum of all entries:
+            "straight-through" or "rotation".
         ema: Entries are moving averages; otherwise they are trained by the codebook loss.
         decay: Of the moving averages, per step.
         commitment: Weight of the loss that keeps residuals near their entries (beta).
@@ -47,6 +50,7 @@ class Config:
     depth: int = 8
     codebook_size: int = 1024
     codebook_dim: int | None = None
+    gradient: Gradient = "straight-through"
     ema: bool = True
     decay: float = 0.99
     commitment: float = 0.25
@@ -103,10 +107,10 @@ class Rvq(Warmed):
                 codes = torch.zeros(shape, dtype=torch.int64, device=z.device)
                 through = from_rows(self.project_out(rows), batch, grid)
                 return Quantized(through, codes, rows.new_zeros(()))
-            total, stacked, loss = self._stack(rows, batch)
-            out = self.project_out(straight_through(rows, total))
+            total, stacked, terms = self._stack(rows, batch)
+            out = self.project_out(estimate(rows, total, self.config.gradient))
         codes = stacked.reshape(-1, batch, *grid).movedim(0, 1).contiguous()
-        return Quantized(from_rows(out, batch, grid), codes, loss)
+        return quantized(from_rows(out, batch, grid), codes, terms)
 
     @torch.no_grad()
     def assign(self, z: Tensor, *, reach: float) -> Assigned:
@@ -136,31 +140,33 @@ class Rvq(Warmed):
     def _codebooks(self) -> list[Codebook]:
         return [cast(Codebook, stage) for stage in self.stages]
 
-    def _stack(self, rows: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _stack(self, rows: Tensor, batch: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Run the stages on (N, d) rows, N / batch of each item.
 
         Returns:
-            (N, d) sum of the kept entries, (Q, N) codes of all stages, () mean loss over stages;
-            averaged over ranks it is that of the joint batch.
+            (N, d) sum of the kept entries, (Q, N) codes of all stages, terms as means over stages;
+            averaged over ranks they are those of the joint batch.
         """
         joint, mine = self._kept(batch)
         joint = joint.to(rows.device)
         kept = joint[mine].repeat_interleave(len(rows) // batch)  # (N,)
         residual, total = rows, torch.zeros_like(rows)
-        codes, losses = [], []
+        codes, terms = [], dict[str, Tensor]()
         for index, stage in enumerate(self._codebooks()):
             found = stage.assign(residual)
             chosen = stage.lookup(found)
             active = kept > index
-            loss = codebook_loss(residual, chosen, commitment=self.config.commitment)
             members = (joint > index).sum().clamp(min=1) * (len(rows) / len(joint))
-            losses.append((loss.mean(dim=1) * active).sum() / members)
+            weight = active / (members * self.config.depth)
+            parts = codebook_terms(residual, chosen, commitment=self.config.commitment)
+            for name, part in parts.items():
+                terms[name] = terms.get(name, 0) + (part.mean(dim=1) * weight).sum()
             total = total + chosen.detach() * active[:, None]
             if self.training:
                 stage.learn(residual[active], found[active], generator=self.generator)
             residual = residual - chosen.detach()
             codes.append(found)
-        return total, torch.stack(codes), torch.stack(losses).mean()
+        return total, torch.stack(codes), terms
 
     def _kept(self, batch: int) -> tuple[Tensor, slice]:
         """Stages that each item of this step is decoded from; and where this rank's items are."""

@@ -17,12 +17,13 @@ from torch.nn import functional as F
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._codebook import check, codebook_loss
-from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._codebook import check
+from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._kmeans import kmeans
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
+from vqtok.quantizers._terms import codebook_terms, quantized
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Config:
         codebook_size: K.
         codebook_dim: Dimension of lookup, between learned linear maps; None: that of the latents,
             without maps.
+        gradient: How the decoder's reaches the latents: "straight-through" or "rotation".
         commitment: Weight of the loss that keeps latents near their entries (beta).
         warmup: First training steps, in which latents pass unquantized while a sample is collected.
         samples: Latents per entry in that sample; the warm-up lasts until it is full. 0: none, the
@@ -42,6 +44,7 @@ class Config:
 
     codebook_size: int = 8192
     codebook_dim: int | None = None
+    gradient: Gradient = "straight-through"
     commitment: float = 0.25
     warmup: int = 100
     samples: int = 8
@@ -93,9 +96,10 @@ class SimVq(Warmed):
                 entries = self.entries()
                 codes = nearest(rows, self.packed())
             chosen = F.embedding(codes, entries)
-            loss = codebook_loss(rows, chosen, commitment=self.config.commitment).mean()
-            out = self.project_out(straight_through(rows, chosen))
-        return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
+            terms = codebook_terms(rows, chosen, commitment=self.config.commitment)
+            out = self.project_out(estimate(rows, chosen, self.config.gradient))
+        means = {name: term.mean() for name, term in terms.items()}
+        return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), means)
 
     @torch.no_grad()
     def assign(self, z: Tensor, *, reach: float) -> Assigned:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._codebook import Codebook, check, codebook_loss
-from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._codebook import Codebook, check
+from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
+from vqtok.quantizers._terms import codebook_terms, quantized
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Config:
         codebook_dim: Dimension of lookup, between learned linear maps; None: that of the latents,
             without maps.
         cosine: Compare directions instead of positions.
+        gradient: How the decoder's reaches the latents: "straight-through" or "rotation".
         ema: Entries are moving averages; otherwise they are trained by the codebook loss.
         decay: Of the moving averages, per step.
         commitment: Weight of the loss that keeps latents near their entries (beta).
@@ -42,6 +44,7 @@ class Config:
     codebook_size: int = 512
     codebook_dim: int | None = None
     cosine: bool = False
+    gradient: Gradient = "straight-through"
     ema: bool = True
     decay: float = 0.99
     commitment: float = 0.25
@@ -96,11 +99,12 @@ class Vq(Warmed):
                 return Quantized(through, codes, rows.new_zeros(()))
             codes = self.codebook.assign(rows)
             chosen = self.codebook.lookup(codes)
-            loss = codebook_loss(rows, chosen, commitment=self.config.commitment).mean()
-            out = self.project_out(straight_through(rows, chosen))
+            terms = codebook_terms(rows, chosen, commitment=self.config.commitment)
+            out = self.project_out(estimate(rows, chosen, self.config.gradient))
             if self.training:
                 self.codebook.learn(rows, codes, generator=self.generator)
-        return Quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), loss)
+        means = {name: term.mean() for name, term in terms.items()}
+        return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), means)
 
     @torch.no_grad()
     def assign(self, z: Tensor, *, reach: float) -> Assigned:

@@ -1,0 +1,168 @@
+"""Codes that are signs: what lookup-free and binary spherical quantization share.
+
+A latent becomes d numbers, each is replaced by its sign, and the signs, as bits, are the code: the
+first bit changes fastest, as in ``fsq`` (Open-MAGVIT2 and MaskBit too; vector-quantize-pytorch and
+BSQ-ViT have the first bit slowest). There is no codebook to collapse, but bits may idle; a term
+over entropies (Yu et al. 2023, 2310.05737, Eq. 5) makes each choice sure and all codes used.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers import _ranks
+from vqtok.quantizers._candidates import Doubt
+from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
+from vqtok.quantizers._terms import quantized
+
+MOST = 31
+"""Bits of a code."""
+
+
+class Settings(Protocol):
+    """The fields that methods of signs have in common."""
+
+    @property
+    def bits(self) -> int: ...
+    @property
+    def entropy(self) -> float: ...
+    @property
+    def diversity(self) -> float: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def group(self) -> int: ...
+    @property
+    def commitment(self) -> float: ...
+
+
+def check(config: Settings) -> None:
+    """Check the fields of a method of signs.
+
+    Raises:
+        ValueError: naming the field, its value and what is allowed.
+    """
+    if not 1 <= config.bits <= MOST:
+        raise ValueError(f"bits: {config.bits} is not between 1 and {MOST}")
+    if not 1 <= config.group <= 20:
+        raise ValueError(f"group: {config.group} is not between 1 and 20")
+    if not config.temperature > 0:
+        raise ValueError(f"temperature: {config.temperature} is not above 0")
+    for name in ("entropy", "diversity", "commitment"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name}: {getattr(config, name)} is below 0")
+
+
+class Binary(nn.Module, ABC):
+    """Signs of latents of any grid.
+
+    Args:
+        config: Sizes and weights.
+        dim: D; linear maps to and from the bits unless they are as many.
+        value: What a set bit decodes to; one that is not set, to its negative.
+    """
+
+    basis: Tensor
+
+    def __init__(self, config: Settings, dim: int, *, value: float) -> None:
+        super().__init__()
+        self.settings, self.value = config, value
+        self.codebook_size = 1 << config.bits
+        self.depth: int | None = None
+        self.generator: torch.Generator | None = None  # nothing here is random
+        inner = config.bits
+        self.project_in = projection(dim, inner if dim != inner else None)
+        self.project_out = projection(inner, dim if dim != inner else None)
+        self.register_buffer("basis", 1 << torch.arange(inner), persistent=False)
+
+    @abstractmethod
+    def placed(self, rows: Tensor) -> Tensor:
+        """(N, d) latents where their distance to (±value, …) counts; no sign may change."""
+
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantize (B, D, *grid) latents."""
+        batch, grid, config = z.shape[0], tuple(z.shape[2:]), self.settings
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            raw = self.project_in(to_rows(z))
+            bits, rows = raw > 0, self.placed(raw)
+            chosen = self._values(bits)
+            logits = rows * (4 * self.value / config.temperature)
+            sure, even = entropies(logits, group=config.group, joint=self.training)
+            terms = {"entropy": config.entropy * (sure - config.diversity * even)}
+            if config.commitment:
+                terms["commitment"] = config.commitment * F.mse_loss(rows, chosen)
+            out = self.project_out(straight_through(rows, chosen))
+            codes = self._codes(bits)
+        return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), terms)
+
+    @torch.no_grad()
+    def assign(self, z: Tensor, *, reach: float) -> Assigned:
+        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            rows = self.project_in(to_rows(z))
+            doubt = Doubt.of(rows, reach * stretch(self.project_in))
+            doubtful = (rows.abs() <= doubt.reach[:, None]).any(dim=1)
+        shape = (z.shape[0], *z.shape[2:])
+        return Assigned(self._codes(rows > 0).reshape(shape), doubtful.reshape(shape))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, *grid) → (B, D, *grid) float32."""
+        with torch.autocast(device_type=codes.device.type, enabled=False):
+            bits = codes.reshape(-1, 1).long() & self.basis  # (N, d)
+            rows = self.project_out(self._values(bits > 0))
+        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+
+    def _codes(self, bits: Tensor) -> Tensor:
+        """(N, d) bool → int64 (N,)."""
+        return (bits * self.basis).sum(dim=1)
+
+    def _values(self, bits: Tensor) -> Tensor:
+        """(N, d) bool → float32."""
+        return torch.where(bits, self.value, -self.value)
+
+
+def entropies(logits: Tensor, *, group: int, joint: bool = False) -> tuple[Tensor, Tensor]:
+    """How sure each latent is of its code, and how evenly codes are used, both in nats.
+
+    The softmax over all 2^d codes of -|z - c|² / temperature is a product over bits, each the
+    sigmoid of 4 z c / temperature, so the entropy of a single latent is a sum over bits, exactly.
+    The entropy of the mean distribution is not, since bits may go together: it is taken of groups
+    of bits and added up, as in the code of BSQ (Zhao et al. 2024, 2406.07548; section 3.3 has
+    single bits). With one group it is exact, otherwise an upper bound. In a group, the mean over
+    latents of a product of two halves is a matrix product: N x 2^group numbers are never held.
+
+    Args:
+        logits: (N, d) of each bit being set.
+        group: Most bits in a group.
+        joint: The mean is over the latents of all ranks.
+
+    Returns:
+        Two (): the mean of entropies, and the entropy of the mean.
+    """
+    size = logits.abs()
+    sure = (F.softplus(-size) + size * torch.sigmoid(-size)).sum(dim=1).mean()
+    probability = torch.sigmoid(logits)
+    count = -(-logits.shape[1] // group)
+    even = logits.new_zeros(())
+    for bits in probability.tensor_split(count, dim=1):
+        low, high = bits.tensor_split(2, dim=1)
+        mean = _products(high).t() @ _products(low) / len(logits)
+        mean = _ranks.pooled(mean) if joint else mean
+        # Codes that nothing reaches: 0 log 0 is 0, and its slope should stay finite.
+        even = even - (mean * mean.clamp(min=1e-12).log()).sum()
+    return sure, even
+
+
+def _products(probability: Tensor) -> Tensor:
+    """(N, g) of bits being set → (N, 2^g) of their combinations, the first bit fastest."""
+    out = probability.new_ones(len(probability), 1)
+    for bit in probability.split(1, dim=1):
+        out = torch.cat((out * (1 - bit), out * bit), dim=1)
+    return out

@@ -1,0 +1,42 @@
+"""The parts of a quantizer's loss, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqtok.protocols import Quantized
+
+
+def quantized(z_q: Tensor, codes: Tensor, terms: Mapping[str, Tensor]) -> Quantized:
+    """A result whose loss is the sum of the terms.
+
+    Args:
+        z_q: (B, D, *grid).
+        codes: int64, as in ``Quantized``.
+        terms: Name → (), weighted, with their gradients.
+    """
+    loss = torch.stack(list(terms.values())).sum() if terms else z_q.new_zeros(())
+    return Quantized(z_q, codes, loss, {name: term.detach() for name, term in terms.items()})
+
+
+def codebook_terms(z: Tensor, chosen: Tensor, *, commitment: float) -> dict[str, Tensor]:
+    """Squared distance, element by element, as 1711.00937 Eq. 3 weighs it for both sides.
+
+    Entries that are moving averages take no gradient; their term is left out.
+
+    Args:
+        z: (N, d) latents.
+        chosen: (N, d) their entries.
+        commitment: Weight of the latents' term (beta); the entries' has 1.
+
+    Returns:
+        (N, d) each.
+    """
+    terms = {"commitment": commitment * F.mse_loss(z, chosen.detach(), reduction="none")}
+    if chosen.requires_grad:
+        terms["codebook"] = F.mse_loss(chosen, z.detach(), reduction="none")
+    return terms

@@ -1,0 +1,58 @@
+"""Binary spherical quantization: latents on the unit sphere, each to the nearest corner of a cube.
+
+Zhao et al. 2024, "Image and Video Tokenization with Binary Spherical Quantization" (2406.07548),
+section 3.2: latents are made unit vectors and their signs, over √d, are the values. What differs
+from the paper: the entropy of use is taken of groups of bits, as in its code, where the paper has
+single bits (section 3.3); ``group=1`` restores that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqtok.quantizers._bits import Binary, check
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a code of signs on the sphere.
+
+    Attributes:
+        bits: d; K is 2^bits. The first bit changes fastest in a code.
+        entropy: Weight of the entropies, in nats.
+        diversity: Weight in there of codes being used evenly against each latent being sure (γ).
+        temperature: Of the probabilities in the entropies.
+        group: Bits whose joint use is made even; more bits are split into groups of this many at
+            most.
+        commitment: Weight of the loss that keeps latents near their corners; distances on the
+            sphere are bounded, so none is needed.
+    """
+
+    bits: int = 18
+    entropy: float = 0.1
+    diversity: float = 1.0
+    temperature: float = 0.01
+    group: int = 9
+    commitment: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def build(self, *, dim: int) -> Bsq:
+        """Make the quantizer of (B, dim, *grid) latents; linear maps if dim is not bits."""
+        return Bsq(self, dim)
+
+
+class Bsq(Binary):
+    """Signs of latents of any grid, as ±1/√d."""
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__(config, dim, value=config.bits**-0.5)
+        self.config = config
+
+    def placed(self, rows: Tensor) -> Tensor:
+        """The latents with unit length."""
+        return F.normalize(rows, dim=1)

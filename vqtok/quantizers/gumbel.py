@@ -1,0 +1,204 @@
+"""The discrete VAE: a latent is a distribution over codes, of which training takes relaxed samples.
+
+Ramesh et al. 2021, "Zero-Shot Text-to-Image Generation" (DALL-E, 2102.12092), section 2.1 and
+appendix A.2, with the Gumbel-softmax of Jang et al. 2016 (1611.01144, Eq. 2) and Maddison et al.
+2016 (1611.00712). As there, the prior is uniform, and temperature and weight of the KL term follow
+a cosine. What differs from the paper: the weight is meant for a mean squared error of signals in
+[-1, 1], where the paper has a likelihood; both schedules are short, for runs of ten thousand steps,
+where the paper anneals over 150 000 of its 3 million.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers import _ranks
+from vqtok.quantizers._candidates import Doubt
+from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._nearest import Packed, nearest
+from vqtok.quantizers._product import slices
+from vqtok.quantizers._rows import from_rows, to_rows
+from vqtok.quantizers._start import Clock
+from vqtok.quantizers._terms import quantized
+
+BLOCK = 1 << 22
+"""Logits at once, where no gradient is wanted."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a discrete VAE.
+
+    Attributes:
+        codebook_size: K.
+        gradient: "relaxed" decodes a mixture of entries in training; "straight-through" decodes the
+            sampled entry and has the mixture's gradient.
+        temperature: Of the relaxation, at first.
+        coldest: Temperature that it falls to.
+        anneal_steps: Training steps in which it falls.
+        kl: Weight of the KL divergence from the uniform distribution, nats per latent, in the end.
+        kl_steps: Training steps in which the weight rises from 0.
+    """
+
+    codebook_size: int = 512
+    gradient: Literal["relaxed", "straight-through"] = "relaxed"
+    temperature: float = 1.0
+    coldest: float = 0.0625
+    anneal_steps: int = 5000
+    kl: float = 5e-4
+    kl_steps: int = 5000
+
+    def __post_init__(self) -> None:
+        if self.codebook_size < 1:
+            raise ValueError(f"codebook_size: {self.codebook_size} is below 1")
+        for name in ("anneal_steps", "kl_steps", "kl"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 0")
+        for name in ("temperature", "coldest"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not above 0")
+
+    def build(self, *, dim: int) -> Gumbel:
+        """Make the quantizer of (B, dim, *grid) latents."""
+        return Gumbel(self, dim)
+
+
+class Gumbel(nn.Module):
+    """A categorical distribution over entries, for latents of any grid.
+
+    ``generator`` makes the noise (a CPU generator; None: torch's global one).
+    """
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.codebook_size = config.codebook_size
+        self.depth: int | None = None
+        self.generator: torch.Generator | None = None
+        self.logits = nn.Linear(dim, config.codebook_size)
+        self.entries = nn.Parameter(torch.randn(config.codebook_size, dim))
+        self.learning = Clock()
+        self._packed: tuple[tuple[int, ...], Packed] | None = None
+
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantize (B, D, *grid) latents; training decodes samples, evaluation the likeliest.
+
+        Codes are the likeliest ones in both, so that use is never that of the noise.
+        """
+        batch, grid = z.shape[0], tuple(z.shape[2:])
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            rows = to_rows(z)
+            if self.training:
+                logits = self.logits(rows)
+                codes, out, kl = logits.argmax(dim=1), self._sampled(logits), _divergence(logits)
+                self.learning.steps += 1
+            else:
+                codes = nearest(_lifted(rows), self.packed())
+                out = F.embedding(codes, self.entries)
+                parts = (_divergence(part) * len(part) for part in self._blocks(rows))
+                kl = sum(parts, rows.new_zeros(())) / len(rows)
+                if torch.is_grad_enabled() and rows.requires_grad:
+                    soft = torch.cat([part.softmax(dim=1) for part in self._blocks(rows)])
+                    out = straight_through(soft @ self.entries, out)
+        return quantized(
+            from_rows(out, batch, grid), codes.reshape(batch, *grid), {"kl": self._weight() * kl}
+        )
+
+    @torch.no_grad()
+    def assign(self, z: Tensor, *, reach: float) -> Assigned:
+        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            rows = to_rows(z)
+            doubt = Doubt.of(rows, reach)
+            codes = nearest(_lifted(rows), self.packed(), doubt)
+        shape = (z.shape[0], *z.shape[2:])
+        return Assigned(codes.reshape(shape), doubt.found.reshape(shape))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, *grid) → (B, D, *grid) float32."""
+        rows = F.embedding(codes.reshape(-1).long(), self.entries)
+        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+
+    def temperature(self) -> float:
+        """Of the relaxation, at this step."""
+        config = self.config
+        done = self._done(config.anneal_steps)
+        return config.temperature + (config.coldest - config.temperature) * done
+
+    @torch.no_grad()
+    def packed(self) -> Packed:
+        """Entries among which the nearest one to a row with a zero appended is the likeliest.
+
+        |z - w|² + c with c = C - |w|² - 2 b is -2 (w z + b) but for what is the same for all, and
+        is a distance if the root of c is one more coordinate. Made again only when they changed.
+        """
+        sources = (self.logits.weight, self.logits.bias)
+        if any(each.is_inference() for each in sources):  # they do not count their versions
+            return Packed(_raised(*sources))
+        key = tuple(number for each in sources for number in (each.data_ptr(), each._version))
+        if self._packed is None or self._packed[0] != key:
+            self._packed = key, Packed(_raised(*sources))
+        return self._packed[1]
+
+    def _sampled(self, logits: Tensor) -> Tensor:
+        """(N, K) → (N, D): entries mixed by a relaxed sample (1611.01144, Eq. 2)."""
+        gumbel = -_exponential(logits, self.generator).log()
+        soft = ((logits + gumbel) / self.temperature()).softmax(dim=1)
+        mixed = soft @ self.entries
+        if self.config.gradient == "relaxed":
+            return mixed
+        # The entry itself also learns from where it was decoded, as a one-hot sample's would.
+        chosen = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1.0)
+        return straight_through(soft, chosen) @ self.entries
+
+    def _weight(self) -> float:
+        """Of the divergence at this step; evaluation always weighs it in full."""
+        return self.config.kl * (self._done(self.config.kl_steps) if self.training else 1.0)
+
+    def _done(self, steps: int) -> float:
+        """0 … 1: how far a cosine over so many steps has come."""
+        share = min(1.0, int(self.learning.steps) / steps) if steps else 1.0
+        return (1 - math.cos(math.pi * share)) / 2
+
+    def _blocks(self, rows: Tensor) -> Iterator[Tensor]:
+        """Logits, (n, K), of some rows after the other."""
+        for some in slices(len(rows), max(1, BLOCK // self.codebook_size)):
+            yield self.logits(rows[some])
+
+
+def _divergence(logits: Tensor) -> Tensor:
+    """(N, K) → (): mean KL divergence from the uniform distribution, in nats."""
+    logs = logits.log_softmax(dim=1)
+    return (logs.exp() * logs).sum(dim=1).mean() + math.log(logits.shape[1])
+
+
+def _exponential(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Exponential noise of a tensor's shape, on its device, from a CPU generator.
+
+    Where the CPU's noise would take longer than the step, on GPUs and for all of several ranks,
+    only a seed comes from it, another one for each rank.
+    """
+    if like.device.type != "cpu" or _ranks.world() > 1:
+        seed = int(torch.randint(1 << 62, (), generator=generator)) + _ranks.rank()
+        generator = torch.Generator(like.device).manual_seed(seed)
+    noise = torch.empty_like(like).detach().exponential_(generator=generator)
+    return noise.clamp_(min=torch.finfo(noise.dtype).tiny)
+
+
+def _lifted(rows: Tensor) -> Tensor:
+    """(N, d) → (N, d + 1)."""
+    return F.pad(rows, (0, 1))
+
+
+def _raised(weight: Tensor, bias: Tensor) -> Tensor:
+    """(K, d) and (K,) of a linear map → (K, d + 1), see ``packed``."""
+    lengths = weight.double().square().sum(dim=1) + 2 * bias.double()
+    return torch.cat((weight, (lengths.max() - lengths).sqrt()[:, None].float()), dim=1)

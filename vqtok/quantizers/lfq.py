@@ -1,0 +1,55 @@
+"""Lookup-free quantization: the signs of a few numbers are the code.
+
+Yu et al. 2023, "Language Model Beats Diffusion" (MAGVIT-v2, 2310.05737), section 3.1: Eq. 3 and 4
+(signs and index) and Eq. 5 (entropies). What differs from the paper: bits are factorised in the
+entropies, which changes none of their values up to ``group`` bits (see ``_bits.entropies``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vqtok.quantizers._bits import Binary, check
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a code of signs.
+
+    Attributes:
+        bits: d; K is 2^bits. The first bit changes fastest in a code.
+        entropy: Weight of the entropies, in nats.
+        diversity: Weight in there of codes being used evenly against each latent being sure (γ).
+        temperature: Of the probabilities in the entropies.
+        group: Bits whose joint use is made even; more bits are split into groups of this many at
+            most. Above about log2 of the latents per step a larger group tells little more.
+        commitment: Weight of the loss that keeps latents near ±1.
+    """
+
+    bits: int = 13
+    entropy: float = 0.1
+    diversity: float = 1.0
+    temperature: float = 0.01
+    group: int = 18
+    commitment: float = 0.25
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def build(self, *, dim: int) -> Lfq:
+        """Make the quantizer of (B, dim, *grid) latents; linear maps if dim is not bits."""
+        return Lfq(self, dim)
+
+
+class Lfq(Binary):
+    """Signs of latents of any grid, as ±1."""
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__(config, dim, value=1.0)
+        self.config = config
+
+    def placed(self, rows: Tensor) -> Tensor:
+        """The latents as they are."""
+        return rows
