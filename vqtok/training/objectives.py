@@ -28,16 +28,24 @@ def l1(pair: Pair) -> Tensor:
     return F.l1_loss(pair.y, pair.x)
 
 
-def _likelihood(name: str) -> Term:
-    """A term over what the decoder gave before it became pixels or samples."""
+def _likelihood(name: str, *, output: str, parameters: int) -> Term:
+    """A term over what the decoder gave before it became pixels.
+
+    Args:
+        name: Of the term; the function of ``training/likelihoods.py`` has an underscore for -.
+        output: Of the model, that has these parameters.
+        parameters: Of the distribution of one value.
+    """
 
     def term(pair: Pair) -> Tensor:
-        if pair.raw is None:
+        channels = pair.x.shape[1]
+        if pair.raw is None or pair.raw.shape[1] != parameters * channels:
             raise ConfigError(
-                f"train.losses.{name}: this model gives values, not a distribution over them"
+                f"train.losses.{name}: this model gives other values than that likelihood needs",
+                hint=f"model.output={output}",
             )
-        function = getattr(importlib.import_module("vqtok.training.likelihoods"), name)
-        value: Tensor = function(pair.raw.float(), pair.x)
+        likelihoods = importlib.import_module("vqtok.training.likelihoods")
+        value: Tensor = getattr(likelihoods, name.replace("-", "_"))(pair.raw.float(), pair.x)
         return value
 
     return term
@@ -46,8 +54,8 @@ def _likelihood(name: str) -> Term:
 TERMS: dict[str, Term] = {
     "mse": mse,
     "l1": l1,
-    "bce": _likelihood("bce"),
-    "logit-laplace": _likelihood("logit_laplace"),
+    "bce": _likelihood("bce", output="logits", parameters=1),
+    "logit-laplace": _likelihood("logit-laplace", output="logit-laplace", parameters=2),
     "gradient": image_terms.gradient,
     "multiscale": image_terms.multiscale,
     "mel": audio_terms.mel,

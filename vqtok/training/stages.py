@@ -41,10 +41,9 @@ def freeze(model: nn.Module, stage: Literal["all", "decoder"]) -> None:
     model.train()
     if stage == "all":
         return
+    model.requires_grad_(True)  # models that come from a directory learn nothing
     for name in HELD:
-        part = model.get_submodule(name)
-        part.requires_grad_(False)
-        part.eval()
+        model.get_submodule(name).requires_grad_(False).eval()
     quantizer = model.get_submodule("quantizer")
     if any(isinstance(part, Warmed) and not part.initialised for part in quantizer.modules()):
         raise UsageError(
