@@ -101,14 +101,10 @@ def test_the_network_is_frozen(term: Perceptual, photo: torch.Tensor) -> None:
     before = [p.clone() for p in term.network.parameters()]
     term(Pair(y, photo, rate=0)).backward()
     assert all(p.grad is None for p in term.network.parameters())
-    assert all(
-        torch.equal(a, b) for a, b in zip(before, term.network.parameters(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(before, term.network.parameters(), strict=True))
 
 
-def test_descent_on_it_brings_a_blurred_photo_nearer(
-    term: Perceptual, photo: torch.Tensor
-) -> None:
+def test_descent_on_it_brings_a_blurred_photo_nearer(term: Perceptual, photo: torch.Tensor) -> None:
     x = photo[..., :64, :64]
     y = torch.nn.functional.avg_pool2d(x, 5, 1, 2).requires_grad_()
     optimizer = torch.optim.Adam([y], lr=0.02)

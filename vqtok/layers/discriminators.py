@@ -48,12 +48,11 @@ class Patches(nn.Module):
         widths = [width * 2**i for i in range(self.halvings)]
         inputs = [channels, *widths]
         layers = [
-            nn.Conv2d(a, b, 4, stride=2, padding=1)
-            for a, b in zip(inputs, widths, strict=False)
+            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(inputs, widths, strict=False)
         ]
         layers.append(nn.Conv2d(widths[-1], 2 * widths[-1], 3, padding=1))
-        self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
-        self.last = weight_norm(nn.Conv2d(2 * widths[-1], 1, 3, padding=1))
+        self.layers = nn.ModuleList(_normalised(layer) for layer in layers)
+        self.last = _normalised(nn.Conv2d(2 * widths[-1], 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> list[Judged]:
         """Judge (B, C, H, W) images in [-1, 1] of any size: one entry."""
@@ -68,7 +67,7 @@ class Spectra(nn.Module):
     """One convolutional network per STFT size, over real and imaginary parts.
 
     The multi-scale STFT discriminator of EnCodec (arXiv:2210.13438, section 3.4) with three sizes
-    instead of five and no layer of growing width.
+    instead of five.
 
     Args:
         sizes: STFT windows in samples; hops are a quarter of them.
@@ -85,28 +84,26 @@ class Spectra(nn.Module):
 
 
 class Spectral(nn.Module):
-    """The network of one STFT size: halves frequency, dilates over time, 28 frames in sight."""
+    """The network of one STFT size: halves frequency, dilates over time, sees 21 frames."""
 
     def __init__(self, size: int, *, width: int) -> None:
         super().__init__()
         self.size = size
         layers = [nn.Conv2d(2, width, (3, 9), padding=(1, 4))]
         layers += [
-            nn.Conv2d(
-                width, width, (3, 9), stride=(1, 2), dilation=(reach, 1), padding=(reach, 4)
-            )
+            nn.Conv2d(width, width, (3, 9), stride=(1, 2), dilation=(reach, 1), padding=(reach, 4))
             for reach in (1, 2, 4)
         ]
         layers.append(nn.Conv2d(width, width, 3, padding=1))
-        self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
-        self.last = weight_norm(nn.Conv2d(width, 1, 3, padding=1))
+        self.layers = nn.ModuleList(_normalised(layer) for layer in layers)
+        self.last = _normalised(nn.Conv2d(width, 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Judged:
         """Judge (B, 1, L) audio."""
         return _judge(self.spectrum(x), self.layers, self.last)
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """(B, 1, L) audio → (B, 2, T, bins) float32, a full-scale tone of magnitude about 5."""
+        """(B, 1, L) audio → (B, 2, T, bins) float32; a full-scale tone gives sqrt(size) / 4."""
         with torch.autocast(x.device.type, enabled=False):
             samples = x[:, 0].float()
             samples = F.pad(samples, (0, max(0, self.size // 2 + 1 - samples.shape[-1])))
@@ -120,6 +117,15 @@ class Spectral(nn.Module):
                 return_complex=True,
             )
             return torch.view_as_real(found.mT).permute(0, 3, 1, 2)  # (B, 2, T, bins)
+
+
+def _normalised(layer: nn.Conv2d) -> nn.Module:
+    """The layer with its weight as length and direction, at a scale that signals keep."""
+    # torch's own start would shrink them by half in every layer: nothing is learned for a while.
+    nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return weight_norm(layer)
 
 
 def _judge(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> Judged:

@@ -26,12 +26,11 @@ BLOCKS = (
     (80, 112, 5, 1, 6),
     (112, 112, 5, 1, 6),
     (112, 112, 5, 1, 6),
-    (112, 192, 5, 2, 6),
 )
-"""The last one is only entered: its expansion is the last feature map at stride 16."""
 
 TAPS = (1, 3, 5, 11)
-"""Blocks that leave a resolution, hence the last features at stride 2, 4, 8 and 16."""
+"""Blocks that leave a resolution: their expansions are the last features at stride 2, 4, 8 and 16.
+The block after ``BLOCKS`` is only entered."""
 
 EPSILON = 1e-3
 """Of the batch norms; TensorFlow's default."""
@@ -55,9 +54,9 @@ class Features(nn.Module):
         super().__init__()
         self.stem = _folded(state, "_conv_stem", "_bn0", (32, 3, 3, 3), stride=2)
         self.blocks = nn.ModuleList(
-            Inverted(state, f"_blocks.{index}.", *sizes, whole=index < TAPS[-1])
-            for index, sizes in enumerate(BLOCKS)
+            Inverted(state, f"_blocks.{index}.", *sizes) for index, sizes in enumerate(BLOCKS)
         )
+        self.top = _folded(state, "_blocks.11._expand_conv", "_blocks.11._bn0", (672, 112, 1, 1))
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -74,18 +73,14 @@ class Features(nn.Module):
         x = self.stem((x * 127.5 + 0.5) / 128.0)
         x, found = F.relu6(x), []
         for index, block in enumerate(self.blocks):
-            wide = block.expand(x) if block.expand is not None else x
-            wide = F.relu6(wide)
+            x, wide = block(x)
             if index in TAPS:
                 found.append(wide)
-            if block.project is not None:
-                y = block.project(F.relu6(block.depthwise(wide)))
-                x = x + y if block.residual else y
-        return found
+        return [*found, F.relu6(self.top(x))]
 
 
 class Inverted(nn.Module):
-    """The layers of one inverted residual (arXiv:1801.04381); ``Features`` runs them."""
+    """An inverted residual block (arXiv:1801.04381) that also gives what it is wide within."""
 
     def __init__(
         self,
@@ -96,23 +91,26 @@ class Inverted(nn.Module):
         kernel: int,
         stride: int,
         expansion: int,
-        *,
-        whole: bool,
     ) -> None:
         super().__init__()
         wide = inputs * expansion
         self.residual = stride == 1 and inputs == outputs
-        self.expand = self.depthwise = self.project = None
+        self.expand: nn.Module = nn.Identity()
         if expansion > 1:
             shape = (wide, inputs, 1, 1)
             self.expand = _folded(state, prefix + "_expand_conv", prefix + "_bn0", shape)
-        if whole:
-            shape = (wide, 1, kernel, kernel)
-            self.depthwise = _folded(
-                state, prefix + "_depthwise_conv", prefix + "_bn1", shape, stride=stride
-            )
-            shape = (outputs, wide, 1, 1)
-            self.project = _folded(state, prefix + "_project_conv", prefix + "_bn2", shape)
+        shape = (wide, 1, kernel, kernel)
+        self.depthwise = _folded(
+            state, prefix + "_depthwise_conv", prefix + "_bn1", shape, stride=stride
+        )
+        shape = (outputs, wide, 1, 1)
+        self.project = _folded(state, prefix + "_project_conv", prefix + "_bn2", shape)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, inputs, H, W) → what the next block is given, and the features before the stride."""
+        wide = F.relu6(self.expand(x))
+        y = self.project(F.relu6(self.depthwise(wide)))
+        return (x + y if self.residual else y), wide
 
 
 class Same(nn.Conv2d):

@@ -48,7 +48,7 @@ def freeze(model: nn.Module, stage: Literal["all", "decoder"]) -> None:
     if any(isinstance(part, Warmed) and not part.initialised for part in quantizer.modules()):
         raise UsageError(
             "--stage decoder: the model has no codebook yet",
-            hint="train it first: the same command without --stage, and --resume",
+            hint="train all of it first",
         )
     if getattr(getattr(quantizer, "config", None), "dropout", 0.0) > 0 and not any(
         isinstance(hook, _Shortened) for hook in quantizer._forward_hooks.values()
@@ -75,7 +75,7 @@ class _Shortened:
         drop = torch.rand(batch, generator=generator) < quantizer.config.dropout
         kept = torch.where(drop, fewer, depth)
         z_q: Tensor = output.z_q.clone()
-        for count in kept.unique().tolist():
+        for count in sorted(set(kept.tolist())):
             if count < depth:
                 items = (kept == count).nonzero().squeeze(1).to(z_q.device)
                 z_q[items] = quantizer.decode(output.codes[items, :count]).to(z_q.dtype)
