@@ -20,6 +20,9 @@ from torch.nn.utils.parametrizations import weight_norm
 SLOPE = 0.2
 """Of the leaky ReLUs, in both papers."""
 
+QUIET = 1e-4
+"""Power of an STFT bin below which magnitudes stay as they are; a full-scale tone has 32 … 128."""
+
 
 class Judged(NamedTuple):
     """What one network says of a batch."""
@@ -67,7 +70,7 @@ class Spectra(nn.Module):
     """One convolutional network per STFT size, over real and imaginary parts.
 
     The multi-scale STFT discriminator of EnCodec (arXiv:2210.13438, section 3.4) with three sizes
-    instead of five.
+    instead of five, and over compressed spectra: it learns faster.
 
     Args:
         sizes: STFT windows in samples; hops are a quarter of them.
@@ -103,7 +106,11 @@ class Spectral(nn.Module):
         return _judge(self.spectrum(x), self.layers, self.last)
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """(B, 1, L) audio → (B, 2, T, bins) float32; a full-scale tone gives sqrt(size) / 4."""
+        """(B, 1, L) audio → (B, 2, T, bins) float32: real and imaginary part, compressed.
+
+        The magnitude m becomes its square root, from some 60 dB below a full-scale tone on: what is
+        quiet, such as all high frequencies, would else hardly be seen.
+        """
         with torch.autocast(x.device.type, enabled=False):
             samples = x[:, 0].float()
             samples = F.pad(samples, (0, max(0, self.size // 2 + 1 - samples.shape[-1])))
@@ -116,7 +123,9 @@ class Spectral(nn.Module):
                 normalized=True,
                 return_complex=True,
             )
-            return torch.view_as_real(found.mT).permute(0, 3, 1, 2)  # (B, 2, T, bins)
+            parts = torch.view_as_real(found.mT).permute(0, 3, 1, 2)  # (B, 2, T, bins)
+            power = parts.square().sum(1, keepdim=True) + QUIET
+            return parts * power.sqrt().rsqrt()
 
 
 def _normalised(layer: nn.Conv2d) -> nn.Module:
