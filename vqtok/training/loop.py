@@ -2,7 +2,8 @@
 
 A generator: it does a piece of work, yields an event (``training/log.py``) and prints nothing.
 Batch, crops and the quantizer's random choices of step s depend on the seed and s alone, so a run
-that was killed goes on with ``resuming=True`` exactly as if it had not been.
+that was killed goes on with ``resuming=True`` exactly as if it had not been. Under torchrun every
+rank runs this loop; rank 0 alone measures and writes.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import torch
+
 from vqtok import config
-from vqtok.checkpoints import resume
+from vqtok.checkpoints import directory, resume
+from vqtok.checkpoints.devices import pick_device
+from vqtok.protocols import Tokenizer
+from vqtok.training import ranks
 from vqtok.training.data import find
 from vqtok.training.log import Event, Finished
-from vqtok.training.recipe import DEFAULT_PRESET, load, parse
+from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load, parse
 from vqtok.training.run import Run
 
 SHOWN_EVERY = 10
@@ -30,6 +36,7 @@ def train(
     output: Path,
     *,
     preset: str | None = None,
+    start: str | None = None,
     edits: Sequence[str] = (),
     resuming: bool = False,
     device: str = "auto",
@@ -42,6 +49,7 @@ def train(
         data: Folders or files of one kind, images or audio.
         output: Model directory to make, or to go on with.
         preset: Recipe name or path; None: the default of the data's kind.
+        start: Model, by NAME or directory, whose architecture and weights to begin with.
         edits: ``key=value`` changes of the recipe.
         resuming: Go on from ``resume.safetensors`` in ``output``, with its recipe and these edits.
         device: "auto", "cpu", "cuda" …
@@ -49,35 +57,73 @@ def train(
         should_stop: Asked after every step; True saves and ends the run.
 
     Yields:
-        ``Started``, ``Progress`` every few steps, ``Evaluated`` at each measurement, ``Finished``
-        last.
+        ``Started``, ``Progress`` every few steps, ``Warned`` when something is wrong,
+        ``Evaluated`` at each measurement, ``Finished`` last.
 
     Raises:
         UsageError: no data, mixed data, data of another kind than the recipe's model.
         ConfigError: a recipe that does not fit together.
         CheckpointError: nothing to resume from.
+        TrainingError: the run has diverged.
     """
+    with ranks.joined(torch.device(pick_device(device))):
+        run = prepare(
+            data,
+            output,
+            preset=preset,
+            start=start,
+            edits=edits,
+            resuming=resuming,
+            device=device,
+            command=command,
+        )
+        yield run.started()
+        run.open()
+        with closing(run.dataset.batches(run.step)) as batches:
+            reason = run.over()
+            while not reason:
+                for warned in run.advance(next(batches)):
+                    run.journal.write(warned)
+                    yield warned
+                reason = run.over(stop=should_stop())
+                if run.step % SHOWN_EVERY == 0 or reason:
+                    progress = run.progress()
+                    run.journal.write(progress)
+                    yield progress
+                if reason or run.step % run.plan.evaluate_every == 0:
+                    evaluated = run.evaluate(last=reason in ("steps", "minutes"))
+                    if evaluated is not None:
+                        yield evaluated
+                elif run.unsaved_s > SAVED_EVERY_S:
+                    run.save_state()
+        bad = tuple(run.dataset.bad.values())
+        yield Finished(output, run.step, run.clock, reason, run.metrics, bad)
+
+
+def prepare(
+    data: Sequence[str],
+    output: Path,
+    *,
+    preset: str | None,
+    start: str | None,
+    edits: Sequence[str],
+    resuming: bool,
+    device: str,
+    command: str,
+) -> Run:
+    """A run that is ready to ``open``; the arguments are those of ``train``."""
     kind, files = find(data)
     saved = resume.read_state(output) if resuming else None
+    model: Tokenizer | None = None
     if saved is not None:
-        recipe = parse(config.assign(saved["recipe"], edits), where=f"{output}")
+        recipe: Recipe = parse(config.assign(saved["recipe"], edits), where=f"{output}")
     else:
-        recipe = load(preset or DEFAULT_PRESET[kind], edits=edits)
-    run = Run(recipe, kind, files, output, device=device, command=command, saved=saved)
-    yield run.started()
-    with closing(run.dataset.batches(run.step)) as batches:
-        reason = run.over()
-        while not reason:
-            run.advance(next(batches))
-            stopping = should_stop()
-            reason = run.over() or ("stopped" if stopping else "")
-            if run.step % SHOWN_EVERY == 0 or reason:
-                progress = run.progress()
-                run.journal.write(progress)
-                yield progress
-            if reason or run.step % recipe.train.evaluate_every == 0:
-                yield run.evaluate()
-            elif run.unsaved_s > SAVED_EVERY_S:
-                run.save_state()
-        bad = tuple(run.dataset.bad.values())
-        yield Finished(output, run.step, run.elapsed, reason, run.metrics, bad)
+        model = None if start is None else directory.load(start)
+        recipe = load(
+            preset or DEFAULT_PRESET[kind],
+            model=None if model is None else model.config,
+            edits=edits,
+        )
+    return Run(
+        recipe, kind, files, output, device=device, command=command, saved=saved, start=model
+    )

@@ -148,13 +148,21 @@ def presets() -> list[str]:
     return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".json"))
 
 
-def load(preset: str, *, edits: Sequence[str] = ()) -> Recipe:
+def load(preset: str, *, model: Config | None = None, edits: Sequence[str] = ()) -> Recipe:
     """Read a preset by name, or a recipe file by path, and apply ``key=value`` edits.
+
+    Args:
+        preset: Name, or path of a JSON file.
+        model: Config that takes the place of the preset's.
+        edits: ``key=value`` changes.
 
     Raises:
         ConfigError: no such preset, or anything in it that does not fit.
     """
-    return parse(config.assign(_read(preset), edits), where=f"preset {preset}")
+    data = _read(preset)
+    if model is not None:
+        data["model"] = config.dump(model)
+    return parse(config.assign(data, edits), where=f"preset {preset}")
 
 
 def parse(data: dict[str, Any], *, where: str = "recipe") -> Recipe:

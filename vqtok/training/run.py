@@ -1,32 +1,35 @@
-"""The state of one training run: model, optimizer, data and clock; a step, a look, a save."""
+"""The state of one training run: learner, data, clock and health; a step, a look, a save."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 
 from vqtok import __version__, config
-from vqtok.checkpoints import directory, resume
+from vqtok.checkpoints import resume
 from vqtok.checkpoints.devices import pick_device
 from vqtok.errors import UsageError
-from vqtok.quantizers._start import Warmed
-from vqtok.training import card, preview
-from vqtok.training.data import Dataset, split
-from vqtok.training.log import Evaluated, Journal, Progress, Started
-from vqtok.training.objectives import Objective
-from vqtok.training.recipe import DEFAULT_PRESET, Recipe, Train
+from vqtok.protocols import Tokenizer
+from vqtok.quantizers._ranks import rank, world
+from vqtok.training import card, preview, ranks
+from vqtok.training.data import Batch, Dataset, split
+from vqtok.training.health import Health, Vitals
+from vqtok.training.kept import Kept
+from vqtok.training.learner import Learner, begin_from
+from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
+from vqtok.training.recipe import DEFAULT_PRESET, Recipe
 from vqtok.training.schedule import learning_rate
 
 RECENT = 100
-"""Steps over which codebook use and speed are shown."""
+"""Steps over which speed is shown."""
 
 
 class Run:
-    """One run, from a recipe or from where it was saved.
+    """One run, from a recipe or from where it was saved. Nothing is written before ``open``.
 
     Args:
         recipe: What to build and how to train it.
@@ -36,6 +39,7 @@ class Run:
         device: As the user named it.
         command: What the user typed, for the card.
         saved: ``resume.read_state`` of the output to go on from, or None to begin.
+        start: A model of the recipe's config whose weights to begin with, or None.
 
     Raises:
         UsageError: files of another kind than the model's.
@@ -51,40 +55,55 @@ class Run:
         device: str,
         command: str,
         saved: dict[str, Any] | None,
+        start: Tokenizer | None = None,
     ) -> None:
         self.recipe, self.plan, self.output = recipe, recipe.train, output
         self.command = command
-        self.device = torch.device(pick_device(device))
-        self.precision = _precision(self.plan, self.device)
+        self.device = ranks.device_of(torch.device(pick_device(device)))
         torch.manual_seed(self.plan.seed)
-        self.model = recipe.model.build().to(self.device).train()
+        self.model = recipe.model.build().to(self.device)
         self.model.name = output.name
-        if self.model.spec.modality != kind:
+        self.spec = self.model.spec
+        if self.spec.modality != kind:
             raise UsageError(
-                f"--data: these are {kind} files, the recipe is for {self.model.spec.modality}",
+                f"--data: these are {kind} files, the recipe is for {self.spec.modality}",
                 hint=f"--preset {DEFAULT_PRESET[kind]}",
             )
-        rate = None if self.model.spec.rate is None else int(self.model.spec.rate)
-        self.objective = Objective(self.plan.losses, rate=rate)
-        self.optimizer = _optimizer(self.model, self.plan)
+        if start is not None:
+            begin_from(self.model, start)
+        self.kept = Kept(output, self.plan, quality=preview.QUALITY[kind])
+        self.learner = Learner(self.model, self.plan)
+        self.health = Health(self.spec.levels).to(self.device)
+        rate = None if self.spec.rate is None else int(self.spec.rate)
         training, self.held_out = split(files, share=self.plan.holdout, seed=self.plan.seed)
-        self.dataset = Dataset(training, kind=kind, recipe=self.plan, rate=rate)
+        self.dataset = Dataset(
+            training, kind=kind, recipe=self.plan, rate=rate, rank=rank(), ranks=world()
+        )
+        # Only what the first step of all draws from here is not a function of the step.
         self.generator = torch.Generator()
         self.model.quantizer.generator = self.generator
-        self.step, self.earlier_s, self.skipped = 0, 0.0, 0
+        self.step, self.earlier_s = 0, 0.0
+        self.resumed = saved is not None
         if saved is not None:
-            resume.restore(output, model=self.model, optimizer=self.optimizer)
-            self.step, self.earlier_s = int(saved["step"]), float(saved["elapsed_s"])
-            self.skipped = int(saved["skipped"])
-        else:  # what an earlier run left here must not be taken for this one's
-            (output / resume.FILE).unlink(missing_ok=True)
-        output.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(output / "log.jsonl", first_step=self.step)
+            self._restore(saved)
         self.begun = self.saved_at = time.monotonic()
+        self.clock = self.earlier_s
+        self.stopping = False
         self.losses: dict[str, float] = {}
-        self.rate_now = 0.0
         self.metrics: dict[str, float] = {}
-        self.recent: list[tuple[float, Tensor]] = []  # (time, codes) of the last steps
+        self.moments: list[float] = []  # when the last steps ended
+
+    def open(self) -> None:
+        """Make the directory, or go on in it."""
+        if rank() == 0:
+            self.output.mkdir(parents=True, exist_ok=True)
+            if not self.resumed:
+                (self.output / resume.FILE).unlink(missing_ok=True)
+                self.kept.begin()
+        self.journal = Journal(self.output / "log.jsonl", first_step=self.step, silent=rank() > 0)
+        if not self.resumed:  # whenever a run is killed, there is something to go on from
+            self.save_state()
+        ranks.wait()
 
     @property
     def elapsed(self) -> float:
@@ -98,14 +117,13 @@ class Run:
 
     def started(self) -> Started:
         """What the run consists of."""
-        parameters = sum(p.numel() for p in self.model.parameters())
         return Started(
-            modality=self.model.spec.modality,
+            modality=self.spec.modality,
             files=len(self.dataset.files),
             held_out=len(self.held_out),
-            parameters=parameters,
+            parameters=sum(p.numel() for p in self.model.parameters()),
             device=str(self.device),
-            precision=str(self.precision).removeprefix("torch."),
+            precision=self.learner.precision.name,
             first_step=self.step,
             steps=self.plan.steps,
         )
@@ -114,153 +132,148 @@ class Run:
         """0 … 1: steps or minutes, whichever is further."""
         done = self.step / self.plan.steps
         if self.plan.minutes is not None:
-            done = max(done, self.elapsed / (60.0 * self.plan.minutes))
+            done = max(done, self.clock / (60.0 * self.plan.minutes))
         return min(1.0, done)
 
-    def over(self) -> str:
-        """Why the run is over: "steps", "minutes", or "" if it is not."""
+    def over(self, *, stop: bool = False) -> str:
+        """Why the run is over: "steps", "minutes", "stopped", or "" if it is not.
+
+        Args:
+            stop: Whether somebody asked for the end; on any rank, it is the end of all.
+        """
+        stop, self.clock = ranks.agree(stop, self.elapsed, device=self.device)
         if self.step >= self.plan.steps:
             return "steps"
-        return "minutes" if self.share_done() >= 1.0 else ""
+        if self.share_done() >= 1.0:
+            return "minutes"
+        return "stopped" if stop else ""
 
-    def advance(self, batch: Tensor) -> None:
-        """One optimizer step."""
-        plan = self.plan
-        self.rate_now = learning_rate(
-            step=self.step,
-            progress=self.share_done(),
-            peak=plan.learning_rate,
-            final=plan.final_rate,
-            warmup=plan.warmup,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_now
+    def advance(self, batches: Sequence[Batch]) -> list[Warned]:
+        """One optimizer step, and what the health watch says of it.
+
+        Raises:
+            TrainingError: nothing has been finite for too long.
+        """
         # The quantizer's choices at step s are a function of (seed, s), like the data.
-        self.generator.manual_seed(plan.seed * 1_000_003 + self.step)
-        x = batch.to(self.device, non_blocking=True)
-        with torch.autocast(
-            self.device.type, dtype=self.precision, enabled=self.precision != torch.float32
-        ):
-            result = self.model(x)
-        terms = self.objective(result.x, x)
-        terms["quantizer"] = result.loss
-        total = torch.stack(list(terms.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
-        if torch.isfinite(total) and torch.isfinite(norm):
-            self.optimizer.step()
-        else:
-            self.skipped += 1
+        self.generator.manual_seed(self.plan.seed * 1_000_003 + self.step)
+        rate = self.learning_rate()
+        excused = self.learner.precision.searching
+        learned = self.learner.step(batches, step=self.step, scale=rate / self.plan.learning_rate)
         self.step += 1
-        self.losses = {name: float(value.detach()) for name, value in terms.items()}
-        self.recent.append((time.monotonic(), result.codes.levels[0].detach().cpu()))
-        del self.recent[:-RECENT]
+        self.losses = learned.losses
+        self.moments = [*self.moments[-RECENT:], time.monotonic()]
+        verdict = self.health.observe(
+            self.step,
+            codes=learned.codes,
+            losses=learned.losses,
+            finite=learned.finite,
+            excused=excused,
+        )
+        texts = list(verdict.warnings)
+        if verdict.restart and self.learner.restart():
+            self.health.forget()
+            texts[-1] += ": its entries are placed anew by k-means over the next steps"
+        return [Warned(self.step, text) for text in texts]
+
+    def learning_rate(self) -> float:
+        """Of the step to come."""
+        planned = learning_rate(self.plan, step=self.step, progress=self.share_done())
+        return planned * self.health.vitals.rate_scale
 
     def progress(self) -> Progress:
         """Losses, codebook use and speed over the recent steps."""
-        use, perplexity = self._codebook()
-        span = self.recent[-1][0] - self.recent[0][0]
-        speed = (len(self.recent) - 1) / span if span > 0 else 0.0
-        done = self.share_done()
-        by_steps = (self.plan.steps - self.step) / speed if speed else 0.0
-        left = by_steps
+        span = self.moments[-1] - self.moments[0]
+        speed = (len(self.moments) - 1) / span if span > 0 else 0.0
+        left = (self.plan.steps - self.step) / speed if speed else 0.0
         if self.plan.minutes is not None:
-            left = min(by_steps, max(0.0, 60.0 * self.plan.minutes - self.elapsed))
+            left = min(left, max(0.0, 60.0 * self.plan.minutes - self.clock))
+        use, perplexity = self.health.use() or (None, None)
         return Progress(
             step=self.step,
             losses=self.losses,
             use=use,
             perplexity=perplexity,
-            learning_rate=self.rate_now,
-            items_per_s=speed * self.plan.batch,
-            left_s=0.0 if done >= 1.0 else left,
-            skipped=self.skipped,
+            learning_rate=self.learning_rate(),
+            items_per_s=speed * self.plan.batch * self.plan.accumulate * world(),
+            left_s=0.0 if self.share_done() >= 1.0 else left,
+            skipped=self.health.vitals.skipped,
         )
 
-    def evaluate(self) -> Evaluated:
-        """Measure on held-out files, write previews, save everything."""
-        if self.over():  # shorter than the warm-up of the codebook, perhaps
-            for module in self.model.modules():
-                if isinstance(module, Warmed):
-                    module.settle()
-        self.model.eval()
-        self.metrics, pictures = preview.measure(
-            self.model, self.held_out[: self.plan.holdout_items], self.output, step=self.step
-        )
-        self.model.train()
-        event = Evaluated(self.step, self.elapsed, self.metrics, pictures)
-        self.journal.write(event)
-        self._save()
+    def evaluate(self, *, last: bool = False) -> Evaluated | None:
+        """Measure on held-out files, write previews, save everything; None on other ranks.
+
+        Args:
+            last: Whether the run ends here.
+        """
+        if last:  # shorter than the warm-up of the codebook, perhaps
+            self.learner.settle()
+        event = self._evaluate() if rank() == 0 else None
+        self.learner.prepare()
+        ranks.wait()
         return event
 
-    def _save(self) -> None:
-        facts = {
+    def _evaluate(self) -> Evaluated:
+        model = self.learner.measured().eval()
+        model.name = self.output.name
+        self.metrics, pictures = preview.measure(
+            model, self.held_out[: self.plan.holdout_items], self.output, step=self.step
+        )
+        best = self.kept.is_best(self.metrics, step=self.step)
+        event = Evaluated(self.step, self.elapsed, self.metrics, pictures, best=best)
+        self.journal.write(event)
+        facts = self._facts()
+        text = card.render(self.output.name, self.spec, facts)
+        self.kept.save(model, step=self.step, best=best, facts=facts, card=text)
+        self.save_state()
+        return event
+
+    def save_state(self) -> None:
+        """Write what ``--resume`` needs."""
+        self.saved_at = time.monotonic()
+        if rank() > 0:
+            return
+        state = {
+            "recipe": config.dump(self.recipe),
+            "step": self.step,
+            "elapsed_s": self.elapsed,
+            "vitals": self.health.vitals.to_json(),
+            "scale": self.learner.precision.state(),
+            "best": self.kept.best,
+        }
+        resume.save(
+            self.output,
+            modules=self.learner.modules() | {"health": self.health},
+            optimizers=self.learner.optimizers,
+            state=state,
+        )
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        resume.restore(
+            self.output,
+            modules=self.learner.modules() | {"health": self.health},
+            optimizers=self.learner.optimizers,
+        )
+        self.step, self.earlier_s = int(saved["step"]), float(saved["elapsed_s"])
+        self.health.vitals = Vitals.from_json(saved["vitals"])
+        self.learner.precision.restore(saved["scale"])
+        self.kept.best = saved["best"]
+
+    def _facts(self) -> dict[str, Any]:
+        return {
             "command": self.command,
             "recipe": config.dump(self.recipe),
             "step": self.step,
+            "best": self.kept.best,
             "elapsed_s": round(self.elapsed, 1),
             "device": str(self.device),
-            "precision": str(self.precision).removeprefix("torch."),
+            "ranks": world(),
+            "precision": self.learner.precision.name,
             "files": len(self.dataset.files),
             "held_out_files": len(self.held_out),
+            "skipped": self.health.vitals.skipped,
             "metrics": self.metrics,
             "curve": [
                 {"step": each["step"], **each["metrics"]} for each in self.journal.evaluations
             ],
             "versions": {"vqtok": __version__, "torch": torch.__version__},
         }
-        text = card.render(self.output.name, self.model.spec, facts)
-        directory.save(
-            self.output, self.model, training=facts, card=text, half=self.plan.store == "float16"
-        )
-        self.save_state()
-
-    def save_state(self) -> None:
-        """Write what ``--resume`` needs."""
-        state = {
-            "recipe": config.dump(self.recipe),
-            "step": self.step,
-            "elapsed_s": self.elapsed,
-            "skipped": self.skipped,
-        }
-        resume.save(self.output, model=self.model, optimizer=self.optimizer, state=state)
-        self.saved_at = time.monotonic()
-
-    def _codebook(self) -> tuple[float, float]:
-        size = self.model.quantizer.codebook_size
-        codes = torch.cat([each.reshape(-1) for _, each in self.recent[-RECENT:]])
-        depth = self.model.quantizer.depth
-        if depth is not None:  # one codebook per stage: count them apart
-            stages = [each.flatten(2).movedim(1, 0).reshape(depth, -1) for _, each in self.recent]
-            offset = torch.arange(depth)[:, None] * size
-            codes = (torch.cat(stages, dim=1) + offset).reshape(-1)
-        counts = torch.bincount(codes, minlength=size * (depth or 1)).view(depth or 1, size)
-        share = counts / counts.sum(1, keepdim=True).clamp(min=1)
-        entropy = -(share * share.clamp(min=1e-12).log()).sum(1)
-        return float((counts > 0).float().mean()), float(entropy.exp().mean())
-
-
-def _precision(plan: Train, device: torch.device) -> torch.dtype:
-    if plan.precision != "auto":
-        return torch.bfloat16 if plan.precision == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
-
-
-def _optimizer(model: nn.Module, plan: Train) -> torch.optim.AdamW:
-    """AdamW; matrices decay, vectors and the quantizer do not."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            matrix = parameter.ndim > 1 and not name.startswith("quantizer.")
-            (decayed if matrix else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": plan.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas)

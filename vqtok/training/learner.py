@@ -1,0 +1,226 @@
+"""What one optimizer step changes: model, discriminator, their optimizers and averages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vqtok.protocols import Reconstructed
+from vqtok.quantizers._codebook import Codebook
+from vqtok.quantizers._start import Warmed
+from vqtok.training import ranks, stages
+from vqtok.training.adversarial import Adversary
+from vqtok.training.average import Average
+from vqtok.training.data import Batch
+from vqtok.training.objectives import Objective
+from vqtok.training.precision import Precision
+from vqtok.training.recipe import Train
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One step.
+
+    Attributes:
+        losses: Weighted terms, means over the step's batches; "discriminator" is its own loss.
+        finite: Whether the step was taken: all losses and gradients were finite, on every rank.
+        codes: Of each level, of the last batch; none while a codebook is not yet placed.
+    """
+
+    losses: dict[str, float]
+    finite: bool
+    codes: tuple[Tensor, ...]
+
+
+class Learner:
+    """Takes steps.
+
+    Args:
+        model: The tokenizer, on its device.
+        plan: How to train.
+    """
+
+    def __init__(self, model: Any, plan: Train) -> None:
+        self.model, self.plan = model, plan
+        self.device: torch.device = next(model.parameters()).device
+        self.precision = Precision(plan.precision, self.device)
+        modality, rate = model.spec.modality, model.spec.rate
+        self.objective = Objective(plan.losses, rate=rate, features=plan.features)
+        self.objective.to(self.device)
+        self.average = Average(model, decay=plan.average) if plan.average else None
+        self.adversary = None
+        self.optimizers = {"optimizer": adamw(model, plan)}
+        if plan.adversarial is not None:
+            channels = model.config.channels if modality == "image" else 1
+            self.adversary = Adversary(
+                plan.adversarial, modality=modality, channels=channels, rate=rate
+            ).to(self.device)
+            self.optimizers["critic"] = torch.optim.AdamW(
+                self.adversary.parameters(),
+                lr=plan.adversarial.learning_rate,
+                betas=plan.adversarial.betas,
+                weight_decay=0.0,
+                fused=True,
+            )
+        if plan.compile:
+            model.encoder.compile()
+            model.decoder.compile()
+        self.prepare()
+        self._model = ranks.spread(model)
+        self._critic = None if self.adversary is None else ranks.spread(self.adversary)
+
+    def prepare(self) -> None:
+        """Put the model in training mode, but for what this stage leaves alone."""
+        self.model.train()
+        stages.freeze(self.model, self.plan.stage)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """All that a resumed run needs back."""
+        found = {"model": self.model, "average": self.average, "adversary": self.adversary}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def measured(self) -> Any:
+        """The model that is measured and kept: the averaged one, if there is one."""
+        return self.model if self.average is None else self.average.catch_up(self.model)
+
+    def placed(self) -> bool:
+        """Whether every codebook has left its warm-up."""
+        return all(bool(each.initialised) for each in _warmed(self.model))
+
+    def settle(self) -> None:
+        """Place codebooks whose warm-up the run's end cuts short."""
+        for each in _warmed(self.model):
+            each.settle()
+
+    def restart(self) -> bool:
+        """Place the codebooks anew, among the latents of the next steps; False: there are none."""
+        found = list(_warmed(self.model))
+        for each in found:
+            each.restart()
+        return bool(found)
+
+    def step(self, batches: Sequence[Batch], *, step: int, scale: float) -> Learned:
+        """Learn from the batches of one step.
+
+        Args:
+            batches: Their gradients are averaged.
+            step: Steps done before.
+            scale: Learning rates, as a fraction of their peaks.
+        """
+        self._set_rates(scale)
+        terms: dict[str, Tensor] = {}
+        pairs: list[tuple[Tensor, Tensor]] = []
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        for index, batch in enumerate(batches):
+            x = batch.signal(self.device)
+            with _apart(self._model, index + 1 < len(batches)):
+                result = self._reconstruct(x, batch)
+                found, total = self._losses(result, x, step=step)
+                self.precision.backward(total / len(batches))
+            _add(terms, found | {"": total.detach()}, share=1 / len(batches))
+            pairs.append((result.x.detach(), x))
+        norms = [self._clip("optimizer", self.model.parameters())]
+        if self._critic is not None and self.adversary is not None:
+            terms["discriminator"] = self._judge(pairs)
+            norms.append(self._clip("critic", self.adversary.parameters()))
+        values = torch.stack([*terms.values(), *norms])
+        finite = ranks.all_finite(values)
+        self.precision.step(*self.optimizers.values(), apply=finite)
+        if finite and self.average is not None:
+            self.average.follow(self.model, step=step)
+        losses = dict(zip(terms, values.tolist(), strict=False))
+        del losses[""]
+        return Learned(losses, finite, result.codes.levels if self.placed() else ())
+
+    def _reconstruct(self, x: Tensor, batch: Batch) -> Reconstructed:
+        with self.precision.autocast():
+            if self.plan.labels:
+                labels = batch.labels
+                found: Reconstructed = self._model(
+                    x, labels=None if labels is None else labels.to(self.device)
+                )
+            else:
+                found = self._model(x)
+        return found
+
+    def _losses(
+        self, result: Reconstructed, x: Tensor, *, step: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Weighted terms, detached, and their sum."""
+        terms = self.objective(result, x)
+        if self.adversary is not None:
+            with self.precision.autocast():
+                terms |= self.adversary.generator_terms(result.x, x, step=step)
+        total = torch.stack([*terms.values(), result.loss]).sum()
+        shown = {name: value.detach() for name, value in terms.items()}
+        return shown | dict(result.terms or {"quantizer": result.loss.detach()}), total
+
+    def _judge(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """The discriminator's gradients, and its loss."""
+        sum_ = pairs[0][0].new_zeros(())
+        for index, (y, x) in enumerate(pairs):
+            critic: Any = self._critic
+            with _apart(critic, index + 1 < len(pairs)):
+                with self.precision.autocast():
+                    loss: Tensor = critic(y, x)
+                self.precision.backward(loss / len(pairs))
+            sum_ = sum_ + loss.detach() / len(pairs)
+        return sum_
+
+    def _clip(self, name: str, parameters: Iterator[nn.Parameter]) -> Tensor:
+        self.precision.unscale(self.optimizers[name])
+        return nn.utils.clip_grad_norm_(parameters, self.plan.clip)
+
+    def _set_rates(self, scale: float) -> None:
+        plan = self.plan
+        peaks = {"optimizer": plan.learning_rate}
+        if plan.adversarial is not None:
+            peaks["critic"] = plan.adversarial.learning_rate
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = peaks[name] * scale
+
+
+def begin_from(model: nn.Module, start: Any) -> None:
+    """Give a fresh model the weights of a trained one with the same config."""
+    model.load_state_dict(start.state_dict())
+    for each in model.modules():
+        if isinstance(each, Codebook):
+            each.begin_averages()
+
+
+def adamw(model: nn.Module, plan: Train) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019, 1711.05101); matrices decay, the quantizer does not."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        matrix = parameter.ndim > 1 and not name.startswith("quantizer.")
+        (decayed if matrix else plain).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": plan.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, fused=True)
+
+
+def _warmed(model: nn.Module) -> Iterator[Warmed]:
+    return (each for each in model.modules() if isinstance(each, Warmed))
+
+
+def _add(terms: dict[str, Tensor], found: Mapping[str, Tensor], *, share: float) -> None:
+    for name, value in found.items():
+        terms[name] = terms[name] + share * value if name in terms else share * value
+
+
+def _apart(module: Any, accumulating: bool) -> AbstractContextManager[object]:
+    """Let ranks exchange gradients after the last of several batches only."""
+    if accumulating and isinstance(module, DistributedDataParallel):
+        return module.no_sync()
+    return nullcontext()
