@@ -19,12 +19,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "lfq": {"bits": 5},
     "bsq": {"bits": 5},
     "gumbel": {"codebook_size": 40, "anneal_steps": 8, "kl_steps": 8, "kl": 0.1},
+    "identity": {},
+    "gaussian": {"kl": 0.5, "kl_steps": 8, "free_bits": 0.01},
     "grouped": {"quantizer": vq.Config(codebook_size=40, warmup=2, samples=2, revive_every=2)},
 }
 """Sizes for tests; a method that is not named here is tested with its defaults."""
 
+CONTINUOUS: list[tuple[str, dict[str, Any]]] = [
+    ("identity", {}),
+    ("gaussian", SMALL["gaussian"]),
+    ("gaussian", {}),
+]
+"""Methods without codes, which have a contract of their own."""
+
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *((name, SMALL.get(name, {})) for name in config.members("quantizers")),
+    *(
+        (name, SMALL.get(name, {}))
+        for name in config.members("quantizers")
+        if name not in {each for each, _ in CONTINUOUS}
+    ),
     ("vq", SMALL["vq"] | {"cosine": True, "codebook_dim": 3}),
     ("vq", SMALL["vq"] | {"ema": False, "codebook_dim": 4}),
     ("simvq", SMALL["simvq"] | {"samples": 0, "codebook_dim": 4}),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.quantizers.conftest import DIM, SMALL, VARIANTS, latents
+from tests.quantizers.conftest import CONTINUOUS, DIM, SMALL, VARIANTS, latents, trained
 from vqtok import config
 from vqtok.protocols import Config
 
@@ -26,10 +26,17 @@ def test_every_method_has_a_small_config_here() -> None:
     assert set(SMALL) == set(config.members("quantizers"))
 
 
-@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+@pytest.mark.parametrize(("name", "settings"), [*VARIANTS, *CONTINUOUS])
 def test_a_config_survives_json(name: str, settings: dict[str, Any]) -> None:
     made = config.config_class(f"quantizers/{name}")(**settings)
     assert config.parse(config.dump(made), Config) == made
+
+
+def test_only_methods_without_codes_are_left_out_here() -> None:
+    for name, settings in VARIANTS:
+        assert trained(name, settings).codebook_size > 0
+    for name, settings in CONTINUOUS:
+        assert trained(name, settings).codebook_size == 0
 
 
 @pytest.mark.parametrize("grid", GRIDS)

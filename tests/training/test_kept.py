@@ -85,9 +85,7 @@ def test_the_best_so_far_is_remembered_by_a_resumed_run(
     run(photos, output, monkeypatch, [9.0, 5.0], "train.steps=4")
     metrics = {"psnr_db": 7.0, "use": 1.0, "perplexity": 9.0}
     monkeypatch.setattr(preview, "measure", lambda *args, **options: (metrics, ()))
-    events = loop.train(
-        [str(photos)], output, edits=["train.steps=6"], resuming=True, device="cpu"
-    )
+    events = loop.train([str(photos)], output, edits=["train.steps=6"], resuming=True, device="cpu")
     assert [each.best for each in events if isinstance(each, Evaluated)] == [False]
 
 

@@ -135,7 +135,7 @@ def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:
         CheckpointError: it does not hold together.
     """
     try:
-        return CodeSpec.from_json(data["spec"]).with_fingerprint("")
+        return CodeSpec.from_json(data["spec"], least=0).with_fingerprint("")
     except CodesError as error:
         reason = str(error).removeprefix("damaged header: ")
         raise CheckpointError(f"{directory / CONFIG}: damaged spec: {reason}") from error

@@ -77,6 +77,8 @@ def decode(
         return
     named = Models(model).named()
     foreign = None if named is None else named.spec
+    if named is not None:
+        named.spec.require_codes(named.name)
     plan = plans.for_decode(
         files,
         output=output,

@@ -87,7 +87,7 @@ def encode(
         files, output=output, format=format, force=force, skip_existing=skip_existing
     )
     batch.check_stdout(plan, as_json=as_json)
-    Models(model).check({job.kind for job in plan.jobs})
+    Models(model).check_codes({job.kind for job in plan.jobs})
     if dry_run:
         batch.dry_run(console, plan)
         return

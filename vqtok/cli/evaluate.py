@@ -129,15 +129,21 @@ class _Table:
         if report.modality != self._modality:
             self._modality = report.modality
             heads = [column.heading for column in report.columns]
-            unit = "bits/pixel" if report.rate_hz is None else "kbit/s"
-            self._console.result("  ".join([*heads, unit, "file"]))
+            if report.rate is not None:
+                heads.append(_unit(report))
+            self._console.result("  ".join([*heads, "file"]))
         cells = [
             f"{column.format(report.values[column.name]):>{len(column.heading)}}"
             for column in report.columns
         ]
-        width = len("bits/pixel") if report.rate_hz is None else len("kbit/s")
+        if report.rate is not None:  # a model without codes has no column for it
+            cells.append(f"{report.rate:>{len(_unit(report))}.3f}")
         name = "-" if report.source is None else str(report.source)
-        self._console.result("  ".join([*cells, f"{report.rate:>{width}.3f}", name]))
+        self._console.result("  ".join([*cells, name]))
+
+
+def _unit(report: ItemReport) -> str:
+    return "bits/pixel" if report.rate_hz is None else "kbit/s"
 
 
 def _show_summary(console: Console, summary: Summary) -> None:
@@ -156,13 +162,16 @@ def _show_summary(console: Console, summary: Summary) -> None:
     unit = "bits per pixel" if summary.rate_hz is None else "kbit/s"
     use = summary.codebook
     speed = "megapixels/s" if summary.rate_hz is None else "times real time"
-    rows = [
-        ("rate", f"{summary.rate:.3f} {unit}, by entropy {summary.entropy_rate:.3f}"),
-        ("codebook", f"{use.share:.1%} of {use.entries} entries used by {use.tokens} codes"),
-        ("entropy", f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"),
-        ("perplexity", f"{use.perplexity:.0f}"),
-        ("speed", f"encode {summary.encode_speed:.3g}, decode {summary.decode_speed:.3g} {speed}"),
-    ]
+    rows = [("rate", "continuous, there are no codes")]
+    if use is not None:
+        rows = [
+            ("rate", f"{summary.rate:.3f} {unit}, by entropy {summary.entropy_rate:.3f}"),
+            ("codebook", f"{use.share:.1%} of {use.entries} entries used by {use.tokens} codes"),
+            ("entropy", f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"),
+            ("perplexity", f"{use.perplexity:.0f}"),
+        ]
+    speeds = f"encode {summary.encode_speed:.3g}, decode {summary.decode_speed:.3g} {speed}"
+    rows.append(("speed", speeds))
     lines += [f"  {key + ':':<16}{value}" for key, value in rows]
     console.result("\n".join(lines))
     for sentence in summary.protocol:

@@ -30,8 +30,8 @@ class Codes:
     extent: tuple[int, ...]
 
     def __len__(self) -> int:
-        """B, the number of signals."""
-        return int(self.levels[0].shape[0])
+        """B, the number of signals; 0 where there are no levels."""
+        return int(self.levels[0].shape[0]) if self.levels else 0
 
     @property
     def depth(self) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from vqtok.errors import CodesError
+from vqtok.errors import CodesError, UsageError
 
 Modality = Literal["image", "audio", "video"]
 
@@ -86,7 +86,7 @@ class CodeSpec:
 
     Attributes:
         modality: "image", "audio" or "video".
-        levels: Coarse to fine.
+        levels: Coarse to fine; none of a model whose latents are continuous: it has no codes.
         rate: Hz for audio, frames/s for video, None for images.
         fingerprint: Of the tokenizer that makes and reads the codes; "" if unknown.
     """
@@ -105,6 +105,21 @@ class CodeSpec:
     def with_fingerprint(self, fingerprint: str) -> CodeSpec:
         """The same spec, signed."""
         return replace(self, fingerprint=fingerprint)
+
+    def require_codes(self, name: str) -> None:
+        """Do nothing if there are codes.
+
+        Args:
+            name: Of the model, for the message; "" if it has none.
+
+        Raises:
+            UsageError: the model's latents are continuous.
+        """
+        if not self.levels:
+            hint = "codes come of a quantizer with a codebook, such as quantizers/vq"
+            if name:
+                hint = f"`vqtok eval -m {name}` measures it; {hint}"
+            raise UsageError(f"{name or 'this model'}: an autoencoder without codes", hint=hint)
 
     def shapes(
         self, extent: tuple[int, ...], *, depth: int | None = None
@@ -152,8 +167,12 @@ class CodeSpec:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CodeSpec:
+    def from_json(cls, data: Mapping[str, Any], *, least: int = 1) -> CodeSpec:
         """Read what ``to_json`` wrote.
+
+        Args:
+            data: JSON data.
+            least: Levels that there must be: one in files of codes, none in models.
 
         Raises:
             CodesError: a key is missing or of the wrong type.
@@ -162,7 +181,7 @@ class CodeSpec:
             modality, levels, rate = data["modality"], data["levels"], data["rate"]
             if modality not in RANKS:
                 raise ValueError(f"unknown modality {modality!r}")
-            if not isinstance(levels, list) or not levels:
+            if not isinstance(levels, list) or len(levels) < least:
                 raise ValueError("levels is not a list with entries")
             spec = cls(
                 modality=cast(Modality, modality),

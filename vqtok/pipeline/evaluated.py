@@ -12,6 +12,9 @@ from vqtok.metrics.codebook import Usage, Use
 from vqtok.metrics.report import CODEBOOK, PROTOCOLS, RATES, Column, Statistic, plain
 from vqtok.pipeline.results import label
 
+CONTINUOUS = "continuous"
+"""How a rate is written that is none."""
+
 
 @dataclass(frozen=True)
 class ItemReport:
@@ -23,7 +26,7 @@ class ItemReport:
         extent: (H, W) pixels, or (L,) samples per channel at the model's rate.
         channels: Audio channels; 1 for images.
         tokens: Codes, over all levels and channels.
-        bits: Nominal bits of them.
+        bits: Nominal bits of them; None of a model whose latents are continuous.
         values: Metric by column name; NaN where it is not defined.
         encode_s: Seconds in the encoder.
         decode_s: Seconds in the decoder.
@@ -37,7 +40,7 @@ class ItemReport:
     extent: tuple[int, ...]
     channels: int
     tokens: int
-    bits: float
+    bits: float | None
     values: Mapping[str, float]
     encode_s: float
     decode_s: float
@@ -51,8 +54,10 @@ class ItemReport:
         return math.prod(self.extent) / (self.rate_hz or 1.0)
 
     @property
-    def rate(self) -> float:
-        """Nominal bits per pixel, or kbit/s over all channels."""
+    def rate(self) -> float | None:
+        """Nominal bits per pixel, or kbit/s over all channels; None without codes."""
+        if self.bits is None:
+            return None
         return self.bits / self.amount / (1.0 if self.rate_hz is None else 1000.0)
 
     @property
@@ -66,7 +71,7 @@ class ItemReport:
     def caption(self) -> str:
         """Rate and first metric in words: "0.203 bits/pixel, PSNR 24.73 dB"."""
         unit = "bits/pixel" if self.rate_hz is None else "kbit/s"
-        words = [f"{self.rate:.3g} {unit}"]
+        words = [CONTINUOUS if self.rate is None else f"{self.rate:.3g} {unit}"]
         for column in self.columns[:1] if self.rate_hz is None else self.columns:
             if column.name in ("psnr", "stoi", "mel"):
                 shown = column.format(self.values[column.name])
@@ -80,8 +85,8 @@ class ItemReport:
             "modality": self.modality,
             "extent": list(self.extent),
             "tokens": self.tokens,
-            "bits": round(self.bits, 3),
-            _rate_column(self.modality).key: plain(self.rate),
+            "bits": None if self.bits is None else round(self.bits, 3),
+            _rate_column(self.modality).key: None if self.rate is None else plain(self.rate),
         }
         if self.rate_hz is not None:
             data["channels"] = self.channels
@@ -107,7 +112,8 @@ class Summary:
         rate_hz: The model's sampling rate; None for images.
         files: Files evaluated.
         amount: Pixels, or seconds.
-        rate: Nominal bits per pixel or kbit/s: all bits over the whole amount.
+        rate: Nominal bits per pixel or kbit/s: all bits over the whole amount; None of a model
+            whose latents are continuous, as are ``entropy_rate`` and ``codebook``.
         entropy_rate: The same with each level and stage at its entropy of order 0.
         statistics: Mean ± sd over files by column.
         rate_statistic: Of the files' nominal rates.
@@ -125,11 +131,11 @@ class Summary:
     rate_hz: float | None
     files: int
     amount: float
-    rate: float
-    entropy_rate: float
+    rate: float | None
+    entropy_rate: float | None
     statistics: Mapping[str, Statistic]
     rate_statistic: Statistic
-    codebook: Use
+    codebook: Use | None
     levels: Mapping[str, Usage]
     encode_speed: float
     decode_speed: float
@@ -143,8 +149,9 @@ class Summary:
     @property
     def protocol(self) -> tuple[str, ...]:
         """How the numbers came about, sentence by sentence."""
-        each = [f"{c.title}: {c.protocol}." for c in (*self.columns, self.rate_column)]
-        return (PROTOCOLS[self.modality], *each, CODEBOOK)
+        columns = self.columns if self.codebook is None else (*self.columns, self.rate_column)
+        each = [f"{c.title}: {c.protocol}." for c in columns]
+        return (PROTOCOLS[self.modality], *each, *((CODEBOOK,) if self.codebook else ()))
 
     def to_json(self) -> dict[str, Any]:
         """One JSON line, told from those of files by the key "summary"."""
@@ -158,14 +165,14 @@ class Summary:
             "depth": self.depth,
             "files": self.files,
             amount: plain(self.amount) if self.rate_hz is not None else round(self.amount),
-            key: plain(self.rate),
-            f"{key}_entropy": plain(self.entropy_rate),
+            key: None if self.rate is None else plain(self.rate),
+            f"{key}_entropy": None if self.entropy_rate is None else plain(self.entropy_rate),
         }
         if self.rate_hz is not None:
             data["rate_hz"] = self.rate_hz
         for column in self.columns:
             data[column.key] = self.statistics[column.name].to_json()
-        data["codebook"] = self.codebook.to_json()
+        data["codebook"] = None if self.codebook is None else self.codebook.to_json()
         data["levels"] = {name: usage.to_json() for name, usage in self.levels.items()}
         data[f"encode_{speed}"] = plain(self.encode_speed)
         data[f"decode_{speed}"] = plain(self.decode_speed)

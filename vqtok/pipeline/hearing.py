@@ -41,6 +41,7 @@ def encode(
     on_part: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[Codes, Source]:
     """All codes of a recording, held once; its channels are the batch."""
+    tokenizer.spec.require_codes(tokenizer.name)
     level = tokenizer.spec.levels[0]
     with audio.listen(source) as reader:
         hearing = _Hearing(tokenizer, reader, mono=mono, on_part=on_part)
@@ -74,7 +75,9 @@ def encode_stream(
         MediaError: of the source; the stream then lacks its closing record.
         CodesError: a depth that these codes do not have.
         OSError: the target cannot be written.
+        UsageError: a model without codes.
     """
+    tokenizer.spec.require_codes(tokenizer.name)
     with audio.listen(source) as reader:
         hearing = _Hearing(tokenizer, reader, mono=mono, on_part=on_part)
         channels = 1 if mono else reader.channels

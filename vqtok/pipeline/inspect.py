@@ -160,7 +160,7 @@ def _audio(source: Path | BinaryIO) -> AudioFacts:
 
 def _expected(kind: str, extent: tuple[int, ...], *, channels: int = 1) -> Expected | None:
     info = _default(kind)
-    if info is None:
+    if info is None or not info.spec.levels:
         return None
     return Expected(
         model=info.name,

@@ -23,15 +23,20 @@ class ModelFacts:
 
     @property
     def rate(self) -> float | None:
-        """Nominal bits per pixel or kbit/s at full depth; None if it depends on the size."""
+        """Nominal bits per pixel or kbit/s at full depth.
+
+        None if it depends on the size, or there are no codes.
+        """
         spec = self.info.spec
-        if any("n" in level.axes for level in spec.levels):
+        if not spec.levels or any("n" in level.axes for level in spec.levels):
             return None
         return spec.nominal_rate() / (1 if spec.modality == "image" else 1000)
 
     @property
     def rate_text(self) -> str:
         """The rate with its unit; a range where there is a depth to choose."""
+        if not self.info.spec.levels:
+            return "continuous"
         if self.rate is None:
             return "depends on the size"
         spec = self.info.spec
@@ -80,7 +85,7 @@ class ModelFacts:
             ("fingerprint", info.fingerprint),
             ("made of", " + ".join(made_of)),
             ("size", f"{millions:.2f} M parameters, {info.size_bytes / 1e6:.1f} MB"),
-            *((level.name, _level(level)) for level in info.spec.levels),
+            *_levels(info),
             ("rate", self.rate_text),
         ]
         if info.spec.rate is not None:
@@ -91,6 +96,14 @@ class ModelFacts:
             values = ", ".join(f"{key} {_number(value)}" for key, value in self.metrics.items())
             rows.append(("held out", values))
         return rows
+
+
+def _levels(info: ModelInfo) -> Rows:
+    if info.spec.levels:
+        return [(level.name, _level(level)) for level in info.spec.levels]
+    size = info.config.get("latent")
+    numbers = f": {size} numbers per position" if isinstance(size, int) else ""
+    return [("codes", f"none, the latents are continuous{numbers}")]
 
 
 def _level(level: LevelSpec) -> str:

@@ -7,6 +7,7 @@ imported when the first model is loaded, and each model is loaded once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vqtok.errors import CheckpointError, CodesError, MediaError, UsageError, VqtokError
@@ -72,6 +73,22 @@ class Models:
                     errors.append(error)
             if len(errors) == len(kinds):
                 raise errors[0]
+
+    def check_codes(self, kinds: Collection[str] = ()) -> None:
+        """Find out early, and without torch, what would keep every input from becoming codes.
+
+        Raises:
+            CheckpointError: as of ``check``.
+            UsageError: no such model, or one whose latents are continuous.
+        """
+        self.check(kinds)
+        infos = [] if self.name is None else [self._describe(self.name)]
+        if self.name is None:
+            for kind in sorted(kinds):
+                with suppress(VqtokError):  # its files fail one by one, the others do not
+                    infos.append(self._default(kind))
+        for info in infos:
+            info.spec.require_codes(info.name)
 
     def info_for_kind(self, kind: str) -> ModelInfo:
         """The model that encodes "image" or "audio".

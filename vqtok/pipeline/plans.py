@@ -46,7 +46,8 @@ def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
     """Images or audio → the items of a corpus, and the model that encodes them.
 
     Raises:
-        UsageError: both kinds and no model named, or items that cannot be told apart.
+        UsageError: both kinds and no model named, a model without codes, or items that cannot be
+            told apart.
         CheckpointError: no such model.
     """
     items = tuple(items_of(inputs, MEDIA))
@@ -60,6 +61,8 @@ def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
         )
     if info is None and kinds:
         info = models.info_for_kind(kinds[0])
+    if info is not None:
+        info.spec.require_codes(info.name)
     return CorpusPlan(items, info)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqtok.errors import CodesError
 from vqtok.metrics.codebook import Usage, Use
 from vqtok.metrics.report import Column, Running
 from vqtok.pipeline.evaluated import ItemReport, Summary
@@ -42,6 +43,10 @@ class FileTally:
         """Encode and decode one signal, (C, 1, n) or (1, 3, H, W); remember codes and times."""
         import torch
 
+        if not self.spec.levels:
+            if depth is not None:
+                raise CodesError("this model has no codes: there is no depth to choose")
+            return self._pass(tokenizer, x)
         with torch.inference_mode():
             start = time.perf_counter()
             found = tokenizer.encode(x)
@@ -53,11 +58,30 @@ class FileTally:
             y: Tensor = tokenizer.decode(found).float().cpu()
             self.decode_s += time.perf_counter() - start
         self.codes.append(list(plain_codes.levels))
-        if self.spec.modality == "image":
-            self.extent = found.extent
-        else:
-            self.extent, self.channels = (self.length + found.extent[0],), len(found)
+        self._extend(found.extent, channels=len(found))
         return y
+
+    def _pass(self, tokenizer: Any, x: Tensor) -> Tensor:
+        """Through a model without codes and back."""
+        import torch
+
+        extent = tuple(x.shape[2:])
+        with torch.inference_mode():
+            start = time.perf_counter()
+            z_q = tokenizer.quantizer(tokenizer.latents(x)).z_q
+            z_q.flatten()[0].item()  # waits for an accelerator, so it belongs to the time
+            self.encode_s += time.perf_counter() - start
+            start = time.perf_counter()
+            y: Tensor = tokenizer.render(z_q, extent).float().cpu()
+            self.decode_s += time.perf_counter() - start
+        self._extend(extent, channels=len(x))
+        return y
+
+    def _extend(self, extent: tuple[int, ...], *, channels: int) -> None:
+        if self.spec.modality == "image":
+            self.extent = extent
+        else:
+            self.extent, self.channels = (self.length + extent[0],), channels
 
     def values(self, values: Mapping[str, float], *, weight: float) -> None:
         """Take the metrics of what was just coded."""
@@ -76,7 +100,7 @@ class FileTally:
             extent=self.extent,
             channels=self.channels,
             tokens=sum(counts),
-            bits=sum(level.bits_per_code * count for level, count in pairs),
+            bits=sum(level.bits_per_code * count for level, count in pairs) if counts else None,
             values=weighted_mean(self.parts),
             encode_s=self.encode_s,
             decode_s=self.decode_s,
@@ -121,10 +145,11 @@ class Tally:
                 usage.add(array)
         for name, value in report.values.items():
             self._metrics[name].add(value)
-        self._rates.add(report.rate)
+        if report.bits is not None and report.rate is not None:
+            self._rates.add(report.rate)
+            self._bits += report.bits
         self.files += 1
         self._amount += report.amount
-        self._bits += report.bits
         self._encode_s += report.encode_s
         self._decode_s += report.decode_s
 
@@ -145,8 +170,8 @@ class Tally:
             rate_hz=self.spec.rate if sound else None,
             files=self.files,
             amount=self._amount,
-            rate=self._bits / unit,
-            entropy_rate=coded / unit,
+            rate=self._bits / unit if totals else None,
+            entropy_rate=coded / unit if totals else None,
             statistics={name: running.statistic for name, running in self._metrics.items()},
             rate_statistic=self._rates.statistic,
             codebook=Use(
@@ -155,7 +180,9 @@ class Tally:
                 entries=sum(total.entries for total in totals),
                 entropy_bits=coded / tokens if tokens else 0.0,
                 nominal_bits=self._bits / tokens if tokens else 0.0,
-            ),
+            )
+            if totals
+            else None,
             levels=dict(self._usages),
             encode_speed=speed / self._encode_s if self._encode_s else math.nan,
             decode_speed=speed / self._decode_s if self._decode_s else math.nan,

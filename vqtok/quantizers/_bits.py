@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
@@ -93,7 +94,7 @@ class Binary(nn.Module, ABC):
             bits, rows = raw > 0, self.placed(raw)
             chosen = self._values(bits)
             logits = rows * (4 * self.value / config.temperature)
-            sure, even = entropies(logits, group=config.group)
+            sure, even = entropies(logits, group=config.group, joint=self.training)
             terms = {"entropy": config.entropy * (sure - config.diversity * even)}
             if config.commitment:
                 terms["commitment"] = config.commitment * F.mse_loss(rows, chosen)
@@ -127,7 +128,7 @@ class Binary(nn.Module, ABC):
         return torch.where(bits, self.value, -self.value)
 
 
-def entropies(logits: Tensor, *, group: int) -> tuple[Tensor, Tensor]:
+def entropies(logits: Tensor, *, group: int, joint: bool = False) -> tuple[Tensor, Tensor]:
     """How sure each latent is of its code, and how evenly codes are used, both in nats.
 
     The softmax over all 2^d codes of -|z - c|² / temperature is a product over bits, each the
@@ -140,6 +141,7 @@ def entropies(logits: Tensor, *, group: int) -> tuple[Tensor, Tensor]:
     Args:
         logits: (N, d) of each bit being set.
         group: Most bits in a group.
+        joint: The mean is over the latents of all ranks.
 
     Returns:
         Two (): the mean of entropies, and the entropy of the mean.
@@ -152,6 +154,7 @@ def entropies(logits: Tensor, *, group: int) -> tuple[Tensor, Tensor]:
     for bits in probability.tensor_split(count, dim=1):
         low, high = bits.tensor_split(2, dim=1)
         mean = _products(high).t() @ _products(low) / len(logits)
+        mean = _ranks.pooled(mean) if joint else mean
         # Codes that nothing reaches: 0 log 0 is 0, and its slope should stay finite.
         even = even - (mean * mean.clamp(min=1e-12).log()).sum()
     return sure, even

@@ -5,12 +5,15 @@ What every method with learned entries shares: ``vq`` is one of these, ``rvq`` a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._kmeans import draw, kmeans, sums
+from vqtok.quantizers._kmeans import kmeans, sums
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._start import Learning
 
@@ -74,6 +77,12 @@ class Codebook(nn.Module):
         self.learning = Averages(entries)
         self._packed: tuple[tuple[int, int], Packed] | None = None
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Entries that come without their averages must not be averaged with those of others.
+        if f"{prefix}entries" in state_dict and f"{prefix}learning.total" not in state_dict:
+            state_dict[f"{prefix}learning.total"] = state_dict[f"{prefix}entries"]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def unit(self, rows: Tensor) -> Tensor:
         """Rows of unit length if lookup is by direction, else the rows as they are."""
         if not self.cosine:
@@ -115,22 +124,32 @@ class Codebook(nn.Module):
         centres = kmeans(
             sample, self.size, iterations=iterations, cosine=self.cosine, generator=generator
         )
+        centres = _ranks.agreed(centres)
         self.entries.copy_(centres)
         self.learning.count.fill_(share)
         # Sum and count belong together: a sum without its count moves every entry at once.
         self.learning.total.copy_(centres * share)
 
     @torch.no_grad()
+    def begin_averages(self) -> None:
+        """Averages that fit the entries as they are, for entries that came without them."""
+        self.learning.count.fill_(1.0)
+        self.learning.total.copy_(self.entries)
+
+    @torch.no_grad()
     def learn(self, rows: Tensor, codes: Tensor, *, generator: torch.Generator | None) -> None:
         """Bookkeeping of one training step: moving averages, then revival when it is due.
 
         Args:
-            rows: (N, d) latents as they were assigned.
+            rows: (N, d) latents of this rank as they were assigned. One that is NaN or infinite on
+                any rank, and nothing is learned from this step: it would stay in every average.
             codes: (N,).
             generator: CPU generator of revival's random choices.
         """
         state = self.learning
-        count, total = sums(rows.detach(), codes, self.size)
+        count, total = _ranks.summed(*sums(rows.detach(), codes, self.size))
+        if not bool(total.isfinite().all()):
+            return
         state.count.lerp_(count, 1 - self.decay)
         state.total.lerp_(total, 1 - self.decay)
         if self.ema:
@@ -144,7 +163,7 @@ class Codebook(nn.Module):
             self._revive(rows.detach(), generator=generator)
 
     def _revive(self, rows: Tensor, *, generator: torch.Generator | None) -> None:
-        """Move the least used of the dead entries to random latents of this batch, one each.
+        """Move the least used of the dead entries to random latents of the joint batch, one each.
 
         A revived entry gets the mean count, so it has log(1 / revive) / (1 - decay) steps to find
         members before it can be dead again. Its sum is reset with its count: the old sum would
@@ -153,8 +172,10 @@ class Codebook(nn.Module):
         state = self.learning
         mean = state.count.mean()
         dead = int((state.count < self.revive * mean).sum())
-        which = state.count.argsort(stable=True)[: min(dead, len(rows))]
-        fresh = draw(rows, len(which), generator=generator)
+        lengths = _ranks.counts(rows)
+        which = state.count.argsort(stable=True)[: min(dead, sum(lengths))]
+        order = torch.randperm(sum(lengths), generator=generator)[: len(which)]
+        fresh = _ranks.picked(rows, _ranks.agreed(order), lengths)
         self.entries[which] = fresh
         state.count[which] = mean
         state.total[which] = fresh * mean

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqtok.quantizers import _ranks
+
 
 class Learning(nn.Module):
     """Buffers that a state dict may lack, or hold with another length."""
@@ -24,8 +26,18 @@ class Learning(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+class Clock(Learning):
+    """Training steps so far."""
+
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+
 class Sample(Learning):
-    """Latents of the latest training steps.
+    """Latents of the latest training steps, of all ranks: the same sample on each.
 
     Args:
         dim: d.
@@ -34,19 +46,23 @@ class Sample(Learning):
 
     rows: Tensor
     steps: Tensor
+    latest: Tensor
+    """(): rows that the last step brought."""
 
     def __init__(self, dim: int, capacity: int) -> None:
         super().__init__()
         self.capacity = capacity
-        self.latest = 0
-        """Rows that the last step brought."""
         self.register_buffer("rows", torch.zeros(0, dim))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("latest", torch.zeros((), dtype=torch.int64))
 
     def add(self, rows: Tensor) -> None:
-        """Take in the (N, d) latents of one step."""
-        self.rows = torch.cat((self.rows, rows.detach()))[-self.capacity :].clone()
-        self.latest = len(rows)
+        """Take in the (N, d) latents of one step; not if one is NaN or infinite."""
+        joint = _ranks.gathered(rows)
+        if not bool(joint.isfinite().all()):  # one such row would spoil every centre
+            return
+        self.rows = torch.cat((self.rows, joint))[-self.capacity :].clone()
+        self.latest.fill_(len(joint))
         self.steps += 1
 
     def ready(self, warmup: int) -> bool:
@@ -85,8 +101,25 @@ class Warmed(nn.Module, ABC):
         For a run that ends before its warm-up does; nothing is done if they are placed already.
         """
         if not self.initialised and len(self.learning.rows):
-            self._place(self.learning.take(), latest=self.learning.latest)
+            self._place(self.learning.take(), latest=int(self.learning.latest))
             self.initialised.fill_(True)
+
+    def restart(self) -> bool:
+        """Place the entries anew, for a codebook that has collapsed or lost its latents.
+
+        As at the start, training passes latents through until a sample is full; not for longer,
+        however long ``warmup`` is, since the encoder is no longer new. Evaluation goes on with the
+        entries that there are.
+
+        Returns:
+            Whether it will: not by a method that starts without a sample.
+        """
+        if not self.learning.capacity:
+            return False
+        if self.initialised:
+            self.learning.steps.fill_(self.warmup)
+            self.initialised.fill_(False)
+        return True
 
     def _started(self, rows: Tensor) -> bool:
         """Whether the entries are placed; collects until they can be, then places them."""

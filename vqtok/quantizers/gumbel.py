@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._product import slices
 from vqtok.quantizers._rows import from_rows, to_rows
-from vqtok.quantizers._start import Learning
+from vqtok.quantizers._start import Clock
 from vqtok.quantizers._terms import quantized
 
 BLOCK = 1 << 22
@@ -68,16 +69,6 @@ class Config:
     def build(self, *, dim: int) -> Gumbel:
         """Make the quantizer of (B, dim, *grid) latents."""
         return Gumbel(self, dim)
-
-
-class Clock(Learning):
-    """Training steps so far."""
-
-    steps: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
 
 class Gumbel(nn.Module):
@@ -190,9 +181,13 @@ def _divergence(logits: Tensor) -> Tensor:
 
 
 def _exponential(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Exponential noise of a tensor's shape, on its device, from a CPU generator."""
-    if like.device.type != "cpu":  # there a batch's worth of noise takes longer than the step
-        seed = int(torch.randint(1 << 62, (), generator=generator))
+    """Exponential noise of a tensor's shape, on its device, from a CPU generator.
+
+    Where the CPU's noise would take longer than the step, on GPUs and for all of several ranks,
+    only a seed comes from it, another one for each rank.
+    """
+    if like.device.type != "cpu" or _ranks.world() > 1:
+        seed = int(torch.randint(1 << 62, (), generator=generator)) + _ranks.rank()
         generator = torch.Generator(like.device).manual_seed(seed)
     noise = torch.empty_like(like).detach().exponential_(generator=generator)
     return noise.clamp_(min=torch.finfo(noise.dtype).tiny)

@@ -8,7 +8,6 @@ maps surrounds the whole stack (per-stage maps, as in DAC, would be another meth
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._codebook import Codebook, check
 from vqtok.quantizers._gradients import Gradient, estimate
@@ -107,8 +107,7 @@ class Rvq(Warmed):
                 codes = torch.zeros(shape, dtype=torch.int64, device=z.device)
                 through = from_rows(self.project_out(rows), batch, grid)
                 return Quantized(through, codes, rows.new_zeros(()))
-            kept = self._kept(batch).to(rows.device)
-            total, stacked, terms = self._stack(rows, kept.repeat_interleave(math.prod(grid)))
+            total, stacked, terms = self._stack(rows, batch)
             out = self.project_out(estimate(rows, total, self.config.gradient))
         codes = stacked.reshape(-1, batch, *grid).movedim(0, 1).contiguous()
         return quantized(from_rows(out, batch, grid), codes, terms)
@@ -141,23 +140,24 @@ class Rvq(Warmed):
     def _codebooks(self) -> list[Codebook]:
         return [cast(Codebook, stage) for stage in self.stages]
 
-    def _stack(self, rows: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Run the stages.
-
-        Args:
-            rows: (N, d).
-            kept: (N,) stages that count for each row.
+    def _stack(self, rows: Tensor, batch: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Run the stages on (N, d) rows, N / batch of each item.
 
         Returns:
-            (N, d) sum of the kept entries, (Q, N) codes of all stages, terms as means over stages.
+            (N, d) sum of the kept entries, (Q, N) codes of all stages, terms as means over stages;
+            averaged over ranks they are those of the joint batch.
         """
+        joint, mine = self._kept(batch)
+        joint = joint.to(rows.device)
+        kept = joint[mine].repeat_interleave(len(rows) // batch)  # (N,)
         residual, total = rows, torch.zeros_like(rows)
         codes, terms = [], dict[str, Tensor]()
         for index, stage in enumerate(self._codebooks()):
             found = stage.assign(residual)
             chosen = stage.lookup(found)
             active = kept > index
-            weight = active / (active.sum().clamp(min=1) * self.config.depth)
+            members = (joint > index).sum().clamp(min=1) * (len(rows) / len(joint))
+            weight = active / (members * self.config.depth)
             parts = codebook_terms(
                 residual, chosen, commitment=self.config.commitment, learned=not self.config.ema
             )
@@ -170,14 +170,15 @@ class Rvq(Warmed):
             codes.append(found)
         return total, torch.stack(codes), terms
 
-    def _kept(self, batch: int) -> Tensor:
-        """(B,) stages that each item of this step is decoded from."""
-        full = torch.full((batch,), self.config.depth)
+    def _kept(self, batch: int) -> tuple[Tensor, slice]:
+        """Stages that each item of this step is decoded from; and where this rank's items are."""
         if not self.training or self.config.dropout == 0:
-            return full
-        fewer = torch.randint(1, self.config.depth + 1, (batch,), generator=self.generator)
-        drop = torch.rand(batch, generator=self.generator) < self.config.dropout
-        return torch.where(drop, fewer, full)
+            return torch.full((batch,), self.config.depth), slice(None)
+        total, mine = _ranks.share(batch)
+        fewer = torch.randint(1, self.config.depth + 1, (total,), generator=self.generator)
+        drop = torch.rand(total, generator=self.generator) < self.config.dropout
+        kept = torch.where(drop, fewer, self.config.depth)
+        return _ranks.agreed(kept), mine
 
     def _place(self, sample: Tensor, *, latest: int) -> None:
         for stage in self._codebooks():

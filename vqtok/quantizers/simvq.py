@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._codebook import check
 from vqtok.quantizers._gradients import Gradient, estimate
@@ -144,6 +145,6 @@ class SimVq(Warmed):
             iterations=self.config.kmeans,
             generator=self.generator,
         )
-        self.frozen.copy_(centres)
+        self.frozen.copy_(_ranks.agreed(centres))
         nn.init.eye_(self.map.weight)
         nn.init.zeros_(self.map.bias)

@@ -151,6 +151,60 @@ class TiledEncoder:
         return z.flatten(2)[0].T
 
 
+def latents(encoder: nn.Module, x: Tensor, *, stride: int, side: int) -> Tensor:
+    """Latents of equal images, tile by tile: what the whole gives, to rounding.
+
+    Args:
+        encoder: As of ``TiledEncoder``.
+        x: (B, C, H, W), sides multiples of the stride.
+        stride: Pixels per code, each way.
+        side: Code positions per side of what one tile owns.
+
+    Returns:
+        (B, D, H/stride, W/stride) float32.
+    """
+    grid = (x.shape[-2] // stride, x.shape[-1] // stride)
+    z = x.new_empty(0)
+    for tile in tiles(*grid, size=side, halo=halo_of(encoder, stride)):
+        with plain_float32(x.device):
+            part = encoder(x[(..., *tile.window(stride))])[(..., *tile.inner())].float()
+        if not len(z):
+            z = part.new_empty((*part.shape[:2], *grid))
+        z[(..., *tile.owned())] = part
+    return z
+
+
+def decoded(
+    decoder: nn.Module,
+    look_up: Callable[[Tile], Tensor],
+    extent: tuple[int, int],
+    *,
+    stride: int,
+    side: int,
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """What a local decoder gives, tile by tile.
+
+    Args:
+        decoder: (B, D, h, w) → (B, n, h·stride, w·stride); its ``reach`` is in pixels.
+        look_up: Tile → (B, D, h, w): what the decoder reads in the tile's window.
+        extent: (H, W) of the signal: padding behind it is cut off.
+        stride: Pixels per code, each way.
+        side: Code positions per side of what one tile owns.
+
+    Yields:
+        Rows, columns, and what is there: (B, n, h, w) float32; the tiles cover the extent once.
+    """
+    height, width = extent
+    grid = (-(-height // stride), -(-width // stride))
+    for tile in tiles(*grid, size=side, halo=halo_of(decoder, stride)):
+        found = decoder(look_up(tile))[(..., *tile.inner(stride))]
+        rows, columns = tile.owned(stride)
+        rows = slice(rows.start, min(rows.stop, height))
+        columns = slice(columns.start, min(columns.stop, width))
+        shown = found[..., : rows.stop - rows.start, : columns.stop - columns.start]
+        yield rows, columns, shown.float()
+
+
 def halo_of(network: nn.Module, stride: int) -> int:
     """Code positions around one that can change it, or that it can change."""
     reach = network.reach

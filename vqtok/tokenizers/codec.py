@@ -108,7 +108,8 @@ class Codec(nn.Module):
             stride=(config.hop,),
             depth=depth,
         )
-        self.spec = CodeSpec(modality="audio", levels=(level,), rate=float(config.rate))
+        levels = (level,) if self.quantizer.codebook_size else ()
+        self.spec = CodeSpec(modality="audio", levels=levels, rate=float(config.rate))
         self._framed = FramedEncoder(
             self.spectrum, self.encoder, self.quantizer, context=self.encoder_context
         )
@@ -128,7 +129,7 @@ class Codec(nn.Module):
             Codes of one level: int64 (B, Q, T), or (B, T) without a depth; T = ceil(L / hop).
 
         Raises:
-            UsageError: x is not mono audio.
+            UsageError: x is not mono audio, or the model has no codes.
         """
         _check_audio(x)
         codes = torch.cat(list(self.encode_stream([x])), dim=-1)
@@ -142,8 +143,9 @@ class Codec(nn.Module):
             signals: (1, L) float32 in [-1, 1] at ``spec.rate`` Hz each, L ≥ 1.
 
         Raises:
-            UsageError: one is not mono audio.
+            UsageError: one is not mono audio, or the model has no codes.
         """
+        self.spec.require_codes(self.name)
         for x in signals:
             _check_audio(x[None])
         found = self._framed.encode_many([x[0] for x in signals], tile=TILE)
@@ -163,10 +165,12 @@ class Codec(nn.Module):
             int64 (B, Q, t) or (B, t) pieces; joined they are what ``encode`` gives for the joined
             blocks.
         """
+        self.spec.require_codes(self.name)
         yield from self._framed.encode_stream((block[:, 0] for block in blocks), tile=TILE)
 
     def decode(self, codes: Codes) -> Tensor:
         """Codes → (B, 1, L) float32 at ``spec.rate`` Hz, L = ``codes.extent[0]``."""
+        self.spec.require_codes(self.name)
         array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
         return torch.cat(list(self.decode_stream([array], codes.extent[0])), dim=-1)
 
@@ -183,6 +187,7 @@ class Codec(nn.Module):
         Yields:
             (B, 1, n) float32 pieces in [-1, 1], the same ones however the codes arrive.
         """
+        self.spec.require_codes(self.name)
         ahead = self.spectrum.overlap - 1  # frames after a hop that still overlap it
         held: Tensor | None = None
         first = start = given = 0  # frames: of the first one held, of the next tile; samples given
@@ -208,13 +213,41 @@ class Codec(nn.Module):
             yield render(held, stop)
             start, given = stop, given + (stop - start) * self.hop
 
+    @torch.inference_mode()
+    def latents(self, x: Tensor) -> Tensor:
+        """What the quantizer is given: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
+
+        Raises:
+            UsageError: x is not mono audio.
+        """
+        _check_audio(x)
+        return self._framed.latents(self._padded(x.to(self._device())))
+
+    @torch.inference_mode()
+    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
+        """What the decoder makes of quantized or continuous latents.
+
+        Args:
+            z_q: (B, D, T) float32.
+            extent: (L,) samples of the signals.
+
+        Returns:
+            (B, 1, L) float32 in [-1, 1].
+        """
+        return self._render(z_q)[:, None, : extent[0]].clamp(-1.0, 1.0)
+
     def forward(self, x: Tensor) -> Reconstructed:
         """Reconstruct a batch differentiably; x is (B, 1, L)."""
         length = int(x.shape[-1])
-        samples = F.pad(x[:, 0].float(), (0, -length % self.hop))
-        quantized: Quantized = self.quantizer(self._framed.latents(samples))
+        quantized: Quantized = self.quantizer(self._framed.latents(self._padded(x)))
         y = self._render(quantized.z_q)[:, None, :length]
-        return Reconstructed(y, Codes(self.spec, (quantized.codes,), (length,)), quantized.loss)
+        levels = (quantized.codes,) if self.spec.levels else ()
+        codes = Codes(self.spec, levels, (length,))
+        return Reconstructed(y, codes, quantized.loss, quantized.terms)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """(B, 1, L) → (B, T·hop) float32."""
+        return F.pad(x[:, 0].float(), (0, -x.shape[-1] % self.hop))
 
     def _render(self, z_q: Tensor) -> Tensor:
         """(B, D, n) latents, none before or after them → (B, n·hop) float32 samples."""

@@ -9,7 +9,7 @@ bounded, and the tiling depends on the image's size alone, never on a setting.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import UsageError
-from vqtok.layers.pyramid import Decoder, Encoder, StridedDecoder, StridedEncoder
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
 from vqtok.tokenizers._exact import Doubts
-from vqtok.tokenizers._tiled import Picture, Read, TiledEncoder, halo_of, reader
-from vqtok.tokenizers._tiles import tiles
+from vqtok.tokenizers._networks import networks
+from vqtok.tokenizers._output import Output, entering, pixels
+from vqtok.tokenizers._tiled import Picture, Read, TiledEncoder, decoded, latents, reader
+from vqtok.tokenizers._tiles import Tile
 
 TILE = 1024
 """Pixels per side that one tile owns; images up to this size are one tile."""
@@ -51,6 +52,8 @@ class Config:
         hidden: Channels inside a residual block; "strided" only.
         latent: D, dimension that is quantised.
         channels: Image channels.
+        output: What the decoder gives: "plain" pixels, or the parameters of a likelihood, "logits"
+            for the loss "bce", "logit-laplace" for the loss of that name.
     """
 
     quantizer: AnyConfig
@@ -63,6 +66,7 @@ class Config:
     hidden: int = 32
     latent: int = 16
     channels: int = 3
+    output: Output = "plain"
 
     def __post_init__(self) -> None:
         levels = len(self.widths) if self.network == "convnext" else 1
@@ -93,7 +97,8 @@ class VQVAE(nn.Module):
         self.exact = True
         self.stride = config.stride
         self.channels = config.channels
-        self.encoder, self.decoder = _networks(config)
+        self.output: Output = config.output
+        self.encoder, self.decoder = networks(config)
         self.quantizer = config.quantizer.build(dim=config.latent)
         depth = self.quantizer.depth
         level = LevelSpec(
@@ -103,7 +108,8 @@ class VQVAE(nn.Module):
             stride=(self.stride, self.stride),
             depth=depth,
         )
-        self.spec = CodeSpec(modality="image", levels=(level,))
+        levels = (level,) if self.quantizer.codebook_size else ()
+        self.spec = CodeSpec(modality="image", levels=levels)
         self._tiled = TiledEncoder(
             self.encoder, self.quantizer, stride=self.stride, channels=self.channels
         )
@@ -124,7 +130,7 @@ class VQVAE(nn.Module):
             Codes of one level: int64 (B, h, w) or (B, Q, h, w), extent (H, W).
 
         Raises:
-            UsageError: x is not a batch of images with C channels.
+            UsageError: x is not a batch of images with C channels, or the model has no codes.
         """
         _check_images(x, self.channels)
         items = self.encode_many(list(x))
@@ -139,8 +145,9 @@ class VQVAE(nn.Module):
             signals: (C, H, W) float32 in [-1, 1] each.
 
         Raises:
-            UsageError: one is not an image with C channels.
+            UsageError: one is not an image with C channels, or the model has no codes.
         """
+        self.spec.require_codes(self.name)
         for x in signals:
             _check_images(x[None], self.channels)
         pictures = [self._picture(_size(x), reader(x)) for x in signals]
@@ -166,6 +173,7 @@ class VQVAE(nn.Module):
             The codes of ``encode`` as a numpy array of the level's small dtype, (1, h, w) or
             (1, Q, h, w).
         """
+        self.spec.require_codes(self.name)
         level = self.spec.levels[0]
         array = np.empty((1, *level.shape(size)), dtype=level.dtype)
         picture = self._picture(size, read)
@@ -179,8 +187,8 @@ class VQVAE(nn.Module):
         height, width = codes.extent
         x = torch.empty(len(codes), self.channels, height, width, device=self._device())
         for item in range(len(codes)):
-            for rows, columns, pixels in self.decode_tiles(codes, item=item):
-                x[item, :, rows, columns] = pixels
+            for rows, columns, shown in self.decode_tiles(codes, item=item):
+                x[item, :, rows, columns] = shown
         return x
 
     @torch.inference_mode()
@@ -191,20 +199,45 @@ class VQVAE(nn.Module):
             Rows, columns, and what is there: (C, h, w) float32 in [-1, 1]; the tiles cover
             ``codes.extent`` once.
         """
-        (height, width), array = codes.extent, codes.levels[0][item]
-        halo = halo_of(self.decoder, self.stride)
-        grid = array.shape[-2:]
-        for tile in tiles(*grid, size=self._side(codes.extent), halo=halo):
+        self.spec.require_codes(self.name)
+        array = codes.levels[0][item]
+
+        def look_up(tile: Tile) -> Tensor:
             window = array[(None, ..., *tile.window())]
             if isinstance(window, np.ndarray):
                 window = torch.from_numpy(window.astype(np.int64))
-            z_q = self.quantizer.decode(window.to(self._device(), torch.int64))
-            pixels = self.decoder(z_q)[0][(..., *tile.inner(self.stride))]
-            rows, columns = tile.owned(self.stride)
-            rows = slice(rows.start, min(rows.stop, height))
-            columns = slice(columns.start, min(columns.stop, width))
-            shown = pixels[:, : rows.stop - rows.start, : columns.stop - columns.start]
-            yield rows, columns, shown.float().clamp(-1.0, 1.0)
+            z_q: Tensor = self.quantizer.decode(window.to(self._device(), torch.int64))
+            return z_q
+
+        for rows, columns, shown in self._decoded(look_up, codes.extent):
+            yield rows, columns, shown[0]
+
+    @torch.inference_mode()
+    def latents(self, x: Tensor) -> Tensor:
+        """What the quantizer is given: (B, C, H, W) → (B, D, h, w) float32; any size, in tiles.
+
+        Raises:
+            UsageError: x is not a batch of images with C channels.
+        """
+        _check_images(x, self.channels)
+        seen = _pad(entering(x.to(self._device()), self.output), self.stride)
+        return latents(self.encoder, seen, stride=self.stride, side=self._side(_size(x)))
+
+    @torch.inference_mode()
+    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
+        """What the decoder makes of quantized or continuous latents, in tiles.
+
+        Args:
+            z_q: (B, D, h, w) float32.
+            extent: (H, W) of the images.
+
+        Returns:
+            (B, C, H, W) float32 in [-1, 1].
+        """
+        x = torch.empty(len(z_q), self.channels, *extent, device=self._device())
+        for rows, columns, shown in self._decoded(lambda tile: z_q[(..., *tile.window())], extent):
+            x[..., rows, columns] = shown
+        return x
 
     def forward(self, x: Tensor) -> Reconstructed:
         """Reconstruct a batch differentiably.
@@ -213,13 +246,33 @@ class VQVAE(nn.Module):
             x: (B, C, H, W) float in [-1, 1].
         """
         height, width = int(x.shape[-2]), int(x.shape[-1])
-        quantized: Quantized = self.quantizer(self.encoder(_pad(x, self.stride)))
-        y = self.decoder(quantized.z_q)[..., :height, :width]
-        codes = Codes(self.spec, (quantized.codes,), (height, width))
-        return Reconstructed(y.float(), codes, quantized.loss)
+        seen = _pad(entering(x, self.output), self.stride)
+        quantized: Quantized = self.quantizer(self.encoder(seen))
+        raw = self.decoder(quantized.z_q)[..., :height, :width].float()
+        levels = (quantized.codes,) if self.spec.levels else ()
+        return Reconstructed(
+            x=pixels(raw, self.output),
+            codes=Codes(self.spec, levels, (height, width)),
+            loss=quantized.loss,
+            terms=quantized.terms,
+            raw=None if self.output == "plain" else raw,
+        )
+
+    def _decoded(
+        self, look_up: Callable[[Tile], Tensor], extent: tuple[int, ...]
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Rows, columns and (B, C, h, w) pixels in [-1, 1] of each tile."""
+        height, width = extent
+        side = self._side(extent)
+        parts = decoded(self.decoder, look_up, (height, width), stride=self.stride, side=side)
+        for rows, columns, raw in parts:
+            yield rows, columns, pixels(raw, self.output).clamp(-1.0, 1.0)
 
     def _picture(self, size: tuple[int, int], read: Read) -> Picture:
-        return Picture(size, read, stride=self.stride, side=self._side(size))
+        def seen(rows: slice, columns: slice) -> Tensor:
+            return entering(read(rows, columns), self.output)
+
+        return Picture(size, seen, stride=self.stride, side=self._side(size))
 
     def _side(self, size: tuple[int, ...]) -> int:
         """Code positions per side of an image's tiles: they depend on its size alone."""
@@ -228,27 +281,6 @@ class VQVAE(nn.Module):
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
-
-
-def _networks(config: Config) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder of either form."""
-    channels, widths, latent = config.channels, config.widths, config.latent
-    inner, outer = config.encoder_blocks, config.decoder_blocks
-    if config.network == "convnext":
-        patch, kernel = config.patch, config.kernel
-        return (
-            Encoder(
-                channels, patch=patch, widths=widths, blocks=inner, kernel=kernel, latent=latent
-            ),
-            Decoder(
-                channels, patch=patch, widths=widths, blocks=outer, kernel=kernel, latent=latent
-            ),
-        )
-    hidden = config.hidden
-    return (
-        StridedEncoder(channels, widths=widths, blocks=inner[0], hidden=hidden, latent=latent),
-        StridedDecoder(channels, widths=widths, blocks=outer[0], hidden=hidden, latent=latent),
-    )
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -40,6 +40,8 @@ def render(name: str, spec: CodeSpec, facts: Mapping[str, Any]) -> str:
 
 
 def _codes(spec: CodeSpec) -> str:
+    if not spec.levels:
+        return "None: an autoencoder, its latents are continuous."
     lines = []
     for level in spec.levels:
         stride = "x".join(str(step) for step in level.stride)
@@ -63,6 +65,8 @@ def _table(metrics: Mapping[str, float]) -> str:
         "mel_distance": ("mel distance", "{:.3f}"),
         "use": ("codebook use", "{:.1%}"),
         "perplexity": ("perplexity", "{:.0f}"),
+        "kl": ("KL", "{:.1f} nats per position"),
+        "active_units": ("active units", "{:.0f}"),
     }
     for key, (label, form) in labels.items():
         if key in metrics:
@@ -78,9 +82,10 @@ def _curve(curve: list[dict[str, float]], quality: str) -> str:
     chosen = curve[::every]
     if chosen[-1] is not curve[-1]:
         chosen = [*chosen, curve[-1]]
-    rows = [f"| step | {quality} | use | perplexity |", "| --- | --- | --- | --- |"]
-    rows += [
-        f"| {each['step']} | {each[quality]:.3f} | {each['use']:.1%} | {each['perplexity']:.0f} |"
-        for each in chosen
-    ]
+    forms = {quality: "{:.3f}", "use": "{:.1%}", "perplexity": "{:.0f}", "kl": "{:.1f}"}
+    shown = ["step", *(key for key in forms if key in chosen[-1])]
+    rows = [f"| {' | '.join(shown)} |", f"|{' --- |' * len(shown)}"]
+    for each in chosen:
+        cells = [forms.get(key, "{}").format(each[key]) for key in shown]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)

@@ -11,8 +11,8 @@ import torch
 
 from vqtok.media import audio, image
 from vqtok.metrics.audio import mel_distance
-from vqtok.metrics.codebook import Usage
 from vqtok.metrics.image import psnr
+from vqtok.training.carried import Carried
 
 PICTURES = 6
 """Held-out images in a preview."""
@@ -46,8 +46,8 @@ def measure(
 
     Returns:
         (metrics, names of the previews relative to ``output``): "psnr_db" (mean over images of
-        uint8 RGB PSNR) or "mel_distance" (mean over clips), "use" and "perplexity" of the codes
-        of these files.
+        uint8 RGB PSNR) or "mel_distance" (mean over clips), and what ``Carried.metrics`` says of
+        these files.
     """
     folder = output / "previews"
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,24 +61,17 @@ def _images(
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
     rows: list[np.ndarray] = []
-    usage = _usage(model)
+    carried = Carried(model)
     for path in files:
         pixels, _ = image.read(path)
         x = torch.from_numpy(_centre(pixels))[None]
-        codes = model.encode(x)
-        y = model.decode(codes).cpu()
+        y = carried.reconstruct(x)
         values.append(float(psnr(y, x)))
-        usage.add(codes.numpy().levels[0])
         if len(rows) < PICTURES:
             rows.append(np.concatenate([_fit(x[0].numpy()), _fit(y[0].numpy())], axis=2))
     name = f"step-{step:07d}.png"
     image.write(folder / name, np.concatenate(rows, axis=1))
-    total = usage.total
-    metrics = {
-        "psnr_db": float(np.mean(values)),
-        "use": total.share,
-        "perplexity": total.perplexity,
-    }
+    metrics = {"psnr_db": float(np.mean(values)), **carried.metrics}
     return metrics, (f"previews/{name}",)
 
 
@@ -88,31 +81,19 @@ def _clips(
     values: list[float] = []
     names: list[str] = []
     rate = int(model.spec.rate)
-    usage = _usage(model)
+    carried = Carried(model)
     for path in files:
         samples, _ = audio.read(path, rate=rate, mono=True)
         x = torch.from_numpy(samples[None, :, : SECONDS * rate])
-        codes = model.encode(x)
-        y = model.decode(codes).cpu()
+        y = carried.reconstruct(x)
         values.append(float(mel_distance(y, x, rate=rate)))
-        usage.add(codes.numpy().levels[0])
         if len(names) < CLIPS:
             name = f"step-{step:07d}-{path.stem}.wav"
             with audio.Writer(folder / name, rate, 1) as writer:
                 writer.write(y[0].numpy())
             names.append(f"previews/{name}")
-    metrics = {
-        "mel_distance": float(np.mean(values)),
-        "use": usage.total.share,
-        "perplexity": usage.total.perplexity,
-    }
+    metrics = {"mel_distance": float(np.mean(values)), **carried.metrics}
     return metrics, tuple(names)
-
-
-def _usage(model: Any) -> Usage:
-    level = model.spec.levels[0]
-    axis = 1 + level.axes.index("q") if "q" in level.axes else None
-    return Usage(level.codebook_size, stage_axis=axis)
 
 
 def _centre(pixels: np.ndarray) -> np.ndarray:
