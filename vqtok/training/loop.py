@@ -13,10 +13,11 @@ from pathlib import Path
 
 from vqtok import config
 from vqtok.checkpoints import resume
-from vqtok.training.data import find
+from vqtok.training.fit import fit, keys, modality, survey
 from vqtok.training.log import Event, Finished
 from vqtok.training.recipe import DEFAULT_PRESET, load, parse
 from vqtok.training.run import Run
+from vqtok.training.sources import find
 
 SHOWN_EVERY = 10
 """Steps between ``Progress`` events."""
@@ -57,13 +58,19 @@ def train(
         ConfigError: a recipe that does not fit together.
         CheckpointError: nothing to resume from.
     """
-    kind, files = find(data)
     saved = resume.read_state(output) if resuming else None
+    found = None
     if saved is not None:
         recipe = parse(config.assign(saved["recipe"], edits), where=f"{output}")
+    elif preset is not None:
+        recipe = load(preset, edits=edits)
     else:
-        recipe = load(preset or DEFAULT_PRESET[kind], edits=edits)
-    run = Run(recipe, kind, files, output, device=device, command=command, saved=saved)
+        found = find(data)
+        recipe = load(DEFAULT_PRESET[found.kind], edits=edits)
+        recipe, _ = fit(recipe, survey(found.files, found.kind), kept=keys(edits))
+    if found is None:
+        found = find(data, kind=modality(recipe))
+    run = Run(recipe, found.kind, found.files, output, device=device, command=command, saved=saved)
     yield run.started()
     with closing(run.dataset.batches(run.step)) as batches:
         reason = run.over()
@@ -79,5 +86,5 @@ def train(
                 yield run.evaluate()
             elif run.unsaved_s > SAVED_EVERY_S:
                 run.save_state()
-        bad = tuple(run.dataset.bad.values())
+        bad = tuple(({**run.unreadable, **run.dataset.bad}).values())
         yield Finished(output, run.step, run.elapsed, reason, run.metrics, bad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,11 @@ from vqtok import __version__, config
 from vqtok.checkpoints import directory, resume
 from vqtok.checkpoints.devices import pick_device
 from vqtok.errors import UsageError
+from vqtok.media.items import Place
 from vqtok.quantizers._start import Warmed
 from vqtok.training import card, preview
-from vqtok.training.data import Dataset, split
+from vqtok.training.data import Batch, Dataset
+from vqtok.training.heldout import checker, split
 from vqtok.training.log import Evaluated, Journal, Progress, Started
 from vqtok.training.objectives import Objective
 from vqtok.training.recipe import DEFAULT_PRESET, Recipe, Train
@@ -45,7 +48,7 @@ class Run:
         self,
         recipe: Recipe,
         kind: Literal["image", "audio"],
-        files: list[Path],
+        files: Sequence[Place],
         output: Path,
         *,
         device: str,
@@ -67,8 +70,14 @@ class Run:
         rate = None if self.model.spec.rate is None else int(self.model.spec.rate)
         self.objective = Objective(self.plan.losses, rate=rate)
         self.optimizer = _optimizer(self.model, self.plan)
-        training, self.held_out = split(files, share=self.plan.holdout, seed=self.plan.seed)
-        self.dataset = Dataset(training, kind=kind, recipe=self.plan, rate=rate)
+        training, self.held_out, self.unreadable = split(
+            files,
+            share=self.plan.holdout,
+            seed=self.plan.seed,
+            check=checker(kind, rate=rate),
+            enough=self.plan.holdout_items,
+        )
+        self.dataset = Dataset(training, kind=kind, recipe=self.plan, rate=rate, device=self.device)
         self.generator = torch.Generator()
         self.model.quantizer.generator = self.generator
         self.step, self.earlier_s, self.skipped = 0, 0.0, 0
@@ -123,7 +132,7 @@ class Run:
             return "steps"
         return "minutes" if self.share_done() >= 1.0 else ""
 
-    def advance(self, batch: Tensor) -> None:
+    def advance(self, parts: tuple[Batch, ...]) -> None:
         """One optimizer step."""
         plan = self.plan
         self.rate_now = learning_rate(
@@ -137,7 +146,7 @@ class Run:
             group["lr"] = self.rate_now
         # The quantizer's choices at step s are a function of (seed, s), like the data.
         self.generator.manual_seed(plan.seed * 1_000_003 + self.step)
-        x = batch.to(self.device, non_blocking=True)
+        x = parts[0].signal(self.device)
         with torch.autocast(
             self.device.type, dtype=self.precision, enabled=self.precision != torch.float32
         ):
