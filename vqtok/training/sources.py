@@ -199,6 +199,7 @@ class _Search:
         self.first: VqtokError | None = None
         """Why nothing may have been found."""
         self._seen: set[str] = set()
+        self._met = 0  # media files and tars, those named before too
 
     def argument(self, argument: str) -> None:
         """Take in what an argument stands for.
@@ -230,7 +231,7 @@ class _Search:
 
     def _directory(self, place: str) -> None:
         failures: list[tuple[str, VqtokError]] = []
-        before = sum(map(len, self.places.values()))
+        before = self._met
         start = len(place.rstrip(os.sep)) + 1
         own = Path(place).resolve().name
         for path, suffix in walk(place, failures):
@@ -244,10 +245,11 @@ class _Search:
             self._file(path, MODALITIES.get(suffix), folder.replace(os.sep, "/") or own)
         for _, failure in failures:
             self._note(failure)
-        if sum(map(len, self.places.values())) == before and not self.problems:
+        if self._met == before and not self.problems:
             raise MediaError(f"{place}: no image or audio files in this directory")
 
     def _archive(self, tar: Path) -> None:
+        self._met += 1
         if not self._is_new(str(tar)):
             return
         for found in members(tar, KINDS):
@@ -260,7 +262,9 @@ class _Search:
     def _file(self, path: str, kind: str | None, label: str) -> None:
         if kind not in KINDS:
             self.passed[_suffix(path)] += 1
-        elif self._is_new(path):
+            return
+        self._met += 1
+        if self._is_new(path):
             self._add(kind, path, label)
 
     def _add(self, kind: str, place: Place | str, label: str) -> None:
@@ -280,7 +284,7 @@ class _Search:
     def _is_new(self, path: str) -> bool:
         if not self._several:
             return True
-        place = place_of(Path(path)) if ".." in path or not path.startswith(os.sep) else path
+        place = place_of(Path(path))
         if place in self._seen:
             return False
         self._seen.add(place)
