@@ -86,5 +86,5 @@ def train(
                 yield run.evaluate()
             elif run.unsaved_s > SAVED_EVERY_S:
                 run.save_state()
-        bad = tuple(({**run.unreadable, **run.dataset.bad}).values())
+        bad = tuple(dict(sorted((run.unreadable | run.dataset.bad).items())).values())
         yield Finished(output, run.step, run.elapsed, reason, run.metrics, bad)
