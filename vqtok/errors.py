@@ -5,7 +5,8 @@ VqtokError                 1
 ├── ConfigError            2   config files, presets, --set
 ├── MediaError             1   images and audio files
 ├── CodesError             1   codes files and code values
-└── CheckpointError        1   model directories and weights
+├── CheckpointError        1   model directories and weights
+└── TrainingError          1   runs that cannot go on
 
 The number is the exit code of the command line. Anything else that escapes is a bug of ours.
 """
@@ -79,3 +80,7 @@ class CodesError(VqtokError):
 
 class CheckpointError(VqtokError):
     """A model directory that is missing, incomplete or damaged."""
+
+
+class TrainingError(VqtokError):
+    """A training run that cannot go on: it diverged, and nothing that was tried brought it back."""

@@ -110,7 +110,7 @@ class Console:
         """
         if self.quiet or not self.progress_wanted:
             yield _Silent()
-        elif _is_live(sys.stderr):
+        elif is_live(sys.stderr):
             with _bar(total, verb, start) as bar:
                 yield bar
         else:
@@ -133,7 +133,7 @@ def show_traceback(error: BaseException) -> None:
 
 def has_colour(stream: TextIO) -> bool:
     """Whether colour is wanted there: a terminal that is not dumb, and NO_COLOR unset."""
-    return _is_live(stream) and not os.environ.get("NO_COLOR")
+    return is_live(stream) and not os.environ.get("NO_COLOR")
 
 
 def is_terminal(stream: Any) -> bool:
@@ -144,6 +144,11 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
+def is_live(stream: TextIO) -> bool:
+    """Whether lines can be drawn again in place there."""
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """Columns in plain text, aligned, two spaces apart, without trailing blanks or colour."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
@@ -152,10 +157,6 @@ def table(head: list[str], rows: list[list[str]]) -> str:
         for row in [head, *rows]
     )
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _is_live(stream: TextIO) -> bool:
-    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 def _split(failed: Failed) -> tuple[str, str]:

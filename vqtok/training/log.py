@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vqtok import atomic
 from vqtok.config import to_line
+from vqtok.errors import one_line
 
 
 @dataclass(frozen=True)
 class Started:
-    """The run is set up; training begins."""
+    """The run is set up; training begins.
+
+    Attributes:
+        files: Training files.
+        held_out: Files that are measured on and never trained on.
+        notes: What was left out of the data, and what of the recipe was adapted to it; a sentence
+            each, for people.
+    """
 
     modality: str
     files: int
@@ -22,6 +32,7 @@ class Started:
     precision: str
     first_step: int
     steps: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,22 +41,41 @@ class Progress:
 
     Attributes:
         step: Steps done.
-        losses: Term → weighted value at this step; "quantizer" is the quantizer's own.
-        use: Share of the codebook used in the recent steps, 0 … 1.
-        perplexity: exp(entropy) of the recent codes, per codebook.
+        losses: Term → weighted value at this step, the quantizer's terms among them. Their sum is
+            what is minimised.
+        use: Share of the codebook used in the recent steps, 0 … 1; None for a continuous method.
+        perplexity: exp(entropy) of the recent codes, per codebook; None for a continuous method.
         items_per_s: Speed over the recent steps.
         left_s: Estimated seconds to the end.
         skipped: Steps skipped because the loss or a gradient was not finite.
+        elapsed_s: Seconds of training so far, resumed parts included; 0: not told.
+        latents: What a continuous method says of itself instead: "kl", nats per item, and
+            "active_units", latent dimensions that carry anything.
     """
 
     step: int
     losses: dict[str, float]
-    use: float
-    perplexity: float
+    use: float | None
+    perplexity: float | None
     learning_rate: float
     items_per_s: float
     left_s: float
     skipped: int
+    elapsed_s: float = 0.0
+    latents: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something about the run is not well.
+
+    Attributes:
+        text: What is wrong and what was done about it: "codebook use fell from 92% to 31%: 700
+            entries revived".
+    """
+
+    step: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -55,12 +85,15 @@ class Evaluated:
     Attributes:
         metrics: "psnr_db" for images, "mel_distance" for audio, and the codebook's "use" and
             "perplexity".
+        pictures: Previews, relative to the model directory.
+        best: Whether the model has never been better; the directory then holds this one.
     """
 
     step: int
     elapsed_s: float
     metrics: dict[str, float]
     pictures: tuple[str, ...] = ()
+    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +102,7 @@ class Finished:
 
     Attributes:
         reason: "steps", "minutes" or "stopped".
+        unreadable: "FILE: what is wrong", a file each, as in ``unreadable.txt``.
     """
 
     output: Path
@@ -79,7 +113,10 @@ class Finished:
     unreadable: tuple[str, ...] = ()
 
 
-Event = Started | Progress | Evaluated | Finished
+Event = Started | Progress | Warned | Evaluated | Finished
+
+UNREADABLE = "unreadable.txt"
+"""In the model directory: the files that could not be read, a line each."""
 
 
 class Journal:
@@ -87,13 +124,13 @@ class Journal:
 
     def __init__(self, path: Path, *, first_step: int) -> None:
         self.path = path
-        kept = [line for line in _lines(path) if line["step"] <= first_step]
+        kept = [line for line in records(path) if line["step"] <= first_step]
         self.evaluations = [line for line in kept if line["event"] == "evaluated"]
         path.write_text("".join(_line(each) for each in kept if first_step), encoding="utf-8")
         if not first_step:
             self.evaluations = []
 
-    def write(self, event: Progress | Evaluated) -> None:
+    def write(self, event: Progress | Warned | Evaluated) -> None:
         """Add one event as one line, on disk at once."""
         record = {"event": type(event).__name__.lower(), **asdict(event)}
         if isinstance(event, Evaluated):
@@ -103,11 +140,19 @@ class Journal:
             stream.write(_line(record))
 
 
-def _line(record: dict[str, Any]) -> str:
-    return to_line(record) + "\n"
+def list_unreadable(output: Path, texts: Iterable[str]) -> None:
+    """Write ``unreadable.txt`` beside the model, sorted; no such file if all could be read."""
+    lines = sorted(one_line(text) + "\n" for text in texts)
+    if not lines:
+        (output / UNREADABLE).unlink(missing_ok=True)
+        return
+    with atomic.file(output / UNREADABLE) as temporary:
+        # File names may be any bytes; so is the list.
+        temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def records(path: Path) -> list[dict[str, Any]]:
+    """The sound lines of a ``log.jsonl``, in order; none if there is no such file."""
     if not path.exists():
         return []
     out = []
@@ -120,6 +165,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             break
         out.append(line)
     return out
+
+
+def _line(record: dict[str, Any]) -> str:
+    return to_line(record) + "\n"
 
 
 def _is_event(line: object) -> bool:
