@@ -13,6 +13,7 @@ from vqtok.media import audio, image
 from vqtok.metrics.audio import mel_distance
 from vqtok.metrics.codebook import Usage
 from vqtok.metrics.image import psnr
+from vqtok.training import gallery
 
 PICTURES = 6
 """Held-out images in a preview."""
@@ -60,7 +61,7 @@ def _images(
     model: Any, files: Sequence[Path], folder: Path, *, step: int
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
-    rows: list[np.ndarray] = []
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
     usage = _usage(model)
     for path in files:
         pixels, _ = image.read(path)
@@ -69,10 +70,10 @@ def _images(
         y = model.decode(codes).cpu()
         values.append(float(psnr(y, x)))
         usage.add(codes.numpy().levels[0])
-        if len(rows) < PICTURES:
-            rows.append(np.concatenate([_fit(x[0].numpy()), _fit(y[0].numpy())], axis=2))
+        if len(pairs) < PICTURES:
+            pairs.append((x[0].numpy(), y[0].numpy()))
     name = f"step-{step:07d}.png"
-    image.write(folder / name, np.concatenate(rows, axis=1))
+    image.write(folder / name, gallery.sheet(pairs))
     total = usage.total
     metrics = {
         "psnr_db": float(np.mean(values)),
@@ -89,17 +90,19 @@ def _clips(
     names: list[str] = []
     rate = int(model.spec.rate)
     usage = _usage(model)
-    for path in files:
+    for index, path in enumerate(files):
         samples, _ = audio.read(path, rate=rate, mono=True)
         x = torch.from_numpy(samples[None, :, : SECONDS * rate])
         codes = model.encode(x)
         y = model.decode(codes).cpu()
         values.append(float(mel_distance(y, x, rate=rate)))
         usage.add(codes.numpy().levels[0])
-        if len(names) < CLIPS:
-            name = f"step-{step:07d}-{path.stem}.wav"
-            with audio.Writer(folder / name, rate, 1) as writer:
-                writer.write(y[0].numpy())
+        if index < CLIPS:
+            original = folder / gallery.name_of_clip(index, path, step=None)
+            if not original.exists():
+                _write(original, x[0].numpy(), rate)
+            name = gallery.name_of_clip(index, path, step=step)
+            _write(folder / name, y[0].numpy(), rate)
             names.append(f"previews/{name}")
     metrics = {
         "mel_distance": float(np.mean(values)),
@@ -121,8 +124,6 @@ def _centre(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, top : top + SIDE, left : left + SIDE])
 
 
-def _fit(pixels: np.ndarray, *, side: int = 256) -> np.ndarray:
-    """(3, H, W) → (3, side, side): cut what is larger, fill what is smaller with black."""
-    cut = pixels[:, :side, :side]
-    missing = [(0, side - size) for size in cut.shape[1:]]
-    return np.pad(cut, [(0, 0), *missing], constant_values=-1.0)
+def _write(path: Path, samples: np.ndarray, rate: int) -> None:
+    with audio.Writer(path, rate, 1) as writer:
+        writer.write(samples)
