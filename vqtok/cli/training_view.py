@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from vqtok.cli.console import PLAIN_INTERVAL_S, Console, has_colour, is_live, is_terminal
@@ -57,7 +58,7 @@ class Trace:
         if count < 2:
             return ""
         edges = [len(self._means) * i // count for i in range(count + 1)]
-        pairs = zip(edges[:-1], edges[1:], strict=True)
+        pairs = pairwise(edges)
         values = [sum(self._means[a:b]) / (b - a) for a, b in pairs]
         if min(values) > 0:  # losses fall by factors
             values = [math.log(value) for value in values]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
@@ -142,6 +143,6 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
     edges = [len(body) * i // inner for i in range(inner + 1)]
     means = [
         (sum(s for s, _ in body[a:b]) / (b - a), sum(v for _, v in body[a:b]) / (b - a))
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        for a, b in pairwise(edges)
     ]
     return [points[0], *means, points[-1]]

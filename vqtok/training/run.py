@@ -14,8 +14,9 @@ from vqtok.checkpoints import directory, resume
 from vqtok.checkpoints.devices import pick_device
 from vqtok.errors import UsageError
 from vqtok.quantizers._start import Warmed
-from vqtok.training import card, preview
+from vqtok.training import card, gallery, preview
 from vqtok.training.data import Dataset, split
+from vqtok.training.inventory import inventory
 from vqtok.training.log import Evaluated, Journal, Progress, Started
 from vqtok.training.objectives import Objective
 from vqtok.training.recipe import DEFAULT_PRESET, Recipe, Train
@@ -59,6 +60,10 @@ class Run:
         torch.manual_seed(self.plan.seed)
         self.model = recipe.model.build().to(self.device).train()
         self.model.name = output.name
+        if self.plan.stage == "decoder":
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name.startswith("decoder."))
+            self.model.quantizer.eval()
         if self.model.spec.modality != kind:
             raise UsageError(
                 f"--data: these are {kind} files, the recipe is for {self.model.spec.modality}",
@@ -76,15 +81,21 @@ class Run:
             resume.restore(output, model=self.model, optimizer=self.optimizer)
             self.step, self.earlier_s = int(saved["step"]), float(saved["elapsed_s"])
             self.skipped = int(saved["skipped"])
-        else:  # what an earlier run left here must not be taken for this one's
-            (output / resume.FILE).unlink(missing_ok=True)
-        output.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(output / "log.jsonl", first_step=self.step)
+        self.notes: tuple[str, ...] = ()
+        self.best_step = 0
         self.begun = self.saved_at = time.monotonic()
         self.losses: dict[str, float] = {}
         self.rate_now = 0.0
         self.metrics: dict[str, float] = {}
         self.recent: list[tuple[float, Tensor]] = []  # (time, codes) of the last steps
+
+    def begin(self) -> None:
+        """Write the first things: from here on the directory is this run's."""
+        if not self.step:  # what an earlier run left here must not be taken for this one's
+            (self.output / resume.FILE).unlink(missing_ok=True)
+            gallery.begin(self.output)
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(self.output / "log.jsonl", first_step=self.step)
 
     @property
     def elapsed(self) -> float:
@@ -108,6 +119,7 @@ class Run:
             precision=str(self.precision).removeprefix("torch."),
             first_step=self.step,
             steps=self.plan.steps,
+            notes=self.notes,
         )
 
     def share_done(self) -> float:
@@ -176,6 +188,7 @@ class Run:
             items_per_s=speed * self.plan.batch,
             left_s=0.0 if done >= 1.0 else left,
             skipped=self.skipped,
+            elapsed_s=self.elapsed,
         )
 
     def evaluate(self) -> Evaluated:
@@ -189,9 +202,12 @@ class Run:
             self.model, self.held_out[: self.plan.holdout_items], self.output, step=self.step
         )
         self.model.train()
-        event = Evaluated(self.step, self.elapsed, self.metrics, pictures)
+        if self.plan.stage == "decoder":
+            self.model.quantizer.eval()
+        event = Evaluated(self.step, self.elapsed, self.metrics, pictures, best=True)
         self.journal.write(event)
         self._save()
+        gallery.prune(self.output, best=None)
         return event
 
     def _save(self) -> None:
@@ -210,7 +226,9 @@ class Run:
             ],
             "versions": {"vqtok": __version__, "torch": torch.__version__},
         }
-        text = card.render(self.output.name, self.model.spec, facts)
+        facts["data"] = inventory(self.dataset.files, kind=self.model.spec.modality)
+        facts["unreadable"] = len(self.dataset.bad)
+        text = card.compose(self.output, self.model.spec, facts)
         directory.save(
             self.output, self.model, training=facts, card=text, half=self.plan.store == "float16"
         )
