@@ -93,7 +93,7 @@ class Console:
             if self.verbose >= 2:
                 show_traceback(each.error)
         for (reason, hint), subjects in groups.items():
-            message = f"{_named(subjects)}: {reason}" if subjects[0] else reason
+            message = f"{named(subjects)}: {reason}" if subjects[0] else reason
             show_error(message, hint)
 
     @contextmanager
@@ -144,6 +144,11 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
+def is_first_rank() -> bool:
+    """Whether this process speaks and writes: of those that torchrun started, the first."""
+    return os.environ.get("RANK", "0") in ("", "0")
+
+
 def is_live(stream: TextIO) -> bool:
     """Whether lines can be drawn again in place there."""
     return is_terminal(stream) and os.environ.get("TERM") != "dumb"
@@ -168,7 +173,8 @@ def _split(failed: Failed) -> tuple[str, str]:
     return "", message
 
 
-def _named(subjects: list[str]) -> str:
+def named(subjects: list[str]) -> str:
+    """The first few of them, and how many more there are."""
     unique = list(dict.fromkeys(subjects))
     named = ", ".join(unique[:NAMED_PER_GROUP])
     rest = len(unique) - NAMED_PER_GROUP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -40,7 +41,8 @@ class Board:
             for path in folder.glob("events.out.tfevents.*"):
                 path.unlink()
         purge = first_step + 1 if first_step else None
-        self._writer = SummaryWriter(str(folder), purge_step=purge)  # type: ignore[no-untyped-call]
+        make: Any = SummaryWriter  # untyped or not, by torch's version
+        self._writer = make(str(folder), purge_step=purge)
         self._originals_written = bool(first_step)
 
     def write(self, event: Event) -> None:
@@ -54,25 +56,25 @@ class Board:
             for name in event.pictures:
                 self._preview(event.step, self._output / name)
             self._originals_written = True
-            self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.flush()
         elif isinstance(event, Warned):
-            self._writer.add_text("warnings", event.text, event.step)  # type: ignore[no-untyped-call]
+            self._writer.add_text("warnings", event.text, event.step)
         elif isinstance(event, Finished):
             self.close()
 
     def close(self) -> None:
         """Bring everything to disk; may be called again."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
     def _scalars(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, step)
 
     def _preview(self, step: int, path: Path) -> None:
         if path.suffix == ".png":
             with Image.open(path) as picture:
                 pixels = np.asarray(picture.convert("RGB"))
-            self._writer.add_image("previews", pixels, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+            self._writer.add_image("previews", pixels, step, dataformats="HWC")
             return
         _, _, clip = path.stem.split("-", 2)  # step-0001000-1-name
         self._sound(f"reconstructions/{clip}", path, step)
@@ -82,7 +84,7 @@ class Board:
 
     def _sound(self, tag: str, path: Path, step: int) -> None:
         samples, facts = audio.read(path)
-        self._writer.add_audio(tag, samples, step, sample_rate=facts.rate)  # type: ignore[no-untyped-call]
+        self._writer.add_audio(tag, samples, step, sample_rate=facts.rate)
 
 
 def _of_progress(event: Progress) -> dict[str, float]:
