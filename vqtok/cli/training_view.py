@@ -115,7 +115,7 @@ class State:
         if now is None:
             return ""
         if now.use is not None and now.perplexity is not None:
-            return f"{now.use:.0%} used, perplexity {now.perplexity:.0f}"
+            return f"{_share(now.use)} used, perplexity {now.perplexity:.0f}"
         values = [f"{_words(name)} {value:.4g}" for name, value in sorted(now.latents.items())]
         return ", ".join(values) or "continuous"
 
@@ -262,7 +262,7 @@ def values_of(metrics: Mapping[str, float]) -> str:
     """Held-out metrics in one line."""
     shown = {name: f"{value:.4g}" for name, value in metrics.items()}
     if "use" in metrics:
-        shown["use"] = f"{metrics['use']:.0%}"
+        shown["use"] = _share(metrics["use"])
     return ", ".join(f"{_words(name)} {value}" for name, value in shown.items())
 
 
@@ -273,6 +273,11 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def _share(value: float) -> str:
+    """A percentage, with a decimal where there is little: 1 of 512 is not nothing."""
+    return f"{value:.1%}" if value < 0.1 else f"{value:.0%}"
 
 
 def _words(name: str) -> str:

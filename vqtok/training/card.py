@@ -195,7 +195,8 @@ def _curve(curve: list[dict[str, float]], quality: str) -> str:
         chosen = [*chosen, curve[-1]]
     columns = [key for key in (quality, *LABELS) if key and any(key in each for each in chosen)]
     columns = list(dict.fromkeys(columns))
-    rows = [f"| step | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    heads = [LABELS[key][0] if key in LABELS else key.replace("_", " ") for key in columns]
+    rows = [f"| step | {' | '.join(heads)} |", "| --- " * (len(columns) + 1) + "|"]
     for each in chosen:
         cells = [_cell(key, each.get(key)) for key in columns]
         rows.append(f"| {each['step']} | {' | '.join(cells)} |")

@@ -8,7 +8,7 @@ page around it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
@@ -65,7 +65,11 @@ def panels(records: Iterable[Mapping[str, Any]]) -> list[Panel]:
         out.append(Panel("training loss", loss, logarithmic=positive))
     name, points = next(iter(held.items()), ("", []))
     if len(points) > 1:
-        out.append(Panel(f"held out: {name.replace('_', ' ')}", points, best=best))
+        title = f"held out: {name.replace('_db', ' dB').replace('_', ' ')}"
+        marked = dict(points).get(best) if best is not None else None
+        if marked is not None:
+            title += f", best {marked:.4g} at step {best}"
+        out.append(Panel(title, points, best=best))
     if len(use) > 1:
         out.append(Panel("codebook use, %", use))
     return out
@@ -96,17 +100,17 @@ def _panel(panel: Panel, *, top: int, last: float, colour: str) -> list[str]:
     points = _thinned(panel.points)
     values = [value for _, value in points]
     low, high = min(values), max(values)
-    if low == high:  # a flat curve lies in the middle
-        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    scale: Callable[[float], float] = math.log if panel.logarithmic else float
+    base, span = scale(low), scale(high) - scale(low)
+    if span <= 0:  # a flat curve lies in the middle
+        base, span = base - 0.5, 1.0
     y0, y1 = top + TOP, top + HEIGHT - BOTTOM
 
     def x(step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * step / max(last, 1)
 
     def y(value: float) -> float:
-        if panel.logarithmic:
-            return y1 - (y1 - y0) * math.log(value / low) / math.log(high / low)
-        return y1 - (y1 - y0) * (value - low) / (high - low)
+        return y1 - (y1 - y0) * (scale(value) - base) / span
 
     path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
     out = [f'<text x="{LEFT}" y="{top + 16}" fill="{TEXT}">{escape(panel.title)}</text>']
@@ -126,11 +130,6 @@ def _panel(panel: Panel, *, top: int, last: float, colour: str) -> list[str]:
     if marked is not None and panel.best is not None and low <= marked <= high:
         at_x, at_y = x(panel.best), y(marked)
         out.append(f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="3.5" fill="{colour}"/>')
-        side, shift = ("end", -6) if at_x > WIDTH / 2 else ("start", 6)
-        out.append(
-            f'<text x="{at_x + shift:.1f}" y="{max(at_y, y0 + 10) + 14:.1f}" '
-            f'text-anchor="{side}" fill="{TEXT}">best: {marked:.4g}</text>'
-        )
     return out
 
 
