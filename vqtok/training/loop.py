@@ -76,8 +76,8 @@ def train(
             device=device,
             command=command,
         )
-        run.begin()
         board = Board(output, first_step=run.step) if tensorboard and run.speaks else None
+        run.begin()
         for event in _events(run, should_stop):
             if board is not None:
                 board.write(event)
