@@ -149,3 +149,44 @@ def test_impossible_settings_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         config.parse(settings, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_start_evens_out_latents_and_keeps_what_the_decoder_sees(
+    method: type[lfq.Config],
+) -> None:
+    torch.manual_seed(0)
+    quantizer = method(bits=4, warmup=2, samples=200).build(dim=7)
+    mixed = gaussian(7, 7, seed=5)
+
+    def latents(seed: int) -> Tensor:
+        return (3 + gaussian(1, 500, 7, seed=seed) @ mixed).movedim(-1, 1)
+
+    z = latents(9)
+    before = quantizer(latents(0)).z_q  # one step of the warm-up
+    assert not quantizer.initialised
+    for seed in (1, 2):
+        quantizer(latents(seed))
+    assert quantizer.initialised
+    rows = quantizer.project_in(rows_of(z)).detach()
+    assert bool((rows.mean(dim=0).abs() < 0.2 * quantizer.value).all())
+    np.testing.assert_allclose(
+        np.cov(rows.t().numpy()), np.eye(4) * quantizer.value**2, atol=0.2 * quantizer.value**2
+    )
+    through = quantizer.project_out(quantizer.project_in(rows_of(latents(0))))
+    torch.testing.assert_close(through, rows_of(before), rtol=1e-4, atol=1e-4)
+    assert quantizer.eval()(z).codes.unique().numel() == 16
+
+
+def test_a_bit_that_says_nothing_does_not_blow_up_at_the_start() -> None:
+    quantizer = lfq.Config(bits=4, warmup=1, samples=4).build(dim=7)
+    z = torch.zeros(2, 7, 30)
+    z[:, 0] = gaussian(2, 30)
+    for _ in range(3):
+        out = quantizer(z)
+    assert quantizer.initialised
+    assert bool(out.z_q.isfinite().all()) and float(out.z_q.detach().abs().max()) < 10
+
+
+def rows_of(z: Tensor) -> Tensor:
+    return z.movedim(1, -1).flatten(0, -2)

@@ -29,6 +29,10 @@ class Config:
             most.
         commitment: Weight of the loss that keeps latents near their corners; distances on the
             sphere are bounded, so none is needed.
+        warmup: First training steps, in which latents pass unquantized while a sample is collected,
+            if there are linear maps.
+        samples: Latents per bit in that sample; the warm-up lasts until it is full. 0: none, signs
+            are taken from the first step.
     """
 
     bits: int = 18
@@ -37,6 +41,8 @@ class Config:
     temperature: float = 0.01
     group: int = 9
     commitment: float = 0.0
+    warmup: int = 100
+    samples: int = 128
 
     def __post_init__(self) -> None:
         check(self)

@@ -26,6 +26,10 @@ class Config:
         group: Bits whose joint use is made even; more bits are split into groups of this many at
             most. Above about log2 of the latents per step a larger group tells little more.
         commitment: Weight of the loss that keeps latents near ±1.
+        warmup: First training steps, in which latents pass unquantized while a sample is collected,
+            if there are linear maps.
+        samples: Latents per bit in that sample; the warm-up lasts until it is full. 0: none, signs
+            are taken from the first step.
     """
 
     bits: int = 13
@@ -34,6 +38,8 @@ class Config:
     temperature: float = 0.01
     group: int = 18
     commitment: float = 0.25
+    warmup: int = 100
+    samples: int = 128
 
     def __post_init__(self) -> None:
         check(self)
