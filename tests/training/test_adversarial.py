@@ -82,6 +82,31 @@ def test_both_losses_equal_their_formulas(monkeypatch: pytest.MonkeyPatch) -> No
     assert float(terms["features"]) == pytest.approx(2.0 * np.mean(shares), rel=1e-5)
 
 
+@given(
+    kind=st.sampled_from(KINDS),
+    weight=st.sampled_from((0.1, 3.0)),
+    sharpness=st.sampled_from((0.1, 1.0, 10.0)),
+    step=st.integers(0, 5),
+)
+def test_a_term_pulls_as_hard_as_a_mean_absolute_error_of_its_weight(
+    kind: Kind, weight: float, sharpness: float, step: int
+) -> None:
+    """However sure the discriminator is: one that had won pulled the model apart."""
+    judge = adversary(kind, weight=weight, features=weight, ramp=4)
+    with torch.no_grad():
+        for parameter in judge.parameters():
+            parameter.mul_(sharpness)
+    y, x = blurred(kind)
+    error = torch.zeros_like(y).add_(0.1).requires_grad_()
+    (weight * judge.strength(step) * error.abs().mean()).backward()
+    assert error.grad is not None
+    for name in ("adversarial", "features"):
+        moved = y.clone().requires_grad_()
+        judge.generator_terms(moved, x, step=step)[name].backward()
+        assert moved.grad is not None
+        assert float(moved.grad.norm()) == pytest.approx(float(error.grad.norm()), rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_models_terms_leave_nothing_in_the_discriminator(kind: Kind) -> None:
     judge = adversary(kind)

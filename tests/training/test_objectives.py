@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -22,7 +21,6 @@ from vqtok.protocols import Reconstructed
 from vqtok.training.audio_terms import BINS, SEVEN
 from vqtok.training.objectives import AUDIO, IMAGE, TERMS, Objective
 from vqtok.training.pair import WINDOWS
-from vqtok.training.schedule import learning_rate
 
 RATE = 24000
 LIKELIHOODS = {"bce", "logit-laplace"}
@@ -224,15 +222,3 @@ def test_a_measurement_before_training_does_not_break_it() -> None:
     y.requires_grad_()
     objective("mel")(result(y), x)["mel"].backward()
     assert y.grad is not None
-
-
-def test_the_learning_rate_rises_then_falls_to_its_end() -> None:
-    def at(step: int) -> float:
-        return learning_rate(step=step, progress=step / 100, peak=2.0, final=0.1, warmup=10)
-
-    values = [at(step) for step in range(101)]
-    assert values[0] == pytest.approx(0.2, rel=1e-3)
-    assert max(values) < 2.0
-    assert values.index(max(values)) == 9
-    assert values[100] == pytest.approx(0.2)
-    assert all(a >= b for a, b in itertools.pairwise(values[9:]))

@@ -19,6 +19,7 @@ class Choices:
     format: str | None
     depth: int | None
     native_rate: bool
+    label: str | None
     device: str
     threads: int | None
     jobs: int
@@ -76,7 +77,10 @@ def decode(console: Console, folder: Path, output: str | None, chosen: Choices) 
             console, progress, model=chosen.model, device=chosen.device, threads=chosen.threads
         )
         options = DecodeOptions(
-            depth=chosen.depth, native_rate=chosen.native_rate, threads=chosen.jobs
+            depth=chosen.depth,
+            native_rate=chosen.native_rate,
+            threads=chosen.jobs,
+            label=chosen.label,
         )
         return corpus_decode.decode_corpus(
             reader,

@@ -27,6 +27,7 @@ def decode(
             "suffix of -o, else png or wav.",
         ),
     ] = None,
+    label: options.Label = None,
     native_rate: Annotated[
         bool,
         typer.Option("--native-rate", help="Leave audio at the model's rate, not the original's."),
@@ -66,6 +67,7 @@ def decode(
                 format=format,
                 depth=depth,
                 native_rate=native_rate,
+                label=label,
                 device=device,
                 threads=threads,
                 jobs=jobs,
@@ -97,7 +99,12 @@ def decode(
         from vqtok.pipeline import decode as pipeline
 
         chosen = pipeline.DecodeOptions(
-            depth=depth, native_rate=native_rate, format=format, foreign=foreign, threads=jobs
+            depth=depth,
+            native_rate=native_rate,
+            format=format,
+            foreign=foreign,
+            threads=jobs,
+            label=label,
         )
         return pipeline.decode(
             plan.jobs,

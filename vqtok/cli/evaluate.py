@@ -40,6 +40,7 @@ def evaluate(
         ),
     ] = None,
     depth: options.Depth = None,
+    label: options.Label = None,
     mono: options.Mono = False,
     background: options.Background = "white",
     max_pixels: options.MaxPixels = None,
@@ -75,6 +76,7 @@ def evaluate(
         chosen = pipeline.EvaluateOptions(
             depth=depth,
             metrics=None if metrics is None else tuple(each.strip() for each in metrics.split(",")),
+            label=label,
             mono=mono,
             background=background,
             **({} if max_pixels is None else {"max_pixels": max_pixels}),

@@ -95,6 +95,15 @@ Verbose = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per result on stdout.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        "--label",
+        "--speaker",
+        metavar="NAME",
+        help="Class or speaker, for models that are told one; vqtok info MODEL lists them.",
+    ),
+]
 Depth = Annotated[
     int | None,
     typer.Option("--depth", metavar="N", min=1, help="Use the first N residual stages only."),

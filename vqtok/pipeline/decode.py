@@ -21,6 +21,7 @@ from vqtok.pipeline.ahead import finish_behind
 from vqtok.pipeline.encode import AHEAD_PIXELS, measured
 from vqtok.pipeline.guard import failed
 from vqtok.pipeline.heap import give_back
+from vqtok.pipeline.labels import check_label, told
 from vqtok.pipeline.results import Done, Failed
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class DecodeOptions:
         format: "png", "wav", …; None: by the target's suffix.
         foreign: Spec of the model for arrays without a header; None: such arrays are refused.
         threads: Pictures written while the model works on the next.
+        label: The class or speaker that the model is told; None: it has none.
     """
 
     depth: int | None = None
@@ -49,6 +51,7 @@ class DecodeOptions:
     format: str | None = None
     foreign: CodeSpec | None = None
     threads: int = 2
+    label: str | None = None
 
 
 def decode(
@@ -113,7 +116,9 @@ def _work(
     try:
         found = codes_of(job)
         reading_s = time.perf_counter() - begun
-        tokenizer = tokenizer_for(found.header if isinstance(found, streams.Reader) else found[1])
+        made = tokenizer_for(found.header if isinstance(found, streams.Reader) else found[1])
+        check_label(made, options.label)
+        tokenizer = made
         begun = time.perf_counter() - reading_s  # without the loading of the model
         target = stdout if job.target is None else job.target
         steps: list[Callable[[], None]] = []
@@ -156,6 +161,7 @@ def _play(
         depth=options.depth,
         native_rate=options.native_rate,
         format=options.format,
+        label=options.label,
     )
     return went.header, (went.shape,)
 
@@ -178,6 +184,7 @@ def _decode(
         target,
         native_rate=options.native_rate,
         format=options.format,
+        label=options.label,
         on_part=on_part,
     )
     return []
@@ -197,10 +204,11 @@ def _decode_image(
     writer = image.Writer(target, (height, width), format=options.format, grey=grey)
     with torch.inference_mode():
         if tokenizer.exact:
-            for rows, columns, pixels in tokenizer.decode_tiles(codes):
+            for rows, columns, pixels in tokenizer.decode_tiles(codes, **told(options.label)):
                 writer.put(rows, columns, pixels.float().cpu().numpy())
         else:
-            writer.write(tokenizer.decode(_tensors(codes))[0].float().cpu().numpy())
+            decoded = tokenizer.decode(_tensors(codes), **told(options.label))
+            writer.write(decoded[0].float().cpu().numpy())
     if large:
         writer.save()  # before the next picture takes as much memory
         return []

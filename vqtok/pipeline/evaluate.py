@@ -17,6 +17,7 @@ from vqtok.pipeline import pictures
 from vqtok.pipeline.evaluated import ItemReport as ItemReport
 from vqtok.pipeline.evaluated import Summary as Summary
 from vqtok.pipeline.guard import failed
+from vqtok.pipeline.labels import label_for
 from vqtok.pipeline.results import Failed
 from vqtok.pipeline.tally import Tally
 
@@ -42,6 +43,7 @@ class EvaluateOptions:
         mono: Mix the channels of audio down to one.
         background: Colour behind transparent pixels.
         max_pixels: Larger images are refused; None: no limit.
+        label: Of all files; None: that of each is the name of its directory, if the model has any.
     """
 
     depth: int | None = None
@@ -49,6 +51,7 @@ class EvaluateOptions:
     mono: bool = False
     background: str = "white"
     max_pixels: int | None = image.MAX_PIXELS
+    label: str | None = None
 
 
 class Evaluation:
@@ -134,7 +137,8 @@ class Evaluation:
             place, background=options.background, max_pixels=options.max_pixels
         )
         x = torch.from_numpy(pixels)[None]
-        y = tally.code(tokenizer, x, depth=options.depth)
+        label = label_for(tokenizer, job.source, options.label)
+        y = tally.code(tokenizer, x, depth=options.depth, label=label)
         grey = image.is_grey(info)
         if grey:  # decode restores it as grey: the mean of the channels
             y = y.mean(1, keepdim=True).expand_as(x)
@@ -157,6 +161,7 @@ class Evaluation:
 
         rate, columns = int(tokenizer.spec.rate), self.columns("audio")
         tally = self._tallies[job.kind].file()
+        label = label_for(tokenizer, job.source, self.options.label)
         first: tuple[Tensor, Tensor] | None = None
         with ExitStack() as stack:
             reader = stack.enter_context(audio.Reader(place))
@@ -167,7 +172,7 @@ class Evaluation:
                 writer = stack.enter_context(audio.Writer(job.target, rate, channels))
             for segment in segments(reader.blocks(rate, mono=self.options.mono), SEGMENT_S * rate):
                 x = torch.from_numpy(segment)[:, None]  # (C, 1, n)
-                y = tally.code(tokenizer, x, depth=self.options.depth)
+                y = tally.code(tokenizer, x, depth=self.options.depth, label=label)
                 tally.values(measure_audio(x, y, columns, rate=rate), weight=segment.shape[-1])
                 if writer is not None:
                     writer.write(y[:, 0].numpy())

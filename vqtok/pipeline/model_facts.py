@@ -52,6 +52,12 @@ class ModelFacts:
         found = self.info.training.get("metrics", {})
         return found if isinstance(found, Mapping) else {}
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes or speakers that the decoder is told."""
+        found = self.info.config.get("labels", ())
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+
     def to_json(self) -> dict[str, Any]:
         """JSON data."""
         info = self.info
@@ -64,6 +70,7 @@ class ModelFacts:
             **info.spec.to_json(),
             "type": info.config.get("type"),
             "quantizer": _quantizer(info.config),
+            "labels": list(self.labels),
             "parameters": info.parameters,
             "size_bytes": info.size_bytes,
             "metrics": dict(self.metrics),
@@ -90,6 +97,8 @@ class ModelFacts:
         ]
         if info.spec.rate is not None:
             rows.append(("sampling", f"{info.spec.rate:.0f} Hz"))
+        if self.labels:
+            rows.append(("labels", ", ".join(self.labels)))
         if "step" in training:
             rows.append(("trained", _trained(training)))
         if self.metrics:

@@ -14,6 +14,7 @@ from vqtok.codes.header import Header
 from vqtok.errors import CodesError
 from vqtok.media import audio
 from vqtok.pipeline.hearing import Streamed, truncated
+from vqtok.pipeline.labels import told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,7 @@ def decode(
     *,
     native_rate: bool = False,
     format: str | None = None,
+    label: str | None = None,
     on_part: Callable[[float], None] = lambda fraction: None,
 ) -> None:
     """Codes of all channels → a file; only the codes are held."""
@@ -38,7 +40,7 @@ def decode(
     total, written = codes.extent[0], 0
     length = _length(header, native_rate=native_rate)
     with _writer(header, target, format, native_rate, length) as writer, torch.inference_mode():
-        for piece in _sound(tokenizer, _tensors(_cut(codes.levels[0])), total):
+        for piece in _sound(tokenizer, _tensors(_cut(codes.levels[0])), total, label):
             writer.write(piece[:, 0].float().cpu().numpy())  # (C, 1, n) → (C, n)
             written += piece.shape[-1]
             on_part(written / max(total, 1))
@@ -52,6 +54,7 @@ def decode_stream(
     depth: int | None = None,
     native_rate: bool = False,
     format: str | None = None,
+    label: str | None = None,
 ) -> Streamed:
     """Play codes while they arrive.
 
@@ -64,7 +67,7 @@ def decode_stream(
     arriving = _Arriving(reader, depth)
     with _writer(reader.header, target, format, native_rate, None) as writer:
         with torch.inference_mode():
-            sound = _sound(tokenizer, _tensors(arriving.pieces()), None)
+            sound = _sound(tokenizer, _tensors(arriving.pieces()), None, label)
             for piece in arriving.trimmed(sound):
                 writer.write(piece.float().cpu().numpy())
         if arriving.error is not None and (isinstance(target, Path) or not arriving.given):
@@ -164,16 +167,18 @@ def _cut(array: np.ndarray) -> Iterator[np.ndarray]:
         yield array[..., start : start + _FRAMES]
 
 
-def _sound(tokenizer: Any, pieces: Iterable[Tensor], total: int | None) -> Iterator[Tensor]:
+def _sound(
+    tokenizer: Any, pieces: Iterable[Tensor], total: int | None, label: str | None
+) -> Iterator[Tensor]:
     """Samples (C, 1, n) of codes; all at once from a model that would give others in pieces."""
     import torch
 
     if tokenizer.exact:
-        yield from tokenizer.decode_stream(pieces, total)
+        yield from tokenizer.decode_stream(pieces, total, **told(label))
         return
     whole = torch.cat(list(pieces), dim=-1)
     length = whole.shape[-1] * tokenizer.spec.levels[0].stride[0] if total is None else total
-    yield tokenizer.decode(Codes(tokenizer.spec, (whole,), (length,)))
+    yield tokenizer.decode(Codes(tokenizer.spec, (whole,), (length,)), **told(label))
 
 
 def _tensors(pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:

@@ -13,6 +13,7 @@ from vqtok.errors import CodesError
 from vqtok.metrics.codebook import Usage, Use
 from vqtok.metrics.report import Column, Running
 from vqtok.pipeline.evaluated import ItemReport, Summary
+from vqtok.pipeline.labels import told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,14 +40,16 @@ class FileTally:
         """Samples coded so far (audio)."""
         return self.extent[0] if self.extent else 0
 
-    def code(self, tokenizer: Any, x: Tensor, *, depth: int | None) -> Tensor:
+    def code(
+        self, tokenizer: Any, x: Tensor, *, depth: int | None, label: str | None = None
+    ) -> Tensor:
         """Encode and decode one signal, (C, 1, n) or (1, 3, H, W); remember codes and times."""
         import torch
 
         if not self.spec.levels:
             if depth is not None:
                 raise CodesError("this model has no codes: there is no depth to choose")
-            return self._pass(tokenizer, x)
+            return self._pass(tokenizer, x, label)
         with torch.inference_mode():
             start = time.perf_counter()
             found = tokenizer.encode(x)
@@ -55,13 +58,13 @@ class FileTally:
             if depth is not None:
                 found, plain_codes = found.truncate(depth), plain_codes.truncate(depth)
             start = time.perf_counter()
-            y: Tensor = tokenizer.decode(found).float().cpu()
+            y: Tensor = tokenizer.decode(found, **told(label)).float().cpu()
             self.decode_s += time.perf_counter() - start
         self.codes.append(list(plain_codes.levels))
         self._extend(found.extent, channels=len(found))
         return y
 
-    def _pass(self, tokenizer: Any, x: Tensor) -> Tensor:
+    def _pass(self, tokenizer: Any, x: Tensor, label: str | None) -> Tensor:
         """Through a model without codes and back."""
         import torch
 
@@ -72,7 +75,7 @@ class FileTally:
             z_q.flatten()[0].item()  # waits for an accelerator, so it belongs to the time
             self.encode_s += time.perf_counter() - start
             start = time.perf_counter()
-            y: Tensor = tokenizer.render(z_q, extent).float().cpu()
+            y: Tensor = tokenizer.render(z_q, extent, **told(label)).float().cpu()
             self.decode_s += time.perf_counter() - start
         self._extend(extent, channels=len(x))
         return y

@@ -28,6 +28,7 @@ from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
 from vqtok.tokenizers._exact import Doubts
 from vqtok.tokenizers._framed import FramedEncoder
+from vqtok.tokenizers._labels import Label, Labels, check_names
 
 TILE = 750
 """Frames that one tile owns: 10 s at 75 Hz."""
@@ -50,6 +51,7 @@ class Config:
         decoder_blocks: Blocks after it.
         kernel: Frames that one block's depthwise window sees, itself and the past.
         latent: D, dimension that is quantised.
+        labels: Names of speakers, one of which the decoder is told; none: it is told nothing.
     """
 
     quantizer: AnyConfig
@@ -61,10 +63,12 @@ class Config:
     decoder_blocks: int = 6
     kernel: int = 7
     latent: int = 32
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.hop < 1 or self.frame % self.hop or self.frame < 2 * self.hop:
             raise ValueError(f"frame {self.frame} is not a multiple of hop {self.hop}, from two on")
+        check_names(self.labels)
 
     def build(self, **context: Any) -> Codec:
         """Make the tokenizer with fresh weights."""
@@ -98,6 +102,7 @@ class Codec(nn.Module):
             ChannelNorm(config.width),
             head,
         )
+        self.labels = Labels(config.labels, config.latent)
         self.encoder_context = config.encoder_blocks * (config.kernel - 1)
         self.decoder_context = config.decoder_blocks * (config.kernel - 1)
         depth = self.quantizer.depth
@@ -168,24 +173,28 @@ class Codec(nn.Module):
         self.spec.require_codes(self.name)
         yield from self._framed.encode_stream((block[:, 0] for block in blocks), tile=TILE)
 
-    def decode(self, codes: Codes) -> Tensor:
+    def decode(self, codes: Codes, *, label: Label = None) -> Tensor:
         """Codes → (B, 1, L) float32 at ``spec.rate`` Hz, L = ``codes.extent[0]``."""
         self.spec.require_codes(self.name)
         array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
-        return torch.cat(list(self.decode_stream([array], codes.extent[0])), dim=-1)
+        return torch.cat(list(self.decode_stream([array], codes.extent[0], label=label)), dim=-1)
 
     @torch.inference_mode()
     def decode_stream(
-        self, pieces: Iterable[Tensor], length: int | None = None
+        self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
     ) -> Iterator[Tensor]:
         """Audio of codes that arrive in pieces; memory stays flat.
 
         Args:
             pieces: int64 (B, Q, t) or (B, t) of any lengths, in order.
             length: L, samples to give in total; None: all that the codes stand for, t · hop.
+            label: The speaker, if the model has labels.
 
         Yields:
             (B, 1, n) float32 pieces in [-1, 1], the same ones however the codes arrive.
+
+        Raises:
+            UsageError: a label that does not fit the model.
         """
         self.spec.require_codes(self.name)
         ahead = self.spectrum.overlap - 1  # frames after a hop that still overlap it
@@ -196,7 +205,7 @@ class Codec(nn.Module):
             seen = held[..., max(0, start - self.decoder_context) - first : stop + ahead - first]
             skip = min(start, self.decoder_context)
             audio = torch.cat(
-                [self._decode_tile(item[None], skip, skip + stop - start) for item in seen]
+                [self._decode_tile(item[None], skip, skip + stop - start, label) for item in seen]
             )
             left = audio.shape[-1] if length is None else length - given
             return audio[:, None, :left].clamp(-1.0, 1.0)  # (B, 1, n)
@@ -224,23 +233,24 @@ class Codec(nn.Module):
         return self._framed.latents(self._padded(x.to(self._device())))
 
     @torch.inference_mode()
-    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
+    def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """What the decoder makes of quantized or continuous latents.
 
         Args:
             z_q: (B, D, T) float32.
             extent: (L,) samples of the signals.
+            label: One for all, if the model has labels.
 
         Returns:
             (B, 1, L) float32 in [-1, 1].
         """
-        return self._render(z_q)[:, None, : extent[0]].clamp(-1.0, 1.0)
+        return self._render(self.labels.tell(z_q, label))[:, None, : extent[0]].clamp(-1.0, 1.0)
 
-    def forward(self, x: Tensor) -> Reconstructed:
-        """Reconstruct a batch differentiably; x is (B, 1, L)."""
+    def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
+        """Reconstruct a batch differentiably; x is (B, 1, L), labels int64 (B,) if there are."""
         length = int(x.shape[-1])
         quantized: Quantized = self.quantizer(self._framed.latents(self._padded(x)))
-        y = self._render(quantized.z_q)[:, None, :length]
+        y = self._render(self.labels.tell(quantized.z_q, labels))[:, None, :length]
         levels = (quantized.codes,) if self.spec.levels else ()
         codes = Codes(self.spec, levels, (length,))
         return Reconstructed(y, codes, quantized.loss, quantized.terms)
@@ -262,10 +272,10 @@ class Codec(nn.Module):
         cut = self.spectrum.size - self.hop
         return samples[:, cut : cut + z_q.shape[-1] * self.hop]
 
-    def _decode_tile(self, codes: Tensor, start: int, stop: int) -> Tensor:
+    def _decode_tile(self, codes: Tensor, start: int, stop: int, label: Label) -> Tensor:
         """Samples of frames start … stop of one item, given its frames before and after: (1, n)."""
         z_q = self.quantizer.decode(codes.to(self._device()))
-        return self._render(z_q)[:, start * self.hop : stop * self.hop]
+        return self._render(self.labels.tell(z_q, label))[:, start * self.hop : stop * self.hop]
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device

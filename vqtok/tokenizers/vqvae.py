@@ -15,17 +15,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.errors import UsageError
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
 from vqtok.tokenizers._exact import Doubts
+from vqtok.tokenizers._labels import Label, Labels, check_names
 from vqtok.tokenizers._networks import networks
 from vqtok.tokenizers._output import Output, entering, pixels
+from vqtok.tokenizers._pictures import check_images, padded, size_of
 from vqtok.tokenizers._tiled import Picture, Read, TiledEncoder, decoded, latents, reader
 from vqtok.tokenizers._tiles import Tile
 
@@ -54,6 +54,7 @@ class Config:
         channels: Image channels.
         output: What the decoder gives: "plain" pixels, or the parameters of a likelihood, "logits"
             for the loss "bce", "logit-laplace" for the loss of that name.
+        labels: Names of classes, one of which the decoder is told; none: it is told nothing.
     """
 
     quantizer: AnyConfig
@@ -67,6 +68,7 @@ class Config:
     latent: int = 16
     channels: int = 3
     output: Output = "plain"
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         levels = len(self.widths) if self.network == "convnext" else 1
@@ -74,6 +76,7 @@ class Config:
             raise ValueError(f"encoder_blocks and decoder_blocks need {levels} numbers")
         if not self.widths or self.patch < 1 or self.kernel % 2 == 0:
             raise ValueError("widths must not be empty, patch positive and kernel odd")
+        check_names(self.labels)
 
     @property
     def stride(self) -> int:
@@ -100,6 +103,7 @@ class VQVAE(nn.Module):
         self.output: Output = config.output
         self.encoder, self.decoder = networks(config)
         self.quantizer = config.quantizer.build(dim=config.latent)
+        self.labels = Labels(config.labels, config.latent)
         depth = self.quantizer.depth
         level = LevelSpec(
             name="codes",
@@ -132,7 +136,7 @@ class VQVAE(nn.Module):
         Raises:
             UsageError: x is not a batch of images with C channels, or the model has no codes.
         """
-        _check_images(x, self.channels)
+        check_images(x, self.channels)
         items = self.encode_many(list(x))
         levels = torch.cat([each.levels[0] for each in items])
         return Codes(self.spec, (levels,), items[0].extent)
@@ -149,8 +153,8 @@ class VQVAE(nn.Module):
         """
         self.spec.require_codes(self.name)
         for x in signals:
-            _check_images(x[None], self.channels)
-        pictures = [self._picture(_size(x), reader(x)) for x in signals]
+            check_images(x[None], self.channels)
+        pictures = [self._picture(size_of(x), reader(x)) for x in signals]
         shapes = [self.spec.levels[0].shape(each.size) for each in pictures]
         levels = [torch.empty((1, *shape), dtype=torch.int64) for shape in shapes]
         for index, tile, codes in self._tiled.encode(pictures):
@@ -182,22 +186,27 @@ class VQVAE(nn.Module):
         return Codes(self.spec, (array,), size)
 
     @torch.inference_mode()
-    def decode(self, codes: Codes) -> Tensor:
+    def decode(self, codes: Codes, *, label: Label = None) -> Tensor:
         """Codes → (B, C, H, W) float32, clamped to [-1, 1] and cropped to ``codes.extent``."""
         height, width = codes.extent
         x = torch.empty(len(codes), self.channels, height, width, device=self._device())
         for item in range(len(codes)):
-            for rows, columns, shown in self.decode_tiles(codes, item=item):
+            for rows, columns, shown in self.decode_tiles(codes, item=item, label=label):
                 x[item, :, rows, columns] = shown
         return x
 
     @torch.inference_mode()
-    def decode_tiles(self, codes: Codes, *, item: int = 0) -> Iterator[tuple[slice, slice, Tensor]]:
+    def decode_tiles(
+        self, codes: Codes, *, item: int = 0, label: Label = None
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Decode one image of a batch while only a tile of it is in memory.
 
         Yields:
             Rows, columns, and what is there: (C, h, w) float32 in [-1, 1]; the tiles cover
             ``codes.extent`` once.
+
+        Raises:
+            UsageError: a label that does not fit the model.
         """
         self.spec.require_codes(self.name)
         array = codes.levels[0][item]
@@ -207,7 +216,7 @@ class VQVAE(nn.Module):
             if isinstance(window, np.ndarray):
                 window = torch.from_numpy(window.astype(np.int64))
             z_q: Tensor = self.quantizer.decode(window.to(self._device(), torch.int64))
-            return z_q
+            return self.labels.tell(z_q, label)
 
         for rows, columns, shown in self._decoded(look_up, codes.extent):
             yield rows, columns, shown[0]
@@ -219,36 +228,39 @@ class VQVAE(nn.Module):
         Raises:
             UsageError: x is not a batch of images with C channels.
         """
-        _check_images(x, self.channels)
-        seen = _pad(entering(x.to(self._device()), self.output), self.stride)
-        return latents(self.encoder, seen, stride=self.stride, side=self._side(_size(x)))
+        check_images(x, self.channels)
+        seen = padded(entering(x.to(self._device()), self.output), self.stride)
+        return latents(self.encoder, seen, stride=self.stride, side=self._side(size_of(x)))
 
     @torch.inference_mode()
-    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
+    def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """What the decoder makes of quantized or continuous latents, in tiles.
 
         Args:
             z_q: (B, D, h, w) float32.
             extent: (H, W) of the images.
+            label: One for all, if the model has labels.
 
         Returns:
             (B, C, H, W) float32 in [-1, 1].
         """
+        z_q = self.labels.tell(z_q, label)
         x = torch.empty(len(z_q), self.channels, *extent, device=self._device())
         for rows, columns, shown in self._decoded(lambda tile: z_q[(..., *tile.window())], extent):
             x[..., rows, columns] = shown
         return x
 
-    def forward(self, x: Tensor) -> Reconstructed:
+    def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch differentiably.
 
         Args:
             x: (B, C, H, W) float in [-1, 1].
+            labels: int64 (B,), if the model has labels.
         """
         height, width = int(x.shape[-2]), int(x.shape[-1])
-        seen = _pad(entering(x, self.output), self.stride)
+        seen = padded(entering(x, self.output), self.stride)
         quantized: Quantized = self.quantizer(self.encoder(seen))
-        raw = self.decoder(quantized.z_q)[..., :height, :width].float()
+        raw = self.decoder(self.labels.tell(quantized.z_q, labels))[..., :height, :width].float()
         levels = (quantized.codes,) if self.spec.levels else ()
         return Reconstructed(
             x=pixels(raw, self.output),
@@ -281,18 +293,3 @@ class VQVAE(nn.Module):
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return int(x.shape[-2]), int(x.shape[-1])
-
-
-def _pad(x: Tensor, stride: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of the stride."""
-    bottom, right = -x.shape[-2] % stride, -x.shape[-1] % stride
-    return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
-
-
-def _check_images(x: Tensor, channels: int) -> None:
-    if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
-        raise UsageError(f"images: shape {tuple(x.shape)} found, (B, {channels}, H, W) expected")

@@ -1,19 +1,20 @@
 """A discriminator that learns beside the model, and what it tells the model.
 
 Hinge loss as in Lim and Ye 2017 (arXiv:1705.02894) and VQGAN (arXiv:2012.09841), feature matching
-as in EnCodec (arXiv:2210.13438). Weights are fixed: VQGAN's adaptive weight divides by the norm of
-a gradient that may vanish, and wants a backward pass of its own.
+as in EnCodec (arXiv:2210.13438). A discriminator that has won can pull a hundred times as hard as
+one that has just begun, so what a weight fixes is not the loss but its gradient in the
+reconstruction, as in EnCodec's balancer (section 3.4): a term of weight w pulls exactly as hard as
+a mean absolute error of weight w. No moving average is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from vqtok.errors import ConfigError
 from vqtok.layers.discriminators import Judged, Patches, Spectra
@@ -77,20 +78,29 @@ class Adversary(nn.Module):
         strength, config = self.strength(step), self.config
         if not strength:
             return {}
-        terms = {}
-        with _frozen(self.network):
-            judged = self.network(y)
+        # Through copies that are no parameters: no gradient is computed for these, or left in them.
+        fixed = {name: value.detach() for name, value in self.network.named_parameters()}
+        seen = y.detach().requires_grad_()
+        losses = {}
+        with torch.enable_grad():
+            judged = functional_call(self.network, fixed, (seen,))
             if config.weight:
-                # The generator's side of the hinge loss: no hinge, or a model far behind would
-                # get no gradient.
+                # The generator's side of the hinge loss: no hinge, or a model far behind would get
+                # no gradient.
                 loss = -torch.stack([each.scores.mean() for each in judged]).mean()
-                terms["adversarial"] = strength * config.weight * loss
+                losses["adversarial"] = config.weight, loss
             if config.features:
                 with torch.no_grad():
                     originals = self.network(x)
-                matching = _matching(judged, originals)
-                terms["features"] = strength * config.features * matching
-        return terms
+                losses["features"] = config.features, _matching(judged, originals)
+        return {
+            name: _balanced(loss, seen, y, weight=strength * weight)
+            for name, (weight, loss) in losses.items()
+        }
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """``loss``: what is called when ranks share their gradients."""
+        return self.loss(y, x)
 
     def loss(self, y: Tensor, x: Tensor) -> Tensor:
         """What the discriminator itself is to lower, (): the hinge loss.
@@ -107,6 +117,26 @@ class Adversary(nn.Module):
         return total / len(judged)
 
 
+def _balanced(loss: Tensor, seen: Tensor, y: Tensor, *, weight: float) -> Tensor:
+    """The weighted loss, with a gradient in y of the loss's direction and a length of its own.
+
+    Its length is that of ``weight`` times the mean absolute error, 1/sqrt(N) for N values.
+
+    Args:
+        loss: (), computed from ``seen``.
+        seen: A leaf with the values of y.
+        y: Receives the gradient.
+        weight: Of the term.
+    """
+    # Times N: gradients of means over N values could vanish in float16.
+    (slope,) = torch.autograd.grad(loss * seen.numel(), seen, retain_graph=True)
+    slope = slope.float()
+    length = torch.linalg.vector_norm(slope).clamp(min=1e-12) * seen.numel() ** 0.5
+    along = (slope / length * y).sum()
+    term: Tensor = weight * (loss.detach() + along - along.detach())
+    return term
+
+
 def _matching(judged: list[Judged], originals: list[Judged]) -> Tensor:
     """L1 between hidden layers as a share of the original's mean: EnCodec Eq. 2."""
     shares = [
@@ -115,16 +145,3 @@ def _matching(judged: list[Judged], originals: list[Judged]) -> Tensor:
         for a, b in zip(one.features, other.features, strict=True)
     ]
     return torch.stack(shares).mean()
-
-
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """What is computed inside has no gradient in the parameters, later either."""
-    learning = [p for p in network.parameters() if p.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)

@@ -42,7 +42,7 @@ def _likelihood(name: str, *, output: str, parameters: int) -> Term:
         if pair.raw is None or pair.raw.shape[1] != parameters * channels:
             raise ConfigError(
                 f"train.losses.{name}: this model gives other values than that likelihood needs",
-                hint=f"model.output={output}",
+                hint=f"--set model.output={output}, for models of images",
             )
         likelihoods = importlib.import_module("vqtok.training.likelihoods")
         value: Tensor = getattr(likelihoods, name.replace("-", "_"))(pair.raw.float(), pair.x)
@@ -111,6 +111,12 @@ class Objective:
         with torch.autocast(x.device.type, enabled=False):
             pair = Pair(result.x.float(), x.float(), rate=self.rate, raw=result.raw)
             return {name: weight * self._term(name)(pair) for name, weight in self.weights.items()}
+
+    def to(self, device: torch.device) -> Objective:
+        """Move the network behind "perceptual", if there is one; returns itself."""
+        if self._perceptual is not None:
+            self._perceptual.network.to(device)
+        return self
 
     def _term(self, name: str) -> Term:
         return self._perceptual if self._perceptual and name == "perceptual" else TERMS[name]

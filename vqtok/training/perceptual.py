@@ -63,7 +63,6 @@ class Perceptual:
 
     def __call__(self, pair: Pair) -> Tensor:
         """Distance of the pair, (): 0 for equals, at most 2; the mean over items."""
-        self.network.to(pair.y.device)
         with torch.no_grad():
             originals = self.network(_rgb(pair.x))
         stages = [

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from vqtok import __version__, config
 from vqtok.checkpoints import resume
 from vqtok.checkpoints.devices import pick_device
-from vqtok.errors import UsageError
 from vqtok.protocols import Tokenizer
 from vqtok.quantizers._ranks import rank, world
-from vqtok.training import card, preview, ranks
-from vqtok.training.data import Batch, Dataset, split
+from vqtok.training import card, gallery, preview, ranks
+from vqtok.training.data import Batch, Dataset
 from vqtok.training.health import Health, Vitals
+from vqtok.training.heldout import checker, split
+from vqtok.training.inventory import inventory
 from vqtok.training.kept import Kept
 from vqtok.training.learner import Learner, begin_from
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
-from vqtok.training.recipe import DEFAULT_PRESET, Recipe
+from vqtok.training.recipe import Recipe
 from vqtok.training.schedule import learning_rate
+from vqtok.training.sources import Found
 
 RECENT = 100
 """Steps over which speed is shown."""
 
 
 class Run:
-    """One run, from a recipe or from where it was saved. Nothing is written before ``open``.
+    """One run, from a recipe or from where it was saved. Nothing is written before ``begin``.
 
     Args:
         recipe: What to build and how to train it.
-        kind: Of the files.
-        files: All files; the held-out ones are split off here.
+        found: The files; the held-out ones are split off here.
         output: Model directory.
         device: As the user named it.
         command: What the user typed, for the card.
@@ -48,8 +50,7 @@ class Run:
     def __init__(
         self,
         recipe: Recipe,
-        kind: Literal["image", "audio"],
-        files: list[Path],
+        found: Found,
         output: Path,
         *,
         device: str,
@@ -64,20 +65,27 @@ class Run:
         self.model = recipe.model.build().to(self.device)
         self.model.name = output.name
         self.spec = self.model.spec
-        if self.spec.modality != kind:
-            raise UsageError(
-                f"--data: these are {kind} files, the recipe is for {self.spec.modality}",
-                hint=f"--preset {DEFAULT_PRESET[kind]}",
-            )
         if start is not None:
             begin_from(self.model, start)
-        self.kept = Kept(output, self.plan, quality=preview.QUALITY[kind])
+        self.kept = Kept(output, self.plan, quality=preview.QUALITY[found.kind])
         self.learner = Learner(self.model, self.plan)
         self.health = Health(self.spec.levels).to(self.device)
         rate = None if self.spec.rate is None else int(self.spec.rate)
-        training, self.held_out = split(files, share=self.plan.holdout, seed=self.plan.seed)
+        training, self.held_out, self.unreadable = split(
+            found.files,
+            share=self.plan.holdout,
+            seed=self.plan.seed,
+            check=checker(found.kind, rate=rate),
+            enough=self.plan.holdout_items,
+        )
         self.dataset = Dataset(
-            training, kind=kind, recipe=self.plan, rate=rate, rank=rank(), ranks=world()
+            training,
+            kind=found.kind,
+            recipe=self.plan,
+            rate=rate,
+            rank=rank(),
+            ranks=world(),
+            device=self.device,
         )
         # Only what the first step of all draws from here is not a function of the step.
         self.generator = torch.Generator()
@@ -92,18 +100,28 @@ class Run:
         self.losses: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.moments: list[float] = []  # when the last steps ended
+        self.notes: tuple[str, ...] = ()
+        """For ``Started``: what was left out, what was adapted."""
+        self.speaks = rank() == 0
 
-    def open(self) -> None:
+    def begin(self) -> None:
         """Make the directory, or go on in it."""
-        if rank() == 0:
+        if self.speaks:
             self.output.mkdir(parents=True, exist_ok=True)
             if not self.resumed:
                 (self.output / resume.FILE).unlink(missing_ok=True)
                 self.kept.begin()
-        self.journal = Journal(self.output / "log.jsonl", first_step=self.step, silent=rank() > 0)
+                gallery.begin(self.output)
+        self.journal = Journal(
+            self.output / "log.jsonl", first_step=self.step, silent=not self.speaks
+        )
         if not self.resumed:  # whenever a run is killed, there is something to go on from
             self.save_state()
         ranks.wait()
+
+    def bad(self) -> tuple[str, ...]:
+        """Why each file that could not be read was left out, by name."""
+        return tuple(dict(sorted((self.unreadable | self.dataset.bad).items())).values())
 
     @property
     def elapsed(self) -> float:
@@ -126,6 +144,7 @@ class Run:
             precision=self.learner.precision.name,
             first_step=self.step,
             steps=self.plan.steps,
+            notes=self.notes,
         )
 
     def share_done(self) -> float:
@@ -197,6 +216,7 @@ class Run:
             items_per_s=speed * self.plan.batch * self.plan.accumulate * world(),
             left_s=0.0 if self.share_done() >= 1.0 else left,
             skipped=self.health.vitals.skipped,
+            elapsed_s=self.clock,
         )
 
     def evaluate(self, *, last: bool = False) -> Evaluated | None:
@@ -207,7 +227,7 @@ class Run:
         """
         if last:  # shorter than the warm-up of the codebook, perhaps
             self.learner.settle()
-        event = self._evaluate() if rank() == 0 else None
+        event = self._evaluate() if self.speaks else None
         self.learner.prepare()
         ranks.wait()
         return event
@@ -222,15 +242,16 @@ class Run:
         event = Evaluated(self.step, self.elapsed, self.metrics, pictures, best=best)
         self.journal.write(event)
         facts = self._facts()
-        text = card.render(self.output.name, self.spec, facts)
+        text = card.compose(self.output, self.spec, facts)
         self.kept.save(model, step=self.step, best=best, facts=facts, card=text)
+        gallery.prune(self.output, best=self.kept.best["step"])
         self.save_state()
         return event
 
     def save_state(self) -> None:
         """Write what ``--resume`` needs."""
         self.saved_at = time.monotonic()
-        if rank() > 0:
+        if not self.speaks:
             return
         state = {
             "recipe": config.dump(self.recipe),
@@ -259,21 +280,29 @@ class Run:
         self.kept.best = saved["best"]
 
     def _facts(self) -> dict[str, Any]:
+        evaluations, best = self.journal.evaluations, self.kept.best["step"]
         return {
             "command": self.command,
             "recipe": config.dump(self.recipe),
             "step": self.step,
-            "best": self.kept.best,
+            "best_step": best,
             "elapsed_s": round(self.elapsed, 1),
             "device": str(self.device),
             "ranks": world(),
             "precision": self.learner.precision.name,
             "files": len(self.dataset.files),
             "held_out_files": len(self.held_out),
+            "unreadable": len(self.bad()),
             "skipped": self.health.vitals.skipped,
-            "metrics": self.metrics,
-            "curve": [
-                {"step": each["step"], **each["metrics"]} for each in self.journal.evaluations
-            ],
+            "notes": list(self.notes),
+            "data": self.described,
+            "metrics": next(e["metrics"] for e in evaluations if e["step"] == best),
+            "curve": [{"step": each["step"], **each["metrics"]} for each in evaluations],
             "versions": {"vqtok": __version__, "torch": torch.__version__},
         }
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What the training files are like."""
+        labels = self.dataset.names
+        return inventory(self.dataset.files, kind=self.spec.modality, labels=labels)

@@ -1,0 +1,91 @@
+"""Classes or speakers that a decoder is told: codes then hold what the label does not say.
+
+1711.00937, section 4.3, tells its WaveNet decoder the speaker. Here the decoder's input gets a
+learned vector for each label added. The encoder sees none, so codes are the same for all.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vqtok.errors import UsageError
+
+Label = int | str | None
+"""A name, its number, or None for a model without labels."""
+
+SHOWN = 12
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check the names of a config.
+
+    Raises:
+        ValueError: one is empty or there twice.
+    """
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError("labels: names must not be empty and each there once")
+
+
+class Labels(nn.Module):
+    """One learned vector for each label, zero at first.
+
+    Args:
+        names: In order; none: the model has no labels.
+        dim: D of the decoder's input.
+    """
+
+    def __init__(self, names: Sequence[str], dim: int) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        if names:
+            self.vectors = nn.Parameter(torch.zeros(len(names), dim))
+
+    def tell(self, z_q: Tensor, label: Tensor | Label) -> Tensor:
+        """Add to (B, D, *grid) what the decoder is told.
+
+        Args:
+            z_q: What it reads; without labels it is given back as it is.
+            label: One for all items, or int64 (B,).
+
+        Raises:
+            UsageError: none where one is needed, one where there are none, or an unknown one.
+        """
+        if not self.names:
+            self.number(label if isinstance(label, int | str) else None)
+            if isinstance(label, Tensor):
+                raise UsageError("labels: this model was made without labels")
+            return z_q
+        if not isinstance(label, Tensor):
+            label = torch.tensor([self.number(label)])
+        told = self.vectors[label.to(self.vectors.device)]  # (B, D) or (1, D)
+        return z_q + told.reshape(*told.shape, *(1 for _ in z_q.shape[2:]))
+
+    def number(self, label: Label) -> int:
+        """The number of a label; 0 if the model has none and none is given.
+
+        Raises:
+            UsageError: as ``tell``.
+        """
+        if not self.names:
+            if label is not None:
+                raise UsageError(f"label {label!r}: this model was made without labels")
+            return 0
+        if label is None:
+            raise UsageError("no label given: this model needs one", hint=self._known())
+        if isinstance(label, str):
+            if label in self.names:
+                return self.names.index(label)
+            close = difflib.get_close_matches(label, self.names, n=1)
+            hint = f"did you mean {close[0]}?" if close else self._known()
+            raise UsageError(f"label {label!r}: the model does not know it", hint=hint)
+        if not 0 <= label < len(self.names):
+            raise UsageError(f"label {label}: the model has 0 … {len(self.names) - 1}")
+        return label
+
+    def _known(self) -> str:
+        more = len(self.names) - SHOWN
+        return f"one of {', '.join(self.names[:SHOWN])}" + (f" and {more} more" if more > 0 else "")

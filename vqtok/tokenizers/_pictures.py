@@ -1,0 +1,25 @@
+"""What every tokenizer asks of images: their size, that they are images, whole strides."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqtok.errors import UsageError
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """(H, W) of (…, H, W)."""
+    return int(x.shape[-2]), int(x.shape[-1])
+
+
+def padded(x: Tensor, stride: int) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of the stride."""
+    bottom, right = -x.shape[-2] % stride, -x.shape[-1] % stride
+    return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
+def check_images(x: Tensor, channels: int) -> None:
+    """Raise ``UsageError`` if x is not (B, C, H, W)."""
+    if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
+        raise UsageError(f"images: shape {tuple(x.shape)} found, (B, {channels}, H, W) expected")
