@@ -76,7 +76,7 @@ def test_a_continuous_model_has_no_codes_and_no_encode_command():
         "m", CodeSpec("image", ()), facts(metrics={"psnr_db": 20.0, "kl": 12.0, "active_units": 9})
     )
     assert "vqtok encode" not in text
-    assert "| KL divergence | 12 nats per item |" in text
+    assert "| KL divergence | 12 nats per position |" in text
     assert "| active units | 9 |" in text
 
 

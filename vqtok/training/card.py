@@ -17,7 +17,7 @@ CURVE = "curve.svg"
 LABELS = {
     "psnr_db": ("PSNR", "{:.2f} dB"),
     "mel_distance": ("mel distance", "{:.3f}"),
-    "kl": ("KL divergence", "{:.3g} nats per item"),
+    "kl": ("KL divergence", "{:.3g} nats per position"),
     "active_units": ("active units", "{:.0f}"),
     "use": ("codebook use", "{:.1%}"),
     "perplexity": ("perplexity", "{:.0f}"),

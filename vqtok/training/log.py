@@ -49,7 +49,7 @@ class Progress:
         left_s: Estimated seconds to the end.
         skipped: Steps skipped because the loss or a gradient was not finite.
         elapsed_s: Seconds of training so far, resumed parts included; 0: not told.
-        latents: What a continuous method says of itself instead: "kl", nats per item, and
+        latents: What a continuous method says of itself instead: "kl", nats per position, and
             "active_units", latent dimensions that carry anything.
     """
 
