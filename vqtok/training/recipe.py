@@ -27,7 +27,8 @@ class Adversarial:
             this weight; None: by the kind of data.
         features: Weight of feature matching, the same way.
         start: Step from which the model listens to it; the discriminator learns from the first.
-        ramp: Steps over which both weights rise from nothing.
+        ramp: Steps over which both weights rise from nothing: a discriminator that has learned
+            little yet pulls as hard as any, in no useful direction.
         learning_rate: Peak, of the discriminator's own AdamW; it follows the model's schedule.
         betas: Of the same.
         width: Channels of its first layer; None: by the kind of data.
