@@ -11,18 +11,20 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.layers.discriminators import Judged
-from vqtok.training.adversarial import Adversary
+from vqtok.training import recipe
+from vqtok.training.adversarial import SETTINGS, Adversary
 from vqtok.training.recipe import Adversarial
 
 Kind = Literal["image", "audio"]
 KINDS: tuple[Kind, ...] = ("image", "audio")
 
 
-def adversary(kind: Kind, **config: float | int) -> Adversary:
+def adversary(kind: Kind, **changes: float | int) -> Adversary:
     torch.manual_seed(0)
-    settings = {"weight": 1.0, "features": 1.0, "ramp": 1, "width": 8, **config}
+    settings = {"weight": 1.0, "features": 1.0, "ramp": 1, "width": 8, **changes}
     return Adversary(Adversarial(**settings), modality=kind, channels=3, rate=8000.0)
 
 
@@ -174,6 +176,30 @@ def test_it_is_made_and_judges_the_same_from_the_same_seed(kind: Kind) -> None:
     torch.manual_seed(1)
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.loss(y, x), other.loss(y, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_recipe_leaves_open_follows_from_the_kind_of_data(kind: Kind) -> None:
+    usual = SETTINGS[kind]
+    judge = Adversary(Adversarial(), modality=kind, channels=3)
+    assert (judge.weight, judge.features) == (usual.weight, usual.features)
+    y, x = blurred(kind)
+    assert judge.network(x)[0].features[0].shape[1] == usual.width
+    wider = Adversary(Adversarial(weight=0.0, features=2.0, width=7), modality=kind, channels=3)
+    assert wider.network(x)[0].features[0].shape[1] == 7
+    assert set(wider.generator_terms(y, x, step=9999)) == {"features"}
+
+
+@pytest.mark.parametrize("name", ["weight", "features", "start", "ramp", "width"])
+def test_numbers_that_mean_nothing_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"adversarial: {name} must be at least"):
+        recipe.load("image-f8", edits=[f'train.adversarial={{"{name}": -1}}'])
+
+
+def test_a_recipe_with_a_discriminator_survives_being_written() -> None:
+    found = recipe.load("image-f8", edits=['train.adversarial={"features": 0.5}'])
+    assert found.train.adversarial == Adversarial(features=0.5)
+    assert recipe.parse(config.dump(found)) == found
 
 
 def test_there_is_none_for_other_kinds_of_data() -> None:

@@ -20,23 +20,33 @@ DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k"}
 class Adversarial:
     """A discriminator that learns beside the model; which one follows from the kind of data.
 
+    ``training/adversarial.py`` has the values that None stands for.
+
     Attributes:
-        weight: Of the generator's hinge term.
-        features: Weight of feature matching.
+        weight: Of the model's side of the hinge loss: it pulls as hard as a mean absolute error of
+            this weight; None: by the kind of data.
+        features: Weight of feature matching, the same way.
         start: Step from which the model listens to it; the discriminator learns from the first.
-        ramp: Steps over which both weights rise from nothing.
+        ramp: Steps over which both weights rise from nothing: a discriminator that has learned
+            little yet pulls as hard as any, in no useful direction.
         learning_rate: Peak, of the discriminator's own AdamW; it follows the model's schedule.
         betas: Of the same.
-        width: Channels of its first layer.
+        width: Channels of its first layer; None: by the kind of data.
     """
 
-    weight: float = 0.1
-    features: float = 0.0
+    weight: float | None = None
+    features: float | None = None
     start: int = 0
     ramp: int = 1000
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.9)
-    width: int = 32
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in {"weight": 0, "features": 0, "start": 0, "ramp": 0, "width": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}")
 
 
 @dataclass(frozen=True)
