@@ -48,7 +48,7 @@ OUTSIDE: dict[str, set[str]] = {
     "tokenizers": {"torch", "numpy"},
     "priors": {"torch", "numpy"},
     "checkpoints": {"torch", "safetensors"},
-    "training": {"torch", "numpy", "PIL"},
+    "training": {"torch", "numpy", "PIL", "safetensors"},
     "pipeline": {"torch", "numpy", "PIL", "ray"},
     "cli": {"typer", "rich"},
 }

@@ -216,3 +216,11 @@ def test_the_text_of_a_config_is_canonical():
 def test_only_configs_are_dumped():
     with pytest.raises(TypeError, match="not a config"):
         config.dump({"a": 1})
+
+
+def test_endless_nesting_is_refused_and_not_followed():
+    data: dict[str, object] = {"type": "quantizers/fsq"}
+    for _ in range(300):
+        data = {"type": "quantizers/grouped", "quantizer": data}
+    with pytest.raises(ConfigError, match="nested more than 40 deep"):
+        config.parse(data, Config)

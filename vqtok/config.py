@@ -73,10 +73,8 @@ def parse(data: object, cls: Callable[..., T], *, where: str = "config") -> T:
     """Turn JSON data into a dataclass, checking every key and type.
 
     Args:
-        data: A mapping as ``json.loads`` gives it. For ``cls`` = ``Config`` it must hold
-            ``"type"``.
-        cls: A dataclass, or the ``Config`` protocol for any family member. (Annotated as a
-            callable because a protocol is no ``type[T]``.)
+        data: As ``json.loads`` gives it. For ``cls`` = ``Config`` it must hold ``"type"``.
+        cls: A dataclass, or the ``Config`` protocol (no ``type[T]``) for any family member.
         where: Name of the root in messages (``"preset image-f8"``).
 
     Raises:
@@ -84,6 +82,8 @@ def parse(data: object, cls: Callable[..., T], *, where: str = "config") -> T:
     """
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: expected an object, found {_show(data)}")
+    if where.rpartition("/")[2].count(".") > 40:  # Python itself bears some hundreds
+        raise ConfigError(f"{where}: nested more than 40 deep")
     values = dict(data)
     target = typing.cast(type[Any], cls)
     if target is Config:

@@ -16,6 +16,7 @@ from vqtok.media import image
 from vqtok.media.picture import _TURNS
 
 HEIGHT, WIDTH = 23, 37
+PHOTO = Path(__file__).parents[1] / "data" / "photo.png"
 
 
 def drawn(mode: str) -> Image.Image:
@@ -150,3 +151,39 @@ def test_a_writer_takes_no_more_and_no_fewer_pixels(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         writer.put(slice(0, 1), slice(2, 4), np.zeros((3, 1, 2)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "RGBA", "LA", "I;16", "F"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_bytes_are_what_the_floats_are(mode: str, orientation: int) -> None:
+    format = "TIFF" if mode in ("F", "CMYK") else "PNG"
+    picture = image.load(saved(mode, format, orientation))
+    floats = image.to_uint8(picture.whole())
+    np.testing.assert_array_equal(picture.shrunk(None).transpose(2, 0, 1), floats)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_shrunk_well_from_part_of_its_resolution(
+    tmp_path: Path, orientation: int
+) -> None:
+    photo = Image.open(PHOTO).convert("RGB").resize((1200, 800), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    decoded = Image.open(tmp_path / "a.jpg")
+    expected = np.asarray(decoded.resize((150, 100), Image.Resampling.LANCZOS), dtype=float)
+    quick = image.load(tmp_path / "a.jpg", enough=200)
+    assert min(quick.info.width, quick.info.height) == 200  # a quarter was decoded
+    found = quick.shrunk(100)
+    if orientation == 6:
+        expected = np.rot90(expected, -1)
+    assert found.shape == expected.shape
+    error = ((found - expected) ** 2).mean()
+    assert 10 * np.log10(255**2 / error) > 40
+
+
+def test_small_images_keep_their_size(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg")
+    assert image.load(tmp_path / "a.jpg", enough=200).shrunk(100).shape == (20, 30, 3)
+    Image.new("RGB", (300, 20)).save(tmp_path / "b.png")
+    assert image.load(tmp_path / "b.png").shrunk(10).shape == (10, 150, 3)

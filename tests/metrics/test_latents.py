@@ -24,7 +24,7 @@ def test_statistics_equal_numpys_over_all_at_once(
         kl = torch.rand(batch, 4, side, 2, generator=generator)
         found.add(mean, kl)
         means.append(mean.movedim(1, -1).reshape(-1, 4).double().numpy())
-        divergences.append(kl.sum(dim=1).reshape(-1).double().numpy())
+        divergences.append(kl.double().sum(dim=1).reshape(-1).numpy())
     rows = np.concatenate(means)
     assert found.count == len(rows)
     np.testing.assert_allclose(found.variances.numpy(), rows.var(axis=0), rtol=1e-9, atol=1e-12)

@@ -174,7 +174,7 @@ def test_the_generator_alone_makes_the_noise() -> None:
 
 def test_free_bits_are_a_floor_per_dimension_on_the_mean_of_the_batch() -> None:
     z = latents(4, 5, 3)
-    each = vae().posterior(z).kl().mean(dim=(0, 2, 3))  # (D,)
+    each = vae().posterior(z).kl().detach().mean(dim=(0, 2, 3))  # (D,)
     floor = float(each.median()) * 1.01
     assert 0 < int((each < floor).sum()) < DIM
     module = vae(kl=1.0, free_bits=floor)

@@ -60,3 +60,12 @@ def clips(tmp_path: Path) -> Path:
         t = np.arange(1500 + 700 * i) / 800
         soundfile.write(folder / f"{i}.wav", 0.3 * np.sin(2 * np.pi * (50 + 20 * i) * t), 800)
     return folder
+
+
+@pytest.fixture(scope="session")
+def folder_of_many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine images of 20x20, each of one grey."""
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(9):
+        Image.new("RGB", (20, 20), (10 * i,) * 3).save(folder / f"{i}.png")
+    return folder

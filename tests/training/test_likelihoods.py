@@ -91,7 +91,7 @@ def test_a_likelihood_of_what_the_model_does_not_give_is_refused(
     losses: dict[str, float], output: str
 ) -> None:
     data = {"type": "tokenizers/vqvae", "output": output, "quantizer": {"type": "quantizers/fsq"}}
-    with pytest.raises(ConfigError, match=f"train.losses.*model.output '{output}'"):
+    with pytest.raises(ConfigError, match=rf"train\.losses.*model\.output '{output}'"):
         likelihoods.check(losses, config.parse(data, Config))
 
 
@@ -107,5 +107,5 @@ def test_what_fits_is_accepted(losses: dict[str, float], output: str) -> None:
 
 def test_audio_has_no_likelihood_of_pixels() -> None:
     data = {"type": "tokenizers/codec", "quantizer": {"type": "quantizers/fsq"}}
-    with pytest.raises(ConfigError, match="train.losses.bce"):
+    with pytest.raises(ConfigError, match=r"train\.losses\.bce"):
         likelihoods.check({"bce": 1.0}, config.parse(data, Config))

@@ -131,11 +131,20 @@ def test_data_of_the_wrong_kind_is_refused_with_the_right_preset(
     assert error.value.hint == "--preset image-f8"
 
 
-def test_mixed_folders_and_empty_folders_are_refused(
+def test_a_folder_of_anything_trains_on_what_most_of_it_is(
     photos: Path, clips: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="mixed"):
-        list(loop.train([str(photos), str(clips)], tmp_path / "m"))
+    (photos / "broken.png").write_bytes(b"no image")
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "notes.txt").write_text("hello")
+    (photos / "folder.png").mkdir()
+    edits = [*IMAGE_EDITS, "train.steps=6", "train.holdout=0.5"]
+    events = list(loop.train([str(tmp_path)], tmp_path / "m", edits=edits))
+    assert isinstance(events[-1], Finished)
+    assert [Path(text.partition(":")[0]).name for text in events[-1].unreadable] == [
+        "broken.png",
+        "empty.jpg",
+    ]
 
 
 def test_nothing_to_resume_is_an_error(photos: Path, tmp_path: Path) -> None:

@@ -131,16 +131,21 @@ class _Table:
         if report.modality != self._modality:
             self._modality = report.modality
             heads = [column.heading for column in report.columns]
-            unit = "bits/pixel" if report.rate_hz is None else "kbit/s"
-            self._console.result("  ".join([*heads, unit, "file"]))
+            if report.rate is not None:
+                heads.append(_unit(report))
+            self._console.result("  ".join([*heads, "file"]))
         cells = [
             f"{column.format(report.values[column.name]):>{len(column.heading)}}"
             for column in report.columns
         ]
-        width = len("bits/pixel") if report.rate_hz is None else len("kbit/s")
-        rate = "-" if report.rate is None else f"{report.rate:.3f}"
+        if report.rate is not None:  # a model without codes has no column for it
+            cells.append(f"{report.rate:>{len(_unit(report))}.3f}")
         name = "-" if report.source is None else str(report.source)
-        self._console.result("  ".join([*cells, f"{rate:>{width}}", name]))
+        self._console.result("  ".join([*cells, name]))
+
+
+def _unit(report: ItemReport) -> str:
+    return "bits/pixel" if report.rate_hz is None else "kbit/s"
 
 
 def _show_summary(console: Console, summary: Summary) -> None:

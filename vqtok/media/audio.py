@@ -33,8 +33,8 @@ SUFFIXES = AUDIO_SUFFIXES
 # Samples per channel in one block: 2.7 s at 24 kHz.
 BLOCK = 1 << 16
 _READ_FRAMES = 1 << 14
-# libsndfile's "no idea" is 2**63 - 1.
-_UNKNOWN_LENGTH = 1 << 62
+UNKNOWN_LENGTH = 1 << 62
+"""No file is as long: libsndfile's "no idea" is 2**63 - 1."""
 _FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
 
 
@@ -62,7 +62,7 @@ class AudioInfo:
         return self.length / self.rate
 
 
-class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+class Forward(soundfile.SoundFile):  # type: ignore[misc]
     """Read from start to end without seeking.
 
     soundfile seeks to where it is after every block that it reads, and MP3 and Opus decoders lose
@@ -70,6 +70,7 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]
     """
 
     def seekable(self) -> bool:
+        """No, so that soundfile leaves the decoder alone."""
         return False
 
 
@@ -87,7 +88,7 @@ class Reader:
         self._name = subject(source)
         with ExitStack() as stack:
             self._stream = stack.enter_context(seekable(source))
-            self._format = _checked_format(self._stream, self._name)
+            self._format = checked_format(self._stream, self._name)
             self._stream = complete(self._stream, self._format, self._name)
             self.info = self._read_info()
             if self.info.length == 0:
@@ -165,7 +166,7 @@ class Reader:
             length = sound.frames
             # An MP3's length is at best a count of frames that includes the encoder's padding, and
             # a FLAC from a pipe has none.
-            if self._format == "MP3" or length >= _UNKNOWN_LENGTH:
+            if self._format == "MP3" or length >= UNKNOWN_LENGTH:
                 length = sum(len(frames) for frames in self._frames(sound))
             return AudioInfo(
                 rate=sound.samplerate,
@@ -188,7 +189,7 @@ class Reader:
                 f"file holds {position}"
             )
 
-    def _frames(self, sound: _Forward) -> Iterator[np.ndarray]:
+    def _frames(self, sound: Forward) -> Iterator[np.ndarray]:
         """Blocks (n, C) up to the end."""
         position = 0
         while True:
@@ -204,10 +205,10 @@ class Reader:
             position += len(frames)
             yield frames
 
-    def _sound(self) -> _Forward:
+    def _sound(self) -> Forward:
         self._stream.seek(0)
         try:
-            return _Forward(Lenient(self._stream))
+            return Forward(Lenient(self._stream))
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip(". ").lower()
             raise MediaError(
@@ -254,7 +255,12 @@ def read(
         return np.concatenate(list(reader.blocks(rate, mono=mono)), axis=1), reader.info
 
 
-def _checked_format(stream: BinaryIO, name: str) -> str:
+def checked_format(stream: BinaryIO, name: str) -> str:
+    """Name of the audio format that a stream holds, by its first bytes.
+
+    Raises:
+        MediaError: none that is read here.
+    """
     format = sniff_format(stream.read(HEAD_BYTES))
     if format is None or format not in _FORMATS:
         holds = f" (it holds {format})" if format else ""

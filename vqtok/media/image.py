@@ -54,7 +54,11 @@ def probe(source: Path | BinaryIO) -> ImageInfo:
 
 
 def load(
-    source: Path | BinaryIO, *, background: str = "white", max_pixels: int | None = MAX_PIXELS
+    source: Path | BinaryIO,
+    *,
+    background: str = "white",
+    max_pixels: int | None = MAX_PIXELS,
+    enough: int | None = None,
 ) -> Picture:
     """Decode an image, to take windows from it: memory holds what Pillow needs for it.
 
@@ -62,6 +66,8 @@ def load(
         source: A file, or a stream (which need not be seekable).
         background: CSS colour name or hex that shows through transparent pixels.
         max_pixels: Refuse larger images before they are decoded; None for no limit.
+        enough: Pixels of the short side that will do: a JPEG is then decoded at 1/2, 1/4 or 1/8 of
+            its size where that leaves as many. None: every pixel.
 
     Raises:
         MediaError: not a readable image, or too large.
@@ -74,6 +80,8 @@ def load(
         check_size(image.size, name, max_pixels)
         info = _info(image, name)
         try:
+            if enough is not None:
+                image.draft(None, (enough, enough))
             image.load()
             return Picture(image, info, background=colour, name=name)
         except MemoryError as error:

@@ -185,15 +185,23 @@ def _takes(kinds: Collection[Kind]) -> str:
 
 
 def _walk(
-    place: str,
-    kinds: Collection[Kind],
-    failures: list[tuple[str, VqtokError]],
-    above: tuple[str, ...] = (),
+    place: str, kinds: Collection[Kind], failures: list[tuple[str, VqtokError]]
 ) -> Iterator[tuple[str, Kind]]:
-    """Files of the wanted kinds under a directory, depth first, sorted by name.
+    """Files of the wanted kinds under a directory, as ``walk`` finds them."""
+    for path, suffix in walk(place, failures):
+        kind = MODALITIES.get(suffix)
+        if kind is not None and kind in kinds:
+            yield path, kind
 
-    Links to directories are followed, except back into a directory that they lie in. A directory
-    that cannot be listed is a failure of its own.
+
+def walk(
+    place: str, failures: list[tuple[str, VqtokError]], *, above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """Paths and lower-case suffixes of the files under a directory, depth first, sorted by name.
+
+    Hidden files and our own ``*.recon.*`` are left out. Links to directories are followed, except
+    back into a directory that they lie in (``above``: those, resolved). A directory that cannot be
+    listed is a failure of its own.
     """
     real = os.path.realpath(place)
     if real in above:
@@ -209,15 +217,14 @@ def _walk(
         if name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _walk(entry.path, kinds, failures, (*above, real))
+            yield from walk(entry.path, failures, above=(*above, real))
             continue
         stem, suffix = os.path.splitext(name)  # noqa: PTH122  # a Path per entry costs seconds
-        kind = MODALITIES.get(suffix.lower())
-        if kind is None or kind not in kinds or stem.endswith(_OUTPUT_MARK):
+        if stem.endswith(_OUTPUT_MARK):
             continue
         # Not pipes and devices; a broken link is listed, so that reading it says so.
         if entry.is_file() or entry.is_symlink():
-            yield entry.path, kind
+            yield entry.path, suffix.lower()
 
 
 def _each_once(items: list[Input]) -> list[Input]:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqtok.media.pixels import GREY_MODES, check_range, has_alpha, samples
+from vqtok.media.pixels import GREY_MODES, check_range, has_alpha, samples, to_uint8
 from vqtok.media.quiet import quiet_pillow
 
 _ORIENTATION_TAG = 0x0112
+# What Pillow makes RGB of byte by byte.
+_PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -105,6 +107,28 @@ class Picture:
     def whole(self) -> np.ndarray:
         """The upright image: (3, H, W) float32 in [-1, 1]."""
         return self.window(slice(0, self.info.height), slice(0, self.info.width))
+
+    def shrunk(self, side: int | None) -> np.ndarray:
+        """The upright image, resized (Lanczos) so that its short side is at most ``side``.
+
+        Args:
+            side: In pixels; None keeps the size.
+
+        Returns:
+            (H, W, 3) uint8: what ``whole`` is as bytes, where nothing is resized.
+        """
+        image, turn = self._image, _TURNS.get(self._orientation)
+        with quiet_pillow():
+            if image.mode in _PLAIN_MODES and not has_alpha(image):
+                image = image.convert("RGB")
+            else:
+                bytes_ = to_uint8(self.whole())
+                image, turn = Image.fromarray(bytes_.transpose(1, 2, 0)), None
+            short = min(image.size)
+            if side is not None and short > side:
+                width, height = (max(side, round(each * side / short)) for each in image.size)
+                image = image.resize((width, height), Image.Resampling.LANCZOS)
+            return np.array(image if turn is None else image.transpose(turn))
 
     def _crop(self, rows: slice, columns: slice) -> Image.Image:
         """Cut the part out where it lies in the file's orientation, then turn it alone."""

@@ -28,14 +28,18 @@ def filterbank(*, rate: float, window: int, bins: int) -> Tensor:
     Returns:
         (bins, window // 2 + 1) float32; shared between callers, so never write into it.
     """
-    top = _mel(rate / 2)
-    edges = torch.tensor([_hz(top * i / (bins + 1)) for i in range(bins + 2)], dtype=torch.float64)
-    hz = torch.arange(window // 2 + 1, dtype=torch.float64) * (rate / window)
-    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising = (hz - low) / (centre - low)
-    falling = (high - hz) / (high - centre)
-    triangles = torch.minimum(rising, falling).clamp(min=0.0)  # (bins, window // 2 + 1)
-    return (triangles * (2.0 / (high - low))).float()
+    # A measurement may ask first, in inference mode; training could then not use what is kept.
+    with torch.inference_mode(False):
+        top = _mel(rate / 2)
+        edges = torch.tensor(
+            [_hz(top * i / (bins + 1)) for i in range(bins + 2)], dtype=torch.float64
+        )
+        hz = torch.arange(window // 2 + 1, dtype=torch.float64) * (rate / window)
+        low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+        rising = (hz - low) / (centre - low)
+        falling = (high - hz) / (high - centre)
+        triangles = torch.minimum(rising, falling).clamp(min=0.0)  # (bins, window // 2 + 1)
+        return (triangles * (2.0 / (high - low))).float()
 
 
 def spectrogram(x: Tensor, *, rate: float, window: int, bins: int) -> Tensor:

@@ -163,6 +163,6 @@ def entropies(logits: Tensor, *, group: int, joint: bool = False) -> tuple[Tenso
 def _products(probability: Tensor) -> Tensor:
     """(N, g) of bits being set → (N, 2^g) of their combinations, the first bit fastest."""
     out = probability.new_ones(len(probability), 1)
-    for bit in probability.split(1, dim=1):
-        out = torch.cat((out * (1 - bit), out * bit), dim=1)
+    for bit in probability.unbind(1):
+        out = torch.cat((out * (1 - bit[:, None]), out * bit[:, None]), dim=1)
     return out

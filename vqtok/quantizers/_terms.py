@@ -23,20 +23,21 @@ def quantized(z_q: Tensor, codes: Tensor, terms: Mapping[str, Tensor]) -> Quanti
     return Quantized(z_q, codes, loss, {name: term.detach() for name, term in terms.items()})
 
 
-def codebook_terms(z: Tensor, chosen: Tensor, *, commitment: float) -> dict[str, Tensor]:
+def codebook_terms(
+    z: Tensor, chosen: Tensor, *, commitment: float, learned: bool
+) -> dict[str, Tensor]:
     """Squared distance, element by element, as 1711.00937 Eq. 3 weighs it for both sides.
-
-    Entries that are moving averages take no gradient; their term is left out.
 
     Args:
         z: (N, d) latents.
         chosen: (N, d) their entries.
         commitment: Weight of the latents' term (beta); the entries' has 1.
+        learned: Whether entries have a term: those that are moving averages take no gradient.
 
     Returns:
         (N, d) each.
     """
     terms = {"commitment": commitment * F.mse_loss(z, chosen.detach(), reduction="none")}
-    if chosen.requires_grad:
+    if learned:
         terms["codebook"] = F.mse_loss(chosen, z.detach(), reduction="none")
     return terms

@@ -158,7 +158,9 @@ class Rvq(Warmed):
             active = kept > index
             members = (joint > index).sum().clamp(min=1) * (len(rows) / len(joint))
             weight = active / (members * self.config.depth)
-            parts = codebook_terms(residual, chosen, commitment=self.config.commitment)
+            parts = codebook_terms(
+                residual, chosen, commitment=self.config.commitment, learned=not self.config.ema
+            )
             for name, part in parts.items():
                 terms[name] = terms.get(name, 0) + (part.mean(dim=1) * weight).sum()
             total = total + chosen.detach() * active[:, None]

@@ -96,7 +96,7 @@ class SimVq(Warmed):
                 entries = self.entries()
                 codes = nearest(rows, self.packed())
             chosen = F.embedding(codes, entries)
-            terms = codebook_terms(rows, chosen, commitment=self.config.commitment)
+            terms = codebook_terms(rows, chosen, commitment=self.config.commitment, learned=True)
             out = self.project_out(estimate(rows, chosen, self.config.gradient))
         means = {name: term.mean() for name, term in terms.items()}
         return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), means)

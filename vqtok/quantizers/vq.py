@@ -99,7 +99,9 @@ class Vq(Warmed):
                 return Quantized(through, codes, rows.new_zeros(()))
             codes = self.codebook.assign(rows)
             chosen = self.codebook.lookup(codes)
-            terms = codebook_terms(rows, chosen, commitment=self.config.commitment)
+            terms = codebook_terms(
+                rows, chosen, commitment=self.config.commitment, learned=not self.config.ema
+            )
             out = self.project_out(estimate(rows, chosen, self.config.gradient))
             if self.training:
                 self.codebook.learn(rows, codes, generator=self.generator)

@@ -1,188 +1,184 @@
-"""From a folder to batches: batch s of a run is a pure function of the files, the seed and s.
+"""From files to batches: a step's items are a pure function of the files, the seed and the step.
 
 That is why a resumed run sees exactly the data that an uninterrupted one would have seen, with
-nothing to save.
+nothing to save, and why it does not matter which thread reads what, nor what is kept in memory.
+Item i of step s has a generator of its own, seeded by (seed, s, i). Images go by in epochs, each
+file once in an order of its own; recordings are drawn by their lengths, with replacement.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vqtok.errors import MediaError, UsageError
-from vqtok.media import audio, image
-from vqtok.media.inputs import inputs_of
-from vqtok.media.pixels import shrink, to_uint8
+from vqtok.errors import ConfigError, MediaError
+from vqtok.media.items import Place
+from vqtok.training import ahead
+from vqtok.training.cutters import Elsewhere, Pictures, Sounds, Table
 from vqtok.training.recipe import Train
-
-AHEAD = 4
-"""Batches prepared while the model works on the current one."""
-
-WEIGH_AT_MOST = 20_000
-"""Audio files whose durations are read before training, so that a long file is drawn more often."""
+from vqtok.training.shelf import Bad
+from vqtok.training.sources import Part, Places
 
 
-def find(data: Sequence[str]) -> tuple[Literal["image", "audio"], list[Path]]:
-    """List the media under the given folders and files, and tell which kind they are.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Items as they travel to the device.
 
-    Raises:
-        UsageError: nothing found, or images and audio mixed.
+    Attributes:
+        values: (B, 3, H, W) uint8, channels last in memory, or (B, 1, L) float32.
+        labels: (B,) int64, places in ``Dataset.names``; None if the recipe wants none.
     """
-    found = inputs_of(data, ("image", "audio"))
-    if found.failures:
-        raise found.failures[0][1]
-    images = [each.path for each in found.items if each.kind == "image" and each.path]
-    sounds = [each.path for each in found.items if each.kind == "audio" and each.path]
-    if images and sounds:
-        raise UsageError(
-            f"--data: {len(images)} images and {len(sounds)} audio files are mixed",
-            hint="give a folder that holds one kind",
-        )
-    if not images and not sounds:
-        raise UsageError(f"--data: no images or audio in {', '.join(data)}")
-    return ("image", images) if images else ("audio", sounds)
+
+    values: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def signal(self, device: torch.device | str = "cpu") -> Tensor:
+        """(B, C, *space) float32 in [-1, 1] on the device; images are channels last in memory."""
+        x = self.values.to(device, non_blocking=True)
+        # The sum is exact where it matters: 0 is -1, 255 is 1.
+        return x if x.is_floating_point() else x.float().div_(127.5).sub_(1.0)
+
+    def pinned(self) -> Batch:
+        """The same in memory from which a GPU copies while it works."""
+        if self.values.is_cuda:
+            return self
+        labels = None if self.labels is None else self.labels.pin_memory()
+        return Batch(self.values.pin_memory(), labels)
 
 
-def split(files: Sequence[Path], *, share: float, seed: int) -> tuple[list[Path], list[Path]]:
-    """(train, held-out) files: disjoint, one of each at least, the same for the same seed.
-
-    A single file is trained on and measured on; the card then says so.
-    """
-    if len(files) == 1:
-        return list(files), list(files)
-    order = np.random.default_rng([seed, len(files)]).permutation(len(files))
-    count = min(max(1, round(share * len(files))), len(files) - 1)
-    held = {int(i) for i in order[:count]}
-    train = [path for i, path in enumerate(files) if i not in held]
-    return train, [files[i] for i in sorted(held)]
+class _Item(NamedTuple):
+    file: int
+    cut: np.ndarray
 
 
 class Dataset:
-    """Random windows of files, decoded once and kept in memory while they fit.
+    """Random windows of files.
 
     Args:
-        files: Training files.
+        files: Training files: a ``Places``, a ``Part`` of one, or a list.
         kind: "image" or "audio".
-        recipe: Batch, window, augmentation, cache and seed.
-        rate: Hz of the model, for audio.
+        recipe: Batch, accumulation, window, augmentation, cache, workers, labels and seed.
+        rate: Hz of the model, for audio; None: as the files are.
+        rank: Which process this is.
+        ranks: How many there are.
+        device: Where the model is: for ``cache="device"``, and to pin memory for a GPU.
+
+    Attributes:
+        names: Of the labels, sorted; empty without ``recipe.labels``.
+
+    Raises:
+        ConfigError: labels are wanted and there are fewer than two, or a cache does not fit.
+        MediaError: no recording can be read.
     """
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[Place],
         *,
         kind: Literal["image", "audio"],
         recipe: Train,
         rate: int | None,
+        rank: int = 0,
+        ranks: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.files = list(files)
-        self.kind = kind
-        self.recipe = recipe
-        self.rate = rate
-        self.bad: dict[Path, str] = {}
-        self._cache: dict[int, np.ndarray] = {}
-        self._room = int(recipe.cache_gb * 1e9)
-        self._lock = threading.Lock()
-        self._weights = self._durations() if kind == "audio" else None
+        self.files = files if isinstance(files, Places | Part) else Places.of(files)
+        self.kind, self.recipe, self.rate = kind, recipe, rate
+        self.rank, self.ranks = rank, ranks
+        self.device = torch.device(device)
+        self.workers = ahead.threads(recipe.workers)
+        workers = ahead.threads(recipe.workers)
+        self.workers = workers
+        self._bad = Bad()
+        self.names = self.files.names if recipe.labels else ()
+        self._labels = self.files.labels() if recipe.labels else None
+        if recipe.labels and len(self.names) < 2:
+            raise ConfigError(
+                "train.labels: all files lie in one directory",
+                hint="a directory for every class or speaker, and --data above them",
+            )
+        if recipe.cache == "device" and kind == "audio":
+            raise ConfigError("train.cache: device is for images", hint="train.cache=memory")
+        self._cutter: Pictures | Sounds | Table
+        if kind == "audio":
+            self._cutter = Sounds(self.files, recipe, self._bad, rate=rate)
+        elif recipe.cache == "device":
+            self._cutter = Table(self.files, recipe, self._bad, device=self.device, workers=workers)
+        else:
+            self._cutter = Pictures(self.files, recipe)
 
-    def batch(self, step: int) -> Tensor:
-        """Items of one step: (B, 3, window, window) or (B, 1, window) float32 in [-1, 1].
+    @property
+    def bad(self) -> dict[str, str]:
+        """Files that could not be read so far: name → why, sorted."""
+        return self._bad.reasons()
+
+    def batch(self, step: int, *, part: int = 0) -> Batch:
+        """Some of a step's items.
+
+        A step has ranks · accumulate · batch items. Rank r takes a run of accumulate · batch of
+        them, from r · accumulate · batch on, and its part p the p-th ``batch`` of that run: two
+        ranks, two parts or one batch of twice the size all see the same items.
+
+        Args:
+            step: Of the optimizer, from 0.
+            part: From 0 to ``recipe.accumulate`` - 1.
 
         Raises:
-            MediaError: no file of the set can be read.
+            MediaError: no file can be read.
+            ConfigError: a cache on the device that does not fit.
         """
-        rng = np.random.default_rng([self.recipe.seed, step])
-        chosen = rng.choice(len(self.files), size=self.recipe.batch, p=self._weights)
-        windows = [self._window(self._load(int(i)), rng) for i in chosen]
-        return torch.from_numpy(np.stack(windows))
+        return self._batch(step, part, threading.Event())
 
-    def batches(self, start: int) -> Generator[Tensor, None, None]:
-        """Batches from step ``start`` on, without end, prepared ahead in a thread."""
-        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vqtok-data")
-        waiting: list[Future[Tensor]] = []
-        step = start
-        try:
-            while True:
-                while len(waiting) < AHEAD:
-                    waiting.append(pool.submit(self.batch, step))
-                    step += 1
-                yield waiting.pop(0).result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def batches(self, start: int) -> Generator[tuple[Batch, ...], None, None]:
+        """From step ``start`` on, without end: the ``recipe.accumulate`` batches of each step.
 
-    def _load(self, index: int) -> np.ndarray:
-        """Integers of a file; a file that cannot be read is noted and the next one is taken."""
-        for offset in range(len(self.files)):
-            at = (index + offset) % len(self.files)
-            with self._lock:
-                if at in self._cache:
-                    return self._cache[at]
-            path = self.files[at]
-            if path in self.bad:
+        ``recipe.workers`` threads prepare them ahead; what they raise is raised here.
+        """
+        self._cutter.begin()
+        return ahead.prepared(self._step, start, workers=self.workers)
+
+    def _step(self, step: int, closing: threading.Event) -> tuple[Batch, ...]:
+        parts = tuple(self._batch(step, p, closing) for p in range(self.recipe.accumulate))
+        return tuple(each.pinned() for each in parts) if self.device.type == "cuda" else parts
+
+    def _batch(self, step: int, part: int, closing: threading.Event) -> Batch:
+        size = self.recipe.batch
+        first = (self.rank * self.recipe.accumulate + part) * size
+        items: list[_Item] = []
+        self._cutter.begin()
+        for number in range(first, first + size):
+            if closing.is_set():
+                raise ahead.Closing
+            items.append(self._item(step, number))
+        files = np.array([each.file for each in items])
+        values = self._cutter.join(files, np.stack([each.cut for each in items]))
+        labels = None if self._labels is None else torch.from_numpy(self._labels[files])
+        return Batch(values, labels)
+
+    def _item(self, step: int, number: int) -> _Item:
+        """One window; a file that cannot be read gives way to the next one that can."""
+        seed, count = self.recipe.seed, len(self.files)
+        rng = np.random.default_rng([seed, step, number])
+        per_step = self.ranks * self.recipe.accumulate * self.recipe.batch
+        file = self._cutter.order.file(step * per_step + number, rng)
+        for attempt in range(count):
+            if attempt:  # what the failed file drew must not matter: it may not have been opened
+                rng = np.random.default_rng([seed, step, number, attempt])
+            at = (file + attempt) % count
+            if at in self._bad:
                 continue
             try:
-                values = self._read(path)
+                return _Item(at, self._cutter.cut(at, rng))
             except MediaError as error:
-                self.bad[path] = str(error)
-                continue
-            with self._lock:
-                if values.nbytes <= self._room:
-                    self._room -= values.nbytes
-                    self._cache[at] = values
-            return values
-        raise MediaError(f"--data: none of the {len(self.files)} files can be read")
-
-    def _read(self, path: Path) -> np.ndarray:
-        if self.kind == "image":
-            pixels, _ = image.read(path)
-            return shrink(to_uint8(pixels), self.recipe.shrink)
-        samples, _ = audio.read(path, rate=self.rate)
-        return (samples.clip(-1.0, 1.0) * 32767).round().astype(np.int16)
-
-    def _window(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        size = self.recipe.window
-        if self.kind == "image":
-            crop = _cut(_cut(values, size, axis=1, rng=rng), size, axis=2, rng=rng)
-            if self.recipe.flip and rng.random() < 0.5:
-                crop = crop[:, :, ::-1]
-            return np.ascontiguousarray(crop, dtype=np.float32) / 127.5 - 1.0
-        channel = values[rng.integers(len(values))][None]
-        gain = np.float32(10.0 ** (-self.recipe.gain_db * rng.random() / 20.0) / 32767)
-        samples: np.ndarray = _cut(channel, size, axis=1, rng=rng) * gain
-        return samples
-
-    def _durations(self) -> np.ndarray | None:
-        if len(self.files) > WEIGH_AT_MOST:
-            return None
-        lengths = []
-        for path in self.files:
-            try:
-                lengths.append(audio.probe(path).duration_s)
-            except MediaError as error:
-                self.bad[path] = str(error)
-                lengths.append(0.0)
-        total = sum(lengths)
-        if not total:
-            raise MediaError(f"--data: none of the {len(self.files)} files can be read")
-        return np.asarray(lengths) / total
-
-
-def _cut(values: np.ndarray, size: int, *, axis: int, rng: np.random.Generator) -> np.ndarray:
-    """A random window along an axis.
-
-    Shorter input is extended: images by their last pixels, audio by silence.
-    """
-    length = values.shape[axis]
-    if length < size:
-        pad = [(0, 0)] * values.ndim
-        pad[axis] = (0, size - length)
-        return np.pad(values, pad, mode="edge" if values.dtype == np.uint8 else "constant")
-    start = int(rng.integers(length - size + 1))
-    return values.take(np.arange(start, start + size), axis=axis)
+                hopeless = not isinstance(error, Elsewhere)
+                self._bad.add(at, self.files[at], error, hopeless=hopeless)
+        raise MediaError(f"--data: none of the {count} files can be read")

@@ -14,14 +14,11 @@ from pathlib import Path
 
 import torch
 
-from vqtok import config
-from vqtok.checkpoints import directory, resume
 from vqtok.checkpoints.devices import pick_device
-from vqtok.protocols import Tokenizer
 from vqtok.training import ranks
-from vqtok.training.data import find
-from vqtok.training.log import Event, Finished
-from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load, parse
+from vqtok.training.board import Board
+from vqtok.training.log import Event, Finished, list_unreadable
+from vqtok.training.prepare import prepare
 from vqtok.training.run import Run
 
 SHOWN_EVERY = 10
@@ -41,6 +38,7 @@ def train(
     resuming: bool = False,
     device: str = "auto",
     command: str = "",
+    tensorboard: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
     """Train a tokenizer on folders of files and leave a model directory.
@@ -54,6 +52,7 @@ def train(
         resuming: Go on from ``resume.safetensors`` in ``output``, with its recipe and these edits.
         device: "auto", "cpu", "cuda" …
         command: What the user typed, for the card.
+        tensorboard: Also write events for TensorBoard, in ``tensorboard/``.
         should_stop: Asked after every step; True saves and ends the run.
 
     Yields:
@@ -77,53 +76,34 @@ def train(
             device=device,
             command=command,
         )
-        yield run.started()
-        run.open()
-        with closing(run.dataset.batches(run.step)) as batches:
-            reason = run.over()
-            while not reason:
-                for warned in run.advance(next(batches)):
-                    run.journal.write(warned)
-                    yield warned
-                reason = run.over(stop=should_stop())
-                if run.step % SHOWN_EVERY == 0 or reason:
-                    progress = run.progress()
-                    run.journal.write(progress)
-                    yield progress
-                if reason or run.step % run.plan.evaluate_every == 0:
-                    evaluated = run.evaluate(last=reason in ("steps", "minutes"))
-                    if evaluated is not None:
-                        yield evaluated
-                elif run.unsaved_s > SAVED_EVERY_S:
-                    run.save_state()
-        bad = tuple(run.dataset.bad.values())
-        yield Finished(output, run.step, run.clock, reason, run.metrics, bad)
+        run.begin()
+        board = Board(output, first_step=run.step) if tensorboard and run.speaks else None
+        for event in _events(run, should_stop):
+            if board is not None:
+                board.write(event)
+            yield event
 
 
-def prepare(
-    data: Sequence[str],
-    output: Path,
-    *,
-    preset: str | None,
-    start: str | None,
-    edits: Sequence[str],
-    resuming: bool,
-    device: str,
-    command: str,
-) -> Run:
-    """A run that is ready to ``open``; the arguments are those of ``train``."""
-    kind, files = find(data)
-    saved = resume.read_state(output) if resuming else None
-    model: Tokenizer | None = None
-    if saved is not None:
-        recipe: Recipe = parse(config.assign(saved["recipe"], edits), where=f"{output}")
-    else:
-        model = None if start is None else directory.load(start)
-        recipe = load(
-            preset or DEFAULT_PRESET[kind],
-            model=None if model is None else model.config,
-            edits=edits,
-        )
-    return Run(
-        recipe, kind, files, output, device=device, command=command, saved=saved, start=model
-    )
+def _events(run: Run, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
+    yield run.started()
+    with closing(run.dataset.batches(run.step)) as batches:
+        reason = run.over()
+        while not reason:
+            for warned in run.advance(next(batches)):
+                run.journal.write(warned)
+                yield warned
+            reason = run.over(stop=should_stop())
+            if run.step % SHOWN_EVERY == 0 or reason:
+                progress = run.progress()
+                run.journal.write(progress)
+                yield progress
+            if reason or run.step % run.plan.evaluate_every == 0:
+                evaluated = run.evaluate(last=reason in ("steps", "minutes"))
+                if evaluated is not None:
+                    yield evaluated
+            elif run.unsaved_s > SAVED_EVERY_S:
+                run.save_state()
+    bad = run.bad()
+    if run.speaks:
+        list_unreadable(run.output, bad)
+    yield Finished(run.output, run.step, run.clock, reason, run.metrics, bad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,65 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqtok.errors import ConfigError
-from vqtok.metrics.mel import filterbank
+from vqtok.protocols import Reconstructed
+from vqtok.training import audio_terms, image_terms
+from vqtok.training.pair import Pair
+from vqtok.training.perceptual import Perceptual
 
-WINDOWS = ((512, 80), (1024, 80), (2048, 80))
-"""(samples, mel bins) of each scale of the spectral losses."""
-
-
-class Pair:
-    """A reconstruction beside its original, with what several terms need computed once.
-
-    Args:
-        y: Reconstruction, (B, C, H, W) or (B, 1, L) float32.
-        x: Original, the same shape; no gradient flows into it.
-        rate: Hz of audio; 0 for images.
-    """
-
-    def __init__(self, y: Tensor, x: Tensor, *, rate: float) -> None:
-        self.y, self.x, self.rate = y, x.detach(), rate
-        self._spectra: list[tuple[_Spectrum, _Spectrum]] = []
-
-    def spectra(self) -> list[tuple[_Spectrum, _Spectrum]]:
-        """(of y, of x) at each of ``WINDOWS``."""
-        if not self._spectra:
-            for size, _ in WINDOWS:
-                self._spectra.append((_Spectrum(self.y[:, 0], size), _Spectrum(self.x[:, 0], size)))
-        return self._spectra
-
-
-class Objective:
-    """The weighted sum of reconstruction terms.
-
-    Args:
-        weights: Term name → weight; names are those of ``TERMS``.
-        rate: Hz, for the terms that need it; None for images.
-
-    Raises:
-        ConfigError: an unknown term, or one for audio without a rate.
-    """
-
-    def __init__(self, weights: Mapping[str, float], *, rate: float | None) -> None:
-        for name in weights:
-            if name not in TERMS:
-                raise ConfigError(
-                    f"train.losses.{name}: unknown term", hint="known: " + ", ".join(sorted(TERMS))
-                )
-            if name in SPECTRAL and rate is None:
-                raise ConfigError(f"train.losses.{name}: this term is for audio")
-        # Sorted: gradients are summed in this order, and a resumed recipe may have another.
-        self.weights = dict(sorted(weights.items()))
-        self.rate = rate or 0.0
-
-    def __call__(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """Weighted terms, each a scalar.
-
-        Args:
-            y: Reconstruction, (B, C, H, W) or (B, 1, L), float32.
-            x: Original, the same shape.
-        """
-        pair = Pair(y, x, rate=self.rate)
-        return {name: weight * TERMS[name](pair) for name, weight in self.weights.items()}
+Term = Callable[[Pair], Tensor]
 
 
 def mse(pair: Pair) -> Tensor:
@@ -80,50 +28,106 @@ def l1(pair: Pair) -> Tensor:
     return F.l1_loss(pair.y, pair.x)
 
 
-def mel(pair: Pair) -> Tensor:
-    """L1 between log10 mel spectrograms, mean over ``WINDOWS``.
+def _likelihood(name: str, *, output: str, parameters: int) -> Term:
+    """A term over what the decoder gave before it became pixels.
 
-    Multi-scale as in DAC (arXiv:2306.06546, section 3.4), with fewer scales and a hop of half a
-    window. The floor lies about 80 dB below a full-scale tone: quieter than that is silence.
-    """
-    total = pair.y.new_zeros(())
-    for (size, bins), (of_y, of_x) in zip(WINDOWS, pair.spectra(), strict=True):
-        bank = filterbank(rate=pair.rate, window=size, bins=bins).to(pair.y.device)
-        a, b = ((bank @ each.magnitude).clamp(min=1e-6).log10() for each in (of_y, of_x))
-        total = total + F.l1_loss(a, b)
-    return total / len(WINDOWS)
-
-
-def stft(pair: Pair) -> Tensor:
-    """L1 between complex spectra of compressed magnitude, mean over ``WINDOWS``.
-
-    It sees phase, and the compression (|c|^0.5 with the phase of c) makes quiet bins count.
-    """
-    total = pair.y.new_zeros(())
-    for of_y, of_x in pair.spectra():
-        total = total + F.l1_loss(of_y.compressed, of_x.compressed)
-    return total / len(WINDOWS)
-
-
-TERMS: dict[str, Callable[[Pair], Tensor]] = {"mse": mse, "l1": l1, "mel": mel, "stft": stft}
-
-SPECTRAL = frozenset({"mel", "stft"})
-
-
-class _Spectrum:
-    """STFT of (B, L) audio: Hann window, hop size/2, a full-scale tone has magnitude 0.5.
-
-    Attributes:
-        magnitude: (B, bins, T).
-        compressed: (B, bins, T, 2), real and imaginary part, magnitude^0.5.
+    Args:
+        name: Of the term; the function of ``training/likelihoods.py`` has an underscore for -.
+        output: Of the model, that has these parameters.
+        parameters: Of the distribution of one value.
     """
 
-    def __init__(self, x: Tensor, size: int) -> None:
-        window = torch.hann_window(size, device=x.device)
-        spectrum = torch.stft(x, size, hop_length=size // 2, window=window, return_complex=True)
-        parts = torch.view_as_real(spectrum * (2.0 / size))
-        power = parts.square().sum(-1)
-        # The constants keep gradients finite at silence. The first lies far below the mel floor;
-        # the second is larger because bins near silence would else outweigh all others.
-        self.magnitude = (power + 1e-12).sqrt()
-        self.compressed = parts * ((power + 1e-8) ** -0.25)[..., None]
+    def term(pair: Pair) -> Tensor:
+        channels = pair.x.shape[1]
+        if pair.raw is None or pair.raw.shape[1] != parameters * channels:
+            raise ConfigError(
+                f"train.losses.{name}: this model gives other values than that likelihood needs",
+                hint=f"--set model.output={output}, for models of images",
+            )
+        likelihoods = importlib.import_module("vqtok.training.likelihoods")
+        value: Tensor = getattr(likelihoods, name.replace("-", "_"))(pair.raw.float(), pair.x)
+        return value
+
+    return term
+
+
+TERMS: dict[str, Term] = {
+    "mse": mse,
+    "l1": l1,
+    "bce": _likelihood("bce", output="logits", parameters=1),
+    "logit-laplace": _likelihood("logit-laplace", output="logit-laplace", parameters=2),
+    "gradient": image_terms.gradient,
+    "multiscale": image_terms.multiscale,
+    "mel": audio_terms.mel,
+    "mel7": audio_terms.mel7,
+    "stft": audio_terms.stft,
+}
+"""Name → term; "perceptual" is beside them, since it holds a network."""
+
+AUDIO = frozenset({"mel", "mel7", "stft"})
+
+IMAGE = frozenset({"gradient", "multiscale", "perceptual", "bce", "logit-laplace"})
+
+
+class Objective:
+    """The weighted sum of reconstruction terms. It learns nothing and has nothing to be saved.
+
+    Args:
+        weights: Term name → weight; names are those of ``TERMS``, and "perceptual".
+        rate: Hz, for the terms that need it; None for images.
+        features: Network behind "perceptual": "efficientnet-lite0", or a path to its weights
+            (``training/perceptual.py`` says which); it is read if the term is asked for.
+
+    Raises:
+        ConfigError: an unknown term, or one for the other kind of data.
+        UsageError: "perceptual" without the package that brings its network.
+        CheckpointError: ``features`` is a path to something else.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        *,
+        rate: float | None,
+        features: str = "efficientnet-lite0",
+    ) -> None:
+        for name in weights:
+            _check(name, audio=rate is not None)
+        # Sorted: gradients are summed in this order, and a resumed recipe may have another.
+        self.weights = dict(sorted(weights.items()))
+        self.rate = rate or 0.0
+        self._perceptual = Perceptual(features) if "perceptual" in weights else None
+
+    def __call__(self, result: Reconstructed, x: Tensor) -> dict[str, Tensor]:
+        """Weighted terms, each a scalar; computed in float32 whatever autocast says.
+
+        Args:
+            result: What the tokenizer made of x.
+            x: Original, (B, C, H, W) or (B, 1, L), float in [-1, 1].
+
+        Raises:
+            ConfigError: a likelihood of a model that gives none.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            pair = Pair(result.x.float(), x.float(), rate=self.rate, raw=result.raw)
+            return {name: weight * self._term(name)(pair) for name, weight in self.weights.items()}
+
+    def to(self, device: torch.device) -> Objective:
+        """Move the network behind "perceptual", if there is one; returns itself."""
+        if self._perceptual is not None:
+            self._perceptual.network.to(device)
+        return self
+
+    def _term(self, name: str) -> Term:
+        return self._perceptual if self._perceptual and name == "perceptual" else TERMS[name]
+
+
+def _check(name: str, *, audio: bool) -> None:
+    known = sorted({*TERMS, "perceptual"} - (IMAGE if audio else AUDIO))
+    hint = f"known for {'audio' if audio else 'images'}: " + ", ".join(known)
+    if name in AUDIO and not audio:
+        raise ConfigError(f"train.losses.{name}: this term is for audio", hint=hint)
+    if name in IMAGE and audio:
+        raise ConfigError(f"train.losses.{name}: this term is for images", hint=hint)
+    if name not in known:
+        raise ConfigError(f"train.losses.{name}: unknown term", hint=hint)

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from vqtok.media import audio, image
+from vqtok.media.items import Place
 from vqtok.metrics.audio import mel_distance
 from vqtok.metrics.image import psnr
+from vqtok.training import reading
 from vqtok.training.carried import Carried
 
 PICTURES = 6
@@ -34,7 +36,7 @@ PROTOCOL = {
 
 
 def measure(
-    model: Any, files: Sequence[Path], output: Path, *, step: int
+    model: Any, files: Sequence[Place], output: Path, *, step: int
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """Reconstruct held-out files.
 
@@ -57,13 +59,14 @@ def measure(
 
 
 def _images(
-    model: Any, files: Sequence[Path], folder: Path, *, step: int
+    model: Any, files: Sequence[Place], folder: Path, *, step: int
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
     rows: list[np.ndarray] = []
     carried = Carried(model)
     for path in files:
-        pixels, _ = image.read(path)
+        with reading.opened(path) as source:
+            pixels, _ = image.read(source)
         x = torch.from_numpy(_centre(pixels))[None]
         y = carried.reconstruct(x)
         values.append(float(psnr(y, x)))
@@ -76,19 +79,19 @@ def _images(
 
 
 def _clips(
-    model: Any, files: Sequence[Path], folder: Path, *, step: int
+    model: Any, files: Sequence[Place], folder: Path, *, step: int
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
     names: list[str] = []
     rate = int(model.spec.rate)
     carried = Carried(model)
     for path in files:
-        samples, _ = audio.read(path, rate=rate, mono=True)
-        x = torch.from_numpy(samples[None, :, : SECONDS * rate])
+        samples = reading.beginning(path, rate=rate, seconds=SECONDS)
+        x = torch.from_numpy(samples[None])
         y = carried.reconstruct(x)
         values.append(float(mel_distance(y, x, rate=rate)))
         if len(names) < CLIPS:
-            name = f"step-{step:07d}-{path.stem}.wav"
+            name = f"step-{step:07d}-{reading.stem(path)}.wav"
             with audio.Writer(folder / name, rate, 1) as writer:
                 writer.write(y[0].numpy())
             names.append(f"previews/{name}")

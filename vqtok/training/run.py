@@ -16,25 +16,26 @@ from vqtok.errors import UsageError
 from vqtok.protocols import Tokenizer
 from vqtok.quantizers._ranks import rank, world
 from vqtok.training import card, preview, ranks
-from vqtok.training.data import Batch, Dataset, split
+from vqtok.training.data import Batch, Dataset
 from vqtok.training.health import Health, Vitals
+from vqtok.training.heldout import checker, split
 from vqtok.training.kept import Kept
 from vqtok.training.learner import Learner, begin_from
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
 from vqtok.training.recipe import DEFAULT_PRESET, Recipe
 from vqtok.training.schedule import learning_rate
+from vqtok.training.sources import Found
 
 RECENT = 100
 """Steps over which speed is shown."""
 
 
 class Run:
-    """One run, from a recipe or from where it was saved. Nothing is written before ``open``.
+    """One run, from a recipe or from where it was saved. Nothing is written before ``begin``.
 
     Args:
         recipe: What to build and how to train it.
-        kind: Of the files.
-        files: All files; the held-out ones are split off here.
+        found: The files; the held-out ones are split off here.
         output: Model directory.
         device: As the user named it.
         command: What the user typed, for the card.
@@ -48,8 +49,7 @@ class Run:
     def __init__(
         self,
         recipe: Recipe,
-        kind: Literal["image", "audio"],
-        files: list[Path],
+        found: Found,
         output: Path,
         *,
         device: str,
@@ -64,20 +64,27 @@ class Run:
         self.model = recipe.model.build().to(self.device)
         self.model.name = output.name
         self.spec = self.model.spec
-        if self.spec.modality != kind:
-            raise UsageError(
-                f"--data: these are {kind} files, the recipe is for {self.spec.modality}",
-                hint=f"--preset {DEFAULT_PRESET[kind]}",
-            )
         if start is not None:
             begin_from(self.model, start)
-        self.kept = Kept(output, self.plan, quality=preview.QUALITY[kind])
+        self.kept = Kept(output, self.plan, quality=preview.QUALITY[found.kind])
         self.learner = Learner(self.model, self.plan)
         self.health = Health(self.spec.levels).to(self.device)
         rate = None if self.spec.rate is None else int(self.spec.rate)
-        training, self.held_out = split(files, share=self.plan.holdout, seed=self.plan.seed)
+        training, self.held_out, self.unreadable = split(
+            found.files,
+            share=self.plan.holdout,
+            seed=self.plan.seed,
+            check=checker(found.kind, rate=rate),
+            enough=self.plan.holdout_items,
+        )
         self.dataset = Dataset(
-            training, kind=kind, recipe=self.plan, rate=rate, rank=rank(), ranks=world()
+            training,
+            kind=found.kind,
+            recipe=self.plan,
+            rate=rate,
+            rank=rank(),
+            ranks=world(),
+            device=self.device,
         )
         # Only what the first step of all draws from here is not a function of the step.
         self.generator = torch.Generator()
@@ -92,16 +99,25 @@ class Run:
         self.losses: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.moments: list[float] = []  # when the last steps ended
+        self.notes: tuple[str, ...] = ()
+        """For ``Started``: what was left out, what was adapted."""
+        self.speaks = rank() == 0
 
-    def open(self) -> None:
+    def begin(self) -> None:
         """Make the directory, or go on in it."""
-        if rank() == 0:
+        if self.speaks:
             self.output.mkdir(parents=True, exist_ok=True)
             if not self.resumed:
                 (self.output / resume.FILE).unlink(missing_ok=True)
                 self.kept.begin()
-        self.journal = Journal(self.output / "log.jsonl", first_step=self.step, silent=rank() > 0)
+        self.journal = Journal(self.output / "log.jsonl", first_step=self.step, silent=not self.speaks)
+        if not self.resumed:  # whenever a run is killed, there is something to go on from
+            self.save_state()
         ranks.wait()
+
+    def bad(self) -> tuple[str, ...]:
+        """Why each file that could not be read was left out, by name."""
+        return tuple(dict(sorted((self.unreadable | self.dataset.bad).items())).values())
 
     @property
     def elapsed(self) -> float:
@@ -124,6 +140,7 @@ class Run:
             precision=self.learner.precision.name,
             first_step=self.step,
             steps=self.plan.steps,
+            notes=self.notes,
         )
 
     def share_done(self) -> float:
@@ -205,7 +222,7 @@ class Run:
         """
         if last:  # shorter than the warm-up of the codebook, perhaps
             self.learner.settle()
-        event = self._evaluate() if rank() == 0 else None
+        event = self._evaluate() if self.speaks else None
         self.learner.prepare()
         ranks.wait()
         return event
@@ -228,7 +245,7 @@ class Run:
     def save_state(self) -> None:
         """Write what ``--resume`` needs."""
         self.saved_at = time.monotonic()
-        if rank() > 0:
+        if not self.speaks:
             return
         state = {
             "recipe": config.dump(self.recipe),

@@ -1,0 +1,60 @@
+"""Two processes under torchrun learn what one process with twice the batch learns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.conftest import IMAGE_EDITS
+from vqtok.checkpoints import resume
+from vqtok.training import loop
+
+PLAN = [
+    *IMAGE_EDITS,
+    "train.steps=12",
+    "train.evaluate_every=6",
+    "model.quantizer.revive_every=3",
+    "model.quantizer.warmup=3",
+]
+
+
+def torchrun(photos: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    edits = [text for edit in PLAN for text in ("--set", edit)]
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        + ["-m", "vqtok", "train", "--data", str(photos), "-o", str(output), "--device", "cpu"]
+        + ["--json", *(edits if "--resume" not in options else []), *options],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_what_one_process_with_twice_the_batch_learns(
+    photos: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for _ in loop.train([str(photos)], one, edits=[*PLAN, "train.batch=4"], device="cpu"):
+        pass
+    done = torchrun(photos, two)
+    assert done.returncode == 0, done.stderr
+    expected, found = load_file(one / resume.FILE), load_file(two / resume.FILE)
+    assert expected.keys() == found.keys()
+    for name in ("entries", "learning.count", "learning.total"):
+        key = f"model.quantizer.codebook.{name}"
+        torch.testing.assert_close(found[key], expected[key], atol=2e-3, rtol=2e-3)
+    # Codes are counted over both ranks.
+    assert torch.equal(found["health.now_0"].sum(), expected["health.now_0"].sum())
+    # One process speaks.
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert events == ["started", "evaluated", "evaluated", "finished"]
+    steps = [json.loads(line)["step"] for line in (two / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)

@@ -1,0 +1,151 @@
+"""Part of a long recording, without reading the rest of it.
+
+The same excerpt has the same samples every time, but not to the last bit those of ``audio.read``:
+Opus decoders start anew where they are sent to, and the filter that changes the rate sees only the
+excerpt and its surroundings. MP3 is read from the start on: after a jump its decoder complains to
+the terminal about frames that it has not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from vqtok.errors import MediaError
+from vqtok.media.audio import UNKNOWN_LENGTH, AudioInfo, Forward, checked_format, probe
+from vqtok.media.audio_headers import Lenient, complete
+from vqtok.media.frames import check_finite
+from vqtok.media.opening import seekable, subject
+from vqtok.media.resample import check_rates, resample, resampled_length
+
+FORWARD = frozenset({"MP3"})
+"""Formats that are read from their start on."""
+
+# Around an excerpt: more than the resampling filter sees, and what Opus needs to settle (RFC 7845).
+_MARGIN_S = 0.1
+_READ_FRAMES = 1 << 14
+
+
+def glance(source: Path | BinaryIO) -> AudioInfo:
+    """What a header says, without decoding; the length of an MP3 may count the encoder's padding.
+
+    Raises:
+        MediaError: not a readable audio file, truncated, or without samples.
+    """
+    with _open(source) as (_, info):
+        if info.length == 0:
+            raise MediaError(f"{subject(source)}: no audio samples")
+    return info if info.length < UNKNOWN_LENGTH else probe(source)
+
+
+def excerpt(source: Path | BinaryIO, *, rate: int, start: int, length: int) -> np.ndarray:
+    """Samples from ``start`` on.
+
+    Args:
+        source: A file, or a seekable stream.
+        rate: Resample to this many Hz; ``start`` and ``length`` count at this rate.
+        start: First sample.
+        length: Samples per channel.
+
+    Returns:
+        (C, length) float32; fewer samples where the recording ends.
+
+    Raises:
+        MediaError: damaged data, a sample that is not finite or beyond any scale, or a rate too far
+            from the file's.
+    """
+    name = subject(source)
+    with _open(source) as (sound, info):
+        try:
+            check_rates(info.rate, rate)
+        except MediaError as error:
+            raise MediaError(f"{name}: {error}") from error
+        first, last, skip = _stretch(info.rate, rate, start, start + length)
+        if info.format in FORWARD:
+            first, skip = 0, start
+        frames = _frames(sound, first, last, info, name)
+        blocks = resample(frames, info.rate, rate, channels=info.channels)
+        return _cut(blocks, skip, skip + length, channels=info.channels)
+
+
+def _stretch(from_hz: int, to_hz: int, start: int, stop: int) -> tuple[int, int, int]:
+    """(first, last, skip): samples of the file to read, and how many to drop once resampled.
+
+    The first one lies where a sample of either rate does.
+    """
+    common = math.gcd(from_hz, to_hz)
+    margin = math.ceil(_MARGIN_S * to_hz)
+    period = to_hz // common
+    periods = max(0, start - margin) // period
+    last = resampled_length(stop + margin, to_hz, from_hz)
+    return periods * (from_hz // common), last, start - periods * period
+
+
+def _frames(
+    sound: Forward, first: int, last: int, info: AudioInfo, name: str
+) -> Iterator[np.ndarray]:
+    """Blocks (C, n) of the file's samples ``first`` … ``last - 1``, as far as there are any."""
+    try:
+        if first:
+            sound.seek(first)
+        at = first
+        while at < last:
+            frames = sound.read(min(_READ_FRAMES, last - at), dtype="float32", always_2d=True)
+            if not len(frames):
+                return
+            check_finite(frames, at, rate=info.rate, name=name)
+            at += len(frames)
+            yield frames.T
+    except soundfile.SoundFileError as error:
+        where = first / info.rate
+        raise MediaError(
+            f"{name}: truncated or damaged {info.format} after {where:.3f} s"
+        ) from error
+
+
+def _cut(blocks: Iterator[np.ndarray], start: int, stop: int, *, channels: int) -> np.ndarray:
+    """Samples ``start`` … ``stop - 1`` of a stream of (C, n) blocks; what follows is not read."""
+    parts = [np.zeros((channels, 0), dtype=np.float32)]
+    at = 0
+    for block in blocks:
+        size = block.shape[1]
+        if at + size > start:
+            parts.append(block[:, max(0, start - at) : stop - at])
+        at += size
+        if at >= stop:
+            break
+    return np.concatenate(parts, axis=1)
+
+
+@contextmanager
+def _open(source: Path | BinaryIO) -> Iterator[tuple[Forward, AudioInfo]]:
+    """The decoder at its start, and what the header says."""
+    name = subject(source)
+    with seekable(source) as stream:
+        format = checked_format(stream, name)
+        whole = complete(stream, format, name)
+        whole.seek(0)
+        try:
+            sound = Forward(Lenient(whole))
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.strip(". ").lower()
+            raise MediaError(
+                f"{name}: truncated, damaged or unsupported {format}: {reason}"
+            ) from error
+        with sound:
+            yield (
+                sound,
+                AudioInfo(
+                    rate=sound.samplerate,
+                    channels=sound.channels,
+                    length=sound.frames,
+                    format=format,
+                    subtype=sound.subtype,
+                ),
+            )

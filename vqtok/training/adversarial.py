@@ -1,0 +1,146 @@
+"""A discriminator that learns beside the model, and what it tells the model.
+
+Hinge loss as in Lim and Ye 2017 (arXiv:1705.02894) and VQGAN (arXiv:2012.09841), feature matching
+as in EnCodec (arXiv:2210.13438). A discriminator that has won can pull a hundred times as hard as
+one that has just begun, so what a weight fixes is not the loss but its gradient in the
+reconstruction, as in EnCodec's balancer (section 3.4): a term of weight w pulls exactly as hard as
+a mean absolute error of weight w. No moving average is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vqtok.errors import ConfigError
+from vqtok.layers.discriminators import Judged, Patches, Spectra
+from vqtok.training.recipe import Adversarial
+
+
+class Adversary(nn.Module):
+    """Discriminator and losses of both sides.
+
+    Its parameters are its own; the model's optimizer must not have them. It draws no random number
+    after it was made.
+
+    Args:
+        config: Widths and weights.
+        modality: "image": ``Patches``; "audio": ``Spectra``.
+        channels: Of the images; audio has one.
+        rate: Hz of audio; it is not needed so far, windows are counted in samples.
+
+    Raises:
+        ConfigError: no discriminator for this kind of data.
+    """
+
+    def __init__(
+        self,
+        config: Adversarial,
+        *,
+        modality: Literal["image", "audio", "video"],
+        channels: int = 1,
+        rate: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.network: nn.Module
+        if modality == "image":
+            self.network = Patches(channels, width=config.width)
+        elif modality == "audio":
+            self.network = Spectra(width=config.width)
+        else:
+            raise ConfigError(f"train.adversarial: no discriminator for {modality}")
+
+    def strength(self, step: int) -> float:
+        """0 … 1: how much of its weights the model feels at this step."""
+        config = self.config
+        if step < config.start:
+            return 0.0
+        return min(1.0, (step - config.start + 1) / max(1, config.ramp))
+
+    def generator_terms(self, y: Tensor, x: Tensor, *, step: int) -> dict[str, Tensor]:
+        """What the model is to lower: weighted scalars, none before ``start``.
+
+        Gradients flow into y alone: none is left in this module's parameters.
+
+        Args:
+            y: Reconstruction, (B, C, H, W) or (B, 1, L) float.
+            x: Original, the same shape.
+            step: Of the run.
+
+        Returns:
+            "adversarial" and "features", those of them whose weight is not zero.
+        """
+        strength, config = self.strength(step), self.config
+        if not strength:
+            return {}
+        # Through copies that are no parameters: no gradient is computed for these, or left in them.
+        fixed = {name: value.detach() for name, value in self.network.named_parameters()}
+        seen = y.detach().requires_grad_()
+        losses = {}
+        with torch.enable_grad():
+            judged = functional_call(self.network, fixed, (seen,))
+            if config.weight:
+                # The generator's side of the hinge loss: no hinge, or a model far behind would get
+                # no gradient.
+                loss = -torch.stack([each.scores.mean() for each in judged]).mean()
+                losses["adversarial"] = config.weight, loss
+            if config.features:
+                with torch.no_grad():
+                    originals = self.network(x)
+                losses["features"] = config.features, _matching(judged, originals)
+        return {
+            name: _balanced(loss, seen, y, weight=strength * weight)
+            for name, (weight, loss) in losses.items()
+        }
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """``loss``: what is called when ranks share their gradients."""
+        return self.loss(y, x)
+
+    def loss(self, y: Tensor, x: Tensor) -> Tensor:
+        """What the discriminator itself is to lower, (): the hinge loss.
+
+        Args:
+            y: Reconstruction; no gradient flows into it.
+            x: Original, the same shape.
+        """
+        total = y.new_zeros((), dtype=torch.float32)
+        judged = self.network(torch.cat([x.detach().to(y.dtype), y.detach()]))
+        for each in judged:
+            original, reconstructed = each.scores.chunk(2)
+            total = total + F.relu(1.0 - original).mean() + F.relu(1.0 + reconstructed).mean()
+        return total / len(judged)
+
+
+def _balanced(loss: Tensor, seen: Tensor, y: Tensor, *, weight: float) -> Tensor:
+    """The weighted loss, with a gradient in y of the loss's direction and a length of its own.
+
+    Its length is that of ``weight`` times the mean absolute error, 1/sqrt(N) for N values.
+
+    Args:
+        loss: (), computed from ``seen``.
+        seen: A leaf with the values of y.
+        y: Receives the gradient.
+        weight: Of the term.
+    """
+    # Times N: gradients of means over N values could vanish in float16.
+    (slope,) = torch.autograd.grad(loss * seen.numel(), seen, retain_graph=True)
+    slope = slope.float()
+    length = torch.linalg.vector_norm(slope).clamp(min=1e-12) * seen.numel() ** 0.5
+    along = (slope / length * y).sum()
+    return weight * (loss.detach() + along - along.detach())
+
+
+def _matching(judged: list[Judged], originals: list[Judged]) -> Tensor:
+    """L1 between hidden layers as a share of the original's mean: EnCodec Eq. 2."""
+    shares = [
+        F.l1_loss(a.float(), b.float()) / b.float().abs().mean().clamp(min=1e-3)
+        for one, other in zip(judged, originals, strict=True)
+        for a, b in zip(one.features, other.features, strict=True)
+    ]
+    return torch.stack(shares).mean()
