@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.test_process import start
 from tests.conftest import TINY_AUDIO, TINY_IMAGE
-from vqtok.cli.train import _duration
+from vqtok.cli.training_view import duration
 
 TRAIN = {
     "losses": {"mse": 1.0}, "batch": 2, "window": 16, "steps": 4, "evaluate_every": 2,
@@ -123,4 +123,4 @@ def test_ctrl_c_stops_saves_and_says_how_to_go_on(photos, here):
 
 @pytest.mark.parametrize(("seconds", "text"), [(5.0, "5 s"), (600.0, "10 min"), (7200.0, "2.0 h")])
 def test_durations_have_a_fitting_unit(seconds, text):
-    assert _duration(seconds) == text
+    assert duration(seconds) == text

@@ -26,10 +26,10 @@ PLAN = [
 
 def torchrun(photos: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
     edits = [text for edit in PLAN for text in ("--set", edit)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = ["vqtok", "train", "--data", str(photos), "-o", str(output), "--device", "cpu"]
     return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        + ["-m", "vqtok", "train", "--data", str(photos), "-o", str(output), "--device", "cpu"]
-        + ["--json", *(edits if "--resume" not in options else []), *options],
+        [*torchrun, "-m", *command, "--json", *edits, *options],
         capture_output=True,
         text=True,
         timeout=180,

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from vqtok.cli import closed_pipe_raises
-from vqtok.cli.console import show_error, show_traceback
+from vqtok.cli.console import is_first_rank, show_error, show_traceback
 from vqtok.cli.decode import decode
 from vqtok.cli.encode import encode
 from vqtok.cli.evaluate import evaluate
@@ -30,7 +30,9 @@ class _Group(TyperGroup):
         except VqtokError as error:
             if ctx.meta.get("vqtok.verbose", 0) >= 2:
                 show_traceback(error)
-            show_error(str(error), error.hint)
+            # What is wrong before any work is so on every rank; what fails later may not be.
+            if is_first_rank() or error.exit_code != ExitCode.USAGE:
+                show_error(str(error), error.hint)
             raise typer.Exit(error.exit_code) from error
         except (typer.Exit, typer.Abort):
             raise

@@ -93,7 +93,7 @@ class Console:
             if self.verbose >= 2:
                 show_traceback(each.error)
         for (reason, hint), subjects in groups.items():
-            message = f"{_named(subjects)}: {reason}" if subjects[0] else reason
+            message = f"{named(subjects)}: {reason}" if subjects[0] else reason
             show_error(message, hint)
 
     @contextmanager
@@ -110,7 +110,7 @@ class Console:
         """
         if self.quiet or not self.progress_wanted:
             yield _Silent()
-        elif _is_live(sys.stderr):
+        elif is_live(sys.stderr):
             with _bar(total, verb, start) as bar:
                 yield bar
         else:
@@ -133,7 +133,7 @@ def show_traceback(error: BaseException) -> None:
 
 def has_colour(stream: TextIO) -> bool:
     """Whether colour is wanted there: a terminal that is not dumb, and NO_COLOR unset."""
-    return _is_live(stream) and not os.environ.get("NO_COLOR")
+    return is_live(stream) and not os.environ.get("NO_COLOR")
 
 
 def is_terminal(stream: Any) -> bool:
@@ -142,6 +142,16 @@ def is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except (AttributeError, ValueError):
         return False
+
+
+def is_first_rank() -> bool:
+    """Whether this process speaks and writes: of those that torchrun started, the first."""
+    return os.environ.get("RANK", "0") in ("", "0")
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether lines can be drawn again in place there."""
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -154,10 +164,6 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _is_live(stream: TextIO) -> bool:
-    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
-
-
 def _split(failed: Failed) -> tuple[str, str]:
     """An error as (input, reason), to group equal reasons; ("", message) if not about an input."""
     message = str(failed.error)
@@ -167,7 +173,8 @@ def _split(failed: Failed) -> tuple[str, str]:
     return "", message
 
 
-def _named(subjects: list[str]) -> str:
+def named(subjects: list[str]) -> str:
+    """The first few of them, and how many more there are."""
     unique = list(dict.fromkeys(subjects))
     named = ", ".join(unique[:NAMED_PER_GROUP])
     rest = len(unique) - NAMED_PER_GROUP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import signal
 import sys
@@ -9,68 +10,45 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from vqtok.cli import options
-from vqtok.cli.console import Console, Progress
-from vqtok.errors import ExitCode, UsageError
+from vqtok.cli import train_options as flags
+from vqtok.cli.console import Console, is_first_rank, named, table
+from vqtok.cli.rehearsal_view import lines_of
+from vqtok.cli.training_view import duration, watching
+from vqtok.errors import ExitCode, UsageError, VqtokError
 
 if TYPE_CHECKING:
-    from vqtok.training.log import Evaluated, Event, Finished, Started
-    from vqtok.training.log import Progress as Step
+    from vqtok.training.log import Event, Finished, Started
+
+LISTED = 20
+"""Lines about files that were left out; ``unreadable.txt`` has them all."""
 
 
 def train(
-    data: Annotated[
-        list[str],
-        typer.Option(
-            "--data",
-            metavar="PATH",
-            help="Directory, file or quoted pattern of images, or of audio; may be repeated.",
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Model directory to make."),
-    ],
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            metavar="NAME",
-            autocompletion=options.complete_preset,
-            help="Recipe, by name or JSON file; default: image-f8 or audio-24k, by the data.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=1, help="Stop after N steps.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="T", help="Stop after T minutes.")
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", metavar="N", min=1, help="Items per step.")
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", metavar="N", min=0, help="Of weights, order, crops and codes."),
-    ] = None,
-    edits: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change any field of the recipe: train.learning_rate=0.0005; may be repeated.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was stopped.")
-    ] = False,
+    data: flags.Data,
+    output: flags.Output = None,
+    preset: flags.Preset = None,
+    steps: flags.Steps = None,
+    minutes: flags.Minutes = None,
+    batch: flags.Batch = None,
+    quantizer: flags.Quantizer = None,
+    model: flags.Start = None,
+    stage: flags.Stage = None,
+    labels: flags.Labels = False,
+    seed: flags.Seed = None,
+    edits: flags.Edits = None,
+    resume: flags.Resume = False,
     force: options.Force = False,
+    dry_run: flags.DryRun = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    precision: flags.Precision = None,
+    workers: flags.Workers = None,
+    tensorboard: flags.TensorBoard = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
@@ -82,35 +60,75 @@ def train(
 
     \b
     Examples:
-      vqtok train --data photos/ -o my-model/ --minutes 30
+      vqtok train --data photos/ --minutes 30
       vqtok train --data clips/ -o my-codec/ --set model.quantizer.depth=4
     """  # noqa: D301
-    console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
-    _check_output(output, resume=resume, force=force)
+    first = is_first_rank()
+    console = Console(
+        quiet=quiet or not first,
+        verbose=verbose if first else 0,
+        as_json=as_json and first,
+        progress=not no_progress,
+    )
+    target = output or flags.default_output(data)
+    flags.check_start(model, stage=stage, quantizer=quantizer, resume=resume)
+    if first:  # the others would find what the first has begun to write
+        _check_output(target, resume=resume, force=force)
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise UsageError(
+            "--tensorboard: the tensorboard package is not installed",
+            hint="pip install 'vqtok[tensorboard]'",
+        )
     console.note("loading torch")
     from vqtok.checkpoints.devices import pick_device
 
-    chosen = pick_device(device, threads=threads)
+    given = {
+        "steps": steps, "minutes": minutes, "batch": batch, "seed": seed, "workers": workers,
+        "precision": precision, "labels": "true" if labels else None, "stage": stage,
+    }  # fmt: skip
+    plan: dict[str, Any] = {
+        "preset": preset,
+        "edits": flags.edits_of(quantizer, given, edits),
+        "resuming": resume,
+        "device": pick_device(device, threads=threads),
+        "command": _command(),
+        "start": model,
+    }
+    if dry_run:
+        _rehearse(console, data, target, plan)
+        return
     from vqtok.training import loop
 
-    short = {"steps": steps, "minutes": minutes, "batch": batch, "seed": seed}
-    all_edits = [
-        *(f"train.{key}={value}" for key, value in short.items() if value is not None),
-        *(edits or []),
-    ]
     with _stoppable(console) as should_stop:
-        events = loop.train(
-            data,
-            output,
-            preset=preset,
-            edits=all_edits,
-            resuming=resume,
-            device=chosen,
-            command=shlex.join(["vqtok", *sys.argv[1:]]),
-            should_stop=should_stop,
-        )
+        events = loop.train(data, target, tensorboard=tensorboard, should_stop=should_stop, **plan)
         finished = _watch(console, events)
-    _finish(console, finished, data)
+    if first:
+        _finish(console, finished, data)
+    if finished.reason == "stopped":
+        raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def _command() -> str:
+    # File names may be any bytes; training.json and the card are UTF-8.
+    text = shlex.join(["vqtok", *sys.argv[1:]])
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, Any]) -> None:
+    """Print what the run would be."""
+    from vqtok.training import rehearsal
+    from vqtok.training.prepare import prepare
+
+    facts = rehearsal.rehearse(prepare(data, output, **plan))
+    for note in facts.notes:
+        console.say(note)
+    _left_out(console, facts.unreadable)
+    if console.as_json:
+        console.json({"output": str(output), **facts.to_json()})
+    elif is_first_rank():
+        rows = [["output", f"{output} (nothing is written now)"]]
+        head, *rest = [*rows, *([name, text] for name, text in lines_of(facts))]
+        console.result(table(head, rest))
 
 
 def _check_output(output: Path, *, resume: bool, force: bool) -> None:
@@ -139,7 +157,9 @@ def _stoppable(console: Console) -> Iterator[Callable[[], bool]]:
         if wished:
             raise KeyboardInterrupt
         wished = True
-        print("\nStopping after this step; Ctrl-C again quits now", file=sys.stderr, flush=True)
+        if is_first_rank():
+            text = "\nStopping after this step; Ctrl-C again quits now"
+            print(text, file=sys.stderr, flush=True)
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
@@ -157,28 +177,26 @@ def _watch(console: Console, events: Iterator[Event]) -> Finished:
         if not isinstance(started, log.Started):
             raise TypeError(f"a run begins with Started, not {started!r}")
         _show_start(console, started)
-        begin = started.first_step
-        with console.progress(started.steps, "trained", unit="steps", start=begin) as progress:
+        with watching(console, started) as show:
             for event in events:
                 _emit(console, event)
-                if isinstance(event, log.Progress):
-                    _show_step(progress, event)
-                elif isinstance(event, log.Evaluated):
-                    console.say(_evaluated(event))
-                elif isinstance(event, log.Finished):
+                show(event)
+                if isinstance(event, log.Finished):
                     return event
     raise RuntimeError("the run ended without its last event")
 
 
 def _emit(console: Console, event: Event) -> None:
     # One line per step would be a flood; log.jsonl has them.
-    if console.as_json and type(event).__name__ in ("Started", "Evaluated", "Finished"):
+    if console.as_json and type(event).__name__ != "Progress":
         record = {"event": type(event).__name__.lower(), **asdict(event)}
         console.json({key: str(v) if isinstance(v, Path) else v for key, v in record.items()})
 
 
 def _show_start(console: Console, event: Started) -> None:
     _emit(console, event)
+    for note in event.notes:
+        console.say(note)
     console.say(
         f"training on {event.files} {event.modality} files ({event.held_out} held out), "
         f"{event.parameters / 1e6:.2f} M parameters, {event.device}, {event.precision}"
@@ -187,41 +205,52 @@ def _show_start(console: Console, event: Started) -> None:
         console.say(f"resuming after step {event.first_step}")
 
 
-def _show_step(progress: Progress, event: Step) -> None:
-    losses = ", ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
-    skipped = f", {event.skipped} steps skipped" if event.skipped else ""
-    progress.stage(
-        f"{losses}; codes used {event.use:.0%}; {event.items_per_s:.3g} items/s; "
-        f"{_duration(event.left_s)} left{skipped}"
-    )
-    progress.goto(event.step)
-
-
-def _evaluated(event: Evaluated) -> str:
-    values = ", ".join(f"{key} {value:.4g}" for key, value in event.metrics.items())
-    return f"step {event.step}, {_duration(event.elapsed_s)}: held out: {values}"
+def _left_out(console: Console, texts: tuple[str, ...]) -> None:
+    """Files that could not be read, those with one reason in one line."""
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        subject, _, reason = text.partition(": ")
+        groups.setdefault(reason, []).append(subject)
+    for reason, subjects in list(groups.items())[:LISTED]:
+        console.say(f"left out: {named(subjects)}: {reason}")
+    rest = sum(len(subjects) for subjects in list(groups.values())[LISTED:])
+    if rest:
+        console.say(f"left out: {rest} more")
 
 
 def _finish(console: Console, event: Finished, data: list[str]) -> None:
-    for text in event.unreadable:
-        console.say(f"left out: {text}")
+    _left_out(console, event.unreadable)
     if not console.as_json:
         console.result(str(event.output))
-    stopped = event.reason == "stopped"
-    text = shlex.quote(str(event.output))
-    name = text if "/" in text else f"{text}/"
-    again = f"vqtok encode FILE -m {name}"
-    if stopped:
+    name = _name(event.output)
+    if event.reason == "stopped":
         sources = " ".join(f"--data {shlex.quote(each)}" for each in data)
-        again = f"vqtok train {sources} -o {name} --resume"
-    console.say(f"step {event.step} after {_duration(event.elapsed_s)}. Next: {again}")
-    if stopped:
-        raise typer.Exit(ExitCode.INTERRUPTED)
+        again = f"vqtok train {sources} -o {_path(event.output)} --resume"
+    elif _has_codes(event.output):
+        again = f"vqtok encode FILE -m {name}"
+    else:
+        again = f"vqtok info {name}"
+    console.say(f"step {event.step} after {duration(event.elapsed_s)}. Next: {again}")
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def _path(output: Path) -> str:
+    text = shlex.quote(str(output))
+    return text if "/" in text else f"{text}/"
+
+
+def _name(output: Path) -> str:
+    """What -m takes: the NAME if that leads here, else the path."""
+    from vqtok.checkpoints import directory
+
+    try:
+        if output.parent.name and directory.resolve(output.name).samefile(output):
+            return shlex.quote(output.name)
+    except (VqtokError, OSError):
+        pass  # not found by name
+    return _path(output)
+
+
+def _has_codes(output: Path) -> bool:
+    from vqtok.checkpoints import directory
+
+    return bool(directory.describe(output).spec.levels)

@@ -134,7 +134,8 @@ def _normalised(layer: nn.Conv2d) -> nn.Module:
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    return weight_norm(layer)
+    normalised: nn.Module = weight_norm(layer)
+    return normalised
 
 
 def _judge(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> Judged:

@@ -133,7 +133,8 @@ def _balanced(loss: Tensor, seen: Tensor, y: Tensor, *, weight: float) -> Tensor
     slope = slope.float()
     length = torch.linalg.vector_norm(slope).clamp(min=1e-12) * seen.numel() ** 0.5
     along = (slope / length * y).sum()
-    return weight * (loss.detach() + along - along.detach())
+    term: Tensor = weight * (loss.detach() + along - along.detach())
+    return term
 
 
 def _matching(judged: list[Judged], originals: list[Judged]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Average(nn.Module):
@@ -27,7 +27,8 @@ class Average(nn.Module):
     def follow(self, model: nn.Module, *, step: int) -> None:
         """Take in the parameters after optimizer step ``step`` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        own, new = list(self.model.parameters()), list(model.parameters())
+        own: list[Tensor] = [*self.model.parameters()]
+        new: list[Tensor] = [*model.parameters()]
         torch._foreach_lerp_(own, new, 1.0 - decay)
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ reaches the same verdicts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -61,10 +61,12 @@ class Vitals:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Vitals:
         """From a run's state; what is missing or unknown is left at its start."""
-        known = {each.name: type(each.default) for each in fields(cls)}
-        return cls(
-            **{k: known[k](v) for k, v in data.items() if k in known and isinstance(v, int | float)}
-        )
+        start = cls()
+        for name, value in asdict(start).items():
+            found = data.get(name)
+            if isinstance(found, int | float):
+                setattr(start, name, type(value)(found))
+        return start
 
 
 @dataclass(frozen=True)

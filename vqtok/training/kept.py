@@ -55,8 +55,6 @@ class Kept:
         """Remove what an earlier run left: it must not be taken for this one's."""
         for path in self.output.glob(f"{FOLDER}/step-*"):
             shutil.rmtree(path, ignore_errors=True)
-        for path in self.output.glob("previews/step-*"):
-            path.unlink()
 
     def is_best(self, metrics: Mapping[str, float], *, step: int) -> bool:
         """Whether a model with these metrics is the best so far; it then counts as that."""

@@ -118,6 +118,9 @@ Event = Started | Progress | Warned | Evaluated | Finished
 UNREADABLE = "unreadable.txt"
 """In the model directory: the files that could not be read, a line each."""
 
+# File names may be any bytes. What is left of them in a string is then a JSON escape: \udce9.
+_UNDECODED = "backslashreplace"
+
 
 class Journal:
     """Appends to ``log.jsonl``; a resumed run first drops the lines after its first step.
@@ -135,7 +138,8 @@ class Journal:
             return
         kept = [line for line in records(path) if line["step"] <= first_step]
         self.evaluations = [line for line in kept if line["event"] == "evaluated"]
-        path.write_text("".join(_line(each) for each in kept if first_step), encoding="utf-8")
+        text = "".join(_line(each) for each in kept if first_step)
+        path.write_text(text, encoding="utf-8", errors=_UNDECODED)
         if not first_step:
             self.evaluations = []
 
@@ -147,7 +151,7 @@ class Journal:
         if isinstance(event, Evaluated):
             self.evaluations.append(record)
         # Opened anew each time: saving a model may put another directory in this one's place.
-        with self.path.open("a", encoding="utf-8") as stream:
+        with self.path.open("a", encoding="utf-8", errors=_UNDECODED) as stream:
             stream.write(_line(record))
 
 

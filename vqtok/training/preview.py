@@ -13,7 +13,7 @@ from vqtok.media import audio, image
 from vqtok.media.items import Place
 from vqtok.metrics.audio import mel_distance
 from vqtok.metrics.image import psnr
-from vqtok.training import reading
+from vqtok.training import gallery, reading
 from vqtok.training.carried import Carried
 
 PICTURES = 6
@@ -27,6 +27,9 @@ SECONDS = 10
 
 SIDE = 512
 """Images are measured on a centre crop of at most this side."""
+
+QUALITY = {"image": "psnr_db", "audio": "mel_distance"}
+"""The metric that says how good a model of a modality is."""
 
 PROTOCOL = {
     "psnr_db": f"PSNR of uint8 RGB per image (centre {SIDE} pixels at most), then the mean.",
@@ -62,7 +65,7 @@ def _images(
     model: Any, files: Sequence[Place], folder: Path, *, step: int
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
-    rows: list[np.ndarray] = []
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
     carried = Carried(model)
     for path in files:
         with reading.opened(path) as source:
@@ -70,10 +73,10 @@ def _images(
         x = torch.from_numpy(_centre(pixels))[None]
         y = carried.reconstruct(x)
         values.append(float(psnr(y, x)))
-        if len(rows) < PICTURES:
-            rows.append(np.concatenate([_fit(x[0].numpy()), _fit(y[0].numpy())], axis=2))
+        if len(pairs) < PICTURES:
+            pairs.append((x[0].numpy(), y[0].numpy()))
     name = f"step-{step:07d}.png"
-    image.write(folder / name, np.concatenate(rows, axis=1))
+    image.write(folder / name, gallery.sheet(pairs))
     metrics = {"psnr_db": float(np.mean(values)), **carried.metrics}
     return metrics, (f"previews/{name}",)
 
@@ -85,15 +88,17 @@ def _clips(
     names: list[str] = []
     rate = int(model.spec.rate)
     carried = Carried(model)
-    for path in files:
+    for index, path in enumerate(files):
         samples = reading.beginning(path, rate=rate, seconds=SECONDS)
         x = torch.from_numpy(samples[None])
         y = carried.reconstruct(x)
         values.append(float(mel_distance(y, x, rate=rate)))
-        if len(names) < CLIPS:
-            name = f"step-{step:07d}-{reading.stem(path)}.wav"
-            with audio.Writer(folder / name, rate, 1) as writer:
-                writer.write(y[0].numpy())
+        if index < CLIPS:
+            original = folder / gallery.name_of_clip(index, path, step=None)
+            if not original.exists():
+                _write(original, x[0].numpy(), rate)
+            name = gallery.name_of_clip(index, path, step=step)
+            _write(folder / name, y[0].numpy(), rate)
             names.append(f"previews/{name}")
     metrics = {"mel_distance": float(np.mean(values)), **carried.metrics}
     return metrics, tuple(names)
@@ -105,8 +110,6 @@ def _centre(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, top : top + SIDE, left : left + SIDE])
 
 
-def _fit(pixels: np.ndarray, *, side: int = 256) -> np.ndarray:
-    """(3, H, W) → (3, side, side): cut what is larger, fill what is smaller with black."""
-    cut = pixels[:, :side, :side]
-    missing = [(0, side - size) for size in cut.shape[1:]]
-    return np.pad(cut, [(0, 0), *missing], constant_values=-1.0)
+def _write(path: Path, samples: np.ndarray, rate: int) -> None:
+    with audio.Writer(path, rate, 1) as writer:
+        writer.write(samples)

@@ -1,7 +1,7 @@
 """Several processes as one run: what ``torchrun`` starts, through torch.distributed.
 
-The batch of a step is the joint batch of all ranks; gradients are averaged by DistributedDataParallel
-and the statistics of codebooks by ``quantizers/_ranks.py``. Rank 0 alone measures, saves and speaks.
+The batch of a step is the joint batch of all ranks: DistributedDataParallel averages gradients,
+``quantizers/_ranks.py`` adds up what codebooks count. Rank 0 alone measures, saves and speaks.
 """
 
 from __future__ import annotations

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from vqtok import __version__, config
 from vqtok.checkpoints import resume
 from vqtok.checkpoints.devices import pick_device
-from vqtok.errors import UsageError
 from vqtok.protocols import Tokenizer
 from vqtok.quantizers._ranks import rank, world
-from vqtok.training import card, preview, ranks
+from vqtok.training import card, gallery, preview, ranks
 from vqtok.training.data import Batch, Dataset
 from vqtok.training.health import Health, Vitals
 from vqtok.training.heldout import checker, split
+from vqtok.training.inventory import inventory
 from vqtok.training.kept import Kept
 from vqtok.training.learner import Learner, begin_from
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
-from vqtok.training.recipe import DEFAULT_PRESET, Recipe
+from vqtok.training.recipe import Recipe
 from vqtok.training.schedule import learning_rate
 from vqtok.training.sources import Found
 
@@ -110,7 +111,10 @@ class Run:
             if not self.resumed:
                 (self.output / resume.FILE).unlink(missing_ok=True)
                 self.kept.begin()
-        self.journal = Journal(self.output / "log.jsonl", first_step=self.step, silent=not self.speaks)
+                gallery.begin(self.output)
+        self.journal = Journal(
+            self.output / "log.jsonl", first_step=self.step, silent=not self.speaks
+        )
         if not self.resumed:  # whenever a run is killed, there is something to go on from
             self.save_state()
         ranks.wait()
@@ -212,6 +216,7 @@ class Run:
             items_per_s=speed * self.plan.batch * self.plan.accumulate * world(),
             left_s=0.0 if self.share_done() >= 1.0 else left,
             skipped=self.health.vitals.skipped,
+            elapsed_s=self.clock,
         )
 
     def evaluate(self, *, last: bool = False) -> Evaluated | None:
@@ -237,8 +242,9 @@ class Run:
         event = Evaluated(self.step, self.elapsed, self.metrics, pictures, best=best)
         self.journal.write(event)
         facts = self._facts()
-        text = card.render(self.output.name, self.spec, facts)
+        text = card.compose(self.output, self.spec, facts)
         self.kept.save(model, step=self.step, best=best, facts=facts, card=text)
+        gallery.prune(self.output, best=self.kept.best["step"])
         self.save_state()
         return event
 
@@ -274,21 +280,29 @@ class Run:
         self.kept.best = saved["best"]
 
     def _facts(self) -> dict[str, Any]:
+        evaluations, best = self.journal.evaluations, self.kept.best["step"]
         return {
             "command": self.command,
             "recipe": config.dump(self.recipe),
             "step": self.step,
-            "best": self.kept.best,
+            "best_step": best,
             "elapsed_s": round(self.elapsed, 1),
             "device": str(self.device),
             "ranks": world(),
             "precision": self.learner.precision.name,
             "files": len(self.dataset.files),
             "held_out_files": len(self.held_out),
+            "unreadable": len(self.bad()),
             "skipped": self.health.vitals.skipped,
-            "metrics": self.metrics,
-            "curve": [
-                {"step": each["step"], **each["metrics"]} for each in self.journal.evaluations
-            ],
+            "notes": list(self.notes),
+            "data": self.described,
+            "metrics": next(e["metrics"] for e in evaluations if e["step"] == best),
+            "curve": [{"step": each["step"], **each["metrics"]} for each in evaluations],
             "versions": {"vqtok": __version__, "torch": torch.__version__},
         }
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What the training files are like."""
+        labels = self.dataset.names
+        return inventory(self.dataset.files, kind=self.spec.modality, labels=labels)

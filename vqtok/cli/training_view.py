@@ -1,0 +1,285 @@
+"""What a user sees of a training run while it goes on.
+
+On a terminal a few lines that are drawn again in place; elsewhere a plain line every ten seconds.
+Measurements and warnings are lines of their own in both, so that they stay.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from vqtok.cli.console import PLAIN_INTERVAL_S, Console, has_colour, is_live, is_terminal
+
+if TYPE_CHECKING:
+    from vqtok.training.log import Evaluated, Event, Progress, Started
+
+Show = Callable[["Event"], None]
+
+BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
+"""A sparkline's heights, and those for terminals that know ASCII only."""
+
+KEPT = 256
+"""Points that a trace remembers, however long the run."""
+
+LABEL = 9
+"""Columns of a row's name."""
+
+
+class Trace:
+    """A curve of any length in bounded memory: when it is full, neighbours become one."""
+
+    def __init__(self) -> None:
+        self._means: list[float] = []
+        self._stride = 1
+        self._sum, self._count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        """Go on by one value; one that is not finite is left out."""
+        if not math.isfinite(value):
+            return
+        self._sum, self._count = self._sum + value, self._count + 1
+        if self._count == self._stride:
+            self._means.append(self._sum / self._count)
+            self._sum, self._count = 0.0, 0
+        if len(self._means) == KEPT:
+            pairs = zip(self._means[::2], self._means[1::2], strict=True)
+            self._means = [(a + b) / 2 for a, b in pairs]
+            self._stride *= 2
+
+    def sparkline(self, width: int, *, bars: str = BARS) -> str:
+        """The curve in at most ``width`` characters; by ratios if all values are positive."""
+        count = min(width, len(self._means))
+        if count < 2:
+            return ""
+        edges = [len(self._means) * i // count for i in range(count + 1)]
+        pairs = pairwise(edges)
+        values = [sum(self._means[a:b]) / (b - a) for a, b in pairs]
+        if min(values) > 0:  # losses fall by factors
+            values = [math.log(value) for value in values]
+        low, high = min(values), max(values)
+        top = len(bars) - 1
+        span = high - low or 1.0
+        return "".join(bars[round((value - low) / span * top)] for value in values)
+
+
+class State:
+    """What is known of a run so far, in words."""
+
+    def __init__(self, started: Started) -> None:
+        self.started = started
+        self.step = started.first_step
+        self.progress: Progress | None = None
+        self.latest: Evaluated | None = None
+        self.best: Evaluated | None = None
+        self.warning = ""
+        self.losses = Trace()
+
+    def take(self, event: Event) -> None:
+        """Go on by one event."""
+        kind = type(event).__name__
+        record: Any = event  # told apart by name: the classes live beside torch
+        if kind == "Progress":
+            self.progress, self.step = record, record.step
+            self.losses.add(sum(record.losses.values()))
+        elif kind == "Evaluated":
+            self.latest = record
+            self.best = record if record.best else self.best
+        elif kind == "Warned":
+            self.warning = warned(record.step, record.text)
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0 … 1: by its time if that is limited too."""
+        now = self.progress
+        if now is not None and now.elapsed_s > 0:
+            return now.elapsed_s / (now.elapsed_s + now.left_s)
+        return min(1.0, self.step / self.started.steps)
+
+    def place(self) -> str:
+        """Where the run stands."""
+        text = f"{self.step} of {self.started.steps}"
+        if self.progress is None:
+            return text
+        past = f", {duration(self.progress.elapsed_s)} so far" if self.progress.elapsed_s else ""
+        return f"{text}{past}, {duration(self.progress.left_s)} left"
+
+    def codes(self) -> str:
+        """Codebook use, or what a continuous method has in its place."""
+        now = self.progress
+        if now is None:
+            return ""
+        if now.use is not None and now.perplexity is not None:
+            return f"{_share(now.use)} used, perplexity {now.perplexity:.0f}"
+        values = [f"{_words(name)} {value:.4g}" for name, value in sorted(now.latents.items())]
+        return ", ".join(values) or "continuous"
+
+    def terms(self) -> str:
+        """Losses by name."""
+        found = self.progress.losses if self.progress else {}
+        return ", ".join(f"{_words(name)} {value:.4g}" for name, value in found.items())
+
+    def pace(self) -> str:
+        """Speed, learning rate and what was skipped."""
+        now = self.progress
+        if now is None:
+            return ""
+        skipped = f", {now.skipped} steps skipped" if now.skipped else ""
+        return f"{now.items_per_s:.3g} items/s, learning rate {now.learning_rate:.2g}{skipped}"
+
+    def measured(self) -> str:
+        """The latest held-out metrics, and which were the best."""
+        if self.latest is None:
+            return ""
+        text = f"{values_of(self.latest.metrics)} at step {self.latest.step}"
+        if self.best is None:
+            return text
+        if self.best is self.latest:
+            return f"{text} (best)"
+        name, value = next(iter(self.best.metrics.items()), ("", 0.0))
+        return f"{text} (best: {_words(name)} {value:.4g} at step {self.best.step})"
+
+    def rows(self, *, spark: int, bars: str = BARS) -> list[tuple[str, str]]:
+        """(name, text) of each row under the first that has something to say."""
+        now = self.progress
+        total = f"{sum(now.losses.values()):.4g}" if now else ""
+        curve = self.losses.sparkline(spark, bars=bars)
+        discrete = now is None or now.use is not None
+        rows = [
+            ("loss", "  ".join(part for part in (total, curve, self.terms()) if part)),
+            ("codes" if discrete else "latents", self.codes()),
+            ("speed", self.pace()),
+            ("held out", self.measured()),
+            ("warning", self.warning),
+        ]
+        return [(name, text) for name, text in rows if text]
+
+    def line(self) -> str:
+        """All of it that changes, in one line for logs."""
+        subject = "codes " if self.progress and self.progress.use is not None else ""
+        parts = [f"trained: {self.place()}", self.terms(), f"{subject}{self.codes()}", self.pace()]
+        return "; ".join(part for part in parts if part)
+
+
+class Screen:
+    """The state, as rich draws it: no wrapping, no frames, no more colour than wanted."""
+
+    def __init__(self, state: State, *, colour: bool) -> None:
+        self.state = state
+        self._dim, self._hue = ("dim", "yellow") if colour else ("", "")
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """One line for each row."""
+        from rich.text import Text
+
+        width = options.max_width
+        plain = options.ascii_only
+        spark = max(0, min(24, width - LABEL - 24))
+        place = self.state.place()
+        room = width - LABEL - len(place) - 2
+        bar = f"{bar_of(self.state.share, min(30, room), plain=plain)}  " if room >= 10 else ""
+        rows = self.state.rows(spark=spark, bars=ASCII_BARS if plain else BARS)
+        for name, text in [("step", bar + place), *rows]:
+            line = Text(no_wrap=True, overflow="crop" if plain else "ellipsis")
+            line.append(f"{name:<{LABEL}}", self._dim)
+            line.append(text, self._hue if name == "warning" else "")
+            yield line
+
+
+@contextmanager
+def watching(console: Console, started: Started) -> Iterator[Show]:
+    """Show a run's events as they come, wherever stderr leads.
+
+    Args:
+        console: Says what stays; -q and --no-progress are its.
+        started: The run's first event.
+
+    Yields:
+        What to call with every event.
+    """
+    state = State(started)
+    hidden = console.quiet or not console.progress_wanted
+    if hidden or not is_live(sys.stderr):
+        # Measurements stay; where there is no terminal, so do the lines in between.
+        yield _lines(console, state, every_s=None if hidden else PLAIN_INTERVAL_S)
+        return
+    from rich.console import Console as RichConsole
+    from rich.live import Live
+
+    with Live(
+        Screen(state, colour=has_colour(sys.stderr)),
+        console=RichConsole(stderr=True, highlight=False, markup=False),
+        refresh_per_second=4,
+        transient=True,
+        # Results must stay on stdout unless it is the same terminal.
+        redirect_stdout=is_terminal(sys.stdout),
+        redirect_stderr=True,
+    ):
+        yield _lines(console, state, every_s=None)
+
+
+def _lines(console: Console, state: State, *, every_s: float | None) -> Show:
+    last = time.monotonic()
+
+    def show(event: Event) -> None:
+        nonlocal last
+        state.take(event)
+        kind = type(event).__name__
+        record: Any = event
+        if kind == "Evaluated":
+            best = " (best)" if record.best else ""
+            when = f"step {record.step}, {duration(record.elapsed_s)}"
+            console.say(f"{when}: held out: {values_of(record.metrics)}{best}")
+        elif kind == "Warned":
+            console.say(f"warning: {state.warning}")
+        elif kind == "Progress" and every_s is not None:
+            now = time.monotonic()
+            if now - last >= every_s:
+                last = now
+                console.say(state.line())
+
+    return show
+
+
+def bar_of(share: float, width: int, *, plain: bool = False) -> str:
+    """A bar of ``width`` characters, filled by a share of 0 … 1."""
+    full, empty = ("#", ".") if plain else ("━", "·")
+    done = round(width * min(1.0, max(0.0, share)))
+    return full * done + empty * (width - done)
+
+
+def warned(step: int, text: str) -> str:
+    """A warning with its place."""
+    return f"step {step}: {text}"
+
+
+def values_of(metrics: Mapping[str, float]) -> str:
+    """Held-out metrics in one line."""
+    shown = {name: f"{value:.4g}" for name, value in metrics.items()}
+    if "use" in metrics:
+        shown["use"] = _share(metrics["use"])
+    return ", ".join(f"{_words(name)} {value}" for name, value in shown.items())
+
+
+def duration(seconds: float) -> str:
+    """Seconds with a fitting unit."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _share(value: float) -> str:
+    """A percentage, with a decimal where there is little: 1 of 512 is not nothing."""
+    return f"{value:.1%}" if value < 0.1 else f"{value:.0%}"
+
+
+def _words(name: str) -> str:
+    """``psnr_db`` → "psnr dB": a metric's name as people read it."""
+    return name.replace("_db", " dB").replace("_", " ")
