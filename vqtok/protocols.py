@@ -120,7 +120,11 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, codes: Codes) -> Tensor:
-        """Codes → (B, C, *space), cropped to ``codes.extent``."""
+        """Codes → (B, C, *space), cropped to ``codes.extent``.
+
+        Models with ``labels`` also take ``label``, a name or its number, wherever they decode; and
+        ``labels``, int64 (B,), when they are called.
+        """
         ...
 
     def __call__(self, x: Tensor) -> Reconstructed:

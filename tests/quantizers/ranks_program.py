@@ -36,7 +36,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vq-loss": ("vq", WARM | MORTAL | {"ema": False}),
     "vq-cosine": ("vq", WARM | {"codebook_dim": 3, "cosine": True}),
     "simvq": ("simvq", WARM),
-    "lfq": ("lfq", {"bits": 6}),
+    "lfq": ("lfq", {"bits": 6, "temperature": 1.0}),
     "gaussian": ("gaussian", {"free_bits": 0.1}),
     "rvq": ("rvq", WARM | MORTAL | {"codebook_size": 16, "depth": 3, "dropout": 0.7}),
 }

@@ -39,20 +39,21 @@ def check_label(tokenizer: Any, label: str | None) -> None:
 
 
 def label_for(tokenizer: Any, source: Path | None, label: str | None) -> str | None:
-    """The label of a file: the one given, else the name of its directory.
+    """The label of a file: the one given, else the end of its directory's path.
 
     Raises:
-        UsageError: as ``check_label``; the directory's name is none of the labels.
+        UsageError: as ``check_label``; no end of the directory's path is one of the labels.
     """
     names = labels_of(tokenizer)
     if label is None and names and source is not None:
-        folder = source.absolute().parent.name
-        if folder not in names:
-            model = getattr(tokenizer, "name", "") or "the model"
-            raise UsageError(
-                f"{source}: its directory {folder!r} is no label of {model}",
-                hint="--label NAME; vqtok info MODEL lists them",
-            )
-        return folder
+        parts = source.absolute().parent.parts
+        for start in range(len(parts)):  # the longest first: "a/b" before "b"
+            if "/".join(parts[start:]) in names:
+                return "/".join(parts[start:])
+        model = getattr(tokenizer, "name", "") or "the model"
+        raise UsageError(
+            f"{source}: its directory {parts[-1]!r} is no label of {model}",
+            hint="--label NAME; vqtok info MODEL lists them",
+        )
     check_label(tokenizer, label)
     return label

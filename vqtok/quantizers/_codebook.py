@@ -175,7 +175,7 @@ class Codebook(nn.Module):
         lengths = _ranks.counts(rows)
         which = state.count.argsort(stable=True)[: min(dead, sum(lengths))]
         order = torch.randperm(sum(lengths), generator=generator)[: len(which)]
-        fresh = _ranks.picked(rows, _ranks.agreed(order), lengths)
+        fresh = _ranks.picked(rows, _ranks.agreed(order.to(rows.device)), lengths)
         self.entries[which] = fresh
         state.count[which] = mean
         state.total[which] = fresh * mean

@@ -125,8 +125,9 @@ def agreed(tensor: Tensor) -> Tensor:
     """
     if world() == 1:
         return tensor
-    # A CPU tensor cannot travel where devices talk to each other directly.
-    device = torch.device("cuda") if dist.get_backend() == "nccl" else tensor.device
+    device = tensor.device
+    if dist.get_backend() == "nccl" and device.type == "cpu":  # only GPUs' tensors travel there
+        device = torch.device("cuda", torch.cuda.current_device())
     found = tensor.detach().to(device).contiguous().clone()
     dist.broadcast(found, src=0)
     return found.to(tensor.device)

@@ -147,8 +147,7 @@ class Rvq(Warmed):
             (N, d) sum of the kept entries, (Q, N) codes of all stages, terms as means over stages;
             averaged over ranks they are those of the joint batch.
         """
-        joint, mine = self._kept(batch)
-        joint = joint.to(rows.device)
+        joint, mine = self._kept(batch, device=rows.device)
         kept = joint[mine].repeat_interleave(len(rows) // batch)  # (N,)
         residual, total = rows, torch.zeros_like(rows)
         codes, terms = [], dict[str, Tensor]()
@@ -170,15 +169,15 @@ class Rvq(Warmed):
             codes.append(found)
         return total, torch.stack(codes), terms
 
-    def _kept(self, batch: int) -> tuple[Tensor, slice]:
+    def _kept(self, batch: int, *, device: torch.device) -> tuple[Tensor, slice]:
         """Stages that each item of this step is decoded from; and where this rank's items are."""
         if not self.training or self.config.dropout == 0:
-            return torch.full((batch,), self.config.depth), slice(None)
+            return torch.full((batch,), self.config.depth, device=device), slice(None)
         total, mine = _ranks.share(batch)
         fewer = torch.randint(1, self.config.depth + 1, (total,), generator=self.generator)
         drop = torch.rand(total, generator=self.generator) < self.config.dropout
         kept = torch.where(drop, fewer, self.config.depth)
-        return _ranks.agreed(kept), mine
+        return _ranks.agreed(kept.to(device)), mine
 
     def _place(self, sample: Tensor, *, latest: int) -> None:
         for stage in self._codebooks():

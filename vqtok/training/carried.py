@@ -29,19 +29,26 @@ class Carried:
         elif hasattr(model.quantizer, "posterior"):
             self._latents = Latents()
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """(B, C, *space) in [-1, 1] → the same shape on the CPU."""
+    def reconstruct(self, x: Tensor, *, label: int | None = None) -> Tensor:
+        """(B, C, *space) in [-1, 1] → the same shape on the CPU.
+
+        Args:
+            x: Signals.
+            label: Of all of them, if the model has labels.
+        """
+        told = {} if label is None else {"label": label}
         if self._usage is not None:
             codes = self._model.encode(x)
             self._usage.add(codes.numpy().levels[0])
-            y: Tensor = self._model.decode(codes).cpu()
+            y: Tensor = self._model.decode(codes, **told).cpu()
             return y
         with torch.inference_mode():
             z = self._model.latents(x)
             if self._latents is not None:
                 posterior = self._model.quantizer.posterior(z)
                 self._latents.add(posterior.mean, posterior.kl())
-            y = self._model.render(self._model.quantizer(z).z_q, tuple(x.shape[2:])).cpu()
+            z_q = self._model.quantizer(z).z_q
+            y = self._model.render(z_q, tuple(x.shape[2:]), **told).cpu()
         return y
 
     @property
