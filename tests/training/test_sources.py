@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from vqtok.errors import MediaError, UsageError
 from vqtok.media.tars import Member
-from vqtok.training.sources import PROBLEMS, Places, find, part
+from vqtok.training.places import Places, part
+from vqtok.training.sources import PROBLEMS, find
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -41,6 +42,7 @@ def test_the_kind_of_most_files_is_taken_and_the_rest_is_counted(tmp_path: Path)
     names = [str(Path(each.tar if isinstance(each, Member) else each)) for each in found.files]
     assert names == [str(tmp_path / n) for n in ("a.png", "b/c.JPG", "folder.png/h.webp")]
     assert found.left_out == {".txt": 2, ".zip": 1, "audio": 1, "no suffix": 1}
+    assert found.notes() == ("not image, left out: 2 .txt, 1 .zip, 1 audio, 1 no suffix",)
     assert found.problems == ()
 
 

@@ -21,9 +21,9 @@ from vqtok.errors import ConfigError, MediaError
 from vqtok.media.items import Place
 from vqtok.training import ahead
 from vqtok.training.cutters import Elsewhere, Pictures, Sounds, Table
+from vqtok.training.places import Part, Places
 from vqtok.training.recipe import Train
 from vqtok.training.shelf import Bad
-from vqtok.training.sources import Part, Places
 
 
 @dataclass(frozen=True, eq=False)

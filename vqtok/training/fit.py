@@ -108,7 +108,12 @@ def spec_of(recipe: Recipe) -> CodeSpec:
 
 def modality(recipe: Recipe) -> Literal["image", "audio"]:
     """The kind of files that the recipe's model takes."""
-    return "audio" if spec_of(recipe).modality == "audio" else "image"
+    return kind_of(spec_of(recipe))
+
+
+def kind_of(spec: CodeSpec) -> Literal["image", "audio"]:
+    """The kind of files that a model of these codes takes."""
+    return "audio" if spec.modality == "audio" else "image"
 
 
 def fit(recipe: Recipe, facts: Facts, *, kept: Collection[str] = ()) -> Fitted:

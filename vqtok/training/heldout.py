@@ -10,7 +10,7 @@ import numpy as np
 from vqtok.errors import MediaError
 from vqtok.media.items import Place
 from vqtok.training import reading
-from vqtok.training.sources import Part, part
+from vqtok.training.places import Part, part
 
 ENOUGH = 16
 """Held-out files that are opened to see whether they can be read."""
