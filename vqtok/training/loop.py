@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vqtok import config
 from vqtok.checkpoints import directory, resume
-from vqtok.training.board import Board
+from vqtok.training.board import Board, writer_class
 from vqtok.training.data import find
 from vqtok.training.log import Event, Finished, list_unreadable
 from vqtok.training.recipe import DEFAULT_PRESET, load, parse
@@ -65,6 +65,8 @@ def train(
         ConfigError: a recipe that does not fit together.
         CheckpointError: nothing to resume from.
     """
+    if tensorboard:
+        writer_class()  # missing? then before any work
     run = prepare(
         data, output, preset=preset, edits=edits, resuming=resuming, device=device,
         command=command, start=start, stage=stage,
