@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import signal
 import sys
@@ -74,11 +73,6 @@ def train(
     flags.check_start(model, stage=stage, quantizer=quantizer, resume=resume)
     if first:  # the others would find what the first has begun to write
         _check_output(target, resume=resume, force=force)
-    if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise UsageError(
-            "--tensorboard: the tensorboard package is not installed",
-            hint="pip install 'vqtok[tensorboard]'",
-        )
     console.note("loading torch")
     from vqtok.checkpoints.devices import pick_device
 

@@ -15,6 +15,22 @@ from vqtok.training.log import Evaluated, Event, Finished, Progress, Warned
 FOLDER = "tensorboard"
 
 
+def writer_class() -> Any:
+    """TensorBoard's writer; called before a run begins, it tells at once that there is none.
+
+    Raises:
+        UsageError: the tensorboard package is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "--tensorboard: the tensorboard package is not installed",
+            hint="pip install 'vqtok[tensorboard]'",
+        ) from error
+    return SummaryWriter
+
+
 class Board:
     """Writes events as they come.
 
@@ -28,21 +44,13 @@ class Board:
     """
 
     def __init__(self, output: Path, *, first_step: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UsageError(
-                "--tensorboard: the tensorboard package is not installed",
-                hint="pip install 'vqtok[tensorboard]'",
-            ) from error
         self._output = output
         folder = output / FOLDER
         if not first_step:
             for path in folder.glob("events.out.tfevents.*"):
                 path.unlink()
         purge = first_step + 1 if first_step else None
-        make: Any = SummaryWriter  # untyped or not, by torch's version
-        self._writer = make(str(folder), purge_step=purge)
+        self._writer = writer_class()(str(folder), purge_step=purge)
         self._originals_written = bool(first_step)
 
     def write(self, event: Event) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from vqtok.checkpoints.devices import pick_device
 from vqtok.training import ranks
-from vqtok.training.board import Board
+from vqtok.training.board import Board, writer_class
 from vqtok.training.log import Event, Finished, list_unreadable
 from vqtok.training.prepare import prepare
 from vqtok.training.run import Run
@@ -65,6 +65,8 @@ def train(
         CheckpointError: nothing to resume from.
         TrainingError: the run has diverged.
     """
+    if tensorboard:
+        writer_class()  # missing? then before any work
     with ranks.joined(torch.device(pick_device(device))):
         run = prepare(
             data,
@@ -76,8 +78,8 @@ def train(
             device=device,
             command=command,
         )
-        board = Board(output, first_step=run.step) if tensorboard and run.speaks else None
         run.begin()
+        board = Board(output, first_step=run.step) if tensorboard and run.speaks else None
         for event in _events(run, should_stop):
             if board is not None:
                 board.write(event)

@@ -85,8 +85,9 @@ def rehearse(run: Run) -> Rehearsal:
     spec: CodeSpec = run.model.spec
     plan = run.plan
     data = inventory(run.dataset.files, kind=spec.modality)
+    left = plan.steps - run.step
     step_s = _time(run)
-    total_s = step_s * (plan.steps - run.step)
+    total_s = step_s * left
     if plan.minutes is not None:
         total_s = min(total_s, 60.0 * plan.minutes)
     window = (plan.window,) * (2 if spec.modality == "image" else 1)
@@ -158,12 +159,18 @@ def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 def _bytes(tensors: Mapping[str, Tensor], *, half: bool) -> int:
     """Size of a safetensors file: its table of contents, filled up to 8 bytes, and the numbers."""
-    table, end = {}, 0
+    entries = []
     for name, tensor in tensors.items():
-        floating = tensor.is_floating_point()
-        size = (2 if half else 4) if floating else tensor.element_size()
+        if tensor.is_floating_point():
+            entries.append((2 if half else 4, name, "F16" if half else "F32", tensor))
+        else:
+            size = tensor.element_size()
+            kind = "BOOL" if tensor.dtype == torch.bool else f"I{8 * size}"
+            entries.append((size, name, kind, tensor))
+    table, end = {}, 0
+    # Wide types first, then by name: so the library lays them out.
+    for size, name, kind, tensor in sorted(entries, key=lambda entry: (-entry[0], entry[1])):
         begin, end = end, end + size * tensor.numel()
-        kind = ("F16" if half else "F32") if floating else f"I{8 * size}"
         table[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     length = len(json.dumps(table, separators=(",", ":")))
     return 8 + 8 * math.ceil(length / 8) + end
