@@ -14,33 +14,17 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scoring import PART, Scores, centres, images_of, scores, variance
 from torch import Tensor, nn
 
 from vqtok.media import image
 from vqtok.media.pixels import to_uint8
 from vqtok.training import recipe
-
-SEEN = 64
-"""Images that go through a model together when it is measured."""
-
-
-class Scores(NamedTuple):
-    """One model over held-out images."""
-
-    nmse: float
-    """Mean squared error over the variance of the training pixels."""
-    psnr_db: float
-    """Of all pixels together, rounded to uint8."""
-    use: float
-    perplexity: float
-    """exp(entropy) of the codes of all images."""
-    batch_perplexity: float
-    """The same per batch of 32 images, then the mean: what Sonnet's notebook prints."""
 
 
 class Plain(nn.Module):
@@ -117,73 +101,12 @@ class Images:
         return out.float() / 127.5 - 1.0
 
 
-def images_of(folder: Path) -> list[Path]:
-    """Images below a folder, sorted."""
-    files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in image.SUFFIXES]
-    if not files:
-        raise SystemExit(f"{folder}: no images")
-    return files
-
-
-def centres(files: Sequence[Path], window: int) -> Tensor:
-    """(N, 3, window, window) uint8: the middle of each image that is large enough, shuffled.
-
-    Files come class by class, and a class has fewer codes than a batch of all of them.
-    """
-    out = []
-    for path in files:
-        pixels = torch.from_numpy(to_uint8(image.read(path)[0]))
-        top, left = ((side - window) // 2 for side in pixels.shape[1:])
-        if min(top, left) >= 0:
-            out.append(pixels[:, top : top + window, left : left + window])
-    order = np.random.default_rng(0).permutation(len(out))
-    return torch.stack([out[i] for i in order])
-
-
-def variance(pixels: Tensor) -> float:
-    """Of uint8 pixels, all channels together, on a scale of 1, as Sonnet's notebook takes it."""
-    return float(np.var(pixels.numpy() / 255.0))
-
-
-def scores(decoded: Tensor, pixels: Tensor, codes: Tensor, *, size: int, spread: float) -> Scores:
-    """Measure reconstructions.
-
-    Args:
-        decoded: (N, 3, H, W) float in [-1, 1].
-        pixels: (N, 3, H, W) uint8 originals.
-        codes: (N, h, w), any integers below ``size``.
-        size: K; 0 for a method without codes.
-        spread: Variance of the training pixels.
-    """
-    error = (decoded.double() / 2 - (pixels.double() / 127.5 - 1) / 2).square().mean()
-    rounded = torch.from_numpy(to_uint8(decoded.numpy()))
-    steps = (rounded.double() - pixels.double()).square().mean() / 255**2
-    whole = perplexity(codes, size)
-    parts = [perplexity(part, size)[1] for part in codes.split(32) if len(part) == 32]
-    return Scores(
-        nmse=float(error) / spread,
-        psnr_db=float(-10 * torch.log10(steps)),
-        use=whole[0],
-        perplexity=whole[1],
-        batch_perplexity=float(np.mean(parts)) if parts else 0.0,
-    )
-
-
-def perplexity(codes: Tensor, size: int) -> tuple[float, float]:
-    """(share of the codebook used, exp(entropy)) of any codes."""
-    if not size:
-        return 0.0, 0.0
-    count = torch.bincount(codes.reshape(-1), minlength=size).double()
-    share = count[count > 0] / count.sum()
-    return len(share) / size, float((-(share * share.log()).sum()).exp())
-
-
 @torch.no_grad()
 def measure(model: Plain, pixels: Tensor, *, spread: float) -> Scores:
     """The plain model over held-out uint8 images."""
     model.eval()
     decoded, codes = [], []
-    for part in pixels.split(SEEN):
+    for part in pixels.split(PART):
         y, found, _ = model(part.float() / 127.5 - 1.0)
         decoded.append(y.clamp(-1, 1))
         codes.append(found)

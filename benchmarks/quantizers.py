@@ -36,9 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plain_loop import centres, images_of, scores, variance
-
-import vqtok
+from scoring import centres, images_of, reconstruct, scores, variance
 
 ROOT = Path(__file__).resolve().parents[1]
 TYPE = "model.quantizer.type=quantizers/"
@@ -55,6 +53,9 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "plain": ("plain loop, vector-quantize-pytorch", ()),
 }
 """Name → (title, changes of the preset ``vqvae-2017``)."""
+
+ACTIVE = 0.01
+"""Least variance of an active unit (arXiv:1509.00519, section 5.2)."""
 
 BARS = {"nmse": 0.056, "batch_perplexity": 320.0}
 """Of vq-ema, on held-out images."""
@@ -156,34 +157,21 @@ def launch(command: Sequence[str]) -> None:
         raise SystemExit(f"exit status {done.returncode}: {shlex.join(command)}")
 
 
-@torch.no_grad()
 def measure(folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
     """Everything about a trained model, on the test images."""
     facts = json.loads((folder / "training.json").read_text())
-    model: Any = vqtok.load(str(folder)).eval()
     window = int(facts["recipe"]["train"]["window"])
     pixels = centres(images_of(chosen.test), window)
-    decoded, codes, latents = [], [], []
-    terms: dict[str, list[float]] = {}
-    model.quantizer.register_forward_hook(lambda _, __, out: latents.append(out.z_q))
-    for part in pixels.split(100):
-        result = model(part.float() / 127.5 - 1.0)
-        decoded.append(result.x.clamp(-1, 1))
-        codes.extend(result.codes.levels)
-        for key, value in (result.terms or {"quantizer": result.loss}).items():
-            terms.setdefault(key, []).append(float(value))
-    size = model.quantizer.codebook_size
+    made = reconstruct(folder, pixels)
+    size = made.model.quantizer.codebook_size
+    spread = variance(centres(images_of(chosen.data), window))
     found: dict[str, Any] = scores(
-        torch.cat(decoded),
-        pixels,
-        torch.cat(codes) if codes else torch.zeros(0, dtype=torch.int64),
-        size=size,
-        spread=variance(centres(images_of(chosen.data), window)),
+        made.decoded, pixels, made.codes, size=size, spread=spread
     )._asdict()
-    found["loss"] = {key: statistics.fmean(values) for key, values in sorted(terms.items())}
-    found["active"] = int((torch.cat(latents).double().var(dim=(0, 2, 3)) > 0.01).sum())
-    weight = getattr(model.quantizer.config, "kl", 0.0)
-    found["kl_nats"] = found["loss"]["kl"] / weight if weight else None
+    found["loss"] = made.terms
+    found["active"] = int((made.latents.double().var(dim=(0, 2, 3)) > ACTIVE).sum())
+    weight = getattr(made.model.quantizer.config, "kl", 0.0)
+    found["kl_nats"] = made.terms["kl"] / weight if weight else None
     found |= rates(found, size=size)
     found |= {"steps": facts["step"], "minutes": facts["elapsed_s"] / 60}
     found["precision"] = facts["precision"]
