@@ -12,14 +12,14 @@ import torch
 from tests.training.conftest import AUDIO_EDITS, IMAGE_EDITS
 from tests.training.test_loop import run
 from vqtok.checkpoints import directory
-from vqtok.training import loop
+from vqtok.training.prepare import prepare
 from vqtok.training.rehearsal import Rehearsal, rehearse
 
 
 def rehearsed(data: Path, *edits: str, audio: bool = False, **options: Any) -> Rehearsal:
     every = (AUDIO_EDITS if audio else IMAGE_EDITS) + list(edits)
     output = data.parent / "never"
-    return rehearse(loop.prepare([str(data)], output, edits=every, device="cpu", **options))
+    return rehearse(prepare([str(data)], output, edits=every, device="cpu", **options))
 
 
 def tree(folder: Path) -> set[str]:
@@ -79,7 +79,7 @@ def test_time_is_measured_and_bounded_by_the_minutes(photos: Path):
 def test_a_code_depends_on_no_more_than_the_receptive_field(photos: Path, tmp_path: Path):
     found = rehearsed(photos)
     assert found.receptive_field is not None
-    prepared = loop.prepare([str(photos)], tmp_path / "n", edits=IMAGE_EDITS, device="cpu")
+    prepared = prepare([str(photos)], tmp_path / "n", edits=IMAGE_EDITS, device="cpu")
     model = prepared.model.eval()
     side = 4 * (-(-found.receptive_field // 4) + 2)
     x = torch.rand(1, 3, side, side, requires_grad=True)

@@ -44,6 +44,9 @@ class Learner:
     Args:
         model: The tokenizer, on its device.
         plan: How to train.
+
+    Raises:
+        ConfigError: loss terms that do not fit the model.
     """
 
     def __init__(self, model: Any, plan: Train) -> None:
@@ -71,9 +74,15 @@ class Learner:
         if plan.compile:
             model.encoder.compile()
             model.decoder.compile()
+        self._model: Any = model
+        self._critic: Any = self.adversary
+
+    def begin(self) -> None:
+        """Call once, when all weights are those to begin with."""
         self.prepare()
-        self._model = ranks.spread(model)
-        self._critic = None if self.adversary is None else ranks.spread(self.adversary)
+        self._model = ranks.spread(self.model)
+        if self.adversary is not None:
+            self._critic = ranks.spread(self.adversary)
 
     def prepare(self) -> None:
         """Put the model in training mode, but for what this stage leaves alone."""
@@ -100,10 +109,8 @@ class Learner:
 
     def restart(self) -> bool:
         """Place the codebooks anew, among the latents of the next steps; False: there are none."""
-        found = list(_warmed(self.model))
-        for each in found:
-            each.restart()
-        return bool(found)
+        found = [each.restart() for each in _warmed(self.model)]  # every one of them
+        return any(found)
 
     def step(self, batches: Sequence[Batch], *, step: int, scale: float) -> Learned:
         """Learn from the batches of one step.
@@ -127,7 +134,7 @@ class Learner:
             _add(terms, found | {"": total.detach()}, share=1 / len(batches))
             pairs.append((result.x.detach(), x))
         norms = [self._clip("optimizer", self.model.parameters())]
-        if self._critic is not None and self.adversary is not None:
+        if self.adversary is not None:
             terms["discriminator"] = self._judge(pairs)
             norms.append(self._clip("critic", self.adversary.parameters()))
         values = torch.stack([*terms.values(), *norms])
@@ -166,10 +173,9 @@ class Learner:
         """The discriminator's gradients, and its loss."""
         sum_ = pairs[0][0].new_zeros(())
         for index, (y, x) in enumerate(pairs):
-            critic: Any = self._critic
-            with _apart(critic, index + 1 < len(pairs)):
+            with _apart(self._critic, index + 1 < len(pairs)):
                 with self.precision.autocast():
-                    loss: Tensor = critic(y, x)
+                    loss: Tensor = self._critic(y, x)
                 self.precision.backward(loss / len(pairs))
             sum_ = sum_ + loss.detach() / len(pairs)
         return sum_

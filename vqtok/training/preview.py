@@ -39,7 +39,12 @@ PROTOCOL = {
 
 
 def measure(
-    model: Any, files: Sequence[Place], output: Path, *, step: int
+    model: Any,
+    files: Sequence[Place],
+    output: Path,
+    *,
+    step: int,
+    labels: Sequence[int] | None = None,
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """Reconstruct held-out files.
 
@@ -48,6 +53,7 @@ def measure(
         files: Held-out files, one at least.
         output: Model directory; previews go into ``previews/``.
         step: For the previews' names.
+        labels: Of each file, if the model has labels.
 
     Returns:
         (metrics, names of the previews relative to ``output``): "psnr_db" (mean over images of
@@ -57,21 +63,21 @@ def measure(
     folder = output / "previews"
     folder.mkdir(parents=True, exist_ok=True)
     if model.spec.modality == "image":
-        return _images(model, files, folder, step=step)
-    return _clips(model, files, folder, step=step)
+        return _images(model, files, folder, step=step, labels=labels)
+    return _clips(model, files, folder, step=step, labels=labels)
 
 
 def _images(
-    model: Any, files: Sequence[Place], folder: Path, *, step: int
+    model: Any, files: Sequence[Place], folder: Path, *, step: int, labels: Sequence[int] | None
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     carried = Carried(model)
-    for path in files:
+    for index, path in enumerate(files):
         with reading.opened(path) as source:
             pixels, _ = image.read(source)
         x = torch.from_numpy(_centre(pixels))[None]
-        y = carried.reconstruct(x)
+        y = carried.reconstruct(x, label=None if labels is None else int(labels[index]))
         values.append(float(psnr(y, x)))
         if len(pairs) < PICTURES:
             pairs.append((x[0].numpy(), y[0].numpy()))
@@ -82,7 +88,7 @@ def _images(
 
 
 def _clips(
-    model: Any, files: Sequence[Place], folder: Path, *, step: int
+    model: Any, files: Sequence[Place], folder: Path, *, step: int, labels: Sequence[int] | None
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
     names: list[str] = []
@@ -91,7 +97,7 @@ def _clips(
     for index, path in enumerate(files):
         samples = reading.beginning(path, rate=rate, seconds=SECONDS)
         x = torch.from_numpy(samples[None])
-        y = carried.reconstruct(x)
+        y = carried.reconstruct(x, label=None if labels is None else int(labels[index]))
         values.append(float(mel_distance(y, x, rate=rate)))
         if index < CLIPS:
             original = folder / gallery.name_of_clip(index, path, step=None)

@@ -117,7 +117,7 @@ def rehearse(run: Run) -> Rehearsal:
         peak_bytes=_peak(run.device),
         data=data,
         notes=started.notes,
-        unreadable=tuple(sorted(run.dataset.bad.values())),
+        unreadable=run.bad(),
     )
 
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vqtok import __version__, config
+from vqtok import config
 from vqtok.checkpoints import resume
 from vqtok.checkpoints.devices import pick_device
 from vqtok.protocols import Tokenizer
 from vqtok.quantizers._ranks import rank, world
-from vqtok.training import card, gallery, preview, ranks
+from vqtok.training import card, gallery, likelihoods, preview, ranks
 from vqtok.training.data import Batch, Dataset
+from vqtok.training.facts import facts_of
 from vqtok.training.health import Health, Vitals
 from vqtok.training.heldout import checker, split
-from vqtok.training.inventory import inventory
 from vqtok.training.kept import Kept
 from vqtok.training.learner import Learner, begin_from
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
@@ -68,6 +67,7 @@ class Run:
         if start is not None:
             begin_from(self.model, start)
         self.kept = Kept(output, self.plan, quality=preview.QUALITY[found.kind])
+        likelihoods.check(self.plan.losses, recipe.model)
         self.learner = Learner(self.model, self.plan)
         self.health = Health(self.spec.levels).to(self.device)
         rate = None if self.spec.rate is None else int(self.spec.rate)
@@ -94,6 +94,7 @@ class Run:
         self.resumed = saved is not None
         if saved is not None:
             self._restore(saved)
+        self.learner.begin()
         self.begun = self.saved_at = time.monotonic()
         self.clock = self.earlier_s
         self.stopping = False
@@ -235,13 +236,15 @@ class Run:
     def _evaluate(self) -> Evaluated:
         model = self.learner.measured().eval()
         model.name = self.output.name
+        files = self.held_out[: self.plan.holdout_items]
+        labels = files.labels().tolist() if self.plan.labels else None
         self.metrics, pictures = preview.measure(
-            model, self.held_out[: self.plan.holdout_items], self.output, step=self.step
+            model, files, self.output, step=self.step, labels=labels
         )
         best = self.kept.is_best(self.metrics, step=self.step)
         event = Evaluated(self.step, self.elapsed, self.metrics, pictures, best=best)
         self.journal.write(event)
-        facts = self._facts()
+        facts = facts_of(self)
         text = card.compose(self.output, self.spec, facts)
         self.kept.save(model, step=self.step, best=best, facts=facts, card=text)
         gallery.prune(self.output, best=self.kept.best["step"])
@@ -278,31 +281,3 @@ class Run:
         self.health.vitals = Vitals.from_json(saved["vitals"])
         self.learner.precision.restore(saved["scale"])
         self.kept.best = saved["best"]
-
-    def _facts(self) -> dict[str, Any]:
-        evaluations, best = self.journal.evaluations, self.kept.best["step"]
-        return {
-            "command": self.command,
-            "recipe": config.dump(self.recipe),
-            "step": self.step,
-            "best_step": best,
-            "elapsed_s": round(self.elapsed, 1),
-            "device": str(self.device),
-            "ranks": world(),
-            "precision": self.learner.precision.name,
-            "files": len(self.dataset.files),
-            "held_out_files": len(self.held_out),
-            "unreadable": len(self.bad()),
-            "skipped": self.health.vitals.skipped,
-            "notes": list(self.notes),
-            "data": self.described,
-            "metrics": next(e["metrics"] for e in evaluations if e["step"] == best),
-            "curve": [{"step": each["step"], **each["metrics"]} for each in evaluations],
-            "versions": {"vqtok": __version__, "torch": torch.__version__},
-        }
-
-    @cached_property
-    def described(self) -> dict[str, Any]:
-        """What the training files are like."""
-        labels = self.dataset.names
-        return inventory(self.dataset.files, kind=self.spec.modality, labels=labels)
