@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from vqtok import config
@@ -11,7 +11,7 @@ from vqtok.checkpoints import directory, resume
 from vqtok.errors import UsageError
 from vqtok.protocols import Tokenizer
 from vqtok.training.fit import fit, keys, modality, survey
-from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load, parse
+from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, load, parse
 from vqtok.training.run import Run
 from vqtok.training.sources import Found, Kind, find
 
@@ -45,12 +45,15 @@ def prepare(
         found = find(data)
         recipe = load(DEFAULT_PRESET[found.kind], edits=edits)
         recipe, notes = fit(recipe, survey(found.files, found.kind), kept=keys(edits))
-    if recipe.train.stage == "decoder" and model is None and saved is None:
-        raise UsageError("train.stage: decoder: of which model?", hint="-m NAME")
-    if recipe.train.labels and saved is None:
-        recipe = _labelled(recipe, found)
+    if saved is None:
+        if recipe.train.stage == "decoder":
+            if model is None:
+                raise UsageError("train.stage: decoder: of which model?", hint="-m NAME")
+            recipe = _judged(recipe, kept=keys(edits))
+        if recipe.train.labels:
+            recipe = _labelled(recipe, found)
     run = Run(recipe, found, output, device=device, command=command, saved=saved, start=model)
-    run.notes = (*_left_out(found), *notes)
+    run.notes = (*found.notes(), *notes)
     return run
 
 
@@ -58,18 +61,18 @@ def _kind(model: Tokenizer) -> Kind:
     return "audio" if model.spec.modality == "audio" else "image"
 
 
+def _judged(recipe: Recipe, *, kept: Collection[str]) -> Recipe:
+    """A decoder that goes on alone does so against a discriminator, unless told otherwise."""
+    if recipe.train.adversarial is not None or "train.adversarial" in kept:
+        return recipe
+    plan = dataclasses.replace(recipe.train, adversarial=Adversarial())
+    return dataclasses.replace(recipe, train=plan)
+
+
 def _labelled(recipe: Recipe, found: Found) -> Recipe:
     """Give the model the names of the files' directories, if it has none of its own."""
     model = recipe.model
     if getattr(model, "labels", None):
         return recipe
-    return dataclasses.replace(
-        recipe,
-        model=dataclasses.replace(model, labels=found.files.names),  # type: ignore[type-var]
-    )
-
-
-def _left_out(found: Found) -> tuple[str, ...]:
-    """What of the data is not trained on, a sentence each."""
-    counts = ", ".join(f"{count} {what}" for what, count in found.left_out.items())
-    return (*([f"left out: {counts}"] if counts else []), *found.problems)
+    labelled = dataclasses.replace(model, labels=found.files.names)  # type: ignore[type-var]
+    return dataclasses.replace(recipe, model=labelled)

@@ -45,10 +45,9 @@ class Found(NamedTuple):
 
     def notes(self) -> tuple[str, ...]:
         """What was left out, for people."""
-        if not self.left_out:
-            return ()
         counts = ", ".join(f"{count} {name}" for name, count in self.left_out.items())
-        return (f"not {self.kind}, left out: {counts}", *self.problems[:3])
+        passed = (f"not {self.kind}, left out: {counts}",) if counts else ()
+        return (*passed, *self.problems[:3])
 
 
 def find(data: Sequence[str], *, kind: Kind | None = None) -> Found:
