@@ -18,7 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "fsq": {"levels": (5, 4, 3)},
     "lfq": {"bits": 5, "warmup": 2, "samples": 8},
     "bsq": {"bits": 5, "warmup": 2, "samples": 8},
-    "gumbel": {"codebook_size": 40, "anneal_steps": 8, "kl_steps": 8, "kl": 0.1},
+    "gumbel": {"codebook_size": 40, "anneal_steps": 8, "kl_steps": 8, "warmup": 2, "samples": 2},
     "grouped": {"quantizer": vq.Config(codebook_size=40, warmup=2, samples=2, revive_every=2)},
 }
 """Sizes for tests; a method that is not named here is tested with its defaults."""
