@@ -23,7 +23,7 @@ class Config:
         entropy: Weight of the entropies, in nats. Beside a mean squared error of signals in [-1, 1]
             a tenth of this lets codes collapse.
         diversity: Weight in there of codes being used evenly against each latent being sure (γ).
-        temperature: Of the probabilities in the entropies. At 1, latents near ±1 still have a slope;
+        temperature: Of the probabilities in the entropies. At 1, latents near ±1 have a slope;
             at the 0.01 that is usual elsewhere only those next to 0 do.
         group: Bits whose joint use is made even; more bits are split into groups of this many at
             most. Above about log2 of the latents per step a larger group tells little more.
