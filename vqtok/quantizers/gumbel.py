@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +125,7 @@ class Gumbel(Warmed):
             if self.training:
                 logits = self.logits(rows)
                 codes, out, kl = logits.argmax(dim=1), self._sampled(logits), _divergence(logits)
-                self.learning.clock.steps += 1
+                self._clock().steps += 1
             else:
                 codes = nearest(_lifted(rows), self.packed())
                 out = F.embedding(codes, self.entries)
@@ -205,9 +205,12 @@ class Gumbel(Warmed):
         """Of the divergence at this step; evaluation always weighs it in full."""
         return self.config.kl * (self._done(self.config.kl_steps) if self.training else 1.0)
 
+    def _clock(self) -> Clock:
+        return cast(Clock, self.learning.clock)
+
     def _done(self, steps: int) -> float:
         """0 … 1: how far a cosine over so many steps has come."""
-        share = min(1.0, int(self.learning.clock.steps) / steps) if steps else 1.0
+        share = min(1.0, int(self._clock().steps) / steps) if steps else 1.0
         return (1 - math.cos(math.pi * share)) / 2
 
     def _blocks(self, rows: Tensor) -> Iterator[Tensor]:
