@@ -23,7 +23,7 @@ def gaussian(*shape: int, seed: int = 0) -> Tensor:
 
 def made(dim: int = 5, **settings: object) -> gumbel.Gumbel:
     torch.manual_seed(0)
-    chosen = {"codebook_size": 30} | settings
+    chosen = {"codebook_size": 30, "samples": 0} | settings
     quantizer: gumbel.Gumbel = gumbel.Config(**chosen).build(dim=dim)  # type: ignore[arg-type]
     quantizer.generator = torch.Generator().manual_seed(1)
     return quantizer
@@ -161,3 +161,18 @@ def test_a_cold_sample_of_huge_logits_is_finite() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         config.parse(settings, gumbel.Config)
+
+
+def test_the_start_uses_every_entry_and_is_one_nat_unsure() -> None:
+    quantizer = made(samples=40, warmup=2, kl=1.0, kl_steps=0)
+    z = gaussian(2, 5, 300)
+    assert torch.equal(quantizer(z).z_q, z)  # the warm-up
+    assert torch.equal(quantizer(z).z_q, z) or bool(quantizer.initialised)
+    while not quantizer.initialised:
+        quantizer(z)
+    out = quantizer.eval()(z)
+    assert out.codes.unique().numel() == 30
+    assert float(out.loss.detach()) == pytest.approx(math.log(30) - 1, abs=0.25)
+    entries = quantizer.entries.detach()
+    nearest = torch.cdist(rows_of(z), entries).argmin(dim=1)
+    assert float((nearest == out.codes.flatten()).float().mean()) > 0.99

@@ -4,27 +4,22 @@ A latent becomes d numbers, each is replaced by its sign, and the signs, as bits
 first bit changes fastest, as in ``fsq`` (Open-MAGVIT2 and MaskBit too; vector-quantize-pytorch and
 BSQ-ViT have the first bit slowest). There is no codebook to collapse, but bits may idle; a term
 over entropies (Yu et al. 2023, 2310.05737, Eq. 5) makes each choice sure and all codes used.
-
-Beyond the papers, latents pass unquantized at first, and then the maps to and from the bits are
-changed so that the numbers are uncorrelated, around zero and of the size that signs have, while the
-decoder is given what it was used to. Otherwise most signs are those of a bias, and stay so.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Protocol, cast
+from abc import ABC, abstractmethod
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._gradients import straight_through
-from vqtok.quantizers._rows import Projection, from_rows, projection, stretch, to_rows
-from vqtok.quantizers._start import Warmed
+from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._terms import quantized
 
 MOST = 31
@@ -46,10 +41,6 @@ class Settings(Protocol):
     def group(self) -> int: ...
     @property
     def commitment(self) -> float: ...
-    @property
-    def warmup(self) -> int: ...
-    @property
-    def samples(self) -> int: ...
 
 
 def check(config: Settings) -> None:
@@ -64,12 +55,12 @@ def check(config: Settings) -> None:
         raise ValueError(f"group: {config.group} is not between 1 and 20")
     if not config.temperature > 0:
         raise ValueError(f"temperature: {config.temperature} is not above 0")
-    for name in ("entropy", "diversity", "commitment", "warmup", "samples"):
+    for name in ("entropy", "diversity", "commitment"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name}: {getattr(config, name)} is below 0")
 
 
-class Binary(Warmed):
+class Binary(nn.Module, ABC):
     """Signs of latents of any grid.
 
     Args:
@@ -81,14 +72,12 @@ class Binary(Warmed):
     basis: Tensor
 
     def __init__(self, config: Settings, dim: int, *, value: float) -> None:
-        inner = config.bits
-        # Without maps there is nothing to place.
-        capacity = inner * config.samples if dim != inner else 0
-        super().__init__(inner, capacity=capacity, warmup=config.warmup)
+        super().__init__()
         self.settings, self.value = config, value
         self.codebook_size = 1 << config.bits
         self.depth: int | None = None
         self.generator: torch.Generator | None = None  # nothing here is random
+        inner = config.bits
         self.project_in = projection(dim, inner if dim != inner else None)
         self.project_out = projection(inner, dim if dim != inner else None)
         self.register_buffer("basis", 1 << torch.arange(inner), persistent=False)
@@ -102,11 +91,6 @@ class Binary(Warmed):
         batch, grid, config = z.shape[0], tuple(z.shape[2:]), self.settings
         with torch.autocast(device_type=z.device.type, enabled=False):
             raw = self.project_in(to_rows(z))
-            if self.training and not self.initialised:
-                if not self._started(raw):
-                    codes = torch.zeros(batch, *grid, dtype=torch.int64, device=z.device)
-                    return quantized(from_rows(self.project_out(raw), batch, grid), codes, {})
-                raw = self.project_in(to_rows(z))  # the map has changed
             bits, rows = raw > 0, self.placed(raw)
             chosen = self._values(bits)
             logits = rows * (4 * self.value / config.temperature)
@@ -134,22 +118,6 @@ class Binary(Warmed):
             bits = codes.reshape(-1, 1).long() & self.basis  # (N, d)
             rows = self.project_out(self._values(bits > 0))
         return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
-
-    @torch.no_grad()
-    def _place(self, sample: Tensor, *, latest: int) -> None:
-        """Whiten: the sample's principal components, each of the root mean square ``value``."""
-        rows = sample.double()
-        mean = rows.mean(dim=0)
-        power, axes = torch.linalg.eigh((rows - mean).t() @ (rows - mean) / len(rows))
-        # Components that are rounding noise must not be blown up to a bit's size.
-        scale = power.clamp(min=1e-6 * float(power[-1]) + 1e-12).sqrt() / self.value
-        before, after = cast(Projection, self.project_in), cast(Projection, self.project_out)
-        weight, bias = before.weight.double(), before.bias.double()
-        before.weight.copy_((axes / scale).t() @ weight)
-        before.bias.copy_((axes / scale).t() @ (bias - mean))
-        weight, bias = after.weight.double(), after.bias.double()
-        after.weight.copy_(weight @ (axes * scale))
-        after.bias.copy_(bias + weight @ mean)
 
     def _codes(self, bits: Tensor) -> Tensor:
         """(N, d) bool → int64 (N,)."""

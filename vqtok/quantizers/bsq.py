@@ -22,27 +22,22 @@ class Config:
 
     Attributes:
         bits: d; K is 2^bits. The first bit changes fastest in a code.
-        entropy: Weight of the entropies, in nats.
+        entropy: Weight of the entropies, in nats; this default is meant for a mean squared error of
+            signals in [-1, 1].
         diversity: Weight in there of codes being used evenly against each latent being sure (γ).
         temperature: Of the probabilities in the entropies.
         group: Bits whose joint use is made even; more bits are split into groups of this many at
             most.
         commitment: Weight of the loss that keeps latents near their corners; distances on the
             sphere are bounded, so none is needed.
-        warmup: First training steps, in which latents pass unquantized while a sample is collected,
-            if there are linear maps.
-        samples: Latents per bit in that sample; the warm-up lasts until it is full. 0: none, signs
-            are taken from the first step.
     """
 
     bits: int = 18
-    entropy: float = 0.1
+    entropy: float = 0.01
     diversity: float = 1.0
-    temperature: float = 0.01
+    temperature: float = 0.1
     group: int = 9
     commitment: float = 0.0
-    warmup: int = 100
-    samples: int = 128
 
     def __post_init__(self) -> None:
         check(self)

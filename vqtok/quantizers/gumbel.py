@@ -5,7 +5,9 @@ appendix A.2, with the Gumbel-softmax of Jang et al. 2016 (1611.01144, Eq. 2) an
 2016 (1611.00712). As there, the prior is uniform, and temperature and weight of the KL term follow
 a cosine. What differs from the paper: the weight is meant for a mean squared error of signals in
 [-1, 1], where the paper has a likelihood; both schedules are short, for runs of ten thousand steps,
-where the paper anneals over 150 000 of its 3 million.
+where the paper anneals over 150 000 of its 3 million. And latents pass unquantized at first; then
+k-means places the entries, and logits start as those of a mixture of Gaussians around them, one nat
+unsure. From random weights all logits are alike, and the few codes that win are the only ones ever.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +25,17 @@ from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._gradients import straight_through
+from vqtok.quantizers._kmeans import kmeans
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._product import slices
 from vqtok.quantizers._rows import from_rows, to_rows
-from vqtok.quantizers._start import Clock
+from vqtok.quantizers._start import Clock, Warmed
 from vqtok.quantizers._terms import quantized
 
 BLOCK = 1 << 22
 """Logits at once, where no gradient is wanted."""
+CALIBRATION = 1024
+"""Latents by which the first logits are made as sure as they should be."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ class Config:
         anneal_steps: Training steps in which it falls.
         kl: Weight of the KL divergence from the uniform distribution, nats per latent, in the end.
         kl_steps: Training steps in which the weight rises from 0.
+        warmup: First training steps, in which latents pass unquantized while a sample is collected;
+            the schedules begin after them.
+        samples: Latents per entry in that sample; the warm-up lasts until it is full. 0: none, and
+            weights stay random.
+        kmeans: Lloyd iterations over the sample; 0: entries start at random latents of it.
     """
 
     codebook_size: int = 512
@@ -55,11 +65,14 @@ class Config:
     anneal_steps: int = 5000
     kl: float = 5e-4
     kl_steps: int = 5000
+    warmup: int = 100
+    samples: int = 8
+    kmeans: int = 10
 
     def __post_init__(self) -> None:
         if self.codebook_size < 1:
             raise ValueError(f"codebook_size: {self.codebook_size} is below 1")
-        for name in ("anneal_steps", "kl_steps", "kl"):
+        for name in ("anneal_steps", "kl_steps", "kl", "warmup", "samples", "kmeans"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 0")
         for name in ("temperature", "coldest"):
@@ -71,21 +84,22 @@ class Config:
         return Gumbel(self, dim)
 
 
-class Gumbel(nn.Module):
+class Gumbel(Warmed):
     """A categorical distribution over entries, for latents of any grid.
 
     ``generator`` makes the noise (a CPU generator; None: torch's global one).
     """
 
     def __init__(self, config: Config, dim: int) -> None:
-        super().__init__()
+        capacity = config.codebook_size * config.samples
+        super().__init__(dim, capacity=capacity, warmup=config.warmup)
         self.config = config
         self.codebook_size = config.codebook_size
         self.depth: int | None = None
         self.generator: torch.Generator | None = None
         self.logits = nn.Linear(dim, config.codebook_size)
         self.entries = nn.Parameter(torch.randn(config.codebook_size, dim))
-        self.learning = Clock()
+        self.learning.clock = Clock()
         self._packed: tuple[tuple[int, ...], Packed] | None = None
 
     def forward(self, z: Tensor) -> Quantized:
@@ -96,10 +110,13 @@ class Gumbel(nn.Module):
         batch, grid = z.shape[0], tuple(z.shape[2:])
         with torch.autocast(device_type=z.device.type, enabled=False):
             rows = to_rows(z)
+            if self.training and not self._started(rows):
+                codes = torch.zeros(batch, *grid, dtype=torch.int64, device=z.device)
+                return quantized(from_rows(rows, batch, grid), codes, {})
             if self.training:
                 logits = self.logits(rows)
                 codes, out, kl = logits.argmax(dim=1), self._sampled(logits), _divergence(logits)
-                self.learning.steps += 1
+                self._clock().steps += 1
             else:
                 codes = nearest(_lifted(rows), self.packed())
                 out = F.embedding(codes, self.entries)
@@ -148,6 +165,22 @@ class Gumbel(nn.Module):
             self._packed = key, Packed(_raised(*sources))
         return self._packed[1]
 
+    @torch.no_grad()
+    def _place(self, sample: Tensor, *, latest: int) -> None:
+        iterations, generator = self.config.kmeans, self.generator
+        centres = kmeans(sample, self.codebook_size, iterations=iterations, generator=generator)
+        squares = centres.square().sum(dim=1)
+        # -b |z - e|², but for what is the same for all entries.
+        scores = 2 * sample[-CALIBRATION:] @ centres.t() - squares
+        low, high = -30.0, 30.0
+        for _ in range(40):  # the sharpness b, by bisection of its logarithm
+            middle = (low + high) / 2
+            unsure = math.log(self.codebook_size) - float(_divergence(scores * math.exp(middle)))
+            low, high = (middle, high) if unsure > 1.0 else (low, middle)
+        self.entries.copy_(centres)
+        self.logits.weight.copy_(2 * math.exp(high) * centres)
+        self.logits.bias.copy_(-math.exp(high) * squares)
+
     def _sampled(self, logits: Tensor) -> Tensor:
         """(N, K) → (N, D): entries mixed by a relaxed sample (1611.01144, Eq. 2)."""
         gumbel = -_exponential(logits, self.generator).log()
@@ -163,9 +196,12 @@ class Gumbel(nn.Module):
         """Of the divergence at this step; evaluation always weighs it in full."""
         return self.config.kl * (self._done(self.config.kl_steps) if self.training else 1.0)
 
+    def _clock(self) -> Clock:
+        return cast(Clock, self.learning.clock)
+
     def _done(self, steps: int) -> float:
         """0 … 1: how far a cosine over so many steps has come."""
-        share = min(1.0, int(self.learning.steps) / steps) if steps else 1.0
+        share = min(1.0, int(self._clock().steps) / steps) if steps else 1.0
         return (1 - math.cos(math.pi * share)) / 2
 
     def _blocks(self, rows: Tensor) -> Iterator[Tensor]:
