@@ -43,17 +43,28 @@ def test_a_loaded_model_makes_the_codes_of_the_saved_one(saved: Path, tiny: Buil
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", members("quantizers"))
 def test_every_quantizer_comes_back_from_disk(models: Path, tiny: Build, name: str, half: bool):
-    before = tiny(quantizer={"type": f"quantizers/{name}"})
-    before.encode(picture())  # whatever it caches must not survive the loading
+    inner = {"quantizer": {"type": "quantizers/vq"}} if name == "grouped" else {}
+    before = tiny(quantizer={"type": f"quantizers/{name}", **inner})
+    passed(before)  # whatever it caches must not survive the loading
     directory.save(models / "m", before, half=half)
     if half:
         for tensor in before.state_dict().values():
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half())
     after = directory.load("m")
-    codes = before.encode(picture()).levels[0]
-    assert torch.equal(after.encode(picture()).levels[0], codes)
-    assert torch.equal(directory.load("m").encode(picture()).levels[0], codes)
+    expected = passed(before)
+    assert torch.equal(passed(after), expected)
+    assert torch.equal(passed(directory.load("m")), expected)
+
+
+def passed(model: Any) -> torch.Tensor:
+    """The codes of a picture; of a model without codes its reconstruction."""
+    if model.spec.levels:
+        codes: torch.Tensor = model.encode(picture()).levels[0]
+        return codes
+    with torch.no_grad():
+        pixels: torch.Tensor = model(picture()).x
+    return pixels
 
 
 def test_a_codec_comes_back_from_disk(models: Path, tiny: Build):

@@ -18,7 +18,7 @@ from vqtok.checkpoints import resume
 from vqtok.protocols import Config
 from vqtok.training import loop
 from vqtok.training.carried import Carried
-from vqtok.training.log import Evaluated, Event
+from vqtok.training.log import Evaluated, Event, Progress
 
 SMALL = {
     "type": "tokenizers/vqvae",
@@ -113,3 +113,18 @@ def test_a_vaes_run_resumes_bit_for_bit_in_the_middle_of_its_warm_up(
     assert any(name.endswith("learning.steps") for name in whole)
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
+
+
+def test_the_discrete_vae_of_the_preset_trains_by_its_likelihood(
+    photos: Path, tmp_path: Path
+) -> None:
+    shared = [edit for edit in IMAGE_EDITS if ".quantizer." not in edit]
+    edits = [*shared, "model.quantizer.codebook_size=16", "train.steps=4"]
+    events = list(
+        loop.train([str(photos)], tmp_path / "m", preset="dvae", edits=edits, device="cpu")
+    )
+    shown = [each.losses for each in events if isinstance(each, Progress)]
+    assert set(shown[-1]) == {"logit-laplace", "kl"}
+    made = vqtok.load(str(tmp_path / "m"))
+    codes = made.encode(torch.zeros(1, 3, 9, 7))
+    assert made.decode(codes).shape == (1, 3, 9, 7)
