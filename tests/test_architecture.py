@@ -13,7 +13,7 @@ import vqtok
 
 PACKAGE = Path(vqtok.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LAYER_0 = {"errors", "atomic"}
+LAYER_0 = {"errors", "atomic", "heap"}
 CORE = {"config", "protocols"}
 
 INSIDE: dict[str, set[str]] = {
@@ -21,6 +21,7 @@ INSIDE: dict[str, set[str]] = {
     "__main__": {"cli"},
     "errors": set(),
     "atomic": set(),
+    "heap": set(),
     "config": {"protocols"},
     "protocols": set(),
     "codes": set(),

@@ -15,12 +15,12 @@ import numpy as np
 from vqtok.codes import files, streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
+from vqtok.heap import give_back
 from vqtok.media import image
 from vqtok.pipeline import playing
 from vqtok.pipeline.ahead import finish_behind
 from vqtok.pipeline.encode import AHEAD_PIXELS, measured
 from vqtok.pipeline.guard import failed
-from vqtok.pipeline.heap import give_back
 from vqtok.pipeline.labels import check_label, told
 from vqtok.pipeline.results import Done, Failed
 

@@ -16,13 +16,13 @@ from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
 from vqtok.errors import CodesError
+from vqtok.heap import give_back
 from vqtok.media import image
 from vqtok.media.opening import os_message
 from vqtok.media.pixels import parse_background
 from vqtok.pipeline import hearing
 from vqtok.pipeline.ahead import read_ahead
 from vqtok.pipeline.guard import failed
-from vqtok.pipeline.heap import give_back
 from vqtok.pipeline.plans import STREAM
 from vqtok.pipeline.results import Done, Failed
 

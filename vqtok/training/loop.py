@@ -67,7 +67,7 @@ def train(
     """
     if tensorboard:
         writer_class()  # missing? then before any work
-    with ranks.joined(torch.device(pick_device(device))):
+    with ranks.joined(ranks.device_of(torch.device(pick_device(device)))):
         run = prepare(
             data,
             output,
@@ -80,10 +80,14 @@ def train(
         )
         run.begin()
         board = Board(output, first_step=run.step) if tensorboard and run.speaks else None
-        for event in _events(run, should_stop):
+        try:
+            for event in _events(run, should_stop):
+                if board is not None:
+                    board.write(event)
+                yield event
+        finally:
             if board is not None:
-                board.write(event)
-            yield event
+                board.close()
 
 
 def _events(run: Run, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
