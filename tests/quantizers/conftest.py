@@ -13,7 +13,7 @@ from vqtok.quantizers import fsq, gumbel, rvq, vq
 DIM = 6
 SMALL: dict[str, dict[str, Any]] = {
     "vq": {"codebook_size": 40, "warmup": 2, "samples": 2, "revive_every": 2},
-    "simvq": {"codebook_size": 40, "warmup": 2, "samples": 2},
+    "simvq": {"codebook_size": 40, "warmup": 2, "samples": 2, "revive_every": 2},
     "rvq": {"codebook_size": 20, "depth": 3, "warmup": 2, "samples": 4, "revive_every": 2},
     "fsq": {"levels": (5, 4, 3)},
     "lfq": {"bits": 5},
@@ -40,7 +40,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ),
     ("vq", SMALL["vq"] | {"cosine": True, "codebook_dim": 3}),
     ("vq", SMALL["vq"] | {"ema": False, "codebook_dim": 4}),
-    ("simvq", SMALL["simvq"] | {"samples": 0, "codebook_dim": 4}),
+    ("simvq", SMALL["simvq"] | {"samples": 0, "codebook_dim": 4, "revive": 0.0}),
     ("rvq", SMALL["rvq"] | {"codebook_dim": 4, "dropout": 0.5}),
     ("fsq", {"levels": (3, 4, 5, 6, 7, 8)}),
     ("lfq", {"bits": 6, "group": 2, "temperature": 1.0}),

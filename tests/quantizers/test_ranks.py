@@ -80,6 +80,9 @@ def test_the_cases_hold_a_revival() -> None:
     *_, revived = ranks_program.states("vq", 0, 1)
     *_, plain = ranks_program.states("vq-unrevived", 0, 1)
     assert not torch.equal(revived.quantizer.codebook.entries, plain.quantizer.codebook.entries)
+    *_, revived = ranks_program.states("simvq", 0, 1)
+    *_, plain = ranks_program.states("simvq-unrevived", 0, 1)
+    assert not torch.equal(revived.quantizer.frozen, plain.quantizer.frozen)
 
 
 def test_evaluation_does_not_wait_for_other_ranks(folder: Path) -> None:

@@ -15,6 +15,7 @@ from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._kmeans import kmeans, sums
 from vqtok.quantizers._nearest import Packed, nearest
+from vqtok.quantizers._revival import successors
 from vqtok.quantizers._start import Learning
 
 
@@ -171,11 +172,9 @@ class Codebook(nn.Module):
         """
         state = self.learning
         mean = state.count.mean()
-        dead = int((state.count < self.revive * mean).sum())
-        lengths = _ranks.counts(rows)
-        which = state.count.argsort(stable=True)[: min(dead, sum(lengths))]
-        order = torch.randperm(sum(lengths), generator=generator)[: len(which)]
-        fresh = _ranks.picked(rows, _ranks.agreed(order.to(rows.device)), lengths)
+        which, fresh = successors(
+            state.count, rows, revive=self.revive, generator=generator
+        )
         self.entries[which] = fresh
         state.count[which] = mean
         state.total[which] = fresh * mean

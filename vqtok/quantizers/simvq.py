@@ -3,7 +3,9 @@
 Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One Linear
 Layer" (2411.02038). What differs from the paper: instead of random entries and a random map, the
 frozen entries are placed by k-means after a warm-up in which latents pass unquantized, and the map
-starts as the identity; ``samples=0`` restores the paper's start.
+starts as the identity; and entries that hardly any latent chooses are exchanged: one that is dead
+becomes what the map sends to a random latent, and is frozen there. With ``samples=0`` and
+``revive=0`` it is the paper's.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from vqtok.quantizers._codebook import check
 from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._kmeans import kmeans
 from vqtok.quantizers._nearest import Packed, nearest
+from vqtok.quantizers._revival import Life
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
@@ -40,6 +43,9 @@ class Config:
         samples: Latents per entry in that sample; the warm-up lasts until it is full. 0: none, the
             entries stay random and quantize from the first step.
         kmeans: Lloyd iterations over the sample; 0: entries are random latents of it.
+        revive: An entry is dead below this fraction of the mean use; 0: never.
+        revive_every: Steps between revivals.
+        decay: Of the moving averages of use, per step.
     """
 
     codebook_size: int = 8192
@@ -49,6 +55,9 @@ class Config:
     warmup: int = 100
     samples: int = 8
     kmeans: int = 10
+    revive: float = 0.1
+    revive_every: int = 10
+    decay: float = 0.99
 
     def __post_init__(self) -> None:
         check(self, samples=0)
@@ -78,6 +87,12 @@ class SimVq(Warmed):
         self.project_out = projection(inner, dim if config.codebook_dim else None)
         self.register_buffer("frozen", torch.randn(config.codebook_size, inner) * inner**-0.5)
         self.map = nn.Linear(inner, inner)
+        self.life = Life(
+            config.codebook_size,
+            decay=config.decay,
+            revive=config.revive,
+            revive_every=config.revive_every,
+        )
         self._packed: tuple[tuple[int, ...], Packed] | None = None
 
     def forward(self, z: Tensor) -> Quantized:
@@ -90,7 +105,8 @@ class SimVq(Warmed):
                 through = from_rows(self.project_out(rows), batch, grid)
                 return Quantized(through, codes, rows.new_zeros(()))
             if self.training:
-                entries = self.map(self.frozen)
+                # A copy: the backward pass needs them as they were before revival.
+                entries = self.map(self.frozen.clone())
                 codes = nearest(rows, entries)
             else:
                 entries = self.entries()
@@ -98,6 +114,10 @@ class SimVq(Warmed):
             chosen = F.embedding(codes, entries)
             terms = codebook_terms(rows, chosen, commitment=self.config.commitment, learned=True)
             out = self.project_out(estimate(rows, chosen, self.config.gradient))
+            if self.training:
+                found = self.life.learn(rows, codes, generator=self.generator)
+                if found is not None:
+                    self._revive(*found)
         means = {name: term.mean() for name, term in terms.items()}
         return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), means)
 
@@ -138,6 +158,18 @@ class SimVq(Warmed):
         return F.linear(self.frozen.double(), weight, bias).float()
 
     @torch.no_grad()
+    def _revive(self, which: Tensor, targets: Tensor) -> None:
+        """Exchange frozen entries for those that the map sends to (n, d) targets.
+
+        A map that has lost dimensions cannot reach them all: to the nearest that it reaches.
+        """
+        weight, bias = self.map.weight.double(), self.map.bias.double()
+        # Directions that the map shrinks to float32's rounding would make entries without bounds.
+        back = torch.linalg.pinv(weight, rtol=1e-6)
+        fresh = ((targets.double() - bias) @ back.t()).to(self.frozen.dtype)
+        self.frozen[which] = _ranks.agreed(fresh)  # a decomposition may round differently
+
+    @torch.no_grad()
     def _place(self, sample: Tensor, *, latest: int) -> None:
         centres = kmeans(
             sample,
@@ -146,5 +178,6 @@ class SimVq(Warmed):
             generator=self.generator,
         )
         self.frozen.copy_(_ranks.agreed(centres))
+        self.life.begin(latest / self.codebook_size)
         nn.init.eye_(self.map.weight)
         nn.init.zeros_(self.map.bias)

@@ -1,0 +1,96 @@
+"""Revival of dead entries: who is dead, by counted use, and which latents they are to become."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqtok.quantizers import _ranks
+from vqtok.quantizers._start import Learning
+
+
+class Hits(Learning):
+    """Moving average over steps of the latents that each of ``size`` entries received."""
+
+    count: Tensor
+    steps: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.ones(size))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+
+class Life(nn.Module):
+    """Counted use of entries that are no averages themselves.
+
+    Args:
+        size: K.
+        decay: Of the counts, per step.
+        revive: An entry is dead when its average count falls below this fraction of the mean
+            over all entries; 0: never, and nothing is counted.
+        revive_every: Steps between revivals.
+    """
+
+    def __init__(self, size: int, *, decay: float, revive: float, revive_every: int) -> None:
+        super().__init__()
+        self.size, self.decay = size, decay
+        self.revive, self.revive_every = revive, revive_every
+        self.learning = Hits(size)
+
+    @torch.no_grad()
+    def begin(self, share: float) -> None:
+        """Entries that were just placed; each may expect ``share`` latents in a step."""
+        self.learning.count.fill_(share)
+
+    @torch.no_grad()
+    def learn(
+        self, rows: Tensor, codes: Tensor, *, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """Count one training step, and say who is to be revived when it is due.
+
+        Args:
+            rows: (N, d) latents of this rank as they were assigned. One that is NaN or infinite on
+                any rank, and nothing is counted.
+            codes: (N,).
+            generator: CPU generator of the random choices.
+
+        Returns:
+            As ``successors``, whose counts are the mean already; None: nobody this time.
+        """
+        if self.revive == 0:
+            return None
+        state = self.learning
+        hits = torch.bincount(codes, minlength=self.size).to(rows.dtype)
+        hits, bad = _ranks.summed(hits, (~rows.isfinite()).sum().to(rows.dtype))
+        if bool(bad):
+            return None
+        state.count.lerp_(hits, 1 - self.decay)
+        state.steps += 1
+        if int(state.steps) % self.revive_every:
+            return None
+        which, fresh = successors(state.count, rows, revive=self.revive, generator=generator)
+        # The mean: log(1 / revive) / (1 - decay) steps to find members before it is dead again.
+        state.count[which] = state.count.mean()
+        return which, fresh
+
+
+def successors(
+    count: Tensor, rows: Tensor, *, revive: float, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """The least used of the dead entries, and a random latent of the joint batch for each.
+
+    Args:
+        count: (K,) average use, the same on all ranks.
+        rows: (N, d) latents of this rank.
+        revive: Dead is what is used less than this fraction of the mean.
+        generator: CPU generator.
+
+    Returns:
+        int64 (n,) and (n, d), the same on all ranks; n is at most the size of the joint batch.
+    """
+    dead = int((count < revive * count.mean()).sum())
+    lengths = _ranks.counts(rows)
+    which = count.argsort(stable=True)[: min(dead, sum(lengths))]
+    order = torch.randperm(sum(lengths), generator=generator)[: len(which)]
+    return which, _ranks.picked(rows, _ranks.agreed(order.to(rows.device)), lengths)
