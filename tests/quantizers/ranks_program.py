@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vq-cosine": ("vq", WARM | {"codebook_dim": 3, "cosine": True}),
     "simvq": ("simvq", WARM | MORTAL),
     "simvq-unrevived": ("simvq", WARM | MORTAL | {"revive": 0.0}),
+    "fsq": ("fsq", {"levels": (5, 4, 3), "diversity": 1.0}),
     "lfq": ("lfq", {"bits": 6, "temperature": 1.0}),
     "gaussian": ("gaussian", {"free_bits": 0.1}),
     "rvq": ("rvq", WARM | MORTAL | {"codebook_size": 16, "depth": 3, "dropout": 0.7}),

@@ -63,8 +63,76 @@ def test_the_gradient_is_that_of_the_bound() -> None:
     torch.testing.assert_close(z.grad, expected)
 
 
-def test_there_is_no_loss() -> None:
-    assert float(fsq.Config().build(dim=16)(torch.randn(2, 16, 3)).loss) == 0
+def test_the_papers_has_no_loss() -> None:
+    out = fsq.Config(diversity=0.0).build(dim=16)(torch.randn(2, 16, 3))
+    assert float(out.loss) == 0 and not out.terms
+
+
+def shares(z: torch.Tensor, levels: tuple[int, ...], temperature: float) -> torch.Tensor:
+    """(N, d) bounded → (N, K): how much each counts for each code, code by code."""
+    digits = itertools.product(*(range(size) for size in reversed(levels)))
+    grid = torch.tensor([row[::-1] for row in digits]) - torch.tensor(levels) // 2
+    distance = (z[:, None] - grid).square().sum(dim=2)
+    return torch.softmax(-distance / temperature, dim=1)
+
+
+@pytest.mark.parametrize("levels", LEVELS[2:])
+@pytest.mark.parametrize("temperature", [0.2, 1.0])
+def test_the_term_is_what_the_entropy_of_all_codes_lacks(
+    levels: tuple[int, ...], temperature: float
+) -> None:
+    config = fsq.Config(levels, diversity=0.3, temperature=temperature)
+    quantizer = config.build(dim=len(levels))
+    z = torch.randn(5, len(levels), 7, generator=torch.Generator().manual_seed(0))
+    rows = quantizer._bound(z.movedim(1, -1).reshape(35, -1).double())
+    mean = shares(rows, levels, temperature).mean(dim=0)
+    entropy = -(mean * mean.log()).sum()
+    expected = 0.3 * (1 - entropy / math.log(math.prod(levels)))
+    out = quantizer(z)
+    torch.testing.assert_close(out.loss, expected.float())
+    assert set(out.terms) == {"entropy"}
+
+
+def test_latents_that_are_spread_evenly_lose_nothing_and_equal_ones_all() -> None:
+    quantizer = fsq.Config((5, 5), diversity=1.0, temperature=0.01).build(dim=2)
+    half = quantizer._half()
+    even = (quantizer.decode(torch.arange(25)[None])[0].t().double() * 2 / half).atanh()
+    assert float(quantizer(even.t()[None].float()).loss) == pytest.approx(0, abs=1e-5)
+    assert float(quantizer(torch.zeros(1, 2, 25)).loss) == pytest.approx(1, abs=1e-5)
+
+
+def test_more_codes_than_are_counted_together_are_counted_in_groups() -> None:
+    levels = (8, 8, 8, 8, 8, 8)
+    assert fsq.together(levels) == [(8, 8, 8, 8), (8, 8)]
+    assert all(math.prod(part) <= fsq.CELLS for part in fsq.together(levels))
+    z = torch.randn(2, 6, 50, generator=torch.Generator().manual_seed(0))
+    loss = fsq.Config(levels, diversity=1.0).build(dim=6)(z).loss
+    parts = []
+    for part in fsq.together(levels):
+        at = 4 if parts else 0
+        one = fsq.Config(part, diversity=1.0).build(dim=len(part))
+        parts.append((1 - one(z[:, at : at + len(part)]).loss) * math.log(math.prod(part)))
+    torch.testing.assert_close(loss, 1 - sum(parts) / math.log(math.prod(levels)))
+
+
+def test_the_term_makes_crowded_latents_use_more_codes() -> None:
+    z = torch.randn(4, 3, 64, generator=torch.Generator().manual_seed(0)) * 0.05
+    quantizer = fsq.Config((5, 5, 5), diversity=1.0).build(dim=3)
+    latents = z.clone().requires_grad_()
+    optimizer = torch.optim.Adam([latents], lr=0.05)
+    before = quantizer(latents).codes.unique().numel()
+    for _ in range(60):
+        optimizer.zero_grad()
+        quantizer(latents).loss.backward()
+        optimizer.step()
+    assert before < 10
+    assert quantizer(latents).codes.unique().numel() > 100
+
+
+@pytest.mark.parametrize("wrong", [{"diversity": -0.1}, {"temperature": 0.0}])
+def test_impossible_weights_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        config.parse(wrong, fsq.Config)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,11 @@ def test_the_loss_teaches_latents_and_map() -> None:
 def mortal(**settings: float) -> simvq.SimVq:
     """A quantizer of two latents whose frozen entries are all far from them, but the first two."""
     config = simvq.Config(
-        codebook_size=8, samples=0, decay=0.5, revive_every=4, **settings  # type: ignore[arg-type]
+        codebook_size=8,
+        samples=0,
+        decay=0.5,
+        revive_every=4,
+        **settings,  # type: ignore[arg-type]
     )
     torch.manual_seed(0)
     quantizer = config.build(dim=4)

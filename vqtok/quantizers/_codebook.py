@@ -172,9 +172,7 @@ class Codebook(nn.Module):
         """
         state = self.learning
         mean = state.count.mean()
-        which, fresh = successors(
-            state.count, rows, revive=self.revive, generator=generator
-        )
+        which, fresh = successors(state.count, rows, revive=self.revive, generator=generator)
         self.entries[which] = fresh
         state.count[which] = mean
         state.total[which] = fresh * mean
