@@ -73,10 +73,14 @@ def train(
     )  # fmt: skip
     run.begin()
     board = Board(output, first_step=run.step) if tensorboard else None
-    for event in _events(run, should_stop):
-        if board is not None:
-            board.write(event)
-        yield event
+    try:
+        for event in _events(run, should_stop):
+            if board is not None:
+                board.write(event)
+            yield event
+    finally:
+        if board is not None:  # what a failing run has written counts most
+            board.close()
 
 
 def prepare(
