@@ -223,13 +223,16 @@ def verdict(rows: Sequence[dict[str, Any]]) -> int:
     ours = [each for each in rows if each["method"] == "vq-ema"]
     peers = [each for each in rows if each["method"] == "plain"]
     missed = []
+    if not ours:
+        print("\nno row of vq-ema, which the bars are for")
+        return 0
     for each in ours:
         where = f"vq-ema, seed {each['seed']}"
         if each["nmse"] > BARS["nmse"]:
             missed.append(f"{where}: NMSE {each['nmse']:.4f}, bar {BARS['nmse']}")
         if each["batch_perplexity"] < BARS["batch_perplexity"]:
             missed.append(f"{where}: perplexity {each['batch_perplexity']:.0f} per batch, bar 320")
-    if ours and peers:
+    if peers:
         mean, other = (statistics.fmean(e["nmse"] for e in group) for group in (ours, peers))
         print(f"\nNMSE of vq-ema {mean:.4f}, of the plain loop {other:.4f}")
         if mean > other:

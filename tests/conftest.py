@@ -58,5 +58,6 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, config in (("image-f8", TINY_IMAGE), ("audio-24k", TINY_AUDIO)):
         torch.manual_seed(0)
         tokenizer = parse(config, Config).build().eval()
+        tokenizer.quantizer.initialised.fill_(True)
         directory.save(folder / name, tokenizer, training={"step": 3, "files": 2})
     return folder

@@ -14,7 +14,10 @@ from safetensors.torch import load_file, save_file
 from vqtok.checkpoints import resume
 from vqtok.errors import CheckpointError
 
-STATE = {"recipe": {}, "step": 7, "elapsed_s": 1.5, "skipped": 0}
+STATE = {
+    "recipe": {}, "step": 7, "elapsed_s": 1.5, "vitals": {"skipped": 2}, "scale": {},
+    "best": {"step": 5, "value": 20.0}, "reads": ["00"],
+}  # fmt: skip
 
 
 def parts() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -28,7 +31,9 @@ def run(tmp_path: Path) -> Path:
     model, optimizer = parts()
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
-    resume.save(tmp_path, model=model, optimizer=optimizer, state=STATE)
+    resume.save(
+        tmp_path, modules={"model": model}, optimizers={"optimizer": optimizer}, state=STATE
+    )
     return tmp_path
 
 
@@ -45,7 +50,8 @@ def rewrite(run: Path, text: str, **tensors: torch.Tensor | None) -> None:
         "", "[]", "null", "[" * 100_000, "9" * 5000, "{}",
         *(json.dumps({**STATE, **edit}) for edit in (
             {"recipe": []}, {"step": -1}, {"step": "7"}, {"step": True}, {"step": 1 << 60},
-            {"elapsed_s": float("nan")}, {"elapsed_s": None}, {"skipped": 0.5},
+            {"elapsed_s": float("nan")}, {"elapsed_s": None}, {"vitals": []}, {"vitals": {"skipped": "2"}}, {"best": {"step": None}},
+            {"scale": {"scale": [1]}}, {"reads": "00"}, {"reads": [7]},
         )),
     ],
     ids=lambda text: text[-40:],
@@ -59,7 +65,7 @@ def test_a_state_that_is_none_is_refused(run: Path, text: str):
 def test_a_sound_state_is_read(run: Path):
     assert resume.read_state(run) == STATE
     model, optimizer = parts()
-    resume.restore(run, model=model, optimizer=optimizer)
+    resume.restore(run, modules={"model": model}, optimizers={"optimizer": optimizer})
     assert float(optimizer.state[model.weight]["step"]) == 1.0
 
 
@@ -76,6 +82,7 @@ EDITS: list[Callable[[], dict[str, Any]]] = [
     lambda: {"optimizer.-1.step": torch.zeros(())},
     lambda: {"model.weight": torch.zeros(2, 4)},
     lambda: {"model.weight": None},
+    lambda: {"average.weight": torch.zeros(2, 3)},
 ]
 
 
@@ -84,4 +91,4 @@ def test_tensors_that_do_not_fit_are_refused(run: Path, edit: Callable[[], dict[
     rewrite(run, json.dumps(STATE), **edit())
     model, optimizer = parts()
     with pytest.raises(CheckpointError, match="does not fit the recipe"):
-        resume.restore(run, model=model, optimizer=optimizer)
+        resume.restore(run, modules={"model": model}, optimizers={"optimizer": optimizer})

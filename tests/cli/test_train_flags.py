@@ -81,7 +81,8 @@ def test_quantizers_complete_without_loading_anything():
     assert complete_quantizer("nothing") == []
 
 
-def test_flags_reach_the_recipe(vqtok, photos, here):
+def test_flags_reach_the_recipe(vqtok, photos, picture, here):
+    picture("photos/cats/0.png", width=24, height=24)
     result = vqtok(
         *COMMON, "-o", "m", "--quantizer", "fsq", "--set", "model.quantizer.levels=[4, 4]",
         "--labels", "--precision", "bfloat16", "--workers", "2", "--device", "cpu",
@@ -92,6 +93,9 @@ def test_flags_reach_the_recipe(vqtok, photos, here):
     assert recipe["model"]["quantizer"]["levels"] == [4, 4]
     train = recipe["train"]
     assert (train["labels"], train["precision"], train["workers"]) == (True, "bfloat16", 2)
+    assert recipe["model"]["labels"] == ["cats", "photos"]
+    assert vqtok("encode", "photos/0.png", "-m", "m/", "-o", "x.npy").exit_code == 0
+    assert vqtok("decode", "x.npy", "-m", "m/", "--label", "cats").exit_code == 0
     assert json.loads((here / "m" / "training.json").read_text())["precision"] == "bfloat16"
 
 
@@ -133,15 +137,24 @@ def test_a_model_to_start_from_gives_its_network_and_weights(vqtok, photos, here
 def test_stage_decoder_keeps_every_code(vqtok, photos, here, shelf):
     result = vqtok(
         "train", "--data", "photos", "-o", "sharp", "-m", "image-f8", "--stage", "decoder",
-        "--steps", "3", "--batch", "2", "--set", "train.window=16", "--set", "train.store=float32",
+        "--steps", "3", "--batch", "2", "--set", "train.window=16",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    assert recipe_of(here / "sharp")["train"]["stage"] == "decoder"
+    plan = recipe_of(here / "sharp")["train"]
+    # Half precision would round an encoder that is not stored so.
+    assert (plan["stage"], plan["store"]) == ("decoder", "float32")
+    assert plan["adversarial"] is not None
     before = load_file(shelf / "image-f8" / "model.safetensors")
     after = load_file(here / "sharp" / "model.safetensors")
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("decoder.") for name in changed)
+    vqtok("encode", photos + "/0.png", "-m", "image-f8", "-o", "old.npy")
+    result = vqtok("decode", "old.npy", "-m", "sharp/", "-o", "new.png")
+    assert result.exit_code == 0, result.stderr
+    # The other way round, nothing says that the codes are the same.
+    vqtok("encode", photos + "/0.png", "-m", "sharp/", "-o", "newer.npy")
+    assert vqtok("decode", "newer.npy", "-m", "image-f8", "-o", "x.png").exit_code == 1
 
 
 def test_a_rehearsal_tells_everything_and_writes_nothing(vqtok, photos, here):

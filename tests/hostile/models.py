@@ -75,8 +75,8 @@ def write_run(folder: Path) -> bytes:
     sum(each.sum() for each in model.parameters()).backward()
     optimizer.step()
     state = {"recipe": {"model": TINY_IMAGE, "train": {"losses": {"l1": 1.0}}, "about": ""},
-             "step": 7, "elapsed_s": 1.5, "skipped": 0}  # fmt: skip
-    resume.save(folder, model=model, optimizer=optimizer, state=state)
+             "step": 7, "elapsed_s": 1.5, "best": {"step": 5, "value": 1.0}}  # fmt: skip
+    resume.save(folder, modules={"model": model}, optimizers={"optimizer": optimizer}, state=state)
     return (folder / resume.FILE).read_bytes()
 
 

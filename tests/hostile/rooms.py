@@ -274,7 +274,7 @@ class ResumeRoom(Room):
         recipe.parse(state["recipe"], where=str(folder))
         model = models.build("image")
         optimizer = models.optimizer_of(model)
-        resume.restore(folder, model=model, optimizer=optimizer)
+        resume.restore(folder, modules={"model": model}, optimizers={"optimizer": optimizer})
         for parameter in model.parameters():
             parameter.grad = parameter.detach().clone()
         optimizer.step()

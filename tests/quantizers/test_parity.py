@@ -78,7 +78,7 @@ def test_signs_have_the_same_values_codes_and_losses(
     other = theirs.LFQ(
         dim=7, codebook_size=128, spherical=spherical, commitment_loss_weight=0.25
     ).train()
-    ours = method(bits=7, temperature=0.5, commitment=0.25, group=7).build(dim=7)
+    ours = method(bits=7, entropy=0.1, temperature=0.5, commitment=0.25, group=7).build(dim=7)
     z = gaussian(4, 7, 6, 6) / 2
     values, codes, loss = other(z, inv_temperature=1 / 0.5)
     out = ours(z)

@@ -119,7 +119,8 @@ def test_the_discrete_vae_of_the_preset_trains_by_its_likelihood(
     photos: Path, tmp_path: Path
 ) -> None:
     shared = [edit for edit in IMAGE_EDITS if ".quantizer." not in edit]
-    edits = [*shared, "model.quantizer.codebook_size=16", "train.steps=4"]
+    placed = ["model.quantizer.warmup=2", "model.quantizer.samples=2"]
+    edits = [*shared, "model.quantizer.codebook_size=16", *placed, "train.steps=6"]
     events = list(
         loop.train([str(photos)], tmp_path / "m", preset="dvae", edits=edits, device="cpu")
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -68,6 +68,7 @@ def save(
     training: Mapping[str, Any] | None = None,
     card: str | None = None,
     half: bool = False,
+    reads: Sequence[str] = (),
 ) -> None:
     """Write a tokenizer as a model directory.
 
@@ -82,6 +83,8 @@ def save(
         card: Text for ``README.md``. None: no such file, or the one that is there stays.
         half: Store floating-point tensors, codebooks included, as float16. The stored numbers are
             the model: codes are the same everywhere, but not always those of the unrounded weights.
+        reads: Fingerprints of models with the same encoder and codebook: their codes are this
+            one's too.
 
     Raises:
         CheckpointError: NaN or infinite weights, or a directory that cannot be written.
@@ -90,6 +93,8 @@ def save(
     tensors = _storable(cast("nn.Module", tokenizer), half=half, subject=directory)
     spec = {k: v for k, v in tokenizer.spec.to_json().items() if k != "fingerprint"}
     data = {"vqtok": FORMAT, "spec": spec, "model": configs.dump(tokenizer.config)}
+    if reads:
+        data["reads"] = list(reads)
     texts = {CONFIG: configs.to_json(data)}
     if training is not None:
         texts[TRAINING] = configs.to_json(training)

@@ -41,6 +41,8 @@ class ModelInfo:
         config: The ``"model"`` part of ``config.json``.
         spec: What its codes mean, with the fingerprint.
         fingerprint: 16 hexadecimal digits that tell this model from any other.
+        reads: Fingerprints of other models whose codes this one decodes as its own: their encoder
+            and codebook are in it.
         parameters: Numbers in the weights file.
         size_bytes: Of the weights file.
         training: ``training.json``; empty if there is none or it cannot be read, as it only tells.
@@ -51,6 +53,7 @@ class ModelInfo:
     config: dict[str, Any]
     spec: CodeSpec
     fingerprint: str
+    reads: tuple[str, ...]
     parameters: int
     size_bytes: int
     training: dict[str, Any]
@@ -72,6 +75,7 @@ def facts(directory: Path) -> ModelInfo:
         config=data["model"],
         spec=read_spec(directory, data).with_fingerprint(sign),
         fingerprint=sign,
+        reads=tuple(data.get("reads", ())),
         parameters=_parameters(weights),
         size_bytes=weights.stat().st_size,
         training=_training(directory / TRAINING),
@@ -125,6 +129,9 @@ def read_config(directory: Path) -> dict[str, Any]:
         )
     if version != FORMAT or not all(isinstance(data.get(key), dict) for key in ("spec", "model")):
         raise CheckpointError(f'{path}: not a vqtok model: needs "vqtok", "spec" and "model"')
+    reads = data.get("reads", [])
+    if not isinstance(reads, list) or not all(isinstance(each, str) for each in reads):
+        raise CheckpointError(f'{path}: "reads" is no list of fingerprints')
     return data
 
 

@@ -82,11 +82,20 @@ def read_state(directory: Path) -> dict[str, Any]:
 def _is_state(state: object) -> bool:
     if not isinstance(state, dict) or not isinstance(state.get("recipe"), dict):
         return False
-    if type(state.get("step")) is not int or type(state.get("elapsed_s")) not in (int, float):
+    if type(state.get("step")) is not int or not _is_number(state.get("elapsed_s")):
         return False
-    if any(not isinstance(state.get(key, {}), dict) for key in ("vitals", "scale", "best")):
+    for key in ("vitals", "scale", "best"):
+        found = state.setdefault(key, {})
+        if not isinstance(found, dict) or not all(map(_is_number, found.values())):
+            return False
+    reads = state.setdefault("reads", [])
+    if not isinstance(reads, list) or not all(isinstance(each, str) for each in reads):
         return False
     return all(0 <= state[key] <= _MOST_STEPS for key in ("step", "elapsed_s"))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 def restore(

@@ -199,8 +199,10 @@ def _check_same(info: ModelInfo, header: Header) -> None:
     from vqtok.checkpoints import directory
     from vqtok.codes import files
 
+    theirs = header.spec.fingerprint
+    spec = info.spec.with_fingerprint(theirs if theirs in info.reads else info.fingerprint)
     try:
-        files.check_model(header, info.spec.with_fingerprint(info.fingerprint), name=info.name)
+        files.check_model(header, spec, name=info.name)
     except CodesError as error:
         # The header's name may be stale: a directory can be renamed, its fingerprint stays.
         right = directory.find(header.spec.fingerprint, name=header.model)

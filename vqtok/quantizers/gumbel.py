@@ -169,6 +169,7 @@ class Gumbel(Warmed):
     def _place(self, sample: Tensor, *, latest: int) -> None:
         iterations, generator = self.config.kmeans, self.generator
         centres = kmeans(sample, self.codebook_size, iterations=iterations, generator=generator)
+        centres = _ranks.agreed(centres)
         squares = centres.square().sum(dim=1)
         # -b |z - e|², but for what is the same for all entries.
         scores = 2 * sample[-CALIBRATION:] @ centres.t() - squares

@@ -30,7 +30,7 @@ class Settings(NamedTuple):
 
 
 SETTINGS = {"image": Settings(0.1, 0.0, 32), "audio": Settings(3.0, 3.0, 16)}
-"""By the kind of data; they suit losses as strong as those of image-f8 and audio-24k."""
+"""By the kind of data, for losses as strong as those of the presets image-f8 and audio-24k."""
 
 
 class Adversary(nn.Module):

@@ -32,7 +32,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "skipped": run.health.vitals.skipped,
         "notes": list(run.notes),
         "data": inventory(run.dataset.files, kind=run.spec.modality, labels=run.dataset.names),
-        "metrics": next(each["metrics"] for each in evaluations if each["step"] == best),
+        "metrics": {each["step"]: each["metrics"] for each in evaluations}.get(best, run.metrics),
         "curve": [{"step": each["step"], **each["metrics"]} for each in evaluations],
         "versions": {"vqtok": __version__, "torch": torch.__version__},
     }

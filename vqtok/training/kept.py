@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,16 @@ class Kept:
         output: Model directory.
         plan: ``best_by``, ``keep``, ``store``.
         quality: The metric that "auto" goes by.
+        reads: Fingerprints of the models whose codes this one keeps.
 
     Raises:
         ConfigError: an unknown ``best_by``.
     """
 
-    def __init__(self, output: Path, plan: Train, *, quality: str) -> None:
-        self.output, self.plan = output, plan
+    def __init__(
+        self, output: Path, plan: Train, *, quality: str, reads: Sequence[str] = ()
+    ) -> None:
+        self.output, self.plan, self.reads = output, plan, tuple(reads)
         self.by = plan.best_by
         if self.by == "auto":
             # A discriminator trades the metric for sharpness: by the metric, its first model wins.
@@ -67,7 +70,7 @@ class Kept:
                 hint="measured: " + ", ".join(sorted(metrics)),
             )
         value = metrics[self.by]
-        if self.best and BETTER[self.by] * (value - self.best["value"]) <= 0:
+        if "value" in self.best and BETTER[self.by] * (value - self.best["value"]) <= 0:
             return False
         self.best = {"step": step, "value": value}
         return True
@@ -78,14 +81,16 @@ class Kept:
         """Write the model where it belongs, and the run's facts and card in any case."""
         half = self.plan.store == "float16"
         if best:
-            directory.save(self.output, model, training=facts, card=card, half=half)
+            directory.save(
+                self.output, model, training=facts, card=card, half=half, reads=self.reads
+            )
         else:
             for name, text in ((TRAINING, configs.to_json(facts)), (CARD, card)):
                 with atomic.file(self.output / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
         if self.plan.keep:
             folder = self.output / FOLDER / f"step-{step:07d}"
-            directory.save(folder, model, training=facts, half=half)
+            directory.save(folder, model, training=facts, half=half, reads=self.reads)
         self._rotate()
 
     def _rotate(self) -> None:

@@ -166,8 +166,10 @@ class Learner:
             with self.precision.autocast():
                 terms |= self.adversary.generator_terms(result.x, x, step=step)
         total = torch.stack([*terms.values(), result.loss]).sum()
-        shown = {name: value.detach() for name, value in terms.items()}
-        return shown | dict(result.terms or {"quantizer": result.loss.detach()}), total
+        shown = {name: value.detach() for name, value in terms.items()} | dict(result.terms)
+        if not result.terms and result.loss.requires_grad:  # one that does not name its parts
+            shown["quantizer"] = result.loss.detach()
+        return shown, total
 
     def _judge(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """The discriminator's gradients, and its loss."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from vqtok import heap
 from vqtok.checkpoints.devices import pick_device
 from vqtok.training import ranks
 from vqtok.training.board import Board, writer_class
@@ -78,6 +79,7 @@ def train(
             device=device,
             command=command,
         )
+        heap.keep()
         run.begin()
         board = Board(output, first_step=run.step) if tensorboard and run.speaks else None
         try:

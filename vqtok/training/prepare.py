@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from vqtok import config
 from vqtok.checkpoints import directory, resume
-from vqtok.errors import UsageError
+from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Tokenizer
 from vqtok.training.fit import fit, keys, modality, survey
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, load, parse
@@ -31,8 +34,10 @@ def prepare(
     saved = resume.read_state(output) if resuming else None
     model: Tokenizer | None = None
     notes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     if saved is not None:
         recipe = parse(config.assign(saved["recipe"], edits), where=f"{output}")
+        reads = tuple(saved["reads"])
         found = find(data, kind=modality(recipe))
     elif start is not None:
         model = directory.load(start)
@@ -49,10 +54,21 @@ def prepare(
         if recipe.train.stage == "decoder":
             if model is None:
                 raise UsageError("train.stage: decoder: of which model?", hint="-m NAME")
-            recipe = _judged(recipe, kept=keys(edits))
+            made = directory.describe(start or "")
+            reads = (made.fingerprint, *made.reads)
+            recipe = _alone(recipe, model, kept=keys(edits))
         if recipe.train.labels:
             recipe = _labelled(recipe, found)
-    run = Run(recipe, found, output, device=device, command=command, saved=saved, start=model)
+    run = Run(
+        recipe,
+        found,
+        output,
+        device=device,
+        command=command,
+        saved=saved,
+        start=model,
+        reads=reads,
+    )
     run.notes = (*found.notes(), *notes)
     return run
 
@@ -61,12 +77,29 @@ def _kind(model: Tokenizer) -> Kind:
     return "audio" if model.spec.modality == "audio" else "image"
 
 
-def _judged(recipe: Recipe, *, kept: Collection[str]) -> Recipe:
-    """A decoder that goes on alone does so against a discriminator, unless told otherwise."""
-    if recipe.train.adversarial is not None or "train.adversarial" in kept:
-        return recipe
-    plan = dataclasses.replace(recipe.train, adversarial=Adversarial())
+def _alone(recipe: Recipe, model: Tokenizer, *, kept: Collection[str]) -> Recipe:
+    """The recipe of a decoder that goes on alone: against a discriminator, unless told otherwise.
+
+    Raises:
+        ConfigError: stored as the recipe asks, encoder and codebook would not be what they were.
+    """
+    plan = recipe.train
+    if plan.adversarial is None and "train.adversarial" not in kept:
+        plan = dataclasses.replace(plan, adversarial=Adversarial())
+    if plan.store == "float16" and not _fits_half(model):
+        if "train.store" in kept:
+            raise ConfigError(
+                "train.store: float16 would round the encoder, and codes would change",
+                hint="--set train.store=float32",
+            )
+        plan = dataclasses.replace(plan, store="float32")
     return dataclasses.replace(recipe, train=plan)
+
+
+def _fits_half(model: Any) -> bool:
+    """Whether all weights that codes depend on are float16 numbers already."""
+    weights = [*model.encoder.state_dict().values(), *model.quantizer.state_dict().values()]
+    return all(torch.equal(w, w.half().to(w.dtype)) for w in weights if w.is_floating_point())
 
 
 def _labelled(recipe: Recipe, found: Found) -> Recipe:
@@ -74,5 +107,7 @@ def _labelled(recipe: Recipe, found: Found) -> Recipe:
     model = recipe.model
     if getattr(model, "labels", None):
         return recipe
-    labelled = dataclasses.replace(model, labels=found.files.names)  # type: ignore[type-var]
+    # Files that lie in no directory of their own share the label ".".
+    names = tuple(name or "." for name in found.files.names)
+    labelled = dataclasses.replace(model, labels=names)  # type: ignore[type-var]
     return dataclasses.replace(recipe, model=labelled)

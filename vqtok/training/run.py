@@ -41,6 +41,8 @@ class Run:
         command: What the user typed, for the card.
         saved: ``resume.read_state`` of the output to go on from, or None to begin.
         start: A model of the recipe's config whose weights to begin with, or None.
+        reads: Fingerprints of models whose codes stay valid: those of the start, if only the
+            decoder is trained.
 
     Raises:
         UsageError: files of another kind than the model's.
@@ -56,6 +58,7 @@ class Run:
         command: str,
         saved: dict[str, Any] | None,
         start: Tokenizer | None = None,
+        reads: Sequence[str] = (),
     ) -> None:
         self.recipe, self.plan, self.output = recipe, recipe.train, output
         self.command = command
@@ -66,7 +69,8 @@ class Run:
         self.spec = self.model.spec
         if start is not None:
             begin_from(self.model, start)
-        self.kept = Kept(output, self.plan, quality=preview.QUALITY[found.kind])
+        quality = preview.QUALITY[found.kind]
+        self.kept = Kept(output, self.plan, quality=quality, reads=reads)
         likelihoods.check(self.plan.losses, recipe.model)
         self.learner = Learner(self.model, self.plan)
         self.health = Health(self.spec.levels).to(self.device)
@@ -263,6 +267,7 @@ class Run:
             "vitals": self.health.vitals.to_json(),
             "scale": self.learner.precision.state(),
             "best": self.kept.best,
+            "reads": list(self.kept.reads),
         }
         resume.save(
             self.output,

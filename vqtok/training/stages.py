@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vqtok.errors import UsageError
 from vqtok.protocols import Quantized
+from vqtok.quantizers import _ranks
 from vqtok.quantizers._start import Warmed
 
 HELD = ("encoder", "quantizer")
@@ -69,11 +70,11 @@ class _Shortened:
     def __call__(self, quantizer: Any, args: tuple[Any, ...], output: Quantized) -> Quantized:
         if not self.model.training:
             return output
-        batch, depth = output.codes.shape[:2]
-        generator = quantizer.generator
-        fewer = torch.randint(1, depth + 1, (batch,), generator=generator)
-        drop = torch.rand(batch, generator=generator) < quantizer.config.dropout
-        kept = torch.where(drop, fewer, depth)
+        depth, generator = output.codes.shape[1], quantizer.generator
+        total, mine = _ranks.share(len(output.codes))
+        fewer = torch.randint(1, depth + 1, (total,), generator=generator)
+        drop = torch.rand(total, generator=generator) < quantizer.config.dropout
+        kept = _ranks.agreed(torch.where(drop, fewer, depth).to(output.codes.device))[mine]
         z_q: Tensor = output.z_q.clone()
         for count in sorted(set(kept.tolist())):
             if count < depth:
