@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--test", type=Path, required=True, help="other images, to measure on")
     parser.add_argument("--out", type=Path, default=Path("/tmp/vqtok-use"))
     parser.add_argument("--only", default=",".join(METHODS), help="methods, by commas")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all rows there")
