@@ -143,3 +143,13 @@ def test_a_map_that_lost_a_dimension_revives_to_the_nearest_that_it_reaches() ->
     assert bool(quantizer.frozen.isfinite().all())
     z[:, 3] = 0  # what is out of reach
     assert float(mapped(quantizer, z).amin()) < 1e-3
+
+
+def test_a_map_that_is_not_finite_revives_nobody() -> None:
+    quantizer, z = mortal(), gaussian(1, 4, 40)
+    before = quantizer.frozen.clone()
+    with torch.no_grad():
+        quantizer.map.weight[0, 0] = float("nan")
+    for _ in range(4):
+        quantizer(z)  # a decomposition of NaN would raise
+    assert torch.equal(quantizer.frozen, before)

@@ -164,6 +164,8 @@ class SimVq(Warmed):
         A map that has lost dimensions cannot reach them all: to the nearest that it reaches.
         """
         weight, bias = self.map.weight.double(), self.map.bias.double()
+        if not bool(weight.isfinite().all() & bias.isfinite().all()):
+            return  # a diverged run: nothing to aim with
         # Directions that the map shrinks to float32's rounding would make entries without bounds.
         back = torch.linalg.pinv(weight, rtol=1e-6)
         fresh = ((targets.double() - bias) @ back.t()).to(self.frozen.dtype)
