@@ -125,7 +125,7 @@ def training(model: Path) -> dict[str, Any]:
 
 def tested(summary: dict[str, Any]) -> dict[str, Any]:
     """The same from the summary of ``vqtok eval``."""
-    codes = summary["codebook"]
+    (codes,) = summary["levels"].values()
     first = codes.get("stages", [codes])[0]
     return {
         "test_use": first["share"],
