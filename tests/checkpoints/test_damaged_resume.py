@@ -50,7 +50,8 @@ def rewrite(run: Path, text: str, **tensors: torch.Tensor | None) -> None:
         "", "[]", "null", "[" * 100_000, "9" * 5000, "{}",
         *(json.dumps({**STATE, **edit}) for edit in (
             {"recipe": []}, {"step": -1}, {"step": "7"}, {"step": True}, {"step": 1 << 60},
-            {"elapsed_s": float("nan")}, {"elapsed_s": None}, {"vitals": []}, {"vitals": {"skipped": "2"}}, {"best": {"step": None}},
+            {"elapsed_s": float("nan")}, {"elapsed_s": None}, {"vitals": []},
+            {"vitals": {"skipped": "2"}}, {"best": {"step": None}},
             {"scale": {"scale": [1]}}, {"reads": "00"}, {"reads": [7]},
         )),
     ],

@@ -222,6 +222,7 @@ class Run:
             left_s=0.0 if self.share_done() >= 1.0 else left,
             skipped=self.health.vitals.skipped,
             elapsed_s=self.clock,
+            latents={k: v for k, v in self.metrics.items() if k in ("kl", "active_units")},
         )
 
     def evaluate(self, *, last: bool = False) -> Evaluated | None:
