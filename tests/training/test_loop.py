@@ -89,7 +89,7 @@ def test_training_lowers_the_loss(photos: Path, tmp_path: Path) -> None:
 def test_steps_that_are_not_finite_are_skipped_and_counted(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vqtok.training import objectives
+    from vqtok.training.losses import objectives
 
     calls = itertools.count()
     monkeypatch.setitem(
@@ -206,7 +206,7 @@ def test_a_codebook_that_collapses_is_placed_anew_and_said_to_be(
 def test_a_run_that_diverges_ends_and_keeps_its_best_model(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vqtok.training import objectives
+    from vqtok.training.losses import objectives
 
     calls = itertools.count()
     monkeypatch.setattr(health, "HOPELESS", 4)

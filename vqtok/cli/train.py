@@ -110,8 +110,8 @@ def _command() -> str:
 
 def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, Any]) -> None:
     """Print what the run would be."""
-    from vqtok.training import rehearsal
     from vqtok.training.prepare import prepare
+    from vqtok.training.reports import rehearsal
 
     facts = rehearsal.rehearse(prepare(data, output, **plan))
     for note in facts.notes:

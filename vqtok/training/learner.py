@@ -15,10 +15,10 @@ from vqtok.protocols import Reconstructed
 from vqtok.quantizers._codebook import Codebook
 from vqtok.quantizers._start import Warmed
 from vqtok.training import ranks, stages
-from vqtok.training.adversarial import Adversary
 from vqtok.training.average import Average
-from vqtok.training.data import Batch
-from vqtok.training.objectives import Objective
+from vqtok.training.data.dataset import Batch
+from vqtok.training.losses.adversarial import Adversary
+from vqtok.training.losses.objectives import Objective
 from vqtok.training.precision import Precision
 from vqtok.training.recipe import Train
 

@@ -13,10 +13,10 @@ from vqtok import config
 from vqtok.checkpoints import directory, resume
 from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Tokenizer
-from vqtok.training.fit import fit, keys, modality, survey
+from vqtok.training.data.fit import fit, keys, modality, survey
+from vqtok.training.data.sources import Found, Kind, find
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, load, parse
 from vqtok.training.run import Run
-from vqtok.training.sources import Found, Kind, find
 
 
 def prepare(

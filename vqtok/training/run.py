@@ -14,17 +14,19 @@ from vqtok.checkpoints import resume
 from vqtok.checkpoints.devices import pick_device
 from vqtok.protocols import Tokenizer
 from vqtok.quantizers._ranks import rank, world
-from vqtok.training import card, gallery, likelihoods, preview, ranks
-from vqtok.training.data import Batch, Dataset
-from vqtok.training.facts import facts_of
+from vqtok.training import ranks
+from vqtok.training.data.dataset import Batch, Dataset
+from vqtok.training.data.heldout import checker, split
+from vqtok.training.data.sources import Found
 from vqtok.training.health import Health, Vitals
-from vqtok.training.heldout import checker, split
 from vqtok.training.kept import Kept
 from vqtok.training.learner import Learner, begin_from
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
+from vqtok.training.losses import likelihoods
 from vqtok.training.recipe import Recipe
+from vqtok.training.reports import card, gallery, preview
+from vqtok.training.reports.facts import facts_of
 from vqtok.training.schedule import learning_rate
-from vqtok.training.sources import Found
 
 RECENT = 100
 """Steps over which speed is shown."""
