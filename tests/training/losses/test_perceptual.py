@@ -19,7 +19,7 @@ from vqtok.training.losses.objectives import Objective
 from vqtok.training.losses.pair import Pair
 from vqtok.training.losses.perceptual import PACKAGE, Perceptual
 
-PHOTO = Path(__file__).parent.parent / "data" / "photo.png"
+PHOTO = Path(__file__).parents[2] / "data" / "photo.png"
 
 
 @pytest.fixture(scope="module")
