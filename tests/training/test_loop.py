@@ -231,3 +231,11 @@ def test_a_run_that_was_only_begun_can_be_resumed(photos: Path, tmp_path: Path) 
     last = run(photos, tmp_path / "m", resuming=True)[-1]
     assert isinstance(last, Finished)
     assert last.step == 3
+
+
+def test_data_that_has_changed_is_said_when_resuming(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "m", "train.steps=3")
+    (photos / "9.png").write_bytes((photos / "0.png").read_bytes())
+    started = run(photos, tmp_path / "m", "train.steps=4", resuming=True)[0]
+    assert isinstance(started, Started)
+    assert any("7 files, 6 before" in note for note in started.notes)

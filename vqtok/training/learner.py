@@ -108,7 +108,9 @@ class Learner:
             each.settle()
 
     def restart(self) -> bool:
-        """Place the codebooks anew, among the latents of the next steps; False: there are none."""
+        """Place the codebooks anew, among the latents of the next steps; False: none may be."""
+        if self.plan.stage == "decoder":
+            return False
         found = [each.restart() for each in _warmed(self.model)]  # every one of them
         return any(found)
 

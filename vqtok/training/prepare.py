@@ -69,6 +69,9 @@ def prepare(
         start=model,
         reads=reads,
     )
+    if saved is not None and saved["files"] != run.count:
+        changed = f"{run.count} files, {saved['files']} before"
+        notes = (f"the data has changed ({changed}): what was trained on may now be held out",)
     run.notes = (*found.notes(), *notes)
     return run
 

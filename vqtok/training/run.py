@@ -84,6 +84,7 @@ class Run:
             check=checker(found.kind, rate=rate),
             enough=self.plan.holdout_items,
         )
+        self.count = len(found.files)
         self.dataset = Dataset(
             training,
             kind=found.kind,
@@ -271,6 +272,7 @@ class Run:
             "scale": self.learner.precision.state(),
             "best": self.kept.best,
             "reads": list(self.kept.reads),
+            "files": self.count,
         }
         resume.save(
             self.output,
