@@ -18,6 +18,10 @@ from vqtok.training.data.sources import Found, Kind, find
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, load, parse
 from vqtok.training.run import Run
 
+GENTLER = 0.2
+"""Learning rate of a decoder that goes on from trained weights, as a share of the recipe's: at the
+full rate it would first forget much of what it knows."""
+
 
 def prepare(
     data: Sequence[str],
@@ -81,7 +85,9 @@ def _kind(model: Tokenizer) -> Kind:
 
 
 def _alone(recipe: Recipe, model: Tokenizer, *, kept: Collection[str]) -> Recipe:
-    """The recipe of a decoder that goes on alone: against a discriminator, unless told otherwise.
+    """The recipe of a decoder that goes on alone.
+
+    Unless told otherwise it does so against a discriminator, and at a lower learning rate.
 
     Raises:
         ConfigError: stored as the recipe asks, encoder and codebook would not be what they were.
@@ -96,6 +102,8 @@ def _alone(recipe: Recipe, model: Tokenizer, *, kept: Collection[str]) -> Recipe
                 hint="--set train.store=float32",
             )
         plan = dataclasses.replace(plan, store="float32")
+    if "train.learning_rate" not in kept:
+        plan = dataclasses.replace(plan, learning_rate=GENTLER * plan.learning_rate)
     return dataclasses.replace(recipe, train=plan)
 
 
