@@ -16,7 +16,7 @@ from vqtok.errors import CheckpointError
 
 STATE = {
     "recipe": {}, "step": 7, "elapsed_s": 1.5, "vitals": {"skipped": 2}, "scale": {},
-    "best": {"step": 5, "value": 20.0}, "reads": ["00"],
+    "best": {"step": 5, "value": 20.0}, "reads": ["00"], "files": 3,
 }  # fmt: skip
 
 
@@ -50,8 +50,9 @@ def rewrite(run: Path, text: str, **tensors: torch.Tensor | None) -> None:
         "", "[]", "null", "[" * 100_000, "9" * 5000, "{}",
         *(json.dumps({**STATE, **edit}) for edit in (
             {"recipe": []}, {"step": -1}, {"step": "7"}, {"step": True}, {"step": 1 << 60},
-            {"elapsed_s": float("nan")}, {"elapsed_s": None}, {"vitals": []}, {"vitals": {"skipped": "2"}}, {"best": {"step": None}},
-            {"scale": {"scale": [1]}}, {"reads": "00"}, {"reads": [7]},
+            {"elapsed_s": float("nan")}, {"elapsed_s": None}, {"vitals": []},
+            {"vitals": {"skipped": "2"}}, {"best": {"step": None}},
+            {"scale": {"scale": [1]}}, {"reads": "00"}, {"reads": [7]}, {"files": "3"},
         )),
     ],
     ids=lambda text: text[-40:],

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 import vqtok
 from tests.training.conftest import IMAGE_EDITS
 from vqtok.errors import ConfigError
-from vqtok.training import loop, preview
+from vqtok.training import loop
 from vqtok.training.kept import Kept
 from vqtok.training.log import Evaluated
 from vqtok.training.recipe import Adversarial, Train
+from vqtok.training.reports import preview
 
 
 def kept(tmp_path: Path, **fields: Any) -> Kept:

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 import vqtok
 from tests.training.conftest import AUDIO_EDITS, IMAGE_EDITS
 from vqtok.checkpoints import resume
-from vqtok.errors import CheckpointError, ConfigError, UsageError
-from vqtok.training import loop
-from vqtok.training.log import Evaluated, Event, Finished, Progress, Started
+from vqtok.errors import CheckpointError, ConfigError, TrainingError, UsageError
+from vqtok.training import health, loop
+from vqtok.training.log import Evaluated, Event, Finished, Progress, Started, Warned
 
 
 def run(
@@ -89,7 +89,7 @@ def test_training_lowers_the_loss(photos: Path, tmp_path: Path) -> None:
 def test_steps_that_are_not_finite_are_skipped_and_counted(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vqtok.training import objectives
+    from vqtok.training.losses import objectives
 
     calls = itertools.count()
     monkeypatch.setitem(
@@ -185,3 +185,57 @@ def test_a_run_shorter_than_the_warm_up_still_ends_with_a_codebook(
     )
     # Not the end of the run: what resumes from here must find the warm-up where it was.
     assert not vqtok.load(str(tmp_path / "stopped")).quantizer.initialised
+
+
+def test_a_codebook_that_collapses_is_placed_anew_and_said_to_be(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uses = iter([1.0, 0.1, 1.0, 1.0])
+    monkeypatch.setattr(health, "WINDOW", 5)
+    monkeypatch.setattr(health.Health, "_window_use", lambda self: next(uses))
+    events = run(photos, tmp_path / "m", "train.steps=20")
+    (warned,) = [e for e in events if isinstance(e, Warned)]
+    assert "use fell to 10%" in warned.text
+    assert "placed anew by k-means" in warned.text
+    assert warned.step == 10
+    logged = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in logged if line["event"] == "warned"] == [warned.text]
+    assert vqtok.load(str(tmp_path / "m")).quantizer.initialised
+
+
+def test_a_run_that_diverges_ends_and_keeps_its_best_model(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vqtok.training.losses import objectives
+
+    calls = itertools.count()
+    monkeypatch.setattr(health, "HOPELESS", 4)
+    monkeypatch.setitem(
+        objectives.TERMS,
+        "mse",
+        lambda pair: (pair.y - pair.x).square().mean() * (torch.nan if next(calls) > 4 else 1.0),
+    )
+    with pytest.raises(TrainingError, match="diverged"):
+        run(photos, tmp_path / "m", "train.steps=50")
+    assert vqtok.load(str(tmp_path / "m")).encode(torch.zeros(1, 3, 8, 8))
+    assert resume.read_state(tmp_path / "m")["step"] == 6
+
+
+def test_a_run_that_was_only_begun_can_be_resumed(photos: Path, tmp_path: Path) -> None:
+    events = loop.train(
+        [str(photos)], tmp_path / "m", edits=[*IMAGE_EDITS, "train.steps=3"], device="cpu"
+    )
+    next(events)
+    next(events)  # the first step is done
+    events.close()
+    last = run(photos, tmp_path / "m", resuming=True)[-1]
+    assert isinstance(last, Finished)
+    assert last.step == 3
+
+
+def test_data_that_has_changed_is_said_when_resuming(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "m", "train.steps=3")
+    (photos / "9.png").write_bytes((photos / "0.png").read_bytes())
+    started = run(photos, tmp_path / "m", "train.steps=4", resuming=True)[0]
+    assert isinstance(started, Started)
+    assert any("7 files, 6 before" in note for note in started.notes)

@@ -91,6 +91,8 @@ def _is_state(state: object) -> bool:
     reads = state.setdefault("reads", [])
     if not isinstance(reads, list) or not all(isinstance(each, str) for each in reads):
         return False
+    if type(state.setdefault("files", 0)) is not int:
+        return False
     return all(0 <= state[key] <= _MOST_STEPS for key in ("step", "elapsed_s"))
 
 

@@ -110,8 +110,8 @@ def _command() -> str:
 
 def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, Any]) -> None:
     """Print what the run would be."""
-    from vqtok.training import rehearsal
     from vqtok.training.prepare import prepare
+    from vqtok.training.reports import rehearsal
 
     facts = rehearsal.rehearse(prepare(data, output, **plan))
     for note in facts.notes:
@@ -135,7 +135,8 @@ def _check_output(output: Path, *, resume: bool, force: bool) -> None:
         raise UsageError(f"{output}: exists and is not a directory")
     if resume and force:
         raise UsageError("--force and --resume exclude each other")
-    if (output / "config.json").exists() and not (resume or force):
+    begun = any((output / name).exists() for name in ("config.json", "resume.safetensors"))
+    if begun and not (resume or force):
         raise UsageError(
             f"{output}: already holds a model", hint="--resume goes on with it, -f starts anew"
         )

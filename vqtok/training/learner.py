@@ -15,10 +15,10 @@ from vqtok.protocols import Reconstructed
 from vqtok.quantizers._codebook import Codebook
 from vqtok.quantizers._start import Warmed
 from vqtok.training import ranks, stages
-from vqtok.training.adversarial import Adversary
 from vqtok.training.average import Average
-from vqtok.training.data import Batch
-from vqtok.training.objectives import Objective
+from vqtok.training.data.dataset import Batch
+from vqtok.training.losses.adversarial import Adversary
+from vqtok.training.losses.objectives import Objective
 from vqtok.training.precision import Precision
 from vqtok.training.recipe import Train
 
@@ -108,7 +108,9 @@ class Learner:
             each.settle()
 
     def restart(self) -> bool:
-        """Place the codebooks anew, among the latents of the next steps; False: there are none."""
+        """Place the codebooks anew, among the latents of the next steps; False: none may be."""
+        if self.plan.stage == "decoder":
+            return False
         found = [each.restart() for each in _warmed(self.model)]  # every one of them
         return any(found)
 

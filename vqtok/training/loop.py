@@ -17,9 +17,9 @@ import torch
 from vqtok import heap
 from vqtok.checkpoints.devices import pick_device
 from vqtok.training import ranks
-from vqtok.training.board import Board, writer_class
 from vqtok.training.log import Event, Finished, list_unreadable
 from vqtok.training.prepare import prepare
+from vqtok.training.reports.board import Board, writer_class
 from vqtok.training.run import Run
 
 SHOWN_EVERY = 10

@@ -13,10 +13,14 @@ from vqtok import config
 from vqtok.checkpoints import directory, resume
 from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Tokenizer
-from vqtok.training.fit import fit, keys, modality, survey
+from vqtok.training.data.fit import fit, keys, modality, survey
+from vqtok.training.data.sources import Found, Kind, find
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, load, parse
 from vqtok.training.run import Run
-from vqtok.training.sources import Found, Kind, find
+
+GENTLER = 0.2
+"""Learning rate of a decoder that goes on from trained weights, as a share of the recipe's: at the
+full rate it would first forget much of what it knows."""
 
 
 def prepare(
@@ -69,6 +73,9 @@ def prepare(
         start=model,
         reads=reads,
     )
+    if saved is not None and saved["files"] != run.count:
+        changed = f"{run.count} files, {saved['files']} before"
+        notes = (f"the data has changed ({changed}): what was trained on may now be held out",)
     run.notes = (*found.notes(), *notes)
     return run
 
@@ -78,7 +85,9 @@ def _kind(model: Tokenizer) -> Kind:
 
 
 def _alone(recipe: Recipe, model: Tokenizer, *, kept: Collection[str]) -> Recipe:
-    """The recipe of a decoder that goes on alone: against a discriminator, unless told otherwise.
+    """The recipe of a decoder that goes on alone.
+
+    Unless told otherwise it does so against a discriminator, and at a lower learning rate.
 
     Raises:
         ConfigError: stored as the recipe asks, encoder and codebook would not be what they were.
@@ -93,6 +102,8 @@ def _alone(recipe: Recipe, model: Tokenizer, *, kept: Collection[str]) -> Recipe
                 hint="--set train.store=float32",
             )
         plan = dataclasses.replace(plan, store="float32")
+    if "train.learning_rate" not in kept:
+        plan = dataclasses.replace(plan, learning_rate=GENTLER * plan.learning_rate)
     return dataclasses.replace(recipe, train=plan)
 
 

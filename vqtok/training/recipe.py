@@ -20,7 +20,7 @@ DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k"}
 class Adversarial:
     """A discriminator that learns beside the model; which one follows from the kind of data.
 
-    ``training/adversarial.py`` has the values that None stands for.
+    ``losses/adversarial.py`` has the values that None stands for.
 
     Attributes:
         weight: Of the model's side of the hinge loss: it pulls as hard as a mean absolute error of
@@ -59,7 +59,7 @@ class Train:
         batch: Items per step.
         accumulate: Batches whose gradients are added up before an optimizer step.
         window: Side of the square crop in pixels, or samples of audio.
-        losses: Term of ``training/objectives.py`` → weight; the quantizer's loss is always added.
+        losses: Term of ``losses/objectives.py`` → weight; the quantizer's loss is always added.
         learning_rate: Peak, after the warm-up.
         schedule: After the warm-up "cosine" falls all the way; "constant" stays at the peak and
             falls only over the last part of the run.

@@ -14,17 +14,19 @@ from vqtok.checkpoints import resume
 from vqtok.checkpoints.devices import pick_device
 from vqtok.protocols import Tokenizer
 from vqtok.quantizers._ranks import rank, world
-from vqtok.training import card, gallery, likelihoods, preview, ranks
-from vqtok.training.data import Batch, Dataset
-from vqtok.training.facts import facts_of
+from vqtok.training import ranks
+from vqtok.training.data.dataset import Batch, Dataset
+from vqtok.training.data.heldout import checker, split
+from vqtok.training.data.sources import Found
 from vqtok.training.health import Health, Vitals
-from vqtok.training.heldout import checker, split
 from vqtok.training.kept import Kept
 from vqtok.training.learner import Learner, begin_from
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
+from vqtok.training.losses import likelihoods
 from vqtok.training.recipe import Recipe
+from vqtok.training.reports import card, gallery, preview
+from vqtok.training.reports.facts import facts_of
 from vqtok.training.schedule import learning_rate
-from vqtok.training.sources import Found
 
 RECENT = 100
 """Steps over which speed is shown."""
@@ -82,6 +84,7 @@ class Run:
             check=checker(found.kind, rate=rate),
             enough=self.plan.holdout_items,
         )
+        self.count = len(found.files)
         self.dataset = Dataset(
             training,
             kind=found.kind,
@@ -222,6 +225,7 @@ class Run:
             left_s=0.0 if self.share_done() >= 1.0 else left,
             skipped=self.health.vitals.skipped,
             elapsed_s=self.clock,
+            latents={k: v for k, v in self.metrics.items() if k in ("kl", "active_units")},
         )
 
     def evaluate(self, *, last: bool = False) -> Evaluated | None:
@@ -268,6 +272,7 @@ class Run:
             "scale": self.learner.precision.state(),
             "best": self.kept.best,
             "reads": list(self.kept.reads),
+            "files": self.count,
         }
         resume.save(
             self.output,

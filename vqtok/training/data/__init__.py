@@ -1,0 +1,1 @@
+"""Training data: from what ``--data`` names to batches."""

@@ -1,0 +1,262 @@
+"""The default recipe, fitted to the files: 50 thumbnails are not trained on like 50 000 photos.
+
+Only what the user left open is changed, every change is told, and it depends on nothing but the
+headers of some of the files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any, Literal, NamedTuple
+
+from vqtok import config
+from vqtok.codes.spec import CodeSpec
+from vqtok.errors import MediaError
+from vqtok.media import image
+from vqtok.media.items import Place
+from vqtok.training.data import reading
+from vqtok.training.recipe import Recipe, parse
+
+LOOKED_AT = 256
+"""Files whose headers are read."""
+
+LATENTS_PER_ENTRY = 16
+"""Distinct latents that an entry of a codebook needs: with fewer it learns single patches by heart,
+and most of it is left without use."""
+
+FEWEST_ENTRIES = 64
+
+PASSES = 200
+"""Times that all pixels or samples are seen, at most: what comes after is learning by heart."""
+
+FEWEST_STEPS = 2000
+"""Below this nothing is learned, however little data there is."""
+
+HANDFUL = 8
+"""Held-out files, if there are ten times as many."""
+
+MEASUREMENTS = 20
+"""In a run that is shorter than the recipe's."""
+
+LARGEST_BATCH = 256
+
+SHORTEST_STRETCH = 4096
+"""Samples of audio: the longest window of the spectral losses is half of it."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the files are like.
+
+    Attributes:
+        kind: "image" or "audio".
+        count: How many there are.
+        sides: (height, width) of some images.
+        seconds: Durations of some recordings.
+    """
+
+    kind: Literal["image", "audio"]
+    count: int
+    sides: tuple[tuple[int, int], ...] = ()
+    seconds: tuple[float, ...] = ()
+
+
+class Fitted(NamedTuple):
+    """A recipe and what was changed in it.
+
+    Attributes:
+        recipe: To train with.
+        notes: One line for each change: "train.window 64 → 32: why".
+    """
+
+    recipe: Recipe
+    notes: tuple[str, ...]
+
+
+def survey(files: Sequence[Place], kind: Literal["image", "audio"]) -> Facts:
+    """Look at the headers of some of the files; those that cannot be read say nothing."""
+    count = len(files)
+    step = max(1, count // LOOKED_AT)
+    sides: list[tuple[int, int]] = []
+    seconds: list[float] = []
+    for number in range(0, min(count, step * LOOKED_AT), step):
+        try:
+            if kind == "audio":
+                seconds.append(reading.facts(files[number]).duration_s)
+                continue
+            with reading.opened(files[number]) as source:
+                info = image.probe(source)
+            sides.append((info.height, info.width))
+        except MediaError:
+            continue
+    return Facts(kind, count, tuple(sides), tuple(seconds))
+
+
+def keys(edits: Sequence[str]) -> frozenset[str]:
+    """The fields that ``key=value`` edits set, which ``fit`` must leave alone."""
+    return frozenset(edit.partition("=")[0] for edit in edits)
+
+
+def spec_of(recipe: Recipe) -> CodeSpec:
+    """Modality, strides and rate of the recipe's model."""
+    spec: CodeSpec = recipe.model.build().spec
+    return spec
+
+
+def modality(recipe: Recipe) -> Literal["image", "audio"]:
+    """The kind of files that the recipe's model takes."""
+    return kind_of(spec_of(recipe))
+
+
+def kind_of(spec: CodeSpec) -> Literal["image", "audio"]:
+    """The kind of files that a model of these codes takes."""
+    return "audio" if spec.modality == "audio" else "image"
+
+
+def fit(recipe: Recipe, facts: Facts, *, kept: Collection[str] = ()) -> Fitted:
+    """Change what does not suit the files.
+
+    Args:
+        recipe: A default one.
+        facts: ``survey`` of the files.
+        kept: Fields that the user has set, as ``--set`` names them: they stay. A field above them
+            counts too ("model.quantizer").
+    """
+    spec = spec_of(recipe)
+    if not spec.levels or not (facts.sides or facts.seconds):
+        return Fitted(recipe, ())
+    work = _Fitting(config.dump(recipe), kept)
+    stride = max(spec.levels[0].stride)
+    if facts.kind == "image":
+        extent = _image_window(work, facts, stride)
+    else:
+        extent = _audio_window(work, facts, stride, int(spec.rate or 1))
+    _codebook(work, facts, extent)
+    _holdout(work, facts)
+    _steps(work, facts, extent)
+    return Fitted(parse(work.data, where="fitted recipe"), tuple(work.notes))
+
+
+class _Extent(NamedTuple):
+    """How much there is.
+
+    Attributes:
+        latents: Code positions in all files together.
+        windows: Windows that hold as much as all files.
+        what: The files in words.
+    """
+
+    latents: float
+    windows: float
+    what: str
+
+
+class _Fitting:
+    """A recipe as JSON data while it is changed."""
+
+    def __init__(self, data: dict[str, Any], kept: Collection[str]) -> None:
+        self.data, self.notes = data, list[str]()
+        self._kept = kept
+
+    def get(self, key: str) -> Any:
+        node: Any = self.data
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return node
+
+    def set(self, key: str, value: Any, why: str) -> None:
+        """Change a field that is not kept, and say so."""
+        before = self.get(key)
+        if before == value or any(key == each or key.startswith(f"{each}.") for each in self._kept):
+            return
+        *parents, last = key.split(".")
+        node = self.data
+        for part in parents:
+            node = node[part]
+        node[last] = value
+        self.notes.append(f"{key} {before} → {value}: {why}")
+
+
+def _image_window(work: _Fitting, facts: Facts, stride: int) -> _Extent:
+    shrink = work.get("train.shrink") or math.inf
+    scales = [min(1.0, shrink / min(side)) for side in facts.sides]
+    sides = [
+        (height * scale, width * scale)
+        for scale, (height, width) in zip(scales, facts.sides, strict=True)
+    ]
+    short = math.floor(median(min(each) for each in sides))
+    window = work.get("train.window")
+    if short < window:
+        smaller = max(stride, short // stride * stride)
+        size = f"the short side of half of the images is at most {short} pixels"
+        work.set("train.window", smaller, size)
+        _batch(work, (window / work.get("train.window")) ** 2)
+    area = facts.count * fmean(height * width for height, width in sides)
+    long = median(max(each) for each in sides)
+    return _Extent(
+        latents=area / stride**2,
+        windows=area / work.get("train.window") ** 2,
+        what=f"{_number(facts.count)} images of about {long:.0f}x{short}",
+    )
+
+
+def _audio_window(work: _Fitting, facts: Facts, stride: int, rate: int) -> _Extent:
+    typical, window = median(facts.seconds), work.get("train.window")
+    if typical * rate < window:
+        least = math.ceil(SHORTEST_STRETCH / stride) * stride
+        shorter = min(window, max(least, int(typical * rate) // stride * stride))
+        work.set("train.window", shorter, f"half of the recordings last {typical:.2g} s or less")
+        _batch(work, window / work.get("train.window"))
+    total = facts.count * fmean(facts.seconds)
+    length = f"{total / 3600:.3g} hours" if total >= 5400 else f"{total / 60:.2g} minutes"
+    return _Extent(
+        latents=total * rate / stride,
+        windows=total * rate / work.get("train.window"),
+        what=f"{length} of audio",
+    )
+
+
+def _batch(work: _Fitting, factor: float) -> None:
+    """As many codes in a step as before."""
+    batch = work.get("train.batch")
+    larger = max(batch, min(LARGEST_BATCH, round(batch * factor)))
+    work.set("train.batch", larger, "smaller windows, as many codes in a step")
+
+
+def _codebook(work: _Fitting, facts: Facts, extent: _Extent) -> None:
+    key = "model.quantizer.codebook_size"
+    size = work.get(key)
+    if not isinstance(size, int):
+        return
+    bits = math.floor(math.log2(max(1.0, extent.latents / LATENTS_PER_ENTRY)))
+    most = max(FEWEST_ENTRIES, 2**bits)
+    if size > most:
+        held = _number(round(extent.latents))
+        work.set(key, most, f"{extent.what} hold only {held} code positions")
+
+
+def _holdout(work: _Fitting, facts: Facts) -> None:
+    handful = min(HANDFUL, max(1, facts.count // 10))
+    if facts.count > 1 and round(work.get("train.holdout") * facts.count) < handful:
+        share = round(handful / facts.count, 4)
+        work.set("train.holdout", share, f"{handful} of {facts.count} files to measure on")
+
+
+def _steps(work: _Fitting, facts: Facts, extent: _Extent) -> None:
+    before, steps = work.get("train.steps"), work.get("train.steps")
+    per_step = work.get("train.batch") * work.get("train.accumulate")
+    enough = max(FEWEST_STEPS, math.ceil(PASSES * extent.windows / per_step / 100) * 100)
+    if work.get("train.minutes") is None and enough < steps:
+        passes = enough * per_step / extent.windows
+        work.set("train.steps", enough, f"{extent.what} are seen {passes:,.0f} times by then")
+    steps = work.get("train.steps")
+    often = max(100, steps // MEASUREMENTS // 50 * 50)
+    if steps < before and often < work.get("train.evaluate_every"):
+        work.set("train.evaluate_every", often, f"{MEASUREMENTS} measurements in {steps} steps")
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", " ")

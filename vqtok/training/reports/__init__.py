@@ -1,0 +1,1 @@
+"""What a run shows and leaves for people: previews, curves, cards, boards."""

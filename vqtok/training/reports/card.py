@@ -1,0 +1,221 @@
+"""The model's card: the README.md beside the weights, written by the run that made them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vqtok import atomic
+from vqtok.codes.spec import CodeSpec
+from vqtok.training import log
+from vqtok.training.reports import curve, gallery
+from vqtok.training.reports.preview import PROTOCOL
+
+CURVE = "curve.svg"
+
+LABELS = {
+    "psnr_db": ("PSNR", "{:.2f} dB"),
+    "mel_distance": ("mel distance", "{:.3f}"),
+    "kl": ("KL divergence", "{:.3g} nats per position"),
+    "active_units": ("active units", "{:.0f}"),
+    "use": ("codebook use", "{:.1%}"),
+    "perplexity": ("perplexity", "{:.0f}"),
+}
+"""Metric → how the card calls and writes it; others as they are."""
+
+NAMED = 20
+"""Labels that are named before the rest is counted."""
+
+
+def compose(output: Path, spec: CodeSpec, facts: Mapping[str, Any]) -> str:
+    """Draw the curves from the run's log into ``curve.svg``; the card's Markdown.
+
+    Args:
+        output: Model directory, with ``log.jsonl`` and ``previews/``.
+        spec: Of its codes.
+        facts: See ``render``.
+    """
+    shown = curve.panels(log.records(output / "log.jsonl"))
+    if shown:
+        with atomic.file(output / CURVE) as temporary:
+            temporary.write_text(curve.draw(shown), encoding="utf-8")
+    step = facts.get("best_step") or facts["step"]
+    pictures = gallery.of_step(output, step)
+    return render(output.resolve().name, spec, facts, pictures=pictures, curves=bool(shown))
+
+
+def render(
+    name: str,
+    spec: CodeSpec,
+    facts: Mapping[str, Any],
+    *,
+    pictures: Sequence[str] = (),
+    curves: bool = False,
+) -> str:
+    """Markdown of a card.
+
+    Args:
+        name: Of the model directory.
+        spec: Of its codes.
+        facts: ``training.json``: command, recipe, counts, metrics, curve, versions; and, if they
+            are known, "data" (``inventory.py``), "notes" (sentences), "unreadable" (a
+            count), "skipped" and "best_step" (whose model this is).
+        pictures: Previews of the model, relative to its directory.
+        curves: Whether ``curve.svg`` lies there.
+    """
+    metrics, recipe = facts["metrics"], facts["recipe"]
+    quality = next((each for each in metrics if each in PROTOCOL), "")
+    parts = [
+        f"# {_plain(name)}",
+        _plain(recipe["about"]),
+        _use(name, spec),
+        "## Codes",
+        _codes(spec),
+        "## Held-out split of the training folder",
+        _table(metrics),
+        f"{facts['held_out_files']} files that were never trained on, measured on at most "
+        f"{recipe['train']['holdout_items']} of them. {PROTOCOL.get(quality, '')}".rstrip(),
+        _examples(pictures),
+        "## Data",
+        _data(facts),
+        "## Training",
+        f"```\n{facts['command']}\n```",
+        _run(facts),
+        f"![Loss, held-out metric and codebook use over steps]({CURVE})" if curves else "",
+        _curve(facts["curve"], quality),
+    ]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    # File names may be any bytes; a card is UTF-8.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _use(name: str, spec: CodeSpec) -> str:
+    quoted = shlex.quote(name)
+    if not spec.levels:
+        return (
+            "This model is continuous: it has no codes. In Python, "
+            f"`vqtok.load({name!r})(x).x` reconstructs a batch."
+        )
+    back = "CODES.safetensors"
+    return f"```\nvqtok encode FILE -m {quoted}\nvqtok decode {back} -m {quoted}\n```"
+
+
+def _codes(spec: CodeSpec) -> str:
+    if not spec.levels:
+        return "None: the latents are real numbers."
+    lines = []
+    for level in spec.levels:
+        stride = "x".join(str(step) for step in level.stride)
+        stack = f", {level.depth} stacked" if "q" in level.axes else ""
+        lines.append(
+            f"- `{level.name}` ({', '.join(level.axes)}): {level.codebook_size} entries{stack}, "
+            f"one position per {stride} {'pixels' if spec.modality == 'image' else 'samples'}"
+        )
+    rate = spec.nominal_rate()
+    if spec.modality == "image":
+        lines.append(f"- {rate:.3f} bits per pixel, any image size")
+    else:
+        lines.append(f"- {rate / 1000:.2f} kbit/s at {spec.rate:.0f} Hz mono, any length")
+    return "\n".join(lines)
+
+
+def _table(metrics: Mapping[str, float]) -> str:
+    rows = ["| measure | value |", "| --- | --- |"]
+    known = [key for key in LABELS if key in metrics]
+    for key in [*known, *(each for each in metrics if each not in LABELS)]:
+        label, form = LABELS.get(key, (key.replace("_", " "), "{:.4g}"))
+        if metrics[key] is not None:
+            rows.append(f"| {label} | {form.format(metrics[key])} |")
+    return "\n".join(rows)
+
+
+def _examples(pictures: Sequence[str]) -> str:
+    images = [each for each in pictures if each.endswith(".png")]
+    if images:
+        return f"Originals above, reconstructions below:\n\n![Reconstructions]({images[0]})"
+    rows = ["| original | reconstruction |", "| --- | --- |"]
+    for each in pictures:
+        folder, _, file = each.rpartition("/")
+        clip = file.split("-", 2)[2]  # step-0001000-1-name.wav
+        rows.append(f"| [{clip}]({folder}/original-{clip}) | [{file}]({each}) |")
+    return "\n".join(rows) if len(rows) > 2 else ""
+
+
+def _data(facts: Mapping[str, Any]) -> str:
+    data: Mapping[str, Any] = facts.get("data") or {}
+    what = {"image": "images", "audio": "recordings"}.get(data.get("kind", ""), "files")
+    lines = [f"- {facts['files']} {what} to train on, {facts['held_out_files']} held out"]
+    if "median" in data:
+        small, middle, large = (
+            f"{data[key][1]}x{data[key][0]}" for key in ("smallest", "median", "largest")
+        )
+        lines.append(f"- sizes {small} to {large} pixels, the median {middle}")
+    if "hours" in data:
+        about = "about " if data["probed"] < data["files"] else ""
+        rates = ", ".join(str(rate) for rate in data["rates"])
+        lines.append(
+            f"- {about}{_hours(data['hours'])}, {data['shortest_s']:.1f} to "
+            f"{data['longest_s']:.1f} s each, the median {data['median_s']:.1f} s; {rates} Hz"
+        )
+    if data.get("labels"):
+        named = ", ".join(_plain(label) for label in data["labels"][:NAMED])
+        rest = len(data["labels"]) - NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        lines.append(f"- {len(data['labels'])} labels: {named}{more}")
+    if facts.get("unreadable"):
+        lines.append(f"- left out: {facts['unreadable']} that cannot be read (`{log.UNREADABLE}`)")
+    lines += [f"- {_plain(note)}" for note in facts.get("notes", ())]
+    return "\n".join(lines)
+
+
+def _run(facts: Mapping[str, Any]) -> str:
+    train = facts["recipe"]["train"]
+    skipped = facts.get("skipped") or 0
+    text = (
+        f"{facts['files']} files, {facts['step']} steps of "
+        f"{train['batch'] * train.get('accumulate', 1)} windows, "
+        f"{facts['elapsed_s'] / 60:.0f} minutes on {facts['device']} in {facts['precision']}, "
+        f"torch {facts['versions']['torch']}, vqtok {facts['versions']['vqtok']}. "
+    )
+    if skipped:
+        text += f"{skipped} steps were skipped, as they were not finite. "
+    if facts.get("best_step"):
+        text += f"This is the model of step {facts['best_step']}, the best one. "
+    return text + "The whole recipe is in `training.json`."
+
+
+def _curve(curve: list[dict[str, float]], quality: str) -> str:
+    """A few rows of the held-out curve, evenly spaced."""
+    if len(curve) < 2:
+        return ""
+    every = max(1, len(curve) // 8)
+    chosen = curve[::every]
+    if chosen[-1] is not curve[-1]:
+        chosen = [*chosen, curve[-1]]
+    columns = [key for key in (quality, *LABELS) if key and any(key in each for each in chosen)]
+    columns = list(dict.fromkeys(columns))
+    heads = [LABELS[key][0] if key in LABELS else key.replace("_", " ") for key in columns]
+    rows = [f"| step | {' | '.join(heads)} |", "| --- " * (len(columns) + 1) + "|"]
+    for each in chosen:
+        cells = [_cell(key, each.get(key)) for key in columns]
+        rows.append(f"| {each['step']} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    forms = {"use": "{:.1%}", "perplexity": "{:.0f}", "active_units": "{:.0f}"}
+    return forms.get(key, "{:.3f}").format(value)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    escaped = "".join(f"\\{each}" if each in "\\`*_[]<>|#" else each for each in text)
+    return " ".join(escaped.split())

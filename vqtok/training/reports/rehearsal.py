@@ -1,0 +1,198 @@
+"""What a run would be, told before it begins: a few real steps, and nothing on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqtok.codes.spec import CodeSpec
+from vqtok.training.reports.inventory import inventory
+from vqtok.training.run import Run
+
+STEPS = 3
+"""Steps that are timed, after one that is not."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Facts of a run that was not carried out.
+
+    Attributes:
+        parameters: Numbers in the weights file by part: "encoder", "quantizer", "decoder" and
+            whatever else there is; codebooks count, what only training needs does not.
+        model_bytes: Size of the weights file.
+        window: Extent of an item while training: (H, W) pixels or (L,) samples.
+        window_tokens: Codes of such a window; 0 for a continuous method.
+        typical: Extent of the median file, audio at the model's rate; None if none can be read.
+        typical_tokens: Codes of that file (of one channel); 0 for a continuous method.
+        bits_per_pixel: Of images, else None; 0 for a continuous method.
+        kbit_per_s: Of audio, else None; 0 for a continuous method.
+        receptive_field: Pixels per side, or samples, that one code depends on; None: not known.
+        batch: Items of one optimizer step.
+        step_s: Seconds of one step, the wait for its data included: the median of those timed.
+        total_s: Of the whole run, without the measurements between.
+        peak_bytes: Most memory so far: of the GPU if that is the device, else of the process;
+            None: not known.
+        data: ``training/reports/inventory.py``, of the training files.
+        unreadable: Files that could not be read in these steps.
+    """
+
+    modality: str
+    device: str
+    precision: str
+    parameters: dict[str, int]
+    model_bytes: int
+    window: tuple[int, ...]
+    window_tokens: int
+    typical: tuple[int, ...] | None
+    typical_tokens: int
+    bits_per_pixel: float | None
+    kbit_per_s: float | None
+    receptive_field: int | None
+    files: int
+    held_out: int
+    batch: int
+    steps: int
+    minutes: float | None
+    step_s: float
+    total_s: float
+    peak_bytes: int | None
+    data: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data."""
+        return asdict(self)
+
+
+def rehearse(run: Run) -> Rehearsal:
+    """Take a few steps of a run that has not begun, and throw it away.
+
+    Args:
+        run: Its model is changed by the steps; do not train it.
+    """
+    started = run.started()
+    spec: CodeSpec = run.model.spec
+    plan = run.plan
+    data = inventory(run.dataset.files, kind=spec.modality)
+    left = plan.steps - run.step
+    step_s = _time(run)
+    total_s = step_s * left
+    if plan.minutes is not None:
+        total_s = min(total_s, 60.0 * plan.minutes)
+    window = (plan.window,) * (2 if spec.modality == "image" else 1)
+    typical = _typical(spec, data)
+    sizes = _stored(run.model)
+    rate = spec.nominal_rate() if spec.levels else 0.0
+    return Rehearsal(
+        modality=spec.modality,
+        device=started.device,
+        precision=started.precision,
+        parameters=_parts(sizes),
+        model_bytes=_bytes(sizes, half=plan.store == "float16"),
+        window=window,
+        window_tokens=spec.tokens(window),
+        typical=typical,
+        typical_tokens=spec.tokens(typical) if typical else 0,
+        bits_per_pixel=rate if spec.modality == "image" else None,
+        kbit_per_s=rate / 1000 if spec.modality == "audio" else None,
+        receptive_field=_receptive_field(run.model),
+        files=started.files,
+        held_out=started.held_out,
+        batch=plan.batch * plan.accumulate,
+        steps=plan.steps,
+        minutes=plan.minutes,
+        step_s=step_s,
+        total_s=total_s,
+        peak_bytes=_peak(run.device),
+        data=data,
+        notes=started.notes,
+        unreadable=run.bad(),
+    )
+
+
+def _time(run: Run) -> float:
+    """Median seconds of a step."""
+    times = []
+    with closing(run.dataset.batches(run.step)) as batches:
+        for index in range(1 + STEPS):
+            begun = time.perf_counter()
+            run.advance(next(batches))
+            if run.device.type == "cuda":
+                torch.cuda.synchronize(run.device)
+            if index:  # the first one also allocates, and compiles
+                times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def _typical(spec: CodeSpec, data: Mapping[str, Any]) -> tuple[int, ...] | None:
+    if "median" in data:
+        height, width = data["median"]
+        return (height, width)
+    if "median_s" in data:
+        return (max(1, round(data["median_s"] * (spec.rate or 1.0))),)
+    return None
+
+
+def _stored(model: torch.nn.Module) -> dict[str, Tensor]:
+    """What the weights file holds: all but the state that only training needs."""
+    return {k: v for k, v in model.state_dict().items() if "learning" not in k.split(".")}
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name, tensor in tensors.items():
+        part = name.partition(".")[0]
+        counts[part] = counts.get(part, 0) + tensor.numel()
+    return counts
+
+
+def _bytes(tensors: Mapping[str, Tensor], *, half: bool) -> int:
+    """Size of a safetensors file: its table of contents, filled up to 8 bytes, and the numbers."""
+    entries = []
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            entries.append((2 if half else 4, name, "F16" if half else "F32", tensor))
+        else:
+            size = tensor.element_size()
+            kind = "BOOL" if tensor.dtype == torch.bool else f"I{8 * size}"
+            entries.append((size, name, kind, tensor))
+    table, end = {}, 0
+    # Wide types first, then by name: so the library lays them out.
+    for size, name, kind, tensor in sorted(entries, key=lambda entry: (-entry[0], entry[1])):
+        begin, end = end, end + size * tensor.numel()
+        table[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    length = len(json.dumps(table, separators=(",", ":")))
+    return 8 + 8 * math.ceil(length / 8) + end
+
+
+def _receptive_field(model: Any) -> int | None:
+    if model.spec.modality == "audio":
+        context = getattr(model, "encoder_context", None)
+        frame = getattr(model.config, "frame", None)
+        return None if context is None or frame is None else context * model.hop + frame
+    reach = getattr(model.encoder, "reach", None)
+    return None if reach is None else model.stride + 2 * int(reach)
+
+
+def _peak(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
