@@ -34,7 +34,6 @@ METHODS: dict[str, tuple[str, ...]] = {
     "rvq": ("codebook_size=8192", "depth=4"),
 }
 """Name → fields of its quantizer."""
-
 NETWORK = ("widths=[32,64]", "encoder_blocks=[1,1]", "decoder_blocks=[1,1]")
 SCHEDULE = ("train.warmup=50", "train.learning_rate=0.002")
 BAR = 0.95
@@ -47,16 +46,14 @@ def main() -> int:
     parser.add_argument("--test", type=Path, required=True, help="other images, to measure on")
     parser.add_argument("--out", type=Path, default=Path("/tmp/vqtok-use"))
     parser.add_argument("--only", default=",".join(METHODS), help="methods, by commas")
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    for flag, default in (("--steps", 800), ("--seed", 0), ("--threads", 1)):
+        parser.add_argument(flag, type=int, default=default)
     parser.add_argument("--json", type=Path, help="write all rows there")
     chosen = parser.parse_args()
-    names = chosen.only.split(",")
-    if unknown := [name for name in names if name not in METHODS]:
+    if unknown := [name for name in chosen.only.split(",") if name not in METHODS]:
         parser.error(f"--only: {unknown[0]} is not among {', '.join(METHODS)}")
     chosen.out.mkdir(parents=True, exist_ok=True)
-    for name in names:
+    for name in chosen.only.split(","):
         row(name, chosen)
     stored = [chosen.out / f"{name}.json" for name in METHODS]
     rows = [json.loads(path.read_text()) for path in stored if path.exists()]
@@ -125,8 +122,8 @@ def training(model: Path) -> dict[str, Any]:
 
 def tested(summary: dict[str, Any]) -> dict[str, Any]:
     """The same from the summary of ``vqtok eval``."""
-    (codes,) = summary["levels"].values()
-    first = codes.get("stages", [codes])[0]
+    first = summary["levels"]["codes"]
+    first = first.get("stages", [first])[0]
     return {
         "test_use": first["share"],
         "test_perplexity": first["perplexity"],
@@ -137,8 +134,8 @@ def tested(summary: dict[str, Any]) -> dict[str, Any]:
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
     """A table in Markdown."""
-    head = ("method", "steps", "training", "perplexity", "test", "perplexity", "codes", "PSNR dB")
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = ["| method | steps | training | perplexity | test | perplexity | codes | PSNR dB |"]
+    lines += ["|---" * 8 + "|"]
     for each in rows:
         cells = [each["method"], str(each["steps"])]
         for where in ("training", "test"):

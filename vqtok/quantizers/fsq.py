@@ -7,8 +7,8 @@ narrower: less than a hundredth of a step in all, up to eight levels.
 
 What differs from the paper: a term rewards codes that are used evenly, as lookup-free quantization
 has it (Yu et al. 2023, 2310.05737, Eq. 5, second part). Without it codes are found late: of 8000,
-a small network used 29 % after 600 steps on pictures, and 97 % with it, at the same error.
-``diversity=0`` is the paper's.
+a small network used 29 % and 21 % after 600 steps on pictures (two seeds), and 97 % with it, for
+0.02 and 0.11 dB of PSNR. ``diversity=0`` is the paper's.
 """
 
 from __future__ import annotations
