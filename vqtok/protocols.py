@@ -127,6 +127,14 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def latents(self, x: Tensor) -> Tensor:
+        """What the quantizer is given: (B, C, *space) → (B, D, *grid) float32, of any size."""
+        ...
+
+    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
+        """What the decoder makes of (B, D, *grid): (B, C, *extent). Also of what has no codes."""
+        ...
+
     def __call__(self, x: Tensor) -> Reconstructed:
         """Differentiable; the same arithmetic as encode and decode."""
         ...
