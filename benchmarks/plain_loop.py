@@ -54,6 +54,7 @@ class Plain(nn.Module):
             kmeans_iters=config.kmeans,
             threshold_ema_dead_code=threshold,
             accept_image_fmap=True,
+            rotation_trick=False,  # its default; straight-through, as in Sonnet, does better here
         )
         self.weight = plan.train.losses["mse"]
         self.optimizer = torch.optim.Adam(

@@ -10,8 +10,8 @@ that of the preset ``image-f8`` made narrow, so that a run takes minutes on one 
 run (100 steps of 32 crops: 205 thousand codes), "test" that over all test images, each coded whole
 and once. Of ``rvq`` both are those of the first of four stages.
 
-The row "hostile" has no bar: ``vq`` with 16384 entries on 200 images at ten times the learning rate.
-It must come through with finite numbers, or say why not; what the run said is printed.
+The row "hostile" has no bar: ``vq`` with 16384 entries on 200 images at ten times the learning
+rate. It must come through with finite numbers, or say why not; what the run said is printed.
 """
 
 from __future__ import annotations
