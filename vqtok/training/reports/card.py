@@ -182,7 +182,8 @@ def _run(facts: Mapping[str, Any]) -> str:
     if skipped:
         text += f"{skipped} steps were skipped, as they were not finite. "
     if facts.get("best_step"):
-        text += f"This is the model of step {facts['best_step']}, the best one. "
+        why = "the last one" if facts.get("best_by") == "last" else "the best one"
+        text += f"This is the model of step {facts['best_step']}, {why}. "
     return text + "The whole recipe is in `training.json`."
 
 

@@ -22,6 +22,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "recipe": config.dump(run.recipe),
         "step": run.step,
         "best_step": best,
+        "best_by": run.kept.by,
         "elapsed_s": round(run.elapsed, 1),
         "device": str(run.device),
         "ranks": world(),
