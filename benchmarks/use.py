@@ -68,7 +68,7 @@ def main() -> int:
         chosen.json.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
     print(f"\n{render(rows)}")
     for each in rows:
-        print(*(f"{each['method']}: {text}" for text in each["said"]), sep="\n", end="")
+        print(*(f"{each['method']}: {text}" for text in each.get("said", ())), sep="\n", end="")
     judged = [each for each in rows if each["method"] != "hostile"]
     missed = [each["method"] for each in judged if each["training_use"] < BAR]
     print(f"\nbelow {BAR:.0%} in training: {', '.join(missed) or 'none'}")
