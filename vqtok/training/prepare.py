@@ -18,9 +18,9 @@ from vqtok.training.data.sources import Found, Kind, find
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, load, parse
 from vqtok.training.run import Run
 
-GENTLER = 0.2
-"""Learning rate of a decoder that goes on from trained weights, as a share of the recipe's: at the
-full rate it would first forget much of what it knows."""
+GENTLER = 0.05
+"""Learning rate of a decoder that goes on from trained weights, as a share of the recipe's: Adam's
+first steps, without a history, would otherwise undo much of what it knows."""
 
 
 def prepare(
