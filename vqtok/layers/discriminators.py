@@ -70,7 +70,7 @@ class Spectra(nn.Module):
     """One convolutional network per STFT size, over real and imaginary parts.
 
     The multi-scale STFT discriminator of EnCodec (arXiv:2210.13438, section 3.4) with three sizes
-    instead of five, and over compressed spectra: it learns faster.
+    instead of five, and over compressed spectra, where quiet bins count.
 
     Args:
         sizes: STFT windows in samples; hops are a quarter of them.

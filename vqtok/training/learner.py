@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vqtok.errors import UsageError
 from vqtok.protocols import Reconstructed
 from vqtok.quantizers._codebook import Codebook
 from vqtok.quantizers._start import Warmed
@@ -61,9 +62,9 @@ class Learner:
         self.optimizers = {"optimizer": adamw(model, plan)}
         if plan.adversarial is not None:
             channels = model.config.channels if modality == "image" else 1
-            self.adversary = Adversary(
-                plan.adversarial, modality=modality, channels=channels, rate=rate
-            ).to(self.device)
+            self.adversary = Adversary(plan.adversarial, modality=modality, channels=channels).to(
+                self.device
+            )
             self.optimizers["critic"] = torch.optim.AdamW(
                 self.adversary.parameters(),
                 lr=plan.adversarial.learning_rate,
@@ -199,8 +200,20 @@ class Learner:
 
 
 def begin_from(model: nn.Module, start: Any) -> None:
-    """Give a fresh model the weights of a trained one with the same config."""
-    model.load_state_dict(start.state_dict())
+    """Give a fresh model the weights of a trained one; vectors of labels may be new.
+
+    Raises:
+        UsageError: the two are built differently.
+    """
+    try:
+        missing, _ = model.load_state_dict(start.state_dict(), strict=False)
+    except RuntimeError as error:
+        missing = [str(error)]
+    if other := [name for name in missing if not name.startswith("labels.")]:
+        raise UsageError(
+            f"-m {start.name}: its weights do not fit the recipe: {other[0]}",
+            hint="with -m, --set changes how it is trained, not how it is built",
+        )
     for each in model.modules():
         if isinstance(each, Codebook):
             each.begin_averages()

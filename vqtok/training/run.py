@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from vqtok.training.losses import likelihoods
 from vqtok.training.recipe import Recipe
 from vqtok.training.reports import card, gallery, preview
 from vqtok.training.reports.facts import facts_of
+from vqtok.training.reports.inventory import inventory
 from vqtok.training.schedule import learning_rate
 
 RECENT = 100
@@ -47,7 +49,9 @@ class Run:
             decoder is trained.
 
     Raises:
-        UsageError: files of another kind than the model's.
+        ConfigError: a recipe that does not fit together.
+        MediaError: no file can be read.
+        CheckpointError: a saved state that is not of this recipe.
     """
 
     def __init__(
@@ -94,7 +98,6 @@ class Run:
             ranks=world(),
             device=self.device,
         )
-        # Only what the first step of all draws from here is not a function of the step.
         self.generator = torch.Generator()
         self.model.quantizer.generator = self.generator
         self.step, self.earlier_s = 0, 0.0
@@ -104,7 +107,6 @@ class Run:
         self.learner.begin()
         self.begun = self.saved_at = time.monotonic()
         self.clock = self.earlier_s
-        self.stopping = False
         self.losses: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.moments: list[float] = []  # when the last steps ended
@@ -130,6 +132,12 @@ class Run:
     def bad(self) -> tuple[str, ...]:
         """Why each file that could not be read was left out, by name."""
         return tuple(dict(sorted((self.unreadable | self.dataset.bad).items())).values())
+
+    @cached_property
+    def inventory(self) -> dict[str, Any]:
+        """What the training files are like; their headers are read once."""
+        labels = self.dataset.names
+        return inventory(self.dataset.files, kind=self.spec.modality, labels=labels)
 
     @property
     def elapsed(self) -> float:

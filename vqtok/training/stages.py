@@ -3,7 +3,7 @@
 "all" trains everything. "decoder" is the second stage of AudioDec (Wu et al. 2023,
 arXiv:2305.16608, section 3.3): encoder and codebook stay as they are and the decoder alone goes
 on, usually against a discriminator. Codes made before stay valid: the model after the stage makes
-the same ones, bit for bit, and gives a better picture or sound for them.
+the same ones, bit for bit, and decodes them in another way.
 """
 
 from __future__ import annotations

@@ -96,8 +96,6 @@ class Dataset:
         self.rank, self.ranks = rank, ranks
         self.device = torch.device(device)
         self.workers = ahead.threads(recipe.workers)
-        workers = ahead.threads(recipe.workers)
-        self.workers = workers
         self._bad = Bad()
         self.names = self.files.names if recipe.labels else ()
         self._labels = self.files.labels() if recipe.labels else None
@@ -112,7 +110,9 @@ class Dataset:
         if kind == "audio":
             self._cutter = Sounds(self.files, recipe, self._bad, rate=rate)
         elif recipe.cache == "device":
-            self._cutter = Table(self.files, recipe, self._bad, device=self.device, workers=workers)
+            self._cutter = Table(
+                self.files, recipe, self._bad, device=self.device, workers=self.workers
+            )
         else:
             self._cutter = Pictures(self.files, recipe)
 
@@ -143,7 +143,6 @@ class Dataset:
 
         ``recipe.workers`` threads prepare them ahead; what they raise is raised here.
         """
-        self._cutter.begin()
         return ahead.prepared(self._step, start, workers=self.workers)
 
     def _step(self, step: int, closing: threading.Event) -> tuple[Batch, ...]:

@@ -43,7 +43,6 @@ class Adversary(nn.Module):
         config: Widths and weights.
         modality: "image": ``Patches``; "audio": ``Spectra``.
         channels: Of the images; audio has one.
-        rate: Hz of audio; it is not needed so far, windows are counted in samples.
 
     Raises:
         ConfigError: no discriminator for this kind of data.
@@ -55,7 +54,6 @@ class Adversary(nn.Module):
         *,
         modality: Literal["image", "audio", "video"],
         channels: int = 1,
-        rate: float | None = None,
     ) -> None:
         super().__init__()
         if modality not in SETTINGS:

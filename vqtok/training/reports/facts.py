@@ -8,7 +8,6 @@ import torch
 
 from vqtok import __version__, config
 from vqtok.quantizers._ranks import world
-from vqtok.training.reports.inventory import inventory
 
 if TYPE_CHECKING:
     from vqtok.training.run import Run
@@ -32,7 +31,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "unreadable": len(run.bad()),
         "skipped": run.health.vitals.skipped,
         "notes": list(run.notes),
-        "data": inventory(run.dataset.files, kind=run.spec.modality, labels=run.dataset.names),
+        "data": run.inventory,
         "metrics": {each["step"]: each["metrics"] for each in evaluations}.get(best, run.metrics),
         "curve": [{"step": each["step"], **each["metrics"]} for each in evaluations],
         "versions": {"vqtok": __version__, "torch": torch.__version__},

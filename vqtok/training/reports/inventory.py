@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from vqtok.errors import MediaError
-from vqtok.media import audio, image
+from vqtok.media import image
 from vqtok.media.items import Place
-from vqtok.media.tars import Member
+from vqtok.training.data import reading
 
 PROBED = 200
 """Files at most whose headers are read, evenly spread over the list."""
@@ -43,7 +43,8 @@ def _images(places: Sequence[Place]) -> dict[str, Any]:
     sizes = []
     for place in places:
         with suppress(MediaError, OSError):
-            found = _probe(place, image.probe)
+            with reading.opened(place) as source:
+                found = image.probe(source)
             sizes.append((found.height, found.width))
     if not sizes:
         return {}
@@ -60,7 +61,7 @@ def _recordings(places: Sequence[Place], *, of: int) -> dict[str, Any]:
     durations, rates = [], set()
     for place in places:
         with suppress(MediaError, OSError):
-            found = _probe(place, audio.probe)
+            found = reading.facts(place)
             durations.append(found.duration_s)
             rates.add(found.rate)
     if not durations:
@@ -73,10 +74,3 @@ def _recordings(places: Sequence[Place], *, of: int) -> dict[str, Any]:
         "rates": sorted(rates),
         "hours": statistics.fmean(durations) * (of if len(places) < of else len(durations)) / 3600,
     }
-
-
-def _probe(place: Place, probe: Any) -> Any:
-    if not isinstance(place, Member):
-        return probe(place)
-    with place.open() as stream:
-        return probe(stream)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from vqtok.codes.spec import CodeSpec
-from vqtok.training.reports.inventory import inventory
 from vqtok.training.run import Run
 
 STEPS = 3
@@ -84,7 +83,7 @@ def rehearse(run: Run) -> Rehearsal:
     started = run.started()
     spec: CodeSpec = run.model.spec
     plan = run.plan
-    data = inventory(run.dataset.files, kind=spec.modality)
+    data = run.inventory
     left = plan.steps - run.step
     step_s = _time(run)
     total_s = step_s * left
