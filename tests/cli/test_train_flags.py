@@ -237,3 +237,22 @@ def test_a_command_with_any_bytes_leaves_a_sound_card(vqtok, photos, here, monke
     monkeypatch.setattr(sys, "argv", ["vqtok", "train", "--data", "caf\udce9"])
     assert vqtok(*COMMON, "-o", "m").exit_code == 0
     assert "caf?" in (here / "m" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_start_that_is_built_otherwise_is_one_line(vqtok, photos, here):
+    result = vqtok(*START, "--set", "model.widths=[8, 16]")
+    assert result.exit_code == 2
+    assert "its weights do not fit the recipe" in result.stderr
+
+
+def test_labels_may_be_new_to_a_model_that_goes_on(vqtok, photos, picture, here):
+    picture("photos/cats/0.png", width=24, height=24)
+    result = vqtok(*START, "--labels")
+    assert result.exit_code == 0, result.stderr
+    assert recipe_of(here / "on")["model"]["labels"] == ["cats", "photos"]
+
+
+START = (
+    "train", "--data", "photos", "-o", "on", "-m", "image-f8", "--steps", "1", "--batch", "2",
+    "--set", "train.window=16",
+)  # fmt: skip

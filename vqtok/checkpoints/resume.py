@@ -88,6 +88,8 @@ def _is_state(state: object) -> bool:
         found = state.setdefault(key, {})
         if not isinstance(found, dict) or not all(map(_is_number, found.values())):
             return False
+    if state["best"] and type(state["best"].get("step")) is not int:
+        return False
     reads = state.setdefault("reads", [])
     if not isinstance(reads, list) or not all(isinstance(each, str) for each in reads):
         return False

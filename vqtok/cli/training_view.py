@@ -86,7 +86,7 @@ class State:
         record: Any = event  # told apart by name: the classes live beside torch
         if kind == "Progress":
             self.progress, self.step = record, record.step
-            self.losses.add(sum(record.losses.values()))
+            self.losses.add(record.total)
         elif kind == "Evaluated":
             self.latest = record
             self.best = record if record.best else self.best
@@ -147,7 +147,7 @@ class State:
     def rows(self, *, spark: int, bars: str = BARS) -> list[tuple[str, str]]:
         """(name, text) of each row under the first that has something to say."""
         now = self.progress
-        total = f"{sum(now.losses.values()):.4g}" if now else ""
+        total = f"{now.total:.4g}" if now else ""
         curve = self.losses.sparkline(spark, bars=bars)
         discrete = now is None or now.use is not None
         rows = [

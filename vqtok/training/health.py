@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vqtok.codes.spec import LevelSpec
 from vqtok.errors import TrainingError
 from vqtok.quantizers._ranks import summed, world
+from vqtok.training.log import total
 
 WINDOW = 100
 """Steps over which use is counted and verdicts are reached."""
@@ -127,7 +128,7 @@ class Health(nn.Module):
             vitals = self.vitals
             vitals.steps += 1
             vitals.commitment += losses.get("commitment", 0.0)
-            vitals.rest += sum(v for k, v in losses.items() if k != "commitment")
+            vitals.rest += total(losses) - losses.get("commitment", 0.0)
         restart = False
         if step % WINDOW == 0 and self.vitals.steps:
             verdict = self._judge()

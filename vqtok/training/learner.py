@@ -206,10 +206,14 @@ def begin_from(model: nn.Module, start: Any) -> None:
         UsageError: the two are built differently.
     """
     try:
-        missing, _ = model.load_state_dict(start.state_dict(), strict=False)
+        odd = [
+            name
+            for keys in model.load_state_dict(start.state_dict(), strict=False)
+            for name in keys
+        ]
     except RuntimeError as error:
-        missing = [str(error)]
-    if other := [name for name in missing if not name.startswith("labels.")]:
+        odd = [str(error)]
+    if other := [name for name in odd if not name.startswith("labels.")]:
         raise UsageError(
             f"-m {start.name}: its weights do not fit the recipe: {other[0]}",
             hint="with -m, --set changes how it is trained, not how it is built",

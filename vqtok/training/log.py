@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ class Progress:
 
     Attributes:
         step: Steps done.
-        losses: Term → weighted value at this step, the quantizer's terms among them. Their sum is
-            what is minimised.
+        losses: Term → weighted value at this step, the quantizer's terms among them, and
+            "discriminator", its own loss. ``total`` adds up the model's.
         use: Share of the codebook used in the recent steps, 0 … 1; None for a continuous method.
         perplexity: exp(entropy) of the recent codes, per codebook; None for a continuous method.
         items_per_s: Speed over the recent steps.
@@ -63,6 +64,17 @@ class Progress:
     skipped: int
     elapsed_s: float = 0.0
     latents: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """What the model minimises."""
+        return total(self.losses)
+
+
+def total(losses: Mapping[str, float | None]) -> float:
+    """What the model minimises, given ``Progress.losses``; values that are missing count as 0."""
+    own = (value for name, value in losses.items() if name != "discriminator")
+    return math.fsum(value for value in own if value is not None)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Train:
         compile: Let torch.compile make kernels for this model; slower on CPUs.
         adversarial: A discriminator; None: none.
         stage: "decoder" leaves encoder and codebook as they are and trains the decoder alone, so
-            that codes stay valid while reconstructions sharpen.
+            that codes stay valid.
         features: Network behind the loss term "perceptual": "efficientnet-lite0", or a path.
         evaluate_every: Steps between measurements on the held-out split, which also save.
         keep: Models of the latest measurements that are kept beside the best.

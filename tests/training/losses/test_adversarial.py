@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = ("image", "audio")
 def adversary(kind: Kind, **changes: float | int) -> Adversary:
     torch.manual_seed(0)
     settings = {"weight": 1.0, "features": 1.0, "ramp": 1, "width": 8, **changes}
-    return Adversary(Adversarial(**settings), modality=kind, channels=3, rate=8000.0)
+    return Adversary(Adversarial(**settings), modality=kind, channels=3)
 
 
 def blurred(kind: Kind, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -42,11 +42,6 @@ def opened(place: Place) -> Iterator[Path | BinaryIO]:
         yield stream
 
 
-def stem(place: Place) -> str:
-    """The name of a file without directory and suffix."""
-    return Path(place.name).stem
-
-
 def pixels(place: Place, *, side: int | None) -> np.ndarray:
     """An image as it is trained on.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from vqtok.errors import ConfigError
 from vqtok.protocols import Reconstructed
 from vqtok.training.losses import audio_terms, image_terms
+from vqtok.training.losses.likelihoods import OUTPUTS, bce, logit_laplace
 from vqtok.training.losses.pair import Pair
 from vqtok.training.losses.perceptual import Perceptual
 
@@ -28,12 +28,14 @@ def l1(pair: Pair) -> Tensor:
     return F.l1_loss(pair.y, pair.x)
 
 
-def _likelihood(name: str, *, output: str, parameters: int) -> Term:
+def _likelihood(
+    name: str, likelihood: Callable[[Tensor, Tensor], Tensor], *, parameters: int
+) -> Term:
     """A term over what the decoder gave before it became pixels.
 
     Args:
-        name: Of the term; the function of ``losses/likelihoods.py`` has an underscore for -.
-        output: Of the model, that has these parameters.
+        name: Of the term.
+        likelihood: Of the decoder's numbers and the original.
         parameters: Of the distribution of one value.
     """
 
@@ -42,11 +44,9 @@ def _likelihood(name: str, *, output: str, parameters: int) -> Term:
         if pair.raw is None or pair.raw.shape[1] != parameters * channels:
             raise ConfigError(
                 f"train.losses.{name}: this model gives other values than that likelihood needs",
-                hint=f"--set model.output={output}, for models of images",
+                hint=f"--set model.output={OUTPUTS[name]}, for models of images",
             )
-        likelihoods = importlib.import_module("vqtok.training.losses.likelihoods")
-        value: Tensor = getattr(likelihoods, name.replace("-", "_"))(pair.raw.float(), pair.x)
-        return value
+        return likelihood(pair.raw.float(), pair.x)
 
     return term
 
@@ -54,8 +54,8 @@ def _likelihood(name: str, *, output: str, parameters: int) -> Term:
 TERMS: dict[str, Term] = {
     "mse": mse,
     "l1": l1,
-    "bce": _likelihood("bce", output="logits", parameters=1),
-    "logit-laplace": _likelihood("logit-laplace", output="logit-laplace", parameters=2),
+    "bce": _likelihood("bce", bce, parameters=1),
+    "logit-laplace": _likelihood("logit-laplace", logit_laplace, parameters=2),
     "gradient": image_terms.gradient,
     "multiscale": image_terms.multiscale,
     "mel": audio_terms.mel,

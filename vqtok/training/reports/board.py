@@ -97,7 +97,7 @@ class Board:
 
 def _of_progress(event: Progress) -> dict[str, float]:
     values = {f"loss/{name}": value for name, value in event.losses.items()}
-    values["loss/total"] = sum(event.losses.values())
+    values["loss/total"] = event.total
     if event.use is not None:
         values["codebook/use"] = event.use
     if event.perplexity is not None:

@@ -13,6 +13,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
+from vqtok.training.log import total
+
 POINTS = 160
 """Points of a curve at most; more of them are averaged."""
 
@@ -50,8 +52,7 @@ def panels(records: Iterable[Mapping[str, Any]]) -> list[Panel]:
     for each in records:
         step = each["step"]
         if each["event"] == "progress":
-            terms = [value for value in each.get("losses", {}).values() if value is not None]
-            loss.append((step, math.fsum(terms)))
+            loss.append((step, total(each.get("losses", {}))))
             if each.get("use") is not None:
                 use.append((step, 100.0 * each["use"]))
         elif each["event"] == "evaluated":
