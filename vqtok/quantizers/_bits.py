@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqtok.protocols import Assigned, Quantized
-from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
+from vqtok.quantizers._evenness import entropy_of_mean
 from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._terms import quantized
@@ -135,8 +135,7 @@ def entropies(logits: Tensor, *, group: int, joint: bool = False) -> tuple[Tenso
     sigmoid of 4 z c / temperature, so the entropy of a single latent is a sum over bits, exactly.
     The entropy of the mean distribution is not, since bits may go together: it is taken of groups
     of bits and added up, as in the code of BSQ (Zhao et al. 2024, 2406.07548; section 3.3 has
-    single bits). With one group it is exact, otherwise an upper bound. In a group, the mean over
-    latents of a product of two halves is a matrix product: N x 2^group numbers are never held.
+    single bits). With one group it is exact, otherwise an upper bound.
 
     Args:
         logits: (N, d) of each bit being set.
@@ -152,17 +151,6 @@ def entropies(logits: Tensor, *, group: int, joint: bool = False) -> tuple[Tenso
     count = -(-logits.shape[1] // group)
     even = logits.new_zeros(())
     for bits in probability.tensor_split(count, dim=1):
-        low, high = bits.tensor_split(2, dim=1)
-        mean = _products(high).t() @ _products(low) / len(logits)
-        mean = _ranks.pooled(mean) if joint else mean
-        # Codes that nothing reaches: 0 log 0 is 0, and its slope should stay finite.
-        even = even - (mean * mean.clamp(min=1e-12).log()).sum()
+        digits = [torch.stack((1 - bit, bit), dim=1) for bit in bits.unbind(1)]
+        even = even + entropy_of_mean(digits, joint=joint)
     return sure, even
-
-
-def _products(probability: Tensor) -> Tensor:
-    """(N, g) of bits being set → (N, 2^g) of their combinations, the first bit fastest."""
-    out = probability.new_ones(len(probability), 1)
-    for bit in probability.unbind(1):
-        out = torch.cat((out * (1 - bit[:, None]), out * bit[:, None]), dim=1)
-    return out

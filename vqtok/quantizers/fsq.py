@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.protocols import Assigned, Quantized
-from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
+from vqtok.quantizers._evenness import entropy_of_mean
 from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._terms import quantized
@@ -127,20 +127,13 @@ class Fsq(nn.Module):
     def _evenness(self, bounded: Tensor) -> Tensor:
         """(N, d) → (): entropy of the codes, softly counted, over log K; 0 to 1.
 
-        Of several groups of numbers it is the sum of theirs: an upper bound. The frequencies of a
-        group are a product of two matrices, so that N x K numbers are never held.
+        Of several groups of numbers it is the sum of theirs: an upper bound.
         """
         entropy, start = bounded.new_zeros(()), 0
-        ones = bounded.new_ones(len(bounded), 1)
         for sizes in together(self.config.levels):
             numbers = bounded[:, start : start + len(sizes)]
             shares = [self._shares(*each) for each in zip(numbers.unbind(1), sizes, strict=True)]
-            half = len(sizes) // 2
-            low, high = (combined([ones, *part]) for part in (shares[:half], shares[half:]))
-            mean = high.t() @ low / len(bounded)
-            mean = _ranks.pooled(mean) if self.training else mean
-            # Codes that nothing reaches: 0 log 0 is 0, and its slope should stay finite.
-            entropy = entropy - (mean * mean.clamp(min=1e-12).log()).sum()
+            entropy = entropy + entropy_of_mean(shares, joint=self.training)
             start += len(sizes)
         return entropy / math.log(self.codebook_size)
 
@@ -178,11 +171,3 @@ def together(levels: Sequence[int]) -> list[tuple[int, ...]]:
         else:
             groups.append((size,))
     return groups
-
-
-def combined(shares: Sequence[Tensor]) -> Tensor:
-    """(N, L) of several numbers → (N, product of L): of their combinations, the first fastest."""
-    out = shares[0]
-    for each in shares[1:]:
-        out = (each[:, :, None] * out[:, None, :]).flatten(1)
-    return out

@@ -173,11 +173,7 @@ class Rvq(Warmed):
         """Stages that each item of this step is decoded from; and where this rank's items are."""
         if not self.training or self.config.dropout == 0:
             return torch.full((batch,), self.config.depth, device=device), slice(None)
-        total, mine = _ranks.share(batch)
-        fewer = torch.randint(1, self.config.depth + 1, (total,), generator=self.generator)
-        drop = torch.rand(total, generator=self.generator) < self.config.dropout
-        kept = torch.where(drop, fewer, self.config.depth)
-        return _ranks.agreed(kept.to(device)), mine
+        return kept_stages(batch, self.config, generator=self.generator, device=device)
 
     def _place(self, sample: Tensor, *, latest: int) -> None:
         for stage in self._codebooks():
@@ -188,3 +184,24 @@ class Rvq(Warmed):
                 generator=self.generator,
             )
             sample = sample - stage.lookup(stage.assign(sample)).detach()
+
+
+def kept_stages(
+    batch: int, config: Config, *, generator: torch.Generator | None, device: torch.device
+) -> tuple[Tensor, slice]:
+    """Draw how many stages each item of a step of training keeps, by ``config.dropout``.
+
+    Args:
+        batch: Items of this rank.
+        config: Of the stack.
+        generator: On the CPU, in the same state on all ranks.
+        device: Of the result.
+
+    Returns:
+        int64 (items of the joint batch,), and which of them are this rank's.
+    """
+    total, mine = _ranks.share(batch)
+    fewer = torch.randint(1, config.depth + 1, (total,), generator=generator)
+    drop = torch.rand(total, generator=generator) < config.dropout
+    kept = torch.where(drop, fewer, config.depth)
+    return _ranks.agreed(kept.to(device)), mine

@@ -68,7 +68,8 @@ def train(
     """
     if tensorboard:
         writer_class()  # missing? then before any work
-    with ranks.joined(ranks.device_of(torch.device(pick_device(device)))):
+    place = ranks.device_of(torch.device(pick_device(device)))
+    with ranks.joined(place):
         run = prepare(
             data,
             output,
@@ -76,7 +77,7 @@ def train(
             start=start,
             edits=edits,
             resuming=resuming,
-            device=device,
+            device=str(place),
             command=command,
         )
         heap.keep()

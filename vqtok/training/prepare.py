@@ -31,10 +31,10 @@ def prepare(
     start: str | None = None,
     edits: Sequence[str] = (),
     resuming: bool = False,
-    device: str = "auto",
+    device: str = "cpu",
     command: str = "",
 ) -> Run:
-    """A run that is ready to ``begin``; the arguments are those of ``loop.train``."""
+    """A run that is ready to ``begin``; arguments are ``loop.train``'s, ``device`` as torch's."""
     saved = resume.read_state(output) if resuming else None
     model: Tokenizer | None = None
     notes: tuple[str, ...] = ()

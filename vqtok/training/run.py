@@ -12,7 +12,6 @@ import torch
 
 from vqtok import config
 from vqtok.checkpoints import resume
-from vqtok.checkpoints.devices import pick_device
 from vqtok.protocols import Tokenizer
 from vqtok.quantizers._ranks import rank, world
 from vqtok.training import ranks
@@ -41,7 +40,7 @@ class Run:
         recipe: What to build and how to train it.
         found: The files; the held-out ones are split off here.
         output: Model directory.
-        device: As the user named it.
+        device: As torch names it.
         command: What the user typed, for the card.
         saved: ``resume.read_state`` of the output to go on from, or None to begin.
         start: A model of the recipe's config whose weights to begin with, or None.
@@ -68,7 +67,7 @@ class Run:
     ) -> None:
         self.recipe, self.plan, self.output = recipe, recipe.train, output
         self.command = command
-        self.device = ranks.device_of(torch.device(pick_device(device)))
+        self.device = torch.device(device)
         torch.manual_seed(self.plan.seed)
         self.model = recipe.model.build().to(self.device)
         self.model.name = output.name

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from vqtok.errors import UsageError
 from vqtok.protocols import Quantized
-from vqtok.quantizers import _ranks
 from vqtok.quantizers._start import Warmed
+from vqtok.quantizers.rvq import kept_stages
 
 HELD = ("encoder", "quantizer")
 """Parts of a tokenizer that the stage "decoder" holds still."""
@@ -70,11 +69,14 @@ class _Shortened:
     def __call__(self, quantizer: Any, args: tuple[Any, ...], output: Quantized) -> Quantized:
         if not self.model.training:
             return output
-        depth, generator = output.codes.shape[1], quantizer.generator
-        total, mine = _ranks.share(len(output.codes))
-        fewer = torch.randint(1, depth + 1, (total,), generator=generator)
-        drop = torch.rand(total, generator=generator) < quantizer.config.dropout
-        kept = _ranks.agreed(torch.where(drop, fewer, depth).to(output.codes.device))[mine]
+        batch, depth = output.codes.shape[:2]
+        joint, mine = kept_stages(
+            batch,
+            quantizer.config,
+            generator=quantizer.generator,
+            device=output.codes.device,
+        )
+        kept = joint[mine]
         z_q: Tensor = output.z_q.clone()
         for count in sorted(set(kept.tolist())):
             if count < depth:
