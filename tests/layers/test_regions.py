@@ -88,7 +88,8 @@ def test_what_lies_before_a_span_is_all_that_changes_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns"), [((-2, 3), (1, 9)), ((0, 4), (0, 5)), ((3, 6), (-3, 7)), ((-3, -1), (4, 8))]
+    ("rows", "columns"),
+    [((-2, 3), (1, 9)), ((0, 4), (0, 5)), ((3, 6), (-3, 7)), ((-3, -1), (4, 8))],
 )
 def test_beyond_the_edge_are_zeros(rows: tuple[int, int], columns: tuple[int, int]) -> None:
     x = torch.rand(2, 4, 5) + 1

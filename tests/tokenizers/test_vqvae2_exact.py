@@ -26,7 +26,9 @@ def test_a_window_gives_the_latent_of_the_whole_image_in_float64(
     model = build(network, levels, condition_blocks=condition_blocks)
     encoder = copy.deepcopy(model.encoder).double()
     cells = (4, 3)
-    grids = [(rows << level, columns << level) for level in range(levels) for rows, columns in [cells]]
+    grids = [
+        (rows << level, columns << level) for level in range(levels) for rows, columns in [cells]
+    ]
     height, width = (side * model.stride for side in cells)
     x = picture(height, width).double()
     z_qs = [torch.randn(1, 4, *grid).double() for grid in grids]
@@ -115,9 +117,7 @@ def test_errors_far_greater_than_rounding_change_no_code_of_any_level(
         part.assign, assign = settled_by_nobody(part), part.assign
         found = model.encode(x)
         # They would change codes, by themselves, and so those of finer levels.
-        moved = [
-            not torch.equal(a, b) for a, b in zip(found.levels, before.levels, strict=True)
-        ]
+        moved = [not torch.equal(a, b) for a, b in zip(found.levels, before.levels, strict=True)]
         assert moved[disturbed] and not any(moved[:disturbed])
         part.assign = assign
         assert same(model.encode(x), before)

@@ -56,14 +56,13 @@ class Encoder(nn.Module):
         Returns:
             (B, D, h, w) of each level: what ``quantize`` was given.
         """
-        features, state, found = self.features(x), None, []
+        features, found = self.features(x), list[Tensor]()
+        state: Tensor | None = None
         for level, (height, width) in enumerate(grids):
-            context = None if state is None else self.context(level, state)
-            parts = [each for each in (features[level], context) if each is not None]
+            parts = [features[level], *([] if state is None else [self.context(level, state)])]
             parts = [each[..., :height, :width] for each in parts]
             found.append(self.latent(level, *parts))
-            z_q = quantize(level, found[-1])
-            state = z_q if context is None else torch.cat([z_q, parts[1]], dim=1)
+            state = torch.cat([quantize(level, found[-1]), *parts[1:]], dim=1)
         return found
 
     def features(self, x: Tensor) -> list[Tensor]:

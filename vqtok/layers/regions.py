@@ -78,25 +78,30 @@ def region(
 
 def cut(x: Tensor, region: Region) -> Tensor:
     """A region of (…, H, W), with zeros where it lies beyond the edge."""
-    kept = tuple(
-        (min(max(0, first), size), min(max(0, last), size))
-        for (first, last), size in zip(region, x.shape[-2:], strict=True)
+    sizes = x.shape[-2:]
+    kept = Region(*(_clamped(span, size) for span, size in zip(region, sizes, strict=True)))
+    part = x[..., slice(*kept.rows), slice(*kept.columns)]
+    if kept == region:
+        return part
+    (top, bottom), (left, right) = region
+    whole = x.new_zeros(*x.shape[:-2], bottom - top, right - left)
+    rows, columns = (
+        slice(first - start, last - start)
+        for (first, last), start in zip(kept, (top, left), strict=True)
     )
-    rows, columns = (slice(*span) for span in kept)
-    if kept == tuple(region):
-        return x[..., rows, columns]
-    whole = x.new_zeros(*x.shape[:-2], *(last - first for first, last in region))
-    there = (slice(*(at - span[0] for at in part)) for part, span in zip(kept, region, strict=True))
-    whole[(..., *there)] = x[..., rows, columns]
+    whole[..., rows, columns] = part
     return whole
+
+
+def _clamped(span: Span, size: int) -> Span:
+    first, last = (min(max(0, at), size) for at in span)
+    return first, last
 
 
 def _inside(region: Region, grid: tuple[int, int], device: torch.device) -> Tensor:
     """(rows, columns) bool: positions of the grid."""
     spans = [torch.arange(*span, device=device) for span in region]
-    rows, columns = (
-        (span >= 0) & (span < size) for span, size in zip(spans, grid, strict=True)
-    )
+    rows, columns = ((span >= 0) & (span < size) for span, size in zip(spans, grid, strict=True))
     return rows[:, None] & columns
 
 
@@ -203,7 +208,6 @@ def _(layer: nn.PixelShuffle, x: Tensor, inside: Tensor, given: Region, wanted: 
 
 def _crop(y: Tensor, wanted: Region, origin: Sequence[int]) -> Tensor:
     rows, columns = (
-        slice(span[0] - first, span[1] - first)
-        for span, first in zip(wanted, origin, strict=True)
+        slice(span[0] - first, span[1] - first) for span, first in zip(wanted, origin, strict=True)
     )
     return y[..., rows, columns]

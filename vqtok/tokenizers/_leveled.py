@@ -11,9 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqtok.codes.container import Array
 from vqtok.layers.hierarchy import Encoder, Seen, Way
 from vqtok.layers.regions import Region, Span, cut
 from vqtok.protocols import Quantizer
@@ -67,9 +69,7 @@ class LeveledEncoder:
     ) -> None:
         self._encoder, self._quantizers = encoder, quantizers
         self._stride, self._channels = stride, channels
-        self._exact = [
-            Exact(Way(encoder, level), self._probe) for level in range(len(quantizers))
-        ]
+        self._exact = [Exact(Way(encoder, level), self._probe) for level in range(len(quantizers))]
 
     @property
     def doubts(self) -> Doubts:
@@ -96,6 +96,34 @@ class LeveledEncoder:
                     yield from self._encode(pictures, waiting.pop(key), key[1])
         for key, group in waiting.items():
             yield from self._encode(pictures, group, key[1])
+
+    def fill(self, pictures: Sequence[Picture], arrays: Sequence[Sequence[Array]]) -> None:
+        """Put the codes of pictures, (1, h, w) or (1, Q, h, w) of each level, where they belong."""
+        for index, parts in self.encode(pictures):
+            for array, part in zip(arrays[index], parts, strict=True):
+                array[(0, ..., *part.place)] = part.codes
+
+    def latents(self, pictures: Sequence[Picture]) -> tuple[Tensor, ...]:
+        """Of each level, (B, D, h, w) float32: what is quantized of pictures of one size."""
+        z: list[Tensor] = []
+        for index, parts in self.encode(pictures):
+            if not z:
+                grids = self.grids(pictures[0].size)
+                sizes = [(len(pictures), len(parts[0].z), *grid) for grid in grids]
+                z = [parts[0].z.new_empty(size) for size in sizes]
+            for array, part in zip(z, parts, strict=True):
+                array[(index, ..., *part.place)] = part.z
+        return tuple(z)
+
+    def looked_up(self, arrays: Sequence[Array], tile: Tile) -> list[Tensor]:
+        """What the decoder reads of one item's codes in a tile: (1, D, h, w) of each level."""
+        device, found = next(self._encoder.parameters()).device, []
+        for level, (array, quantizer) in enumerate(zip(arrays, self._quantizers, strict=True)):
+            window = array[(None, ..., *tile.window(1 << level))]
+            if isinstance(window, np.ndarray):
+                window = torch.from_numpy(window.astype(np.int64))
+            found.append(quantizer.decode(window.to(device, torch.int64)))
+        return found
 
     def grids(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """(h, w) of each level's codes for an image of this size."""

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vqtok.codes.spec import LevelSpec
 from vqtok.config import type_name
 from vqtok.errors import ConfigError
-from vqtok.protocols import Config, Quantized
+from vqtok.protocols import Config, Quantized, Quantizer
 
 NAMES = {2: ("top", "bottom"), 3: ("top", "middle", "bottom")}
 """Of the levels, coarse → fine, by their number."""
@@ -28,13 +29,13 @@ class Joined(NamedTuple):
 class Passing:
     """One batch on its way through the quantizers, level after level."""
 
-    def __init__(self, quantizers: Sequence[nn.Module]) -> None:
+    def __init__(self, quantizers: Sequence[Quantizer]) -> None:
         self._quantizers = quantizers
         self.found: list[Quantized] = []
 
     def __call__(self, level: int, z: Tensor) -> Tensor:
         """Quantize the latents of one level, and remember what came of it."""
-        found: Quantized = self._quantizers[level](z)
+        found = self._quantizers[level](z)
         self.found.append(found)
         return found.z_q
 
@@ -81,9 +82,33 @@ class Quantizers(nn.ModuleList):
         for each in self:
             each.generator = generator  # type: ignore[assignment]
 
+    def parts(self) -> list[Quantizer]:
+        """Each of them."""
+        found: list[Any] = list(self)
+        return found
+
+    def levels(self, names: Sequence[str], *, stride: int) -> tuple[LevelSpec, ...]:
+        """What the codes of images are: each level has twice the resolution of the one before.
+
+        Args:
+            names: Of the levels.
+            stride: Pixels per code of the first one, each way.
+        """
+        found = []
+        for level, (name, part) in enumerate(zip(names, self.parts(), strict=True)):
+            axes = ("h", "w") if part.depth is None else ("q", "h", "w")
+            steps = (stride >> level, stride >> level)
+            found.append(LevelSpec(name, axes, part.codebook_size, steps, depth=part.depth))
+        return tuple(found)
+
     def passing(self) -> Passing:
         """For one batch."""
-        return Passing(list(self))
+        return Passing(self.parts())
+
+
+def of_levels(quantizer: nn.Module) -> list[nn.Module]:
+    """The quantizer of each level of a model, coarse → fine."""
+    return list(quantizer) if isinstance(quantizer, Quantizers) else [quantizer]
 
 
 def check_own(own: Mapping[str, Config], *, names: Sequence[str]) -> None:

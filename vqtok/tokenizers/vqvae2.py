@@ -6,8 +6,8 @@ appendix A; ``network = "convnext"`` is our own, ConvNeXt blocks on the small gr
 magnitude cheaper. Both are local, so an image of any size is coded in tiles, and codes depend on
 nothing but the image and the model, on every level.
 
-The paper codes images whose sides are multiples of its strides. Here any size goes: the image is
-continued to whole positions of the top level, and each level keeps those that begin inside it.
+The paper's images are multiples of its strides. Here any size goes: the image is continued to whole
+positions of the top level, and each level keeps those that begin inside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
-from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Reconstructed
 from vqtok.tokenizers._exact import Doubts
@@ -116,19 +116,10 @@ class VQVAE2(nn.Module):
             [config.quantizers.get(name, config.quantizer) for name in names], dim=config.latent
         )
         self.labels = Labels(config.labels, config.latent)
-        levels = [
-            LevelSpec(
-                name=name,
-                axes=("h", "w") if quantizer.depth is None else ("q", "h", "w"),
-                codebook_size=quantizer.codebook_size,
-                stride=(self.stride >> level, self.stride >> level),
-                depth=quantizer.depth,
-            )
-            for level, (name, quantizer) in enumerate(zip(names, self.quantizer, strict=True))
-        ]
-        self.spec = CodeSpec(modality="image", levels=tuple(levels))
+        levels = self.quantizer.levels(names, stride=self.stride)
+        self.spec = CodeSpec(modality="image", levels=levels)
         self._leveled = LeveledEncoder(
-            self.encoder, list(self.quantizer), stride=self.stride, channels=self.channels
+            self.encoder, self.quantizer.parts(), stride=self.stride, channels=self.channels
         )
 
     @property
@@ -167,13 +158,9 @@ class VQVAE2(nn.Module):
         for x in signals:
             check_images(x[None], self.channels)
         pictures = [self._picture(size_of(x), reader(x)) for x in signals]
-        found = [
-            [torch.empty((1, *shape), dtype=torch.int64) for shape in self.spec.shapes(each.size)]
-            for each in pictures
-        ]
-        for index, parts in self._leveled.encode(pictures):
-            for array, part in zip(found[index], parts, strict=True):
-                array[(0, ..., *part.place)] = part.codes
+        sizes = [[(1, *shape) for shape in self.spec.shapes(each.size)] for each in pictures]
+        found = [[torch.empty(size, dtype=torch.int64) for size in each] for each in sizes]
+        self._leveled.fill(pictures, found)
         device = self._device()
         return [
             Codes(self.spec, tuple(array.to(device) for array in arrays), picture.size)
@@ -192,14 +179,9 @@ class VQVAE2(nn.Module):
             The codes of ``encode`` as numpy arrays of each level's small dtype, (1, h, w) or
             (1, Q, h, w).
         """
-        shapes = self.spec.shapes(size)
-        arrays = [
-            np.empty((1, *shape), dtype=level.dtype)
-            for level, shape in zip(self.spec.levels, shapes, strict=True)
-        ]
-        for _, parts in self._leveled.encode([self._picture(size, read)]):
-            for array, part in zip(arrays, parts, strict=True):
-                array[(0, ..., *part.place)] = part.codes.numpy()
+        pairs = zip(self.spec.levels, self.spec.shapes(size), strict=True)
+        arrays = [np.empty((1, *shape), dtype=level.dtype) for level, shape in pairs]
+        self._leveled.fill([self._picture(size, read)], [arrays])
         return Codes(self.spec, tuple(arrays), size)
 
     @torch.inference_mode()
@@ -228,13 +210,7 @@ class VQVAE2(nn.Module):
         arrays = [array[item] for array in codes.levels]
 
         def look_up(tile: Tile) -> list[Tensor]:
-            z_qs = []
-            for level, (array, quantizer) in enumerate(zip(arrays, self.quantizer, strict=True)):
-                window = array[(None, ..., *tile.window(1 << level))]
-                if isinstance(window, np.ndarray):
-                    window = torch.from_numpy(window.astype(np.int64))
-                z_qs.append(quantizer.decode(window.to(self._device(), torch.int64)))
-            return self._told(z_qs, label)
+            return self._told(self._leveled.looked_up(arrays, tile), label)
 
         for rows, columns, shown in self._decoded(look_up, codes.extent):
             yield rows, columns, shown[0]
@@ -243,25 +219,11 @@ class VQVAE2(nn.Module):
     def latents(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the quantizers are given: (B, C, H, W) → (B, D, h, w) float32 of each level.
 
-        Of any size, in tiles; finer levels follow the codes of coarser ones.
-
         Raises:
             UsageError: x is not a batch of images with C channels.
         """
         check_images(x, self.channels)
-        size = size_of(x)
-        z: list[Tensor] = []
-        pictures = [self._picture(size, reader(each)) for each in x]
-        for index, parts in self._leveled.encode(pictures):
-            if not z:
-                grids = self._leveled.grids(size)
-                z = [
-                    part.z.new_empty((len(x), len(part.z), *grid))
-                    for part, grid in zip(parts, grids, strict=True)
-                ]
-            for array, part in zip(z, parts, strict=True):
-                array[(index, ..., *part.place)] = part.z
-        return tuple(z)
+        return self._leveled.latents([self._picture(size_of(x), reader(each)) for each in x])
 
     @torch.inference_mode()
     def render(
