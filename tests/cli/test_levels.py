@@ -16,17 +16,19 @@ from vqtok.codes import files
 from vqtok.config import parse
 from vqtok.protocols import Config
 
+QUANTIZER = {"type": "quantizers/vq", "codebook_size": 300, "warmup": 1, "samples": 1}
+
 MODEL: dict[str, Any] = {
     "type": "tokenizers/vqvae2",
-    "quantizer": {"type": "quantizers/vq", "codebook_size": 300, "warmup": 1, "samples": 1},
-    "quantizers": {"top": {"type": "quantizers/vq", "codebook_size": 16, "warmup": 1, "samples": 1}},
+    "quantizer": QUANTIZER,
+    "quantizers": {"top": QUANTIZER | {"codebook_size": 16}},
     "patch": 2,
     "widths": [8, 8],
     "encoder_blocks": [1, 1],
     "decoder_blocks": [1, 1],
     "kernel": 3,
     "latent": 4,
-}  # fmt: skip
+}
 
 TRAIN = {
     "losses": {"mse": 1.0}, "batch": 2, "window": 32, "steps": 6, "evaluate_every": 3,
