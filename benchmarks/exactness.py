@@ -24,8 +24,10 @@ from typing import Any
 import torch
 
 import vqtok
+from vqtok.codes.container import Codes
 from vqtok.media import audio, image
-from vqtok.tokenizers import codec, vqvae
+from vqtok.tokenizers import codec, vqvae, vqvae2
+from vqtok.tokenizers._quantizers import of_levels
 
 BLOCK = 7001
 """Samples per block where audio arrives in blocks: a prime."""
@@ -79,7 +81,12 @@ def signals(folder: Path, model: Any, limit: int) -> list[torch.Tensor]:
 
 def alone(model: Any, xs: list[torch.Tensor]) -> Coded:
     """One at a time."""
-    return [model.encode(x[None]).levels[0][0].cpu() for x in xs]
+    return [flat(model.encode(x[None])) for x in xs]
+
+
+def flat(codes: Codes) -> torch.Tensor:
+    """(N,): one item's codes of all levels."""
+    return torch.cat([level.flatten().cpu() for level in codes.levels])
 
 
 def together(count: int) -> Way:
@@ -89,7 +96,7 @@ def together(count: int) -> Way:
         codes: Coded = []
         for start in range(0, len(xs), count):
             found = model.encode_many(xs[start : start + count])
-            codes.extend(each.levels[0][0].cpu() for each in found)
+            codes.extend(map(flat, found))
         return codes
 
     return way
@@ -98,7 +105,7 @@ def together(count: int) -> Way:
 def in_blocks(model: Any, xs: list[torch.Tensor]) -> Coded:
     """Audio as it arrives."""
     return [
-        torch.cat(list(model.encode_stream(x[None].split(BLOCK, dim=-1))), dim=-1)[0].cpu()
+        torch.cat(list(model.encode_stream(x[None].split(BLOCK, dim=-1))), dim=-1).flatten().cpu()
         for x in xs
     ]
 
@@ -106,31 +113,40 @@ def in_blocks(model: Any, xs: list[torch.Tensor]) -> Coded:
 @contextmanager
 def setting(*, threads: int = 1, tile: int | None = None) -> Iterator[None]:
     """Threads of torch, and the size of tiles."""
-    before = torch.get_num_threads(), vqvae.TILE, codec.TILE
+    rooms = (vqvae, vqvae2, codec)
+    before = torch.get_num_threads(), [room.TILE for room in rooms]
     torch.set_num_threads(threads)
-    if tile is not None:
-        vqvae.TILE, codec.TILE = tile, tile
+    for room in rooms:
+        room.TILE = room.TILE if tile is None else tile
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        vqvae.TILE, codec.TILE = before[1:]
+        for room, own in zip(rooms, before[1], strict=True):
+            room.TILE = own
 
 
 @contextmanager
 def float32_alone(model: Any) -> Iterator[None]:
     """Let nothing be in doubt."""
-    assign = model.quantizer.assign
+    quantizers = of_levels(model.quantizer)
+    for quantizer in quantizers:
+        quantizer.assign = certain_of(quantizer.assign)
+    try:
+        yield
+    finally:
+        for quantizer in quantizers:
+            del quantizer.assign
+
+
+def certain_of(assign: Callable[..., Any]) -> Callable[..., Any]:
+    """``Quantizer.assign`` without doubts."""
 
     def certain(z: torch.Tensor, *, reach: float) -> Any:
         found = assign(z, reach=0.0)
         return found._replace(doubtful=torch.zeros_like(found.doubtful))
 
-    model.quantizer.assign = certain
-    try:
-        yield
-    finally:
-        del model.quantizer.assign
+    return certain
 
 
 def measure(name: str, model: Any, xs: list[torch.Tensor]) -> list[dict[str, Any]]:

@@ -185,6 +185,7 @@ def test_a_level_may_have_a_quantizer_of_its_own() -> None:
         ({"labels": ["a", "a"]}, "labels"),
         ({"quantizer": {"type": "quantizers/identity"}}, "continuous"),
         ({"quantizers": {"top": {"type": "quantizers/gaussian"}}}, "continuous"),
+        ({"quantizers": {"top": QUANTIZERS["rvq"] | {"dropout": 0.5}}}, "all stages"),
     ],
 )
 def test_configs_that_do_not_hold_together_are_refused(

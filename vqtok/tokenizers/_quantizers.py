@@ -57,7 +57,7 @@ class Quantizers(nn.ModuleList):
         dim: D of all latents.
 
     Raises:
-        ConfigError: one has no codes, which finer levels are told.
+        ConfigError: one has no codes, or leaves out stages: finer levels are told whole codes.
     """
 
     def __init__(self, configs: Sequence[Config], *, dim: int) -> None:
@@ -67,6 +67,12 @@ class Quantizers(nn.ModuleList):
                 raise ConfigError(
                     f"quantizer: {type_name(config)} is continuous, and finer levels go by codes",
                     hint="of one level: tokenizers/vqvae",
+                )
+            inner = getattr(config, "quantizer", config)  # of a grouped one
+            if getattr(inner, "dropout", 0.0) > 0:
+                raise ConfigError(
+                    "quantizer.dropout: finer levels go by all stages of a level's codes",
+                    hint="--set model.quantizer.dropout=0",
                 )
         super().__init__(parts)
 
