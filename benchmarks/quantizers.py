@@ -70,7 +70,6 @@ COLUMNS = {
     "batch_perplexity": ("per batch", 1),
     "kl_nats": ("KL", 2),
     "active": ("active", 0),
-    "minutes": ("minutes", 1),
 }
 
 
@@ -119,7 +118,7 @@ def row(name: str, seed: int, chosen: argparse.Namespace) -> None:
         again = ["--resume"] if (model / "resume.safetensors").exists() else []
         launch([sys.executable, "-m", *command, "--quiet", *again])
         found = measure(model, chosen)
-    found |= {"method": name, "seed": seed, "command": shlex.join(command)}
+    found |= {"method": name, "seed": seed, "command": shown(command, chosen)}
     temporary = result.with_suffix(".tmp")
     temporary.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     temporary.replace(result)
@@ -146,6 +145,13 @@ def plain_command(seed: int, chosen: argparse.Namespace) -> list[str]:
         *("--test", str(chosen.test), "--seed", str(seed), "--threads", str(chosen.threads)),
         *steps,
     ]
+
+
+def shown(command: Sequence[str], chosen: argparse.Namespace) -> str:
+    """A command as the table has it: with the ends of paths alone."""
+    short = {str(path): "/".join(path.parts[-2:]) for path in (chosen.data, chosen.test)}
+    runs = f"{chosen.out}/"
+    return shlex.join(short.get(part, part.replace(runs, "runs/")) for part in command)
 
 
 def launch(command: Sequence[str]) -> None:
