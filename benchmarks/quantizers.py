@@ -43,6 +43,7 @@ TYPE = "model.quantizer.type=quantizers/"
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ae": ("no quantizer (AE)", (f"{TYPE}identity",)),
     "vae": ("Gaussian (VAE)", (f"{TYPE}gaussian",)),
+    "vae-few": ("Gaussian (VAE), KL x50", (f"{TYPE}gaussian", "model.quantizer.kl=0.005")),
     "gumbel": ("Gumbel-softmax (dVAE)", (f"{TYPE}gumbel", "model.quantizer.codebook_size=512")),
     "vq": ("VQ, codebook loss", ("model.quantizer.ema=false",)),
     "vq-ema": ("VQ, moving averages", ()),
