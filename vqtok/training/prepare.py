@@ -17,6 +17,7 @@ from vqtok.training.data.fit import fit, keys, modality, survey
 from vqtok.training.data.sources import Found, Kind, find
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, load, parse
 from vqtok.training.run import Run
+from vqtok.training.tokenizing import Tokenizing
 
 GENTLER = 0.05
 """Learning rate of a decoder that goes on from trained weights, as a share of the recipe's: Adam's
@@ -63,18 +64,10 @@ def prepare(
             recipe = _alone(recipe, model, kept=keys(edits))
         if recipe.train.labels:
             recipe = _labelled(recipe, found)
-    run = Run(
-        recipe,
-        found,
-        output,
-        device=device,
-        command=command,
-        saved=saved,
-        start=model,
-        reads=reads,
-    )
-    if saved is not None and saved["files"] != run.count:
-        changed = f"{run.count} files, {saved['files']} before"
+    task = Tokenizing(recipe, found, start=model, reads=reads)
+    run = Run(recipe, task, output, device=device, command=command, saved=saved)
+    if saved is not None and saved["files"] != task.count:
+        changed = f"{task.count} files, {saved['files']} before"
         notes = (f"the data has changed ({changed}): what was trained on may now be held out",)
     run.notes = (*found.notes(), *notes)
     return run

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vqtok.codes.spec import CodeSpec
+from vqtok.training.log import Learns
 from vqtok.training.run import Run
 
 STEPS = 3
@@ -67,6 +68,7 @@ class Rehearsal:
     peak_bytes: int | None
     data: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    learns: Learns = "tokenizer"
     unreadable: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def rehearse(run: Run) -> Rehearsal:
     total_s = step_s * left
     if plan.minutes is not None:
         total_s = min(total_s, 60.0 * plan.minutes)
-    window = (plan.window,) * (2 if spec.modality == "image" else 1)
+    window = run.task.window(spec)
     typical = _typical(spec, data)
     sizes = _stored(run.model)
     rate = spec.nominal_rate() if spec.levels else 0.0
@@ -103,6 +105,7 @@ def rehearse(run: Run) -> Rehearsal:
         window_tokens=spec.tokens(window),
         typical=typical,
         typical_tokens=spec.tokens(typical) if typical else 0,
+        learns=run.task.learns,
         bits_per_pixel=rate if spec.modality == "image" else None,
         kbit_per_s=rate / 1000 if spec.modality == "audio" else None,
         receptive_field=_receptive_field(run.model),
@@ -180,7 +183,7 @@ def _receptive_field(model: Any) -> int | None:
         context = getattr(model, "encoder_context", None)
         frame = getattr(model.config, "frame", None)
         return None if context is None or frame is None else context * model.hop + frame
-    reach = getattr(model.encoder, "reach", None)
+    reach = getattr(getattr(model, "encoder", None), "reach", None)
     return None if reach is None else model.stride + 2 * int(reach)
 
 
