@@ -34,6 +34,11 @@ def storable(module: nn.Module, *, half: bool, subject: Path) -> dict[str, Tenso
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, with the mode that other files there get.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -60,6 +65,11 @@ def restore(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
 
 
 def read(path: Path) -> dict[str, Tensor]:
+    """Read all tensors.
+
+    Raises:
+        CheckpointError: missing, truncated or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

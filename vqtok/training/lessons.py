@@ -1,4 +1,4 @@
-"""What a batch teaches: the loss of a tokenizer, which reconstructs, or of a prior, which predicts."""
+"""What a batch teaches: a tokenizer to reconstruct it, a prior to predict it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vqtok.codes.container import Codes
 from vqtok.protocols import Reconstructed
+from vqtok.training.data.cells import apart
 from vqtok.training.data.dataset import Batch
 from vqtok.training.losses.adversarial import Adversary
 from vqtok.training.losses.objectives import Objective
@@ -60,7 +61,7 @@ class Reconstruction:
         ConfigError: loss terms that do not fit the model.
     """
 
-    compiled = ("encoder", "decoder")
+    compiled: tuple[str, ...] = ("encoder", "decoder")
 
     def __init__(self, model: Any, plan: Train) -> None:
         self._labels = plan.labels
@@ -105,7 +106,7 @@ class Prediction:
         depth: Stages of stacked codes that the items have.
     """
 
-    compiled = ("",)
+    compiled: tuple[str, ...] = ("",)
     adversary: Adversary | None = None
 
     def __init__(
@@ -119,11 +120,7 @@ class Prediction:
     def __call__(self, model: Any, batch: Batch, *, step: int) -> Lesson:
         """Predict every code of the batch from those before it."""
         flat = batch.values.to(self._device, non_blocking=True)
-        sizes = [int(torch.Size(shape).numel()) for shape in self._shapes]
-        parts = flat.split(sizes, dim=1)
-        levels = tuple(
-            part.reshape(len(flat), *shape) for part, shape in zip(parts, self._shapes, strict=True)
-        )
+        levels = apart(flat, self._shapes)
         told = None if batch.labels is None else batch.labels.to(self._device)
         with self.precision.autocast():
             loss: Tensor = model(Codes(self._spec, levels, self._extent), condition=told)

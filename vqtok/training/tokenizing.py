@@ -15,7 +15,7 @@ from vqtok.training.data.dataset import Dataset, of_media
 from vqtok.training.data.heldout import Split, checker, split
 from vqtok.training.data.sources import Found
 from vqtok.training.learner import begin_from
-from vqtok.training.lessons import Reconstruction
+from vqtok.training.lessons import Reconstruction, Teacher
 from vqtok.training.log import Learns
 from vqtok.training.losses import likelihoods
 from vqtok.training.recipe import Recipe
@@ -87,7 +87,7 @@ class Tokenizing:
         """Extent of an item of a batch."""
         return (self.plan.window,) * (2 if spec.modality == "image" else 1)
 
-    def teacher(self, model: Any) -> Reconstruction:
+    def teacher(self, model: Any) -> Teacher:
         """Teaches reconstruction."""
         return Reconstruction(model, self.plan)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,29 +41,30 @@ def fit(grids: Grids, *, most: int) -> Fit:
     Raises:
         ConfigError: one step of the coarsest level is more than ``most`` codes.
     """
-    spec, extents = grids.origin.spec, grids.extents
-    if not all(level.stride for level in spec.levels):  # codes without a place in the signal
+    origin, extents = grids.origin, grids.extents
+    if not all(level.stride for level in origin.spec.levels):  # codes without a place in the signal
         return Fit(_common(extents), np.ones(len(extents), dtype=bool))
     small = int(SMALLER * len(extents))
     extent = [int(size) for size in np.sort(extents, axis=0)[small]]
-    steps = pitch(spec, len(extent))
-    while spec.tokens(tuple(extent)) > most:
+    steps = pitch(origin.spec, len(extent))
+    while origin.tokens(tuple(extent)) > most:
         axis = max(range(len(extent)), key=lambda i: -(-extent[i] // steps[i]))
         shorter = (-(-extent[axis] // steps[axis]) - 1) * steps[axis]
         if shorter <= 0:
-            least = spec.tokens(tuple(extent))
+            least = origin.tokens(tuple(extent))
             raise ConfigError(
                 f"train.window: {most} codes are less than one step of the coarsest level has",
                 hint=f"--set train.window={least}, at least",
             )
         extent[axis] = shorter
-    return Fit(tuple(extent), (extents >= np.array(extent)).all(axis=1))
+    large = np.all(extents >= np.array(extent), axis=1)
+    return Fit(tuple(extent), large)
 
 
 def _common(extents: np.ndarray) -> tuple[int, ...]:
     if len(extents) and (extents != extents[0]).any():
         raise ConfigError(
-            "--data: these codes have no place in the picture, and the pictures are of several sizes",
+            "--data: codes without a place in the picture, of pictures of several sizes",
             hint="encode pictures of one size",
         )
     return tuple(int(size) for size in extents[0])
@@ -87,7 +90,7 @@ class Cells:
         self._spec = grids.origin.spec
         self._extents = grids.extents
         self._pitch = np.array(pitch(self._spec, len(extent)))
-        self._shapes = self._spec.shapes(extent)
+        self._shapes = grids.origin.shapes(extent)
         self.order: Order
         if self._spec.modality == "audio":  # a long recording has more to show than a short one
             self.order = Weighted(self._extents.prod(axis=1).astype(np.float64))
@@ -100,7 +103,17 @@ class Cells:
     def cut(self, file: int, rng: np.random.Generator) -> np.ndarray:
         """(S,) int64: all levels of a window, one after the other."""
         room = (self._extents[file] - self._extent) // self._pitch
-        start = rng.integers(room + 1) * self._pitch
+        return self._at(file, rng.integers(room + 1) * self._pitch)
+
+    def beginning(self, file: int) -> np.ndarray:
+        """(S,) int64: the first window of an item."""
+        return self._at(file, np.zeros_like(self._pitch))
+
+    def join(self, files: np.ndarray, cuts: np.ndarray) -> Tensor:
+        """(B, S) int64."""
+        return torch.from_numpy(cuts)
+
+    def _at(self, file: int, start: np.ndarray) -> np.ndarray:
         parts = []
         for level, shape, codes in zip(
             self._spec.levels, self._shapes, self._grids.levels(file), strict=True
@@ -115,6 +128,9 @@ class Cells:
             parts.append(codes[where].reshape(-1))
         return np.concatenate(parts).astype(np.int64)
 
-    def join(self, files: np.ndarray, cuts: np.ndarray) -> Tensor:
-        """(B, S) int64."""
-        return torch.from_numpy(cuts)
+
+def apart(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
+    """(B, S) codes of windows → (B, *shape) of each level."""
+    parts = torch.split(flat, [math.prod(shape) for shape in shapes], dim=1)
+    pairs = zip(parts, shapes, strict=True)
+    return tuple(part.reshape(len(flat), *shape) for part, shape in pairs)

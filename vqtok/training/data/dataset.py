@@ -2,9 +2,9 @@
 
 That is why a resumed run sees exactly the data that an uninterrupted one would have seen, with
 nothing to save, and why it does not matter which thread reads what, nor what is kept in memory.
-Item i of step s has a generator of its own, seeded by (seed, s, i). What an item is cut from and how
-is a cutter's business: images go by in epochs, each once in an order of its own; recordings are
-drawn by their lengths, with replacement.
+Item i of step s has a generator of its own, seeded by (seed, s, i). What it is cut from is the
+cutter's business: images go by in epochs, each once in an order of its own; recordings are drawn by
+their lengths, with replacement.
 """
 
 from __future__ import annotations

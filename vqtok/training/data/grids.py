@@ -10,7 +10,6 @@ import math
 import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,12 +30,22 @@ class Origin(NamedTuple):
     """Whose codes they are.
 
     Attributes:
-        spec: Of the codes, with the fingerprint of their tokenizer; "q" axes as deep as the items.
+        spec: Of the tokenizer, with its fingerprint.
         model: NAME of the tokenizer; "" if unknown.
+        depth: Stages of stacked codebooks that all items have; None without a stack.
     """
 
     spec: CodeSpec
     model: str
+    depth: int | None
+
+    def shapes(self, extent: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Of each level's codes of an item."""
+        return self.spec.shapes(extent, depth=self.depth)
+
+    def tokens(self, extent: tuple[int, ...]) -> int:
+        """Codes of an item."""
+        return self.spec.tokens(extent, depth=self.depth)
 
 
 class Grids:
@@ -46,23 +55,30 @@ class Grids:
         origin: Whose they are.
     """
 
-    def __init__(self, store: _Store, chosen: np.ndarray) -> None:
-        self._store, self._chosen = store, chosen
+    def __init__(
+        self, store: _Store, chosen: np.ndarray, *, classes: tuple[str, ...] | None = None
+    ) -> None:
+        self._store, self._chosen, self._classes = store, chosen, classes
         self.origin: Origin = store.origin
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Directories that hold the items, sorted; of all items, so that a label means the same in
-        every part.
+        """Classes: directories that hold the items, sorted, unless ``told`` others.
+
+        Of all items, whichever part this is.
         """
-        return tuple(sorted(self._store.labels))
+        return tuple(sorted(self._store.labels)) if self._classes is None else self._classes
 
     def labels(self) -> np.ndarray:
-        """(n,) int64: for each item the place of its directory in ``names``."""
+        """(n,) int64: for each item the place of its directory in ``names``; -1: it has none."""
         order = {name: number for number, name in enumerate(self.names)}
-        table = np.array([order[name] for name in self._store.labels], dtype=np.int64)
+        table = np.array([order.get(name, -1) for name in self._store.labels], dtype=np.int64)
         out: np.ndarray = table[np.frombuffer(self._store.label, np.int32)[self._chosen]]
         return out
+
+    def told(self, classes: Sequence[str]) -> Grids:
+        """The same items with the classes of a model that is there already."""
+        return Grids(self._store, self._chosen, classes=tuple(classes))
 
     @property
     def extents(self) -> np.ndarray:
@@ -79,7 +95,7 @@ class Grids:
 
     def part(self, chosen: np.ndarray) -> Grids:
         """Some of the items, by their numbers in these."""
-        return Grids(self._store, self._chosen[chosen])
+        return Grids(self._store, self._chosen[chosen], classes=self._classes)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -130,7 +146,7 @@ class _Store:
             self._codes = np.memmap(self._file, dtype=self._dtype, mode="r")
         rank = len(self.extents) // len(self.ends)
         extent = tuple(self.extents[at * rank : (at + 1) * rank])
-        shapes = self.origin.spec.shapes(extent)
+        shapes = self.origin.shapes(extent)
         start = self.ends[at - 1] if at else 0
         out = []
         for shape in shapes:
@@ -184,7 +200,10 @@ def find(data: Sequence[str]) -> tuple[Grids, dict[str, str]]:
     pairs = [(each.path, each.root) for each in loose if each.path is not None]
     store = _fill(gather(corpora, pairs), bad)
     if store is None:
-        raise CodesError(next(iter(bad.values()), f"--data: no codes in {', '.join(data)}"))
+        raise CodesError(
+            next(iter(bad.values()), f"--data: no codes in {', '.join(data)}"),
+            hint="a prior is trained on codes: vqtok encode FOLDER/ -o CODES/",
+        )
     return Grids(store, np.arange(len(store))), bad
 
 
@@ -197,8 +216,8 @@ def _fill(items: Iterable[Found | Unread], bad: dict[str, str]) -> _Store | None
             continue
         if store is None or first is None:
             first = each
-            spec = _cut(each.codes.spec, each.codes.depth)
-            store = _Store(Origin(spec, each.header.model))
+            depth = each.codes.depth
+            store = _Store(Origin(each.codes.spec, each.header.model, depth))
         _check_same(first, each)
         store.add(each)
     return store
@@ -221,14 +240,3 @@ def _check_same(first: Found, other: Found) -> None:
 
 def _model(found: Found) -> str:
     return f"{found.header.model or 'a model'} ({found.header.spec.fingerprint or 'unknown'})"
-
-
-def _cut(spec: CodeSpec, depth: int | None) -> CodeSpec:
-    """The spec of codes of the first ``depth`` stages."""
-    if depth is None:
-        return spec
-    levels = tuple(
-        replace(level, depth=min(depth, level.depth or depth)) if "q" in level.axes else level
-        for level in spec.levels
-    )
-    return replace(spec, levels=levels)

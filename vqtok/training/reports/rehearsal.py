@@ -32,6 +32,7 @@ class Rehearsal:
         model_bytes: Size of the weights file.
         window: Extent of an item while training: (H, W) pixels or (L,) samples.
         window_tokens: Codes of such a window; 0 for a continuous method.
+        learns: What would be trained: a tokenizer or a prior.
         typical: Extent of the median file, audio at the model's rate; None if none can be read.
         typical_tokens: Codes of that file (of one channel); 0 for a continuous method.
         bits_per_pixel: Of images, else None; 0 for a continuous method.
@@ -102,7 +103,7 @@ def rehearse(run: Run) -> Rehearsal:
         parameters=_parts(sizes),
         model_bytes=_bytes(sizes, half=plan.store == "float16"),
         window=window,
-        window_tokens=spec.tokens(window),
+        window_tokens=data.get("window", spec.tokens(window)),
         typical=typical,
         typical_tokens=spec.tokens(typical) if typical else 0,
         learns=run.task.learns,
