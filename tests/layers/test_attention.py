@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -47,10 +48,7 @@ def test_steps_in_pieces_give_what_all_at_once_gives(cuts: tuple[int, ...]) -> N
     whole = block(x, places)
     caches = Caches(6)
     edges = [0, *cuts, 6]
-    parts = [
-        block(x[:, a:b], places.part(a, b), caches)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    parts = [block(x[:, a:b], places.part(a, b), caches) for a, b in itertools.pairwise(edges)]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-6, rtol=1e-5)
 
 

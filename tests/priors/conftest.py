@@ -17,9 +17,18 @@ PAIR = CodeSpec(
     "image",
     (LevelSpec("top", ("h", "w"), 6, (8, 8)), LevelSpec("bottom", ("h", "w"), 9, (4, 4))),
 )
+TRIPLE = CodeSpec("image", (LevelSpec("middle", ("h", "w"), 4, (12, 12)), *PAIR.levels))
 TOKENS = CodeSpec("image", (LevelSpec("codes", ("n",), 11, (), depth=10),))
 SNAC = CodeSpec(
     "audio", (LevelSpec("a", ("t",), 5, (160,)), LevelSpec("b", ("t",), 8, (80,))), rate=8000.0
+)
+STACKS = CodeSpec(
+    "audio",
+    (
+        LevelSpec("top", ("q", "t"), 5, (160,), depth=2),
+        LevelSpec("bottom", ("t", "q"), 4, (80,), depth=3),
+    ),
+    rate=8000.0,
 )
 
 EXTENTS = {
@@ -29,13 +38,21 @@ EXTENTS = {
     PAIR: (13, 18),
     TOKENS: (64, 64),
     SNAC: (700,),
+    TRIPLE: (13, 18),
+    STACKS: (390,),
 }
 """A signal's size for each spec, small and of no round numbers."""
 
 SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"width": 16, "blocks": 2, "heads": 2, "dropout": 0.2},
+    "pixelcnn": {"width": 16, "layers": 5, "kernel": 5, "attention": 0, "heads": 2},
+    "hierarchical": {},
 }
 """Sizes for tests."""
+
+TRANSFORMER = {"type": "priors/transformer"} | SMALL["transformer"]
+DELAYED = TRANSFORMER | {"pattern": "delay", "depth": 2}
+PIXELCNN = {"type": "priors/pixelcnn"} | SMALL["pixelcnn"]
 
 VARIANTS: list[tuple[str, dict[str, Any], CodeSpec]] = [
     *(("transformer", {}, spec) for spec in EXTENTS),
@@ -46,13 +63,16 @@ VARIANTS: list[tuple[str, dict[str, Any], CodeSpec]] = [
     ),
     ("transformer", {"depth": 2, "pattern": "delay"}, STACK),
     ("transformer", {"absolute": False}, SNAC),
+    ("pixelcnn", {}, IMAGE),
+    ("pixelcnn", {"attention": 2, "layers": 3, "kernel": 3}, IMAGE),
+    ("hierarchical", {"top": TRANSFORMER, "finer": PIXELCNN}, PAIR),
+    ("hierarchical", {"top": PIXELCNN | {"attention": 2}, "finer": TRANSFORMER}, TRIPLE),
+    ("hierarchical", {"top": TRANSFORMER, "finer": TRANSFORMER}, SNAC),
+    ("hierarchical", {"top": DELAYED, "finer": DELAYED | {"pattern": "parallel"}}, STACKS),
 ]
 """Every prior on every kind of codes that it can model."""
 
-NAMES = [
-    f"{name}-{'-'.join(map(str, given.values())) or 'plain'}-{spec.levels[0].axes}{len(spec.levels)}"
-    for name, given, spec in VARIANTS
-]
+NAMES = [f"{name}{number}" for number, (name, _, _) in enumerate(VARIANTS)]
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -75,7 +95,7 @@ def some_codes(prior: Prior, batch: int, *, seed: int = 0) -> Codes:
     """Random codes of what the prior models."""
     generator = torch.Generator().manual_seed(seed)
     extent = EXTENTS[prior.spec]
-    depth = getattr(prior.config, "depth", None)
+    depth = getattr(prior, "depth", None)
     levels = tuple(
         torch.randint(
             level.codebook_size, (batch, *level.shape(extent, depth=depth)), generator=generator
