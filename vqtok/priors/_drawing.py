@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vqtok.errors import UsageError
@@ -110,17 +111,34 @@ def _among(values: Tensor, choice: Choice, reach: float) -> tuple[Tensor, Tensor
         sure = sure & ((ordered > following + 2 * reach) if reach else everything)
         perhaps = perhaps | ((ordered >= last - 2 * reach) if reach else ~everything)
     if choice.top_p is not None:
-        kept = ordered.masked_fill(rank >= k, -math.inf)
-        shares = kept.softmax(dim=1)
-        before = shares.cumsum(dim=1) - shares
-        # Logits that are off by r change any probability p by less than 4·r·p(1-p) <= 2·r.
-        slack = 2 * reach
-        sure = sure & (before < choice.top_p - slack) | (rank == 0)
-        perhaps = perhaps & (before < choice.top_p + slack)
+        least, most = _before(ordered.masked_fill(rank >= k, -math.inf), reach)
+        sure, perhaps = sure & (most < choice.top_p), perhaps & (least < choice.top_p)
         if reach and k < values.shape[1]:  # another k-th code shifts all shares
             rows = (ordered[:, k - 1] - ordered[:, k]) <= 2 * reach
     back = order.argsort(dim=1)
     return sure.gather(1, back), perhaps.gather(1, back), rows
+
+
+def _before(ordered: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+    """Between what bounds the probability of all likelier codes lies, of each code: (B, K) each.
+
+    Args:
+        ordered: (B, K) logits, descending.
+        reach: By how much they may be off.
+    """
+    shares = ordered.softmax(dim=1)
+    total = shares.cumsum(dim=1)
+    if reach == 0:
+        return total - shares, total - shares
+    total = F.pad(total, (1, 0))  # (B, K + 1)
+    rising = -ordered
+    # Codes closer than twice the reach may change places.
+    first = torch.searchsorted(rising, rising - 2 * reach)
+    last = torch.searchsorted(rising, rising + 2 * reach, right=True)
+    most = total.gather(1, last) - shares
+    # The odds of any set of codes change by a factor of exp(2·reach) at most, its share by reach/2.
+    slack = torch.where(last > 1, reach, 0.0)
+    return total.gather(1, first) - reach, most + slack
 
 
 def _close(best: Tensor, reach: float) -> Tensor:

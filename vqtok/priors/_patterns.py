@@ -138,6 +138,32 @@ def _layout(
         return Layout(extent, tuple(shapes), cells, streams, at, size, numbers, groups, inverse)
 
 
+def joined(parts: Sequence[Layout]) -> Layout:
+    """One layout after another; places stay in the unit of each."""
+    with torch.inference_mode(False):
+        slots = max(part.cells.shape[1] for part in parts)
+        cells, streams, groups, inverse = [], [], [], []
+        first = stream = steps = 0
+        for part in parts:
+            cells.append(_widened(_moved(part.cells, first), slots))
+            streams.append(_widened(_moved(part.streams, stream), slots))
+            groups += [Group(g.steps + steps, g.slots, g.cells + first) for g in part.groups]
+            inverse.append(part.inverse + first)
+            first, steps = first + part.count, steps + part.steps
+            stream += len(part.groups)
+        return Layout(
+            parts[0].extent,
+            tuple(shape for part in parts for shape in part.shapes),
+            torch.cat(cells),
+            torch.cat(streams),
+            torch.cat([part.at for part in parts]),
+            parts[-1].size,
+            torch.cat([part.positions for part in parts]),
+            tuple(groups),
+            torch.cat(inverse),
+        )
+
+
 def _level(
     level: LevelSpec, shape: Grid, pattern: Pattern, *, slots: int, ratio: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -196,9 +222,9 @@ def _strides(level: LevelSpec, rank: int) -> tuple[int, ...]:
     return level.stride if spatial else (1,) * rank
 
 
-def _widened(column: Tensor, slots: int) -> Tensor:
-    """(S, 1) → (S, slots), the rest empty."""
-    return torch.nn.functional.pad(column, (0, slots - 1), value=-1)
+def _widened(columns: Tensor, slots: int) -> Tensor:
+    """(S, P) → (S, slots), the rest empty."""
+    return torch.nn.functional.pad(columns, (0, slots - columns.shape[1]), value=-1)
 
 
 def _moved(numbers: Tensor, by: int) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.codes.spec import RANKS, CodeSpec
+from vqtok.codes.spec import RANKS, CodeSpec, LevelSpec
 from vqtok.layers.attention import Block, Caches, Turns, turns
+from vqtok.priors._above import Above
 from vqtok.priors._autoregressive import Autoregressive
 from vqtok.priors._classes import Classes, check_names
 from vqtok.priors._network import Run, Told
@@ -70,9 +71,9 @@ class Config:
         """Make the prior of codes of this spec, with fresh weights."""
         return Autoregressive(self, spec, self.network(spec), depth=self.depth)
 
-    def network(self, spec: CodeSpec) -> Transformer:
-        """The network alone."""
-        return Transformer(self, spec)
+    def network(self, spec: CodeSpec, *, coarser: tuple[LevelSpec, ...] = ()) -> Transformer:
+        """The network alone, given the codes of coarser levels."""
+        return Transformer(self, spec, coarser)
 
 
 class Transformer(nn.Module):
@@ -80,7 +81,7 @@ class Transformer(nn.Module):
 
     offsets: Tensor
 
-    def __init__(self, config: Config, spec: CodeSpec) -> None:
+    def __init__(self, config: Config, spec: CodeSpec, coarser: tuple[LevelSpec, ...] = ()) -> None:
         super().__init__()
         self.spec, self.pattern, self.depth = spec, config.pattern, config.depth
         self.dim = config.width // config.heads
@@ -102,6 +103,10 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width, bias=False)
         self.bias = nn.Parameter(torch.zeros(sum(self.sizes)))
         self._start(config.blocks)
+        self.above: Above | None = None
+        if coarser:
+            level = spec.levels[0]
+            self.above = Above(coarser, level, width=width, depth=config.depth, scale=0.02)
 
     def lay_out(self, extent: tuple[int, ...]) -> Layout:
         """The order of the codes of a signal."""
@@ -127,6 +132,9 @@ class Transformer(nn.Module):
         x = _sum(self.streams, layout.streams, empty=layout.streams < 0)[None]
         if self.places is not None:
             x = x + self.places(_waves(layout).to(self.begin))
+        if self.above is not None and told.coarse is not None:
+            above = self.above(told.coarse, layout.extent).flatten(2).mT  # (B, positions, D)
+            x = x + above[:, layout.positions]
         label = self.classes(told.classes)
         return x if label is None else x + label[:, None]
 
