@@ -111,11 +111,16 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         parts = self.enter(x).view(batch, length, 3, self.heads, self.dim)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, heads, n, d) each
-        query = _turned(self.query_norm(query), places.query).to(value.dtype)
-        key = _turned(self.key_norm(key), places.key).to(value.dtype)
+        query = _turned(self.query_norm(query), places.query)
+        key = _turned(self.key_norm(key), places.key)
+        if x.device.type == "cpu":
+            # The CPU's bf16 attention is slower than the float32 one, its backward by far.
+            value = value.to(query.dtype)
+        query, key = query.to(value.dtype), key.to(value.dtype)
         if caches is not None:
             key, value = caches.of(self, key).extend(key, value)
-        out = attend(query, key, value)
+        with torch.autocast(x.device.type, enabled=x.device.type != "cpu"):
+            out = attend(query, key, value)
         mixed: Tensor = self.leave(out.transpose(1, 2).reshape(batch, length, width))
         return mixed
 
