@@ -11,7 +11,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -111,12 +111,11 @@ class Grids:
 class _Store:
     """All items, appended one by one."""
 
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
+    def __init__(self, origin: Origin, file: BinaryIO) -> None:
+        self.origin, self._file = origin, file
         widest = max(DTYPES.index(level.dtype) for level in origin.spec.levels)
         self._dtype = np.dtype(DTYPES[widest])
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # for as long as the codes are needed
-        self._codes: np.ndarray | None = None
+        self._codes = np.zeros(0, self._dtype)
         self.ends, self.extents, self.label = array("q"), array("q"), array("i")
         self.labels: dict[str, int] = {}
         self._names, self._name_ends = bytearray(), array("q")
@@ -133,6 +132,11 @@ class _Store:
             self._names += found.name.encode("utf-8", "surrogateescape")
             self._name_ends.append(len(self._names))
 
+    def seal(self) -> None:
+        """Nothing comes any more: the file may be closed, its content stays."""
+        self._file.flush()
+        self._codes = np.memmap(self._file, dtype=self._dtype, mode="r")
+
     def __len__(self) -> int:
         return len(self.ends)
 
@@ -141,9 +145,6 @@ class _Store:
         return self._names[start : self._name_ends[at]].decode("utf-8", "surrogateescape")
 
     def levels(self, at: int) -> tuple[np.ndarray, ...]:
-        if self._codes is None:
-            self._file.flush()
-            self._codes = np.memmap(self._file, dtype=self._dtype, mode="r")
         rank = len(self.extents) // len(self.ends)
         extent = tuple(self.extents[at * rank : (at + 1) * rank])
         shapes = self.origin.shapes(extent)
@@ -198,7 +199,10 @@ def find(data: Sequence[str]) -> tuple[Grids, dict[str, str]]:
     bad = {} if found is None else {name: str(error) for name, error in found.failures}
     loose = () if found is None else found.items
     pairs = [(each.path, each.root) for each in loose if each.path is not None]
-    store = _fill(gather(corpora, pairs), bad)
+    with tempfile.TemporaryFile() as file:
+        store = _fill(gather(corpora, pairs), cast(BinaryIO, file), bad)
+        if store is not None:
+            store.seal()
     if store is None:
         raise CodesError(
             next(iter(bad.values()), f"--data: no codes in {', '.join(data)}"),
@@ -207,7 +211,7 @@ def find(data: Sequence[str]) -> tuple[Grids, dict[str, str]]:
     return Grids(store, np.arange(len(store))), bad
 
 
-def _fill(items: Iterable[Found | Unread], bad: dict[str, str]) -> _Store | None:
+def _fill(items: Iterable[Found | Unread], file: BinaryIO, bad: dict[str, str]) -> _Store | None:
     store: _Store | None = None
     first: Found | None = None
     for each in items:
@@ -217,7 +221,7 @@ def _fill(items: Iterable[Found | Unread], bad: dict[str, str]) -> _Store | None
         if store is None or first is None:
             first = each
             depth = each.codes.depth
-            store = _Store(Origin(each.codes.spec, each.header.model, depth))
+            store = _Store(Origin(each.codes.spec, each.header.model, depth), file)
         _check_same(first, each)
         store.add(each)
     return store
