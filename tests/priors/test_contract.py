@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.priors.conftest import CLASSES, EXTENTS, NAMES, VARIANTS, flat_of, make, some_codes
+from tests.priors.conftest import EXTENTS, NAMES, VARIANTS, flat_of, make, some_codes
 from vqtok import config
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
@@ -279,17 +279,3 @@ def test_codes_of_another_tokenizer_or_depth_are_refused() -> None:
     with pytest.raises(UsageError, match="classes"):
         bare = make("transformer", {}, VARIANTS[0][2], classes=False)
         bare(some_codes(bare, 1), condition=torch.tensor([0]))
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"width": 20}, {"dropout": 1.0}, {"depth": 0}, {"classes": ["a", "a"]}, {"blocks": 0}]
-)
-def test_configs_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) -> None:
-    from vqtok.errors import ConfigError
-
-    with pytest.raises(ConfigError):
-        config.parse({"type": "priors/transformer", "heads": 4} | wrong, config.Config)
-
-
-def test_class_names_are_known() -> None:
-    assert make("transformer", {}, VARIANTS[0][2]).classes == CLASSES

@@ -60,7 +60,6 @@ def evaluate(
     \b
     Examples:
       vqtok eval photos/ -m image-f8 -o compared/
-      vqtok eval clips/ --depth 4 --json
       vqtok eval codes/ -m my-prior
     """  # noqa: D301
     from vqtok.pipeline import plans

@@ -60,7 +60,6 @@ def train(
     \b
     Examples:
       vqtok train --data photos/ --minutes 30
-      vqtok train --data clips/ -o my-codec/ --set model.quantizer.depth=4
       vqtok train --data codes/ --preset prior-transformer -o my-prior/
     """  # noqa: D301
     first = is_first_rank()
