@@ -33,7 +33,10 @@ COMMANDS = [
     ["--help"],
     ["--version"],
     ["models"],
-    *([name, "--help"] for name in ("encode", "decode", "eval", "train", "sample", "info", "models")),
+    *(
+        [name, "--help"]
+        for name in ("encode", "decode", "eval", "train", "sample", "info", "models")
+    ),
 ]
 
 

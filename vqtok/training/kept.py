@@ -51,7 +51,7 @@ class Kept:
         if self.by == "auto":
             # A discriminator trades the metric for sharpness: by the metric, its first model wins.
             self.by = quality if plan.adversarial is None else "last"
-        if self.by != "last" and self.by not in BETTER:
+        if self.by != "last" and not _sense(self.by):
             known = ", ".join(["auto", "last", *sorted(BETTER)])
             raise ConfigError(f"train.best_by: {self.by!r} is no metric", hint=f"known: {known}")
         self.best: dict[str, Any] = {}
@@ -73,7 +73,7 @@ class Kept:
                 hint="measured: " + ", ".join(sorted(metrics)),
             )
         value = metrics[self.by]
-        if "value" in self.best and BETTER[self.by] * (value - self.best["value"]) <= 0:
+        if "value" in self.best and _sense(self.by) * (value - self.best["value"]) <= 0:
             return False
         self.best = {"step": step, "value": value}
         return True
@@ -105,3 +105,9 @@ class Kept:
             path.replace(gone)
         for path in folder.glob(".step-*"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _sense(metric: str) -> int:
+    """Of ``BETTER``; "use_top" is the use of one level. 0: no metric."""
+    kind = metric.partition("_")[0]
+    return BETTER.get(metric) or (BETTER[kind] if kind in ("use", "perplexity") else 0)

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vqtok.errors import UsageError
 from vqtok.quantizers._codebook import Codebook
 from vqtok.quantizers._start import Warmed
+from vqtok.tokenizers._quantizers import of_levels
 from vqtok.training import ranks, stages
 from vqtok.training.average import Average
 from vqtok.training.data.dataset import Batch
@@ -94,11 +95,16 @@ class Learner:
         for each in _warmed(self.model):
             each.settle()
 
-    def restart(self) -> bool:
-        """Place the codebooks anew, among the latents of the next steps; False: none may be."""
+    def restart(self, level: int) -> bool:
+        """Place a level's codebooks anew, among the latents of the next steps; False: none may be.
+
+        Args:
+            level: Of the model's codes.
+        """
         if self.plan.stage == "decoder":
             return False
-        found = [each.restart() for each in _warmed(self.model)]  # every one of them
+        part = of_levels(self.model.quantizer)[level]
+        found = [each.restart() for each in _warmed(part)]  # every one of them
         return any(found)
 
     def step(self, batches: Sequence[Batch], *, step: int, scale: float) -> Learned:

@@ -50,12 +50,14 @@ class Progress:
             "discriminator", its own loss. ``total`` adds up the model's.
         use: Share of the codebook used in the recent steps, 0 … 1; None for a continuous method.
         perplexity: exp(entropy) of the recent codes, per codebook; None for a continuous method.
+            Means over the levels, if there are several.
         items_per_s: Speed over the recent steps.
         left_s: Estimated seconds to the end.
         skipped: Steps skipped because the loss or a gradient was not finite.
         elapsed_s: Seconds of training so far, resumed parts included; 0: not told.
         latents: What a continuous method says of itself instead: "kl", nats per position, and
             "active_units", latent dimensions that carry anything.
+        levels: Of a model with several levels, "share" and "perplexity" of each by name.
     """
 
     step: int
@@ -68,6 +70,7 @@ class Progress:
     skipped: int
     elapsed_s: float = 0.0
     latents: dict[str, float] = field(default_factory=dict)
+    levels: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def total(self) -> float:

@@ -15,7 +15,7 @@ from vqtok.checkpoints import resume
 from vqtok.quantizers._ranks import rank, world
 from vqtok.training import ranks
 from vqtok.training.data.dataset import Batch
-from vqtok.training.health import Health, Vitals
+from vqtok.training.health import Health
 from vqtok.training.kept import Kept
 from vqtok.training.learner import Learner
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
@@ -171,11 +171,8 @@ class Run:
             finite=learned.finite,
             excused=excused,
         )
-        texts = list(verdict.warnings)
-        if verdict.restart and self.learner.restart():
-            self.health.forget()
-            texts[-1] += ": its entries are placed anew by k-means over the next steps"
-        return [Warned(self.step, text) for text in texts]
+        anew = {level for level, _ in verdict.collapsed if self.learner.restart(level)}
+        return [Warned(self.step, text) for text in self.health.told(verdict, anew=anew)]
 
     def learning_rate(self) -> float:
         """Of the step to come."""
@@ -195,6 +192,7 @@ class Run:
             losses=self.losses,
             use=use,
             perplexity=perplexity,
+            levels=self.health.apart(),
             learning_rate=self.learning_rate(),
             items_per_s=speed * self.plan.batch * self.plan.accumulate * world(),
             left_s=0.0 if self.share_done() >= 1.0 else left,
@@ -259,6 +257,6 @@ class Run:
             optimizers=self.learner.optimizers,
         )
         self.step, self.earlier_s = int(saved["step"]), float(saved["elapsed_s"])
-        self.health.vitals = Vitals.from_json(saved["vitals"])
+        self.health.remember(saved["vitals"])
         self.learner.precision.restore(saved["scale"])
         self.kept.best = saved["best"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ LABELS = {
     "perplexity": ("perplexity", "{:.0f}"),
 }
 """Metric → how the card calls and writes it; others as they are."""
+
+LEVELS = ("use", "perplexity")
+"""Metrics that models of several levels have for each: "use_top"."""
 
 NAMED = 20
 """Labels that are named before the rest is counted."""
@@ -148,12 +151,32 @@ def codes(spec: CodeSpec) -> str:
 def table(metrics: Mapping[str, float]) -> str:
     """Metrics, those that the card knows first."""
     rows = ["| measure | value |", "| --- | --- |"]
-    known = [key for key in LABELS if key in metrics]
-    for key in [*known, *(each for each in metrics if each not in LABELS)]:
-        label, form = LABELS.get(key, (key.replace("_", " "), "{:.4g}"))
+    for key in _shown(metrics):
         if metrics[key] is not None:
+            label, form = _label(key)
             rows.append(f"| {label} | {form.format(metrics[key])} |")
     return "\n".join(rows)
+
+
+def _shown(metrics: Iterable[str]) -> list[str]:
+    """Metrics in the card's order; means over levels only where there is but one."""
+    keys = list(dict.fromkeys(metrics))
+    other = [key for key in keys if key not in LABELS]
+    apart = {_kind(key) for key in other if _kind(key) in LEVELS}
+    return [*(key for key in LABELS if key in keys and key not in apart), *other]
+
+
+def _kind(key: str) -> str:
+    """Of the measure "use_top": "use"."""
+    return key.partition("_")[0]
+
+
+def _label(key: str) -> tuple[str, str]:
+    """What the card calls a metric, and how it writes it."""
+    if key not in LABELS and _kind(key) in LEVELS:
+        label, form = LABELS[_kind(key)]
+        return f"{label}, {key.partition('_')[2]}", form
+    return LABELS.get(key, (key.replace("_", " "), "{:.4g}"))
 
 
 def _examples(pictures: Sequence[str]) -> str:
@@ -227,9 +250,10 @@ def _curve(curve: list[dict[str, float]], quality: str) -> str:
     chosen = curve[::every]
     if chosen[-1] is not curve[-1]:
         chosen = [*chosen, curve[-1]]
-    columns = [key for key in (quality, *LABELS) if key and any(key in each for each in chosen)]
-    columns = list(dict.fromkeys(columns))
-    heads = [LABELS[key][0] if key in LABELS else key.replace("_", " ") for key in columns]
+    found = _shown(key for each in chosen for key in each)
+    known = [key for key in found if key in LABELS or _kind(key) in LEVELS]
+    columns = [key for key in known if key == quality] + [key for key in known if key != quality]
+    heads = [_label(key)[0] for key in columns]
     rows = [f"| step | {' | '.join(heads)} |", "| --- " * (len(columns) + 1) + "|"]
     for each in chosen:
         cells = [_cell(key, each.get(key)) for key in columns]
@@ -240,8 +264,8 @@ def _curve(curve: list[dict[str, float]], quality: str) -> str:
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return ""
-    forms = {"use": "{:.1%}", "perplexity": "{:.0f}", "active_units": "{:.0f}"}
-    return forms.get(key, "{:.3f}").format(value)
+    forms = {"use": "{:.1%}", "perplexity": "{:.0f}", "active": "{:.0f}"}
+    return forms.get(_kind(key), "{:.3f}").format(value)
 
 
 def _hours(hours: float) -> str:
