@@ -29,7 +29,7 @@ _KEYS = {
     "quantizer": ("quantizers",),
     "quantizers": ("quantizers",),
     "tokenizer": ("tokenizers",),
-    "prior": ("priors",),
+    **dict.fromkeys(("prior", "top", "finer"), ("priors",)),
     "model": ("tokenizers", "priors"),
 }
 """Families that a key of a config may name a member of; other keys: any."""

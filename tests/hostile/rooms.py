@@ -258,11 +258,11 @@ class ResumeRoom(Room):
         from tests.hostile import models
         from vqtok.checkpoints import resume
         from vqtok.training import recipe
-        from vqtok.training.health import Vitals
         from vqtok.training.kept import Kept
         from vqtok.training.log import Journal, records
         from vqtok.training.precision import Precision
         from vqtok.training.reports import curve
+        from vqtok.training.vitals import Vitals
 
         name, _, content = data.partition(b"\n")
         folder = self.work / "run"

@@ -165,6 +165,20 @@ def test_a_change_of_weights_is_followed() -> None:
     assert torch.equal(model.encode(x).levels[0], twin.encode(x).levels[0])
 
 
+def test_steps_of_a_fused_optimizer_which_torch_does_not_count_are_followed() -> None:
+    model = spread(test_vqvae.build("convnext"))
+    disturb(model.encoder, 0.02)  # so that there are codes to settle
+    x = test_vqvae.picture(40, 40)
+    model.encode(x)
+    optimizer = torch.optim.AdamW(model.encoder.parameters(), lr=0.03, fused=True)
+    model.encoder(x).square().mean().backward()
+    optimizer.step()
+    fresh = test_vqvae.build("convnext")
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(model.encode(x).levels[0], fresh.encode(x).levels[0])
+    assert 0 < model.doubts.recomputed < model.doubts.latents / 2
+
+
 def test_nan_samples_end_in_some_code() -> None:
     model = test_vqvae.build("convnext")
     x = test_vqvae.picture(24, 24)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from vqtok.codes.spec import LevelSpec
 from vqtok.errors import TrainingError
-from vqtok.training.health import HOPELESS, RESTARTS, WINDOW, Health, Verdict, Vitals
+from vqtok.training.health import HOPELESS, RESTARTS, WINDOW, Health, Verdict
+from vqtok.training.vitals import Vitals
 
 GRID = LevelSpec("codes", ("h", "w"), 50, (8, 8))
 STACK = LevelSpec("codes", ("q", "t"), 20, (8,), depth=3)
@@ -22,6 +23,12 @@ def observe(
         health.observe(step, codes=[codes], losses=CALM | losses, finite=True)
         for step in range(first, first + steps)
     ]
+
+
+def told(verdict: Verdict) -> str:
+    """The one line that a verdict says."""
+    (line,) = (*verdict.warnings, *(why for _, why in verdict.collapsed))
+    return line
 
 
 def some(count: int, *, shape: tuple[int, ...] = (2, 10, 10)) -> Tensor:
@@ -73,26 +80,26 @@ def test_falling_use_asks_for_a_restart_a_few_times_only() -> None:
     asked = []
     for window in range(1, RESTARTS + 2):
         last = observe(health, some(5), first=1 + window * WINDOW)[-1]
-        asked.append(last.restart)
-        assert "use fell to 10%" in last.warnings[0]
-        health.vitals.best_use = 0.96  # as if the restart had helped
+        asked.append(bool(last.collapsed))
+        assert "use fell to 10%" in told(last)
+        health.vitals.levels[0].best_use = 0.96  # as if the restart had helped
     assert asked == [True] * RESTARTS + [False]
-    assert "learning_rate" in last.warnings[0]
+    assert "learning_rate" in told(last)
 
 
 def test_a_runaway_commitment_asks_for_a_restart() -> None:
     health = Health([GRID])
     verdict = observe(health, some(48), commitment=30.0)[-1]
-    assert verdict.restart
-    assert "commitment is 30 times" in verdict.warnings[0]
+    assert verdict.collapsed
+    assert "commitment is 30 times" in told(verdict)
 
 
 def test_forgetting_begins_anew() -> None:
     health = Health([GRID])
     observe(health, some(48))
-    health.forget()
+    health.forget(0)
     assert health.use() is None
-    assert not observe(health, some(5), first=1 + WINDOW)[-1].restart
+    assert not observe(health, some(5), first=1 + WINDOW)[-1].collapsed
 
 
 def skip(health: Health, step: int, **options: bool) -> Verdict:
@@ -144,3 +151,56 @@ def test_a_resumed_watch_reaches_the_same_verdicts() -> None:
     )
     assert whole.vitals == resumed.vitals
     assert whole.use() == resumed.use()
+
+
+TWO = (LevelSpec("top", ("h", "w"), 50, (8, 8)), LevelSpec("bottom", ("h", "w"), 20, (4, 4)))
+
+
+def observe_two(
+    health: Health, top: int, bottom: int, *, first: int = 1, **losses: float
+) -> list[Verdict]:
+    terms = {"mse": 1.0, "commitment_top": 0.1, "commitment_bottom": 0.1} | losses
+    codes = [some(top), some(bottom, shape=(2, 20, 20))]
+    return [
+        health.observe(step, codes=codes, losses=terms, finite=True)
+        for step in range(first, first + WINDOW)
+    ]
+
+
+def test_levels_are_counted_apart_and_their_mean_is_told() -> None:
+    health = Health(TWO)
+    observe_two(health, 25, 20)
+    uses = health.uses()
+    assert list(uses) == ["top", "bottom"]
+    assert (uses["top"].share, uses["bottom"].share) == (0.5, 1.0)
+    assert uses["bottom"].perplexity == pytest.approx(20, rel=1e-6)
+    assert health.use() == (0.75, pytest.approx((25 + 20) / 2, rel=1e-6))
+
+
+@pytest.mark.parametrize(("level", "name"), [(0, "top"), (1, "bottom")])
+def test_the_level_that_collapses_is_named_and_the_other_left_alone(level: int, name: str) -> None:
+    health = Health(TWO)
+    observe_two(health, 50, 20)
+    now = (50, 2) if level else (5, 20)
+    verdict = observe_two(health, *now, first=1 + WINDOW)[-1]
+    assert verdict.collapsed == ((level, f"{name}: codebook use fell to 10% (1 of {RESTARTS})"),)
+    health.forget(level)
+    assert health.uses() == {}  # one of the two is not known
+    assert health.vitals.levels[1 - level].best_use == 1.0
+
+
+def test_the_level_whose_latents_run_away_is_named() -> None:
+    verdict = observe_two(Health(TWO), 50, 20, commitment_bottom=30.0)[-1]
+    assert [index for index, _ in verdict.collapsed] == [1]
+    assert told(verdict).startswith("bottom: commitment is 30 times")
+
+
+def test_every_level_is_remembered_across_a_resume() -> None:
+    health = Health(TWO)
+    observe_two(health, 50, 20)
+    observe_two(health, 5, 20, first=1 + WINDOW)
+    data = health.vitals.to_json()
+    assert all(isinstance(value, int | float) for value in data.values())
+    assert Vitals.from_json(data, levels=2) == health.vitals
+    # What a run of one level wrote: its level is the first.
+    assert Vitals.from_json({"best_use": 0.5}, levels=2).levels[0].best_use == 0.5

@@ -192,7 +192,7 @@ def test_a_codebook_that_collapses_is_placed_anew_and_said_to_be(
 ) -> None:
     uses = iter([1.0, 0.1, 1.0, 1.0])
     monkeypatch.setattr(health, "WINDOW", 5)
-    monkeypatch.setattr(health.Health, "_window_use", lambda self: next(uses))
+    monkeypatch.setattr(health.Health, "_window_use", lambda self, level: next(uses))
     events = run(photos, tmp_path / "m", "train.steps=20")
     (warned,) = [e for e in events if isinstance(e, Warned)]
     assert "use fell to 10%" in warned.text

@@ -114,8 +114,16 @@ class State:
         now = self.progress
         if now is None:
             return ""
+        if now.levels:
+            each = [
+                f"{name} {_used(level['share'], level['perplexity'])}"
+                for name, level in now.levels.items()
+            ]
+            return "; ".join(each)
         if now.use is not None and now.perplexity is not None:
-            return f"{_share(now.use)} used, perplexity {now.perplexity:.0f}"
+            return _used(now.use, now.perplexity)
+        if self.started.learns == "prior":  # the codes are given
+            return ""
         values = [f"{_words(name)} {value:.4g}" for name, value in sorted(now.latents.items())]
         return ", ".join(values) or "continuous"
 
@@ -162,7 +170,8 @@ class State:
     def line(self) -> str:
         """All of it that changes, in one line for logs."""
         subject = "codes " if self.progress and self.progress.use is not None else ""
-        parts = [f"trained: {self.place()}", self.terms(), f"{subject}{self.codes()}", self.pace()]
+        codes = f"{subject}{self.codes()}"
+        parts = [f"trained: {self.place()}", self.terms(), codes, self.pace()]
         return "; ".join(part for part in parts if part)
 
 
@@ -260,9 +269,10 @@ def warned(step: int, text: str) -> str:
 
 def values_of(metrics: Mapping[str, float]) -> str:
     """Held-out metrics in one line."""
-    shown = {name: f"{value:.4g}" for name, value in metrics.items()}
-    if "use" in metrics:
-        shown["use"] = _share(metrics["use"])
+    shown = {
+        name: _share(value) if name.partition("_")[0] == "use" else f"{value:.4g}"
+        for name, value in metrics.items()
+    }
     return ", ".join(f"{_words(name)} {value}" for name, value in shown.items())
 
 
@@ -273,6 +283,10 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def _used(share: float, perplexity: float) -> str:
+    return f"{_share(share)} used, perplexity {perplexity:.0f}"
 
 
 def _share(value: float) -> str:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class Exact:
     def __init__(self, encoder: nn.Module, probe: Probe) -> None:
         self.doubts = Doubts()
         self._encoder, self._probe = encoder, probe
-        self._made: tuple[object, nn.Module, float] | None = None
+        self._made: tuple[_Weights, nn.Module, float] | None = None
 
     def settle(self, z: Tensor, quantizer: Quantizer, recompute: Recompute) -> Tensor:
         """Codes of (B, D, *grid) float32 latents.
@@ -94,19 +94,35 @@ class Exact:
 
     def _twin(self) -> tuple[nn.Module, float]:
         """The encoder in float64, and how far its float32 self may be from it."""
-        key = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self._weights())
         with _lock, torch.no_grad():
-            if self._made is None or self._made[0] != key:
+            weights = _Weights.of(self._encoder)
+            if self._made is None or not self._made[0].same(weights):
                 twin = copy.deepcopy(self._encoder).double().requires_grad_(False)
                 plain = self._probe(self._encoder, torch.float32).double()
                 with one_thread():
                     exact = self._probe(twin, torch.float64)
                 error = torch.linalg.vector_norm(plain - exact, dim=1).max()
-                self._made = key, twin, MARGIN * float(error)
+                self._made = weights, twin, MARGIN * float(error)
             return self._made[1:]
 
-    def _weights(self) -> list[Tensor]:
-        return [*self._encoder.parameters(), *self._encoder.buffers()]
+
+class _Weights(NamedTuple):
+    """What tells a network from itself before a change of its weights."""
+
+    counted: tuple[tuple[int, int], ...]
+    """Where each tensor lies, and how often torch has seen it change."""
+    learning: Tensor
+    """(N,): the values of those whose changes torch may not count: fused optimizers' are not."""
+
+    @staticmethod
+    def of(network: nn.Module) -> _Weights:
+        tensors = [*network.parameters(), *network.buffers()]
+        counted = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+        learning = [t.float().flatten() for t in tensors if t.requires_grad or t.is_inference()]
+        return _Weights(counted, torch.cat(learning) if learning else torch.empty(0))
+
+    def same(self, other: _Weights) -> bool:
+        return self.counted == other.counted and torch.equal(self.learning, other.learning)
 
 
 @contextmanager

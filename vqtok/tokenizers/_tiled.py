@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -176,7 +177,7 @@ def latents(encoder: nn.Module, x: Tensor, *, stride: int, side: int) -> Tensor:
 
 def decoded(
     decoder: nn.Module,
-    look_up: Callable[[Tile], Tensor],
+    look_up: Callable[[Tile], Any],
     extent: tuple[int, int],
     *,
     stride: int,
@@ -186,7 +187,8 @@ def decoded(
 
     Args:
         decoder: (B, D, h, w) → (B, n, h·stride, w·stride); its ``reach`` is in pixels.
-        look_up: Tile → (B, D, h, w): what the decoder reads in the tile's window.
+        look_up: Tile → (B, D, h, w): what the decoder reads in the tile's window; or whatever else
+            this one takes.
         extent: (H, W) of the signal: padding behind it is cut off.
         stride: Pixels per code, each way.
         side: Code positions per side of what one tile owns.

@@ -6,9 +6,9 @@ reaches the same verdicts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,16 @@ from vqtok.codes.spec import LevelSpec
 from vqtok.errors import TrainingError
 from vqtok.quantizers._ranks import summed, world
 from vqtok.training.log import total
+from vqtok.training.vitals import LevelVitals, Vitals
 
 WINDOW = 100
 """Steps over which use is counted and verdicts are reached."""
 
 RESTARTS = 3
 """Times a codebook is placed anew in one run; after that something else is wrong."""
+
+RUNAWAY = 10.0
+"""Commitment, as a multiple of all other losses, from which latents have left their entries."""
 
 HALVED_AFTER = 10
 """Steps skipped in a row after which the learning rate is halved."""
@@ -31,56 +35,24 @@ HOPELESS = 100
 """Steps skipped in a row after which the run ends."""
 
 
-@dataclass
-class Vitals:
-    """What the watch remembers, as JSON data.
-
-    Attributes:
-        skipped: Steps without an update because the loss or a gradient was not finite.
-        in_a_row: How many of them were the latest steps.
-        rate_scale: Factor of the learning rate.
-        steps: Of the present window, with a placed codebook.
-        commitment: Sum of the commitment term over these.
-        rest: Sum of all other terms over these.
-        best_use: Highest share of entries used in any window.
-        restarts: Times the codebook was placed anew.
-    """
-
-    skipped: int = 0
-    in_a_row: int = 0
-    rate_scale: float = 1.0
-    steps: int = 0
-    commitment: float = 0.0
-    rest: float = 0.0
-    best_use: float = 0.0
-    restarts: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """For the run's state."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Vitals:
-        """From a run's state; what is missing or unknown is left at its start."""
-        start = cls()
-        for name, value in asdict(start).items():
-            found = data.get(name)
-            if isinstance(found, int | float):
-                setattr(start, name, type(value)(found))
-        return start
-
-
 @dataclass(frozen=True)
 class Verdict:
     """What the watch found at a step.
 
     Attributes:
         warnings: Lines for the user.
-        restart: The codebooks should be placed anew.
+        collapsed: Levels whose codebook should be placed anew, each with why, a line for the user.
     """
 
     warnings: tuple[str, ...] = ()
-    restart: bool = False
+    collapsed: tuple[tuple[int, str], ...] = ()
+
+
+class Use(NamedTuple):
+    """Of one level's entries, means over its stages."""
+
+    share: float
+    perplexity: float
 
 
 class Health(nn.Module):
@@ -92,7 +64,8 @@ class Health(nn.Module):
 
     def __init__(self, levels: Sequence[LevelSpec]) -> None:
         super().__init__()
-        self.vitals = Vitals()
+        self.names = [each.name for each in levels]
+        self.vitals = Vitals(levels=[LevelVitals() for _ in levels])
         self.stacked = [1 + each.axes.index("q") if "q" in each.axes else None for each in levels]
         for index, level in enumerate(levels):
             depth = level.depth or 1
@@ -125,44 +98,75 @@ class Health(nn.Module):
         if finite and codes:
             for index, each in enumerate(codes):
                 self._count(index, each)
-            vitals = self.vitals
-            vitals.steps += 1
-            vitals.commitment += losses.get("commitment", 0.0)
-            vitals.rest += total(losses) - losses.get("commitment", 0.0)
-        restart = False
+            self._weigh(losses)
+        collapsed: list[tuple[int, str]] = []
         if step % WINDOW == 0 and self.vitals.steps:
-            verdict = self._judge()
-            warnings += verdict.warnings
-            restart = verdict.restart
+            for index, level in enumerate(self.vitals.levels):
+                what = self._judge(index)
+                if what and level.restarts < RESTARTS:
+                    level.restarts += 1
+                    collapsed.append((index, f"{what} ({level.restarts} of {RESTARTS})"))
+                elif what:
+                    warnings.append(f"{what}; a lower --set train.learning_rate=… may help")
             self._turn()
-        return Verdict(tuple(warnings), restart)
+        return Verdict(tuple(warnings), tuple(collapsed))
 
-    def use(self) -> tuple[float, float] | None:
-        """(share of entries used, perplexity) lately, means over stages and levels; None: no codes.
+    def use(self) -> Use | None:
+        """Share of entries used and perplexity lately, means over levels; None: no codes."""
+        found = self.uses()
+        if not found:
+            return None
+        shares, perplexities = zip(*found.values(), strict=True)
+        return Use(sum(shares) / len(found), sum(perplexities) / len(found))
+
+    def uses(self) -> dict[str, Use]:
+        """The same for each level by name; nothing before there are codes.
 
         Of the last whole window, or of the present one while there is no other.
         """
-        shares, perplexities = [], []
-        for index in range(len(self.stacked)):
+        found = {}
+        for index, name in enumerate(self.names):
             counts = self.get_buffer(f"before_{index}")
             if not counts.any():
                 counts = self.get_buffer(f"now_{index}")
             if not counts.any():
-                return None
+                return {}
             share = counts / counts.sum(1, keepdim=True).clamp(min=1)
             entropy = -(share * share.clamp(min=1e-12).log()).sum(1)
-            shares.append(float((counts > 0).float().mean()))
-            perplexities.append(float(entropy.exp().mean()))
-        if not shares:
-            return None
-        return sum(shares) / len(shares), sum(perplexities) / len(perplexities)
+            used = (counts > 0).float().mean()
+            found[name] = Use(float(used), float(entropy.exp().mean()))
+        return found
 
-    def forget(self) -> None:
-        """Begin to count anew: the codebook is another one."""
-        for buffer in self.buffers():
-            buffer.zero_()
-        self.vitals.best_use = 0.0
-        self._reset()
+    def apart(self) -> dict[str, dict[str, float]]:
+        """``uses`` as JSON data; nothing of a model with one level."""
+        if len(self.names) < 2:
+            return {}
+        return {name: each._asdict() for name, each in self.uses().items()}
+
+    def told(self, verdict: Verdict, *, anew: Collection[int]) -> list[str]:
+        """All lines of a verdict.
+
+        Args:
+            verdict: The latest.
+            anew: Levels whose codebooks are being placed anew; they are counted anew, too.
+        """
+        lines = list(verdict.warnings)
+        for level, why in verdict.collapsed:
+            if level in anew:
+                self.forget(level)
+                why += ": its entries are placed anew by k-means over the next steps"
+            lines.append(why)
+        return lines
+
+    def forget(self, level: int) -> None:
+        """Begin to count a level anew: its codebook is another one."""
+        for name in ("now", "before"):
+            self.get_buffer(f"{name}_{level}").zero_()
+        self.vitals.levels[level].best_use = 0.0
+
+    def remember(self, data: Mapping[str, Any]) -> None:
+        """Go on from the vitals of a saved run."""
+        self.vitals = Vitals.from_json(data, levels=len(self.names))
 
     def _count(self, index: int, codes: Tensor) -> None:
         counts, axis = self.get_buffer(f"now_{index}"), self.stacked[index]
@@ -198,35 +202,39 @@ class Health(nn.Module):
             ]
         return ["loss or gradient not finite: step not taken"] if vitals.in_a_row == 1 else []
 
-    def _judge(self) -> Verdict:
-        vitals = self.vitals
-        found = self._window_use()
-        fallen = found < 0.5 * vitals.best_use and found < 0.5
-        vitals.best_use = max(vitals.best_use, found)
-        commitment, rest = vitals.commitment / vitals.steps, vitals.rest / vitals.steps
-        runaway = commitment > 10 * rest > 0
-        if not (fallen or runaway):
-            return Verdict()
+    def _weigh(self, losses: Mapping[str, float]) -> None:
+        vitals, commitments = self.vitals, 0.0
+        for name, level in zip(self.names, vitals.levels, strict=True):
+            term = "commitment" if len(self.names) == 1 else f"commitment_{name}"
+            level.commitment += losses.get(term, 0.0)
+            commitments += losses.get(term, 0.0)
+        vitals.steps += 1
+        vitals.rest += total(losses) - commitments
+
+    def _judge(self, index: int) -> str:
+        """What is wrong with a level, in words; nothing: ""."""
+        level = self.vitals.levels[index]
+        found = self._window_use(index)
+        fallen = found < 0.5 * level.best_use and found < 0.5
+        level.best_use = max(level.best_use, found)
+        ratio = level.commitment / self.vitals.rest if self.vitals.rest > 0 else 0.0
+        if not (fallen or ratio > RUNAWAY):
+            return ""
         what = (
             f"codebook use fell to {found:.0%}"
             if fallen
-            else f"commitment is {commitment / rest:.0f} times all other losses: "
+            else f"commitment is {ratio:.0f} times all other losses: "
             "latents run away from their entries"
         )
-        if vitals.restarts >= RESTARTS:
-            return Verdict((f"{what}; a lower --set train.learning_rate=… may help",))
-        vitals.restarts += 1
-        return Verdict((f"{what} ({vitals.restarts} of {RESTARTS})",), restart=True)
+        return f"{self.names[index]}: {what}" if len(self.names) > 1 else what
 
-    def _window_use(self) -> float:
-        shares = [(b > 0).float().mean() for n, b in self.named_buffers() if n.startswith("now")]
-        return float(torch.stack(shares).mean()) if shares else 1.0
+    def _window_use(self, index: int) -> float:
+        return float((self.get_buffer(f"now_{index}") > 0).float().mean())
 
     def _turn(self) -> None:
         for index in range(len(self.stacked)):
             self.get_buffer(f"before_{index}").copy_(self.get_buffer(f"now_{index}"))
             self.get_buffer(f"now_{index}").zero_()
-        self._reset()
-
-    def _reset(self) -> None:
-        self.vitals.steps, self.vitals.commitment, self.vitals.rest = 0, 0.0, 0.0
+        self.vitals.steps, self.vitals.rest = 0, 0.0
+        for level in self.vitals.levels:
+            level.commitment = 0.0

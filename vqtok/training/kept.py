@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vqtok import atomic
 from vqtok import config as configs
-from vqtok.checkpoints import directory
 from vqtok.checkpoints.facts import CARD, TRAINING
 from vqtok.errors import ConfigError
 from vqtok.training.recipe import Train
+
+Save = Callable[..., None]
+"""Writes a model directory: ``Task.save``."""
 
 FOLDER = "checkpoints"
 
@@ -21,6 +23,9 @@ BETTER = {
     "mel_distance": -1,
     "kl": -1,
     "active_units": 1,
+    "nats_per_code": -1,
+    "bits_per_code": -1,
+    "bits_per_dimension": -1,
     "use": 1,
     "perplexity": 1,
 }
@@ -34,21 +39,19 @@ class Kept:
         output: Model directory.
         plan: ``best_by``, ``keep``, ``store``.
         quality: The metric that "auto" goes by.
-        reads: Fingerprints of the models whose codes this one keeps.
+        save: Writes a model.
 
     Raises:
         ConfigError: an unknown ``best_by``.
     """
 
-    def __init__(
-        self, output: Path, plan: Train, *, quality: str, reads: Sequence[str] = ()
-    ) -> None:
-        self.output, self.plan, self.reads = output, plan, tuple(reads)
+    def __init__(self, output: Path, plan: Train, *, quality: str, save: Save) -> None:
+        self.output, self.plan, self._save = output, plan, save
         self.by = plan.best_by
         if self.by == "auto":
             # A discriminator trades the metric for sharpness: by the metric, its first model wins.
             self.by = quality if plan.adversarial is None else "last"
-        if self.by != "last" and self.by not in BETTER:
+        if self.by != "last" and not _sense(self.by):
             known = ", ".join(["auto", "last", *sorted(BETTER)])
             raise ConfigError(f"train.best_by: {self.by!r} is no metric", hint=f"known: {known}")
         self.best: dict[str, Any] = {}
@@ -70,7 +73,7 @@ class Kept:
                 hint="measured: " + ", ".join(sorted(metrics)),
             )
         value = metrics[self.by]
-        if "value" in self.best and BETTER[self.by] * (value - self.best["value"]) <= 0:
+        if "value" in self.best and _sense(self.by) * (value - self.best["value"]) <= 0:
             return False
         self.best = {"step": step, "value": value}
         return True
@@ -81,16 +84,14 @@ class Kept:
         """Write the model where it belongs, and the run's facts and card in any case."""
         half = self.plan.store == "float16"
         if best:
-            directory.save(
-                self.output, model, training=facts, card=card, half=half, reads=self.reads
-            )
+            self._save(self.output, model, training=facts, card=card, half=half)
         else:
             for name, text in ((TRAINING, configs.to_json(facts)), (CARD, card)):
                 with atomic.file(self.output / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
         if self.plan.keep:
             folder = self.output / FOLDER / f"step-{step:07d}"
-            directory.save(folder, model, training=facts, half=half, reads=self.reads)
+            self._save(folder, model, training=facts, half=half)
         self._rotate()
 
     def _rotate(self) -> None:
@@ -104,3 +105,9 @@ class Kept:
             path.replace(gone)
         for path in folder.glob(".step-*"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _sense(metric: str) -> int:
+    """Of ``BETTER``; "use_top" is the use of one level. 0: no metric."""
+    kind = metric.partition("_")[0]
+    return BETTER.get(metric) or (BETTER[kind] if kind in ("use", "perplexity") else 0)

@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vqtok import atomic
 from vqtok.config import to_line
 from vqtok.errors import one_line
+
+Learns = Literal["tokenizer", "prior"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Started:
     """The run is set up; training begins.
 
     Attributes:
+        learns: What is trained: a tokenizer on files, or a prior on items of codes.
         files: Training files.
         held_out: Files that are measured on and never trained on.
         notes: What was left out of the data, and what of the recipe was adapted to it; a sentence
@@ -34,6 +37,7 @@ class Started:
     first_step: int
     steps: int
     notes: tuple[str, ...] = ()
+    learns: Learns = "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,14 @@ class Progress:
             "discriminator", its own loss. ``total`` adds up the model's.
         use: Share of the codebook used in the recent steps, 0 … 1; None for a continuous method.
         perplexity: exp(entropy) of the recent codes, per codebook; None for a continuous method.
+            Means over the levels, if there are several.
         items_per_s: Speed over the recent steps.
         left_s: Estimated seconds to the end.
         skipped: Steps skipped because the loss or a gradient was not finite.
         elapsed_s: Seconds of training so far, resumed parts included; 0: not told.
         latents: What a continuous method says of itself instead: "kl", nats per position, and
             "active_units", latent dimensions that carry anything.
+        levels: Of a model with several levels, "share" and "perplexity" of each by name.
     """
 
     step: int
@@ -64,6 +70,7 @@ class Progress:
     skipped: int
     elapsed_s: float = 0.0
     latents: dict[str, float] = field(default_factory=dict)
+    levels: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def total(self) -> float:

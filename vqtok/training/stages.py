@@ -16,6 +16,7 @@ from vqtok.errors import UsageError
 from vqtok.protocols import Quantized
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers.rvq import kept_stages
+from vqtok.tokenizers._quantizers import of_levels
 
 HELD = ("encoder", "quantizer")
 """Parts of a tokenizer that the stage "decoder" holds still."""
@@ -50,10 +51,11 @@ def freeze(model: nn.Module, stage: Literal["all", "decoder"]) -> None:
             "--stage decoder: the model has no codebook yet",
             hint="train all of it first",
         )
-    if getattr(getattr(quantizer, "config", None), "dropout", 0.0) > 0 and not any(
-        isinstance(hook, _Shortened) for hook in quantizer._forward_hooks.values()
-    ):
-        quantizer.register_forward_hook(_Shortened(model))
+    for part in of_levels(quantizer):
+        if getattr(getattr(part, "config", None), "dropout", 0.0) > 0 and not any(
+            isinstance(hook, _Shortened) for hook in part._forward_hooks.values()
+        ):
+            part.register_forward_hook(_Shortened(model))
 
 
 class _Shortened:

@@ -102,6 +102,9 @@ def _of_progress(event: Progress) -> dict[str, float]:
         values["codebook/use"] = event.use
     if event.perplexity is not None:
         values["codebook/perplexity"] = event.perplexity
+    for name, level in event.levels.items():
+        values[f"codebook/use_{name}"] = level["share"]
+        values[f"codebook/perplexity_{name}"] = level["perplexity"]
     values |= {f"latents/{name}": value for name, value in event.latents.items()}
     values |= {
         "run/learning_rate": event.learning_rate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,19 @@ CURVE = "curve.svg"
 LABELS = {
     "psnr_db": ("PSNR", "{:.2f} dB"),
     "mel_distance": ("mel distance", "{:.3f}"),
+    "nats_per_code": ("cross-entropy", "{:.4f} nats per code"),
+    "bits_per_code": ("the same", "{:.3f} bits per code"),
+    "unigram_bits_per_code": ("unigram entropy", "{:.3f} bits per code"),
+    "bits_per_dimension": ("the same as the first", "{:.4f} bits per dimension"),
     "kl": ("KL divergence", "{:.3g} nats per position"),
     "active_units": ("active units", "{:.0f}"),
     "use": ("codebook use", "{:.1%}"),
     "perplexity": ("perplexity", "{:.0f}"),
 }
 """Metric → how the card calls and writes it; others as they are."""
+
+LEVELS = ("use", "perplexity")
+"""Metrics that models of several levels have for each: "use_top"."""
 
 NAMED = 20
 """Labels that are named before the rest is counted."""
@@ -37,13 +44,21 @@ def compose(output: Path, spec: CodeSpec, facts: Mapping[str, Any]) -> str:
         spec: Of its codes.
         facts: See ``render``.
     """
+    curves, pictures = gather(output, facts)
+    return render(output.resolve().name, spec, facts, pictures=pictures, curves=curves)
+
+
+def gather(output: Path, facts: Mapping[str, Any]) -> tuple[bool, list[str]]:
+    """Draw the curves from the run's log into ``curve.svg``.
+
+    Returns:
+        Whether there is something to draw, and the previews of the best model.
+    """
     shown = curve.panels(log.records(output / "log.jsonl"))
     if shown:
         with atomic.file(output / CURVE) as temporary:
             temporary.write_text(curve.draw(shown), encoding="utf-8")
-    step = facts.get("best_step") or facts["step"]
-    pictures = gallery.of_step(output, step)
-    return render(output.resolve().name, spec, facts, pictures=pictures, curves=bool(shown))
+    return bool(shown), gallery.of_step(output, facts.get("best_step") or facts["step"])
 
 
 def render(
@@ -67,28 +82,39 @@ def render(
     """
     metrics, recipe = facts["metrics"], facts["recipe"]
     quality = next((each for each in metrics if each in PROTOCOL), "")
-    parts = [
-        f"# {_plain(name)}",
-        _plain(recipe["about"]),
+    return joined(
+        f"# {plain(name)}",
+        plain(recipe["about"]),
         _use(name, spec),
         "## Codes",
-        _codes(spec),
+        codes(spec),
         "## Held-out split of the training folder",
-        _table(metrics),
+        table(metrics),
         f"{facts['held_out_files']} files that were never trained on, measured on at most "
         f"{recipe['train']['holdout_items']} of them. {PROTOCOL.get(quality, '')}".rstrip(),
         _examples(pictures),
         "## Data",
         _data(facts),
-        "## Training",
-        f"```\n{facts['command']}\n```",
-        _run(facts),
-        f"![Loss, held-out metric and codebook use over steps]({CURVE})" if curves else "",
-        _curve(facts["curve"], quality),
-    ]
+        *training(facts, quality=quality, curves=curves),
+    )
+
+
+def joined(*parts: str) -> str:
+    """A card of its paragraphs, without the empty ones."""
     text = "\n\n".join(part for part in parts if part) + "\n"
     # File names may be any bytes; a card is UTF-8.
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def training(facts: Mapping[str, Any], *, quality: str, curves: bool) -> list[str]:
+    """How the model came about."""
+    return [
+        "## Training",
+        f"```\n{facts['command']}\n```",
+        _run(facts),
+        f"![Loss and held-out metric over steps]({CURVE})" if curves else "",
+        _curve(facts["curve"], quality),
+    ]
 
 
 def _use(name: str, spec: CodeSpec) -> str:
@@ -102,7 +128,8 @@ def _use(name: str, spec: CodeSpec) -> str:
     return f"```\nvqtok encode FILE -m {quoted}\nvqtok decode {back} -m {quoted}\n```"
 
 
-def _codes(spec: CodeSpec) -> str:
+def codes(spec: CodeSpec) -> str:
+    """The levels, and their rate."""
     if not spec.levels:
         return "None: the latents are real numbers."
     lines = []
@@ -121,14 +148,35 @@ def _codes(spec: CodeSpec) -> str:
     return "\n".join(lines)
 
 
-def _table(metrics: Mapping[str, float]) -> str:
+def table(metrics: Mapping[str, float]) -> str:
+    """Metrics, those that the card knows first."""
     rows = ["| measure | value |", "| --- | --- |"]
-    known = [key for key in LABELS if key in metrics]
-    for key in [*known, *(each for each in metrics if each not in LABELS)]:
-        label, form = LABELS.get(key, (key.replace("_", " "), "{:.4g}"))
+    for key in _shown(metrics):
         if metrics[key] is not None:
+            label, form = _label(key)
             rows.append(f"| {label} | {form.format(metrics[key])} |")
     return "\n".join(rows)
+
+
+def _shown(metrics: Iterable[str]) -> list[str]:
+    """Metrics in the card's order; means over levels only where there is but one."""
+    keys = list(dict.fromkeys(metrics))
+    other = [key for key in keys if key not in LABELS]
+    apart = {_kind(key) for key in other if _kind(key) in LEVELS}
+    return [*(key for key in LABELS if key in keys and key not in apart), *other]
+
+
+def _kind(key: str) -> str:
+    """Of the measure "use_top": "use"."""
+    return key.partition("_")[0]
+
+
+def _label(key: str) -> tuple[str, str]:
+    """What the card calls a metric, and how it writes it."""
+    if key not in LABELS and _kind(key) in LEVELS:
+        label, form = LABELS[_kind(key)]
+        return f"{label}, {key.partition('_')[2]}", form
+    return LABELS.get(key, (key.replace("_", " "), "{:.4g}"))
 
 
 def _examples(pictures: Sequence[str]) -> str:
@@ -159,15 +207,22 @@ def _data(facts: Mapping[str, Any]) -> str:
             f"- {about}{_hours(data['hours'])}, {data['shortest_s']:.1f} to "
             f"{data['longest_s']:.1f} s each, the median {data['median_s']:.1f} s; {rates} Hz"
         )
+    return "\n".join([*lines, *data_notes(facts)])
+
+
+def data_notes(facts: Mapping[str, Any]) -> list[str]:
+    """Labels, what was left out, and what else was noted: a line each."""
+    data: Mapping[str, Any] = facts.get("data") or {}
+    lines = []
     if data.get("labels"):
-        named = ", ".join(_plain(label) for label in data["labels"][:NAMED])
+        named = ", ".join(plain(label) for label in data["labels"][:NAMED])
         rest = len(data["labels"]) - NAMED
         more = f" and {rest} more" if rest > 0 else ""
         lines.append(f"- {len(data['labels'])} labels: {named}{more}")
     if facts.get("unreadable"):
         lines.append(f"- left out: {facts['unreadable']} that cannot be read (`{log.UNREADABLE}`)")
-    lines += [f"- {_plain(note)}" for note in facts.get("notes", ())]
-    return "\n".join(lines)
+    lines += [f"- {plain(note)}" for note in facts.get("notes", ())]
+    return lines
 
 
 def _run(facts: Mapping[str, Any]) -> str:
@@ -195,9 +250,10 @@ def _curve(curve: list[dict[str, float]], quality: str) -> str:
     chosen = curve[::every]
     if chosen[-1] is not curve[-1]:
         chosen = [*chosen, curve[-1]]
-    columns = [key for key in (quality, *LABELS) if key and any(key in each for each in chosen)]
-    columns = list(dict.fromkeys(columns))
-    heads = [LABELS[key][0] if key in LABELS else key.replace("_", " ") for key in columns]
+    found = _shown(key for each in chosen for key in each)
+    known = [key for key in found if key in LABELS or _kind(key) in LEVELS]
+    columns = [key for key in known if key == quality] + [key for key in known if key != quality]
+    heads = [_label(key)[0] for key in columns]
     rows = [f"| step | {' | '.join(heads)} |", "| --- " * (len(columns) + 1) + "|"]
     for each in chosen:
         cells = [_cell(key, each.get(key)) for key in columns]
@@ -208,15 +264,15 @@ def _curve(curve: list[dict[str, float]], quality: str) -> str:
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return ""
-    forms = {"use": "{:.1%}", "perplexity": "{:.0f}", "active_units": "{:.0f}"}
-    return forms.get(key, "{:.3f}").format(value)
+    forms = {"use": "{:.1%}", "perplexity": "{:.0f}", "active": "{:.0f}"}
+    return forms.get(_kind(key), "{:.3f}").format(value)
 
 
 def _hours(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     escaped = "".join(f"\\{each}" if each in "\\`*_[]<>|#" else each for each in text)
     return " ".join(escaped.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,13 +21,12 @@ class Carried:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._usage: Usage | None = None
+        self._usages: dict[str, Usage] = {}
         self._latents: Latents | None = None
-        if model.spec.levels:
-            level = model.spec.levels[0]
+        for level in model.spec.levels:
             axis = 1 + level.axes.index("q") if "q" in level.axes else None
-            self._usage = Usage(level.codebook_size, stage_axis=axis)
-        elif hasattr(model.quantizer, "posterior"):
+            self._usages[level.name] = Usage(level.codebook_size, stage_axis=axis)
+        if not self._usages and hasattr(model.quantizer, "posterior"):
             self._latents = Latents()
 
     def reconstruct(self, x: Tensor, *, label: int | None = None) -> Tensor:
@@ -37,9 +37,10 @@ class Carried:
             label: Of all of them, if the model has labels.
         """
         told = {} if label is None else {"label": label}
-        if self._usage is not None:
+        if self._usages:
             codes = self._model.encode(x)
-            self._usage.add(codes.numpy().levels[0])
+            for usage, array in zip(self._usages.values(), codes.numpy().levels, strict=True):
+                usage.add(array)
             y: Tensor = self._model.decode(codes, **told).cpu()
             return y
         with torch.inference_mode():
@@ -55,12 +56,21 @@ class Carried:
     def metrics(self) -> dict[str, float]:
         """What was carried so far.
 
-        With codes "use" and "perplexity"; of a variational autoencoder "kl" in nats per position
+        With codes "use" and "perplexity"; if there are several levels those are means over them,
+        and "use_top" and so on tell of each. Of a variational autoencoder "kl" in nats per position
         and "active_units", dimensions; of a plain one nothing.
         """
-        if self._usage is not None:
-            total = self._usage.total
-            return {"use": total.share, "perplexity": total.perplexity}
+        if self._usages:
+            totals = {name: usage.total for name, usage in self._usages.items()}
+            found = {
+                "use": fmean(total.share for total in totals.values()),
+                "perplexity": fmean(total.perplexity for total in totals.values()),
+            }
+            if len(totals) > 1:
+                for name, total in totals.items():
+                    found[f"use_{name}"] = total.share
+                    found[f"perplexity_{name}"] = total.perplexity
+            return found
         if self._latents is not None:
             return {"kl": self._latents.kl, "active_units": float(self._latents.active)}
         return {}

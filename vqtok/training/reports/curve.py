@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 720, 150
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 26, 22
 
 TEXT, GRID = "#808890", "#808890"
-COLOURS = ("#2f81c9", "#d0762b", "#3c9a5f")
+COLOURS = ("#2f81c9", "#d0762b", "#3c9a5f", "#8f6fc0", "#b0567a")
 
 Point = tuple[float, float]
 
@@ -46,15 +46,15 @@ class Panel(NamedTuple):
 def panels(records: Iterable[Mapping[str, Any]]) -> list[Panel]:
     """Loss, first held-out metric and codebook use from the lines of a ``log.jsonl``."""
     loss: list[Point] = []
-    use: list[Point] = []
+    use: dict[str, list[Point]] = {}
     held: dict[str, list[Point]] = {}
     best: int | None = None
     for each in records:
         step = each["step"]
         if each["event"] == "progress":
             loss.append((step, total(each.get("losses", {}))))
-            if each.get("use") is not None:
-                use.append((step, 100.0 * each["use"]))
+            for level, share in _uses(each).items():
+                use.setdefault(level, []).append((step, 100.0 * share))
         elif each["event"] == "evaluated":
             for name, value in each["metrics"].items():
                 if value is not None:
@@ -71,9 +71,19 @@ def panels(records: Iterable[Mapping[str, Any]]) -> list[Panel]:
         if marked is not None:
             title += f", best {marked:.4g} at step {best}"
         out.append(Panel(title, points, best=best))
-    if len(use) > 1:
-        out.append(Panel("codebook use, %", use))
+    for level, points in use.items():
+        if len(points) > 1:
+            of_level = f" of the level {level}" if level else ""
+            out.append(Panel(f"codebook use{of_level}, %", points))
     return out
+
+
+def _uses(record: Mapping[str, Any]) -> dict[str, float]:
+    """Share of entries used by level; of a single one under ""."""
+    levels = record.get("levels")
+    if isinstance(levels, dict) and levels:
+        return {name: level["share"] for name, level in levels.items()}
+    return {} if record.get("use") is None else {"": record["use"]}
 
 
 def draw(shown: Sequence[Panel]) -> str:
