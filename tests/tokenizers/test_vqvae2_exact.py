@@ -108,7 +108,7 @@ def test_errors_far_greater_than_rounding_change_no_code_of_any_level(
     network: str, levels: int, quantizer: str
 ) -> None:
     whole = build(network, levels, quantizer)
-    x = picture(8 * whole.stride - 1, 7 * whole.stride)
+    x = picture(12 * whole.stride - 1, 11 * whole.stride)
     before = whole.encode(x)
     for disturbed in range(levels):
         model = build(network, levels, quantizer)
