@@ -251,8 +251,11 @@ def _member_class(type_name: object, *, where: str) -> type[Config]:
     """Find the class, and check that it is of the family that its key stands for."""
     if not isinstance(type_name, str):
         raise ConfigError(f'{where}: the key "type" is missing', hint='for example "quantizers/vq"')
-    key = where.rpartition(":")[2].rpartition(".")[2].partition("[")[0].strip()
-    family, families = type_name.partition("/")[0], _KEYS.get(key, FAMILIES)
+    path = [part.partition("[")[0] for part in where.rpartition(":")[2].strip().split(".")]
+    parent, key = ["", *path][-2:]
+    # In {"quantizers": {"top": …}} the inner keys are a model's own names.
+    families = (parent,) if parent in FAMILIES else _KEYS.get(key, FAMILIES)
+    family = type_name.partition("/")[0]
     if family in FAMILIES and family not in families:
         known = [f"{family}/{name}" for family in families for name in members(family)]
         raise ConfigError(f"{where}.type: {type_name!r} does not fit here", hint=_list(known))
