@@ -14,7 +14,9 @@ MODULES = [
     "vqtok",
     "vqtok.atomic",
     "vqtok.checkpoints.directory",
+    "vqtok.checkpoints.priors",
     "vqtok.cli",
+    "vqtok.codes.collection",
     "vqtok.codes.files",
     "vqtok.codes.shards",
     "vqtok.config",
@@ -22,6 +24,8 @@ MODULES = [
     "vqtok.media.audio",
     "vqtok.media.image",
     "vqtok.media.plan",
+    "vqtok.pipeline.prior_models",
+    "vqtok.pipeline.sample_plan",
     "vqtok.protocols",
 ]
 
@@ -29,7 +33,10 @@ COMMANDS = [
     ["--help"],
     ["--version"],
     ["models"],
-    *([name, "--help"] for name in ("encode", "decode", "eval", "train", "info", "models")),
+    *(
+        [name, "--help"]
+        for name in ("encode", "decode", "eval", "train", "sample", "info", "models")
+    ),
 ]
 
 

@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import load as load
     from vqtok.checkpoints.directory import save as save
+    from vqtok.checkpoints.priors import load as load_prior
+    from vqtok.checkpoints.priors import save as save_prior
     from vqtok.codes.container import Codes as Codes
     from vqtok.codes.files import read as read_codes
     from vqtok.codes.files import write as write_codes
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "load": ("vqtok.checkpoints.directory", "load"),
     "save": ("vqtok.checkpoints.directory", "save"),
+    "load_prior": ("vqtok.checkpoints.priors", "load"),
+    "save_prior": ("vqtok.checkpoints.priors", "save"),
     "Codes": ("vqtok.codes.container", "Codes"),
     "CodeSpec": ("vqtok.codes.spec", "CodeSpec"),
     "LevelSpec": ("vqtok.codes.spec", "LevelSpec"),
@@ -38,8 +42,10 @@ __all__ = [
     "VqtokError",
     "__version__",
     "load",
+    "load_prior",
     "read_codes",
     "save",
+    "save_prior",
     "write_codes",
 ]
 

@@ -26,10 +26,8 @@ from vqtok.protocols import Config
 FAMILIES = ("quantizers", "tokenizers", "priors")
 
 _KEYS = {
-    "quantizer": ("quantizers",),
-    "quantizers": ("quantizers",),
-    "tokenizer": ("tokenizers",),
-    "prior": ("priors",),
+    **dict.fromkeys(("quantizer", "quantizers"), ("quantizers",)),
+    **{"tokenizer": ("tokenizers",)} | dict.fromkeys(("prior", "top", "finer"), ("priors",)),
     "model": ("tokenizers", "priors"),
 }
 """Families that a key of a config may name a member of; other keys: any."""
@@ -251,8 +249,10 @@ def _member_class(type_name: object, *, where: str) -> type[Config]:
     """Find the class, and check that it is of the family that its key stands for."""
     if not isinstance(type_name, str):
         raise ConfigError(f'{where}: the key "type" is missing', hint='for example "quantizers/vq"')
-    key = where.rpartition(":")[2].rpartition(".")[2].partition("[")[0].strip()
-    family, families = type_name.partition("/")[0], _KEYS.get(key, FAMILIES)
+    path = ["", *where.rpartition(":")[2].strip().split(".")]
+    parent, key = (part.partition("[")[0] for part in path[-2:])  # {"quantizers": {"top": …}}
+    family = type_name.partition("/")[0]
+    families = (parent,) if parent in FAMILIES else _KEYS.get(key, FAMILIES)
     if family in FAMILIES and family not in families:
         known = [f"{family}/{name}" for family in families for name in members(family)]
         raise ConfigError(f"{where}.type: {type_name!r} does not fit here", hint=_list(known))

@@ -1,4 +1,4 @@
-"""The words that every room shares: what a quantizer, a tokenizer and their results are.
+"""The words that every room shares: what a quantizer, a tokenizer, a prior and their results are.
 
 Axes, everywhere: B batch, C channels, D latent dimension, K codebook size, Q stack depth, H W grid
 or pixels, T frames, L samples. ``*grid`` is the code grid: (H, W) for images, (T,) for audio;
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Config(Protocol):
     """A frozen dataclass named ``Config`` in a family's file, whose ``build`` makes the module.
 
-    Quantizers take the latent dimension: ``build(dim=64)``. Tokenizers take nothing.
+    Quantizers take the latent dimension: ``build(dim=64)``. Tokenizers take nothing. Priors take
+    what they are to model: ``build(spec=tokenizer.spec)``.
     """
 
     def build(self, **context: Any) -> Any:
@@ -140,4 +141,90 @@ class Tokenizer(Protocol):
 
     def __call__(self, x: Tensor) -> Reconstructed:
         """Differentiable; the same arithmetic as encode and decode."""
+        ...
+
+
+class Prompt(NamedTuple):
+    """Codes that a sample begins with."""
+
+    codes: Codes
+    """Of one signal, or of as many as are sampled. May be larger or smaller than the sample where
+    it is not kept."""
+    keep: int
+    """What is kept: rows (images), frames (audio, video) or tokens from the start, counted on the
+    first level. Other levels keep what lies in the same part of the signal."""
+
+
+class Prior(Protocol):
+    """A distribution over the codes of one tokenizer, by classes if it has any."""
+
+    config: Config
+    """Has ``classes: tuple[str, ...]``, in the order of their numbers."""
+    spec: CodeSpec
+    """Of the tokenizer whose codes it models."""
+    name: str
+    """The directory's NAME; "" if it was not loaded from one."""
+    classes: tuple[str, ...]
+
+    def __call__(self, codes: Codes, *, condition: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy of a batch, (), nats per code; differentiable.
+
+        Args:
+            codes: Levels are integer tensors or arrays (B, *axes), in range.
+            condition: int64 (B,): the class of each item, -1 for unknown. None: all unknown.
+
+        Raises:
+            UsageError: codes of another spec, or a condition that does not fit.
+        """
+        ...
+
+    def nll(self, codes: Codes, *, condition: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The cost of each code in nats, per level (B, *axes) float32; their mean is ``__call__``.
+
+        Arguments and errors are those of ``__call__``.
+        """
+        ...
+
+    def sample(
+        self,
+        count: int,
+        extent: tuple[int, ...],
+        *,
+        condition: Tensor | None = None,
+        prompt: Prompt | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        guidance: float = 1.0,
+        seed: int = 0,
+        first: int = 0,
+        cached: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Codes:
+        """Draw codes of new signals.
+
+        Item i depends on the model, ``seed``, ``first + i`` and the arguments that concern it: not
+        on how many others are drawn with it, nor on ``cached`` or the number of threads.
+
+        Args:
+            count: B, how many.
+            extent: (H, W), (L,) or (T, H, W) of each signal.
+            condition: int64 (B,) or (1,): classes, -1 for none. None: none.
+            prompt: What the samples begin with.
+            temperature: Above 1 more varied, below 1 more likely; 0 takes the likeliest code.
+            top_k: Draw among the so many likeliest codes.
+            top_p: Draw among the likeliest codes that together have this probability.
+            guidance: Above 1 moves away from what no class in particular would give
+                (classifier-free guidance); needs a condition, and takes twice the time.
+            seed: Of all randomness.
+            first: Number of the first item: a long series can be drawn in batches.
+            cached: False computes everything anew for each code: slow, for comparison.
+            progress: Called with the steps done and their total.
+
+        Returns:
+            Codes of batch B on the model's device, int64.
+
+        Raises:
+            UsageError: arguments out of range, or that do not fit the model or the prompt.
+        """
         ...

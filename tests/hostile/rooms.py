@@ -256,7 +256,7 @@ class ResumeRoom(Room):
 
     def probe(self, data: bytes) -> str:
         from tests.hostile import models
-        from vqtok.checkpoints import resume
+        from vqtok.checkpoints import directory, resume
         from vqtok.training import recipe
         from vqtok.training.kept import Kept
         from vqtok.training.log import Journal, records
@@ -281,7 +281,7 @@ class ResumeRoom(Room):
         Precision("float16", next(models.build("image").parameters()).device).restore(
             state["scale"]
         )
-        kept = Kept(folder, recipe.Train(losses={}), quality="psnr_db")
+        kept = Kept(folder, recipe.Train(losses={}), quality="psnr_db", save=directory.save)
         kept.best = state["best"]
         kept.is_best({"psnr_db": 1.0}, step=8)
         recipe.parse(state["recipe"], where=str(folder))

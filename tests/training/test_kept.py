@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import vqtok
 from tests.training.conftest import IMAGE_EDITS
+from vqtok.checkpoints import directory
 from vqtok.errors import ConfigError
 from vqtok.training import loop
 from vqtok.training.kept import Kept
@@ -21,7 +22,7 @@ from vqtok.training.reports import preview
 
 
 def kept(tmp_path: Path, **fields: Any) -> Kept:
-    return Kept(tmp_path, Train(losses={}, **fields), quality="psnr_db")
+    return Kept(tmp_path, Train(losses={}, **fields), quality="psnr_db", save=directory.save)
 
 
 def test_more_decibels_are_better_and_less_distance(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests.training.conftest import IMAGE_EDITS
 from vqtok.training.learner import Learner
+from vqtok.training.lessons import Reconstruction
 from vqtok.training.recipe import Recipe, load
 
 
@@ -32,7 +33,8 @@ def recipe(*edits: str) -> Recipe:
 def learner(*edits: str) -> Learner:
     torch.manual_seed(0)
     made = recipe(*edits)
-    return Learner(made.model.build(), made.train)
+    model = made.model.build()
+    return Learner(model, made.train, Reconstruction(model, made.train))
 
 
 def pictures(count: int, *, seed: int = 0) -> Tensor:

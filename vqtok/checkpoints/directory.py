@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import atomic
 from vqtok import config as configs
+from vqtok.checkpoints import weights
 from vqtok.checkpoints.facts import (
     CARD,
     CONFIG,
@@ -39,7 +40,7 @@ from vqtok.errors import CheckpointError, ConfigError, VqtokError
 from vqtok.protocols import Config
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from vqtok.protocols import Tokenizer
 
@@ -56,9 +57,6 @@ __all__ = [
     "search_path",
     "survey",
 ]
-
-_TRAINING_ONLY = "learning"
-"""Submodules of this name hold what only training needs; their tensors are not saved."""
 
 
 def save(
@@ -89,12 +87,29 @@ def save(
     Raises:
         CheckpointError: NaN or infinite weights, or a directory that cannot be written.
     """
-    directory = Path(directory)
-    tensors = _storable(cast("nn.Module", tokenizer), half=half, subject=directory)
     spec = {k: v for k, v in tokenizer.spec.to_json().items() if k != "fingerprint"}
     data = {"vqtok": FORMAT, "spec": spec, "model": configs.dump(tokenizer.config)}
     if reads:
         data["reads"] = list(reads)
+    module = cast("nn.Module", tokenizer)
+    write(Path(directory), module, data, training=training, card=card, half=half)
+
+
+def write(
+    directory: Path,
+    module: nn.Module,
+    data: Mapping[str, Any],
+    *,
+    training: Mapping[str, Any] | None,
+    card: str | None,
+    half: bool,
+) -> None:
+    """``save`` of any model, with the content of its ``config.json``.
+
+    Raises:
+        CheckpointError: as ``save``.
+    """
+    tensors = weights.storable(module, half=half, subject=directory)
     texts = {CONFIG: configs.to_json(data)}
     if training is not None:
         texts[TRAINING] = configs.to_json(training)
@@ -107,14 +122,14 @@ def save(
                     with atomic.file(directory / name) as temporary:
                         temporary.write_text(texts[name], encoding="utf-8")
             with atomic.file(directory / WEIGHTS) as temporary:
-                _write_weights(temporary, tensors)
+                weights.write(temporary, tensors)
             return
         with atomic.directory(directory) as temporary:
             if directory.is_dir():
                 _carry(directory, temporary)
             for name, text in texts.items():
                 (temporary / name).write_text(text, encoding="utf-8")
-            _write_weights(temporary / WEIGHTS, tensors)
+            weights.write(temporary / WEIGHTS, tensors)
     except OSError as error:
         raise CheckpointError(f"{directory}: cannot write: {error.strerror or error}") from error
 
@@ -134,64 +149,50 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
         ConfigError: a config that does not fit, with the place in it.
         CheckpointError: files missing or damaged, or weights that do not fit the config.
     """
-    import torch
-
     directory = resolve(name) if isinstance(name, str) else name
     data = read_config(directory)
-    place = directory / CONFIG
-    config = configs.parse(data["model"], Config, where=f"{place}: model")
+    config = configs.parse(data["model"], Config, where=f"{directory / CONFIG}: model")
     if not configs.type_name(config).startswith("tokenizers/"):
-        raise CheckpointError(f"{place}: {configs.type_name(config)} is no tokenizer")
-    from vqtok.checkpoints.budget import Budget
-
-    weights = _read_weights(directory / WEIGHTS)
-    try:
-        # Fresh weights are drawn only to be replaced: the caller's random numbers stay his own.
-        with torch.random.fork_rng(devices=[]), Budget(weights, place=str(place)):
-            tokenizer = config.build()
-    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        raise ConfigError(f"{place}: model: cannot be built: {error}") from error
+        raise CheckpointError(
+            f"{directory / CONFIG}: {configs.type_name(config)} is no tokenizer",
+            hint="vqtok.load_prior reads priors",
+        )
+    tokenizer = built(directory, config.build)
     if read_spec(directory, data) != tokenizer.spec.with_fingerprint(""):
         raise CheckpointError(
-            f"{place}: the spec is not that of the model",
+            f"{directory / CONFIG}: the spec is not that of the model",
             hint="one of the two was edited; restore the file",
         )
-    _restore(tokenizer, weights, directory / WEIGHTS)
     tokenizer.spec = tokenizer.spec.with_fingerprint(fingerprint(directory))
     tokenizer.name = name_of(directory)
-    tokenizer.float().to(device).eval().requires_grad_(False)
-    return cast("Tokenizer", tokenizer)
+    return cast("Tokenizer", tokenizer.to(device))
 
 
-def _storable(module: nn.Module, *, half: bool, subject: Path) -> dict[str, Tensor]:
-    """Copies of everything that inference needs, on the CPU, checked."""
+def built(directory: Path, build: Callable[[], Any]) -> Any:
+    """A model with the weights of its directory: evaluation mode, float32, no gradients.
+
+    Args:
+        directory: Holds the weights.
+        build: Makes the model by its config.
+
+    Raises:
+        ConfigError: a config of which nothing can be built.
+        CheckpointError: weights that are missing, damaged or of another config.
+    """
     import torch
 
-    out = {}
-    for name, tensor in module.state_dict().items():
-        if _TRAINING_ONLY in name.split("."):
-            continue
-        stored = tensor.detach().cpu()
-        if stored.is_floating_point():
-            stored = stored.to(torch.float16 if half else torch.float32)
-            if not bool(torch.isfinite(stored).all()):
-                raise CheckpointError(f"{subject}: not saved: {name} holds NaN or infinite values")
-        # safetensors refuses tensors that share memory.
-        out[name] = stored.clone().contiguous()
-    return out
+    from vqtok.checkpoints.budget import Budget
 
-
-def _write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    path.touch()
-    mode = path.stat().st_mode
+    place = directory / CONFIG
+    found = weights.read(directory / WEIGHTS)
     try:
-        save_file(dict(tensors), path)
-        path.chmod(mode)  # safetensors puts a file there that only its owner may read
-    except SafetensorError as error:  # its own wrapping of a full disk
-        raise OSError(str(error)) from error
+        # Fresh weights are drawn only to be replaced: the caller's random numbers stay his own.
+        with torch.random.fork_rng(devices=[]), Budget(found, place=str(place)):
+            model = build()
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise ConfigError(f"{place}: model: cannot be built: {error}") from error
+    weights.restore(model, found, directory / WEIGHTS)
+    return model.float().eval().requires_grad_(False)
 
 
 def _same_config(directory: Path, text: str) -> bool:
@@ -213,57 +214,3 @@ def _carry(old: Path, new: Path) -> None:
             shutil.copy2(source, target)
 
     shutil.copytree(old, new, ignore=ours, copy_function=link, dirs_exist_ok=True)
-
-
-def _restore(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights in, every one of them checked, none too many and none too few."""
-    wanted = module.state_dict()
-    needed = {name for name in wanted if _TRAINING_ONLY not in name.split(".")}
-    _check_names(path, tensors, needed=needed, wanted=set(wanted))
-    for name in sorted(needed):
-        found, expected = tuple(tensors[name].shape), tuple(wanted[name].shape)
-        if found != expected:
-            raise CheckpointError(f"{path}: {name}: shape {found} found, {expected} expected")
-        _check_values(path, name, tensors[name], floating=wanted[name].is_floating_point())
-    module.load_state_dict({name: tensors[name] for name in needed}, strict=False)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        reason = f"incomplete model directory: no {path.name}"
-        raise CheckpointError(f"{path.parent}: {reason}") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: truncated or damaged: {error}") from error
-
-
-def _check_names(
-    path: Path, found: Mapping[str, Tensor], *, needed: set[str], wanted: set[str]
-) -> None:
-    missing, extra = sorted(needed - set(found)), sorted(set(found) - wanted)
-    hint = "weights and config.json are not of one model" if missing or extra else None
-    if missing:
-        raise CheckpointError(f"{path}: missing: {_some(missing)}", hint=hint)
-    if extra:
-        raise CheckpointError(f"{path}: unknown: {_some(extra)}", hint=hint)
-
-
-def _check_values(path: Path, name: str, tensor: Tensor, *, floating: bool) -> None:
-    import torch
-
-    if tensor.is_floating_point() != floating:
-        kind = "floating-point" if floating else "integer"
-        raise CheckpointError(f"{path}: {name}: {tensor.dtype} found, {kind} values expected")
-    if floating and not bool(torch.isfinite(tensor).all()):
-        raise CheckpointError(f"{path}: {name}: NaN or infinite values")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vqtok import config as configs
-from vqtok.codes.spec import LARGEST, CodeSpec
+from vqtok.codes.spec import LARGEST, RANKS, CodeSpec, integer
 from vqtok.errors import CheckpointError, CodesError, ConfigError
 
 CONFIG = "config.json"
@@ -32,6 +32,21 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
+class Learned:
+    """Which codes a prior has learned.
+
+    Attributes:
+        tokenizer: NAME of the tokenizer that made them; "" if unknown.
+        fingerprint: Of that tokenizer; "" if unknown.
+        extent: Of the signals whose codes it was trained on: what it samples unless told otherwise.
+    """
+
+    tokenizer: str
+    fingerprint: str
+    extent: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """Facts of one model, without its weights.
 
@@ -39,7 +54,8 @@ class ModelInfo:
         name: NAME as ``-m`` takes it: the directory's own.
         path: The directory.
         config: The ``"model"`` part of ``config.json``.
-        spec: What its codes mean, with the fingerprint.
+        spec: What its codes mean, with the fingerprint; of a prior, with that of its tokenizer.
+        learned: Of a prior, what it was trained on; None of a tokenizer.
         fingerprint: 16 hexadecimal digits that tell this model from any other.
         reads: Fingerprints of other models whose codes this one decodes as its own: their encoder
             and codebook are in it.
@@ -57,6 +73,7 @@ class ModelInfo:
     parameters: int
     size_bytes: int
     training: dict[str, Any]
+    learned: Learned | None = None
 
 
 def facts(directory: Path) -> ModelInfo:
@@ -69,16 +86,19 @@ def facts(directory: Path) -> ModelInfo:
     data = read_config(directory)
     sign = fingerprint(directory)
     weights = directory / WEIGHTS
+    learned = read_learned(directory, data)
+    spec = read_spec(directory, data)
     return ModelInfo(
         name=name_of(directory),
         path=directory,
         config=data["model"],
-        spec=read_spec(directory, data).with_fingerprint(sign),
+        spec=spec.with_fingerprint(sign if learned is None else learned.fingerprint),
         fingerprint=sign,
         reads=tuple(data.get("reads", ())),
         parameters=_parameters(weights),
         size_bytes=weights.stat().st_size,
         training=_training(directory / TRAINING),
+        learned=learned,
     )
 
 
@@ -146,6 +166,34 @@ def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:
     except CodesError as error:
         reason = str(error).removeprefix("damaged header: ")
         raise CheckpointError(f"{directory / CONFIG}: damaged spec: {reason}") from error
+
+
+def read_learned(directory: Path, data: Mapping[str, Any]) -> Learned | None:
+    """The "codes" in a prior's ``config.json``; None of a tokenizer, which has none.
+
+    Raises:
+        CheckpointError: they do not hold together, or a prior has none.
+    """
+    is_prior = str(data["model"].get("type")).startswith("priors/")
+    if not is_prior:
+        return None
+    found = data.get("codes")
+    try:
+        if not isinstance(found, Mapping):
+            raise ValueError("not an object")
+        texts = [found["tokenizer"], found["fingerprint"]]
+        if not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise ValueError("a name that is none")
+        rank = RANKS[read_spec(directory, data).modality]
+        extent = found["extent"]
+        if not isinstance(extent, list) or len(extent) != rank:
+            raise ValueError("an extent of another rank")
+        return Learned(texts[0], texts[1], tuple(integer(size, "extent") for size in extent))
+    except KeyError as error:
+        reason = f"{error} is missing"
+        raise CheckpointError(f"{directory / CONFIG}: damaged codes: {reason}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{directory / CONFIG}: damaged codes: {error}") from error
 
 
 def _parameters(path: Path) -> int:

@@ -14,6 +14,7 @@ from vqtok.cli.encode import encode
 from vqtok.cli.evaluate import evaluate
 from vqtok.cli.info import info
 from vqtok.cli.models import models
+from vqtok.cli.sample import sample
 from vqtok.cli.train import train
 from vqtok.errors import ExitCode, VqtokError
 
@@ -55,6 +56,7 @@ app.command("encode")(encode)
 app.command("decode")(decode)
 app.command("eval")(evaluate)
 app.command("train")(train)
+app.command("sample")(sample)
 app.command("info")(info)
 app.command("models")(models)
 

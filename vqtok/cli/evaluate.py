@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqtok.cli import batch, options
+from vqtok.cli import batch, options, score
 from vqtok.cli.console import Console, Progress
 from vqtok.errors import ExitCode
 
@@ -51,20 +51,34 @@ def evaluate(
     verbose: options.Verbose = 0,
     no_progress: options.NoProgress = False,
 ) -> None:
-    """Measure quality, rate, speed and codebook use.
+    """Measure quality, rate, speed and codebook use; or what codes cost by a prior.
 
     FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
-    pattern, or - for standard input. With -v the protocol of each metric is printed too.
+    pattern, or - for standard input. With a prior, FILE is codes: files, directories or corpora.
+    With -v the protocol of each metric is printed too.
 
     \b
     Examples:
       vqtok eval photos/ -m image-f8 -o compared/
-      vqtok eval clips/ --depth 4 --json
+      vqtok eval codes/ -m my-prior
     """  # noqa: D301
     from vqtok.pipeline import plans
     from vqtok.pipeline.models import Models
 
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
+    prior = score.prior_of(model)
+    if prior is not None:
+        given = {"-o": output, "--metrics": metrics, "--depth": depth, "--mono": mono or None}
+        score.score(
+            console,
+            files,
+            prior,
+            label=label,
+            device=device,
+            threads=threads,
+            refused=[flag for flag, value in given.items() if value is not None],
+        )
+        return
     plan = plans.for_evaluate(files, output=output, force=force)
     kinds = sorted({job.kind for job in plan.jobs})
     Models(model).check(kinds)

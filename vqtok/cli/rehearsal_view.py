@@ -26,6 +26,8 @@ def lines_of(facts: Rehearsal) -> list[tuple[str, str]]:
 
 def _data(facts: Rehearsal) -> str:
     what = "images" if facts.modality == "image" else "recordings"
+    if facts.learns == "prior":
+        what = f"items of {facts.modality} codes"
     parts = [f"{facts.files} {what} to train on, {facts.held_out} held out"]
     if "median" in facts.data:
         height, width = facts.data["median"]
@@ -45,6 +47,8 @@ def _model(facts: Rehearsal) -> str:
 
 def _codes(facts: Rehearsal) -> str:
     rate = facts.bits_per_pixel if facts.modality == "image" else facts.kbit_per_s
+    if facts.learns == "prior":
+        return f"{facts.window_tokens} for a window of {_extent(facts.window)}"
     if not rate:
         return "none: a continuous model"
     unit = "bits per pixel" if facts.modality == "image" else "kbit/s"

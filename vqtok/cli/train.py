@@ -53,14 +53,14 @@ def train(
     verbose: options.Verbose = 0,
     no_progress: options.NoProgress = False,
 ) -> None:
-    """Train a model on a folder of images, or of audio.
+    """Train a tokenizer on a folder of images, or of audio; or a prior on a folder of codes.
 
     Ctrl-C stops after the present step, measures and saves; --resume goes on from there.
 
     \b
     Examples:
       vqtok train --data photos/ --minutes 30
-      vqtok train --data clips/ -o my-codec/ --set model.quantizer.depth=4
+      vqtok train --data codes/ --preset prior-transformer -o my-prior/
     """  # noqa: D301
     first = is_first_rank()
     console = Console(
@@ -192,8 +192,9 @@ def _show_start(console: Console, event: Started) -> None:
     _emit(console, event)
     for note in event.notes:
         console.say(note)
+    what = "files" if event.learns == "tokenizer" else "items of codes"
     console.say(
-        f"training on {event.files} {event.modality} files ({event.held_out} held out), "
+        f"training on {event.files} {event.modality} {what} ({event.held_out} held out), "
         f"{event.parameters / 1e6:.2f} M parameters, {event.device}, {event.precision}"
     )
     if event.first_step:
@@ -221,10 +222,8 @@ def _finish(console: Console, event: Finished, data: list[str]) -> None:
     if event.reason == "stopped":
         sources = " ".join(f"--data {shlex.quote(each)}" for each in data)
         again = f"vqtok train {sources} -o {_path(event.output)} --resume"
-    elif _has_codes(event.output):
-        again = f"vqtok encode FILE -m {name}"
     else:
-        again = f"vqtok info {name}"
+        again = _next(event.output, name)
     console.say(f"step {event.step} after {duration(event.elapsed_s)}. Next: {again}")
 
 
@@ -245,7 +244,12 @@ def _name(output: Path) -> str:
     return _path(output)
 
 
-def _has_codes(output: Path) -> bool:
+def _next(output: Path, name: str) -> str:
+    """What to do with the model."""
     from vqtok.checkpoints import directory
 
-    return bool(directory.describe(output).spec.levels)
+    info = directory.describe(output)
+    if info.learned is not None:
+        suffix = "wav" if info.spec.modality == "audio" else "png"
+        return f"vqtok sample -m {name} -o new.{suffix}"
+    return f"vqtok encode FILE -m {name}" if info.spec.levels else f"vqtok info {name}"

@@ -26,7 +26,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help="Directory, tar, file or quoted pattern of images, or of audio; may be repeated.",
+        help="Directory, tar, file or quoted pattern of images, or of audio; or codes, as "
+        "vqtok encode leaves them. May be repeated.",
     ),
 ]
 Output = Annotated[
@@ -45,7 +46,8 @@ Preset = Annotated[
         "--preset",
         metavar="NAME",
         autocompletion=options.complete_preset,
-        help="Recipe, by name or JSON file; default: image-f8 or audio-24k, by the data.",
+        help="Recipe, by name or JSON file; default: image-f8, audio-24k or prior-transformer, by "
+        "the data.",
     ),
 ]
 Quantizer = Annotated[

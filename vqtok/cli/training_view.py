@@ -122,6 +122,8 @@ class State:
             return "; ".join(each)
         if now.use is not None and now.perplexity is not None:
             return _used(now.use, now.perplexity)
+        if self.started.learns == "prior":  # the codes are given
+            return ""
         values = [f"{_words(name)} {value:.4g}" for name, value in sorted(now.latents.items())]
         return ", ".join(values) or "continuous"
 
@@ -168,7 +170,8 @@ class State:
     def line(self) -> str:
         """All of it that changes, in one line for logs."""
         subject = "codes " if self.progress and self.progress.use is not None else ""
-        parts = [f"trained: {self.place()}", self.terms(), f"{subject}{self.codes()}", self.pace()]
+        codes = f"{subject}{self.codes()}"
+        parts = [f"trained: {self.place()}", self.terms(), codes, self.pace()]
         return "; ".join(part for part in parts if part)
 
 

@@ -19,16 +19,25 @@ from vqtok.pipeline.facts import (
 )
 from vqtok.pipeline.model_facts import ModelFacts
 from vqtok.pipeline.models import DEFAULTS
+from vqtok.pipeline.prior_facts import PriorFacts, facts_of
 
 if TYPE_CHECKING:
     import numpy as np
 
     from vqtok.checkpoints.directory import ModelInfo
 
-__all__ = ["AudioFacts", "CodesFacts", "CorpusFacts", "Facts", "ImageFacts", "ModelFacts"]
+__all__ = [
+    "AudioFacts",
+    "CodesFacts",
+    "CorpusFacts",
+    "Facts",
+    "ImageFacts",
+    "ModelFacts",
+    "PriorFacts",
+]
 
 
-Facts = CodesFacts | ModelFacts | ImageFacts | AudioFacts | CorpusFacts
+Facts = CodesFacts | ModelFacts | PriorFacts | ImageFacts | AudioFacts | CorpusFacts
 
 
 def inspect(place: str | BinaryIO) -> Facts:
@@ -57,7 +66,8 @@ def inspect(place: str | BinaryIO) -> Facts:
             hint="name files, model directories or models",
         )
     try:
-        return _model(directory.describe(place))
+        info = directory.describe(place)
+        return facts_of(info.name, info)
     except UsageError as error:
         if str(error).startswith(repr(place)):
             # It may have been meant as either, so both are named.
@@ -65,10 +75,10 @@ def inspect(place: str | BinaryIO) -> Facts:
         raise
 
 
-def models() -> tuple[list[ModelFacts], list[VqtokError]]:
+def models() -> tuple[list[ModelFacts | PriorFacts], list[VqtokError]]:
     """Every model on the search path, sorted by name, and why the damaged ones are none."""
     sound, damaged = directory.survey()
-    return [_model(info) for info in sound], damaged
+    return [facts_of(info.name, info) for info in sound], damaged
 
 
 def model_names() -> list[str]:
@@ -132,10 +142,6 @@ def _codes(source: Path | BinaryIO) -> CodesFacts:
         size_bytes=source.stat().st_size if isinstance(source, Path) else None,
         found=None if found is None else str(found.path),
     )
-
-
-def _model(info: ModelInfo) -> ModelFacts:
-    return ModelFacts(subject=info.name, info=info)
 
 
 def _image(source: Path | BinaryIO) -> ImageFacts:

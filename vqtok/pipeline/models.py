@@ -183,16 +183,32 @@ class Models:
 
     def _describe(self, name: str) -> ModelInfo:
         if name not in self._infos:
-            from vqtok.checkpoints import directory
-
             try:
-                self._infos[name] = directory.describe(name)
+                self._infos[name] = _tokenizer(name)
             except VqtokError as error:
                 self._infos[name] = error
         found = self._infos[name]
         if isinstance(found, VqtokError):
             raise found
         return found
+
+
+def _tokenizer(name: str) -> ModelInfo:
+    """Facts of a tokenizer.
+
+    Raises:
+        UsageError: no such model, or a prior.
+        CheckpointError: a damaged directory.
+    """
+    from vqtok.checkpoints import directory
+
+    info = directory.describe(name)
+    if info.learned is not None:
+        raise UsageError(
+            f"{info.name}: a prior: it makes codes, it does not turn files into them",
+            hint=f"vqtok sample -m {name}, or -m {info.learned.tokenizer or 'TOKENIZER'}",
+        )
+    return info
 
 
 def _check_same(info: ModelInfo, header: Header) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vqtok import atomic
 from vqtok import config as configs
-from vqtok.checkpoints import directory
 from vqtok.checkpoints.facts import CARD, TRAINING
 from vqtok.errors import ConfigError
 from vqtok.training.recipe import Train
+
+Save = Callable[..., None]
+"""Writes a model directory: ``Task.save``."""
 
 FOLDER = "checkpoints"
 
@@ -21,6 +23,9 @@ BETTER = {
     "mel_distance": -1,
     "kl": -1,
     "active_units": 1,
+    "nats_per_code": -1,
+    "bits_per_code": -1,
+    "bits_per_dimension": -1,
     "use": 1,
     "perplexity": 1,
 }
@@ -34,16 +39,14 @@ class Kept:
         output: Model directory.
         plan: ``best_by``, ``keep``, ``store``.
         quality: The metric that "auto" goes by.
-        reads: Fingerprints of the models whose codes this one keeps.
+        save: Writes a model.
 
     Raises:
         ConfigError: an unknown ``best_by``.
     """
 
-    def __init__(
-        self, output: Path, plan: Train, *, quality: str, reads: Sequence[str] = ()
-    ) -> None:
-        self.output, self.plan, self.reads = output, plan, tuple(reads)
+    def __init__(self, output: Path, plan: Train, *, quality: str, save: Save) -> None:
+        self.output, self.plan, self._save = output, plan, save
         self.by = plan.best_by
         if self.by == "auto":
             # A discriminator trades the metric for sharpness: by the metric, its first model wins.
@@ -81,16 +84,14 @@ class Kept:
         """Write the model where it belongs, and the run's facts and card in any case."""
         half = self.plan.store == "float16"
         if best:
-            directory.save(
-                self.output, model, training=facts, card=card, half=half, reads=self.reads
-            )
+            self._save(self.output, model, training=facts, card=card, half=half)
         else:
             for name, text in ((TRAINING, configs.to_json(facts)), (CARD, card)):
                 with atomic.file(self.output / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
         if self.plan.keep:
             folder = self.output / FOLDER / f"step-{step:07d}"
-            directory.save(folder, model, training=facts, half=half, reads=self.reads)
+            self._save(folder, model, training=facts, half=half)
         self._rotate()
 
     def _rotate(self) -> None:

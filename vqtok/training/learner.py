@@ -12,16 +12,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vqtok.errors import UsageError
-from vqtok.protocols import Reconstructed
 from vqtok.quantizers._codebook import Codebook
 from vqtok.quantizers._start import Warmed
 from vqtok.tokenizers._quantizers import of_levels
 from vqtok.training import ranks, stages
 from vqtok.training.average import Average
 from vqtok.training.data.dataset import Batch
-from vqtok.training.losses.adversarial import Adversary
-from vqtok.training.losses.objectives import Objective
-from vqtok.training.precision import Precision
+from vqtok.training.lessons import Teacher
 from vqtok.training.recipe import Train
 
 
@@ -44,28 +41,18 @@ class Learner:
     """Takes steps.
 
     Args:
-        model: The tokenizer, on its device.
+        model: On its device.
         plan: How to train.
-
-    Raises:
-        ConfigError: loss terms that do not fit the model.
+        teacher: What the model learns from a batch.
     """
 
-    def __init__(self, model: Any, plan: Train) -> None:
-        self.model, self.plan = model, plan
+    def __init__(self, model: Any, plan: Train, teacher: Teacher) -> None:
+        self.model, self.plan, self.teacher = model, plan, teacher
         self.device: torch.device = next(model.parameters()).device
-        self.precision = Precision(plan.precision, self.device)
-        modality, rate = model.spec.modality, model.spec.rate
-        self.objective = Objective(plan.losses, rate=rate, features=plan.features)
-        self.objective.to(self.device)
+        self.precision, self.adversary = teacher.precision, teacher.adversary
         self.average = Average(model, decay=plan.average) if plan.average else None
-        self.adversary = None
         self.optimizers = {"optimizer": adamw(model, plan)}
-        if plan.adversarial is not None:
-            channels = model.config.channels if modality == "image" else 1
-            self.adversary = Adversary(plan.adversarial, modality=modality, channels=channels).to(
-                self.device
-            )
+        if self.adversary is not None and plan.adversarial is not None:
             self.optimizers["critic"] = torch.optim.AdamW(
                 self.adversary.parameters(),
                 lr=plan.adversarial.learning_rate,
@@ -73,9 +60,8 @@ class Learner:
                 weight_decay=0.0,
                 fused=True,
             )
-        if plan.compile:
-            model.encoder.compile()
-            model.decoder.compile()
+        for name in teacher.compiled if plan.compile else ():
+            model.get_submodule(name).compile()
         self._model: Any = model
         self._critic: Any = self.adversary
 
@@ -135,13 +121,11 @@ class Learner:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         for index, batch in enumerate(batches):
-            x = batch.signal(self.device)
             with _apart(self._model, index + 1 < len(batches)):
-                result = self._reconstruct(x, batch)
-                found, total = self._losses(result, x, step=step)
-                self.precision.backward(total / len(batches))
-            _add(terms, found | {"": total.detach()}, share=1 / len(batches))
-            pairs.append((result.x.detach(), x))
+                lesson = self.teacher(self._model, batch, step=step)
+                self.precision.backward(lesson.total / len(batches))
+            _add(terms, lesson.terms | {"": lesson.total.detach()}, share=1 / len(batches))
+            pairs += [lesson.pair] if lesson.pair is not None else []
         norms = [self._clip("optimizer", self.model.parameters())]
         if self.adversary is not None:
             terms["discriminator"] = self._judge(pairs)
@@ -153,32 +137,7 @@ class Learner:
             self.average.follow(self.model, step=step)
         losses = dict(zip(terms, values.tolist(), strict=False))
         del losses[""]
-        return Learned(losses, finite, result.codes.levels if self.placed() else ())
-
-    def _reconstruct(self, x: Tensor, batch: Batch) -> Reconstructed:
-        with self.precision.autocast():
-            if self.plan.labels:
-                labels = batch.labels
-                found: Reconstructed = self._model(
-                    x, labels=None if labels is None else labels.to(self.device)
-                )
-            else:
-                found = self._model(x)
-        return found
-
-    def _losses(
-        self, result: Reconstructed, x: Tensor, *, step: int
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Weighted terms, detached, and their sum."""
-        terms = self.objective(result, x)
-        if self.adversary is not None:
-            with self.precision.autocast():
-                terms |= self.adversary.generator_terms(result.x, x, step=step)
-        total = torch.stack([*terms.values(), result.loss]).sum()
-        shown = {name: value.detach() for name, value in terms.items()} | dict(result.terms)
-        if not result.terms and result.loss.requires_grad:  # one that does not name its parts
-            shown["quantizer"] = result.loss.detach()
-        return shown, total
+        return Learned(losses, finite, lesson.codes if self.placed() else ())
 
     def _judge(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """The discriminator's gradients, and its loss."""

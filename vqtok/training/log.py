@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vqtok import atomic
 from vqtok.config import to_line
 from vqtok.errors import one_line
+
+Learns = Literal["tokenizer", "prior"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Started:
     """The run is set up; training begins.
 
     Attributes:
+        learns: What is trained: a tokenizer on files, or a prior on items of codes.
         files: Training files.
         held_out: Files that are measured on and never trained on.
         notes: What was left out of the data, and what of the recipe was adapted to it; a sentence
@@ -34,6 +37,7 @@ class Started:
     first_step: int
     steps: int
     notes: tuple[str, ...] = ()
+    learns: Learns = "tokenizer"
 
 
 @dataclass(frozen=True)

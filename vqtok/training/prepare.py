@@ -1,4 +1,4 @@
-"""All that precedes the first step: find the files, settle the recipe, build the run."""
+"""All that precedes the first step: find the data, settle the recipe, build the run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from vqtok import config
 from vqtok.checkpoints import directory, resume
 from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Tokenizer
+from vqtok.training.asked import Asked, Settled
 from vqtok.training.data.fit import fit, keys, modality, survey
+from vqtok.training.data.grids import is_codes
 from vqtok.training.data.sources import Found, Kind, find
-from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, load, parse
+from vqtok.training.prepare_prior import settle_prior
+from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, is_prior, load, parse
 from vqtok.training.run import Run
+from vqtok.training.tokenizing import Tokenizing
 
 GENTLER = 0.05
 """Learning rate of a decoder that goes on from trained weights, as a share of the recipe's: Adam's
@@ -36,48 +40,83 @@ def prepare(
 ) -> Run:
     """A run that is ready to ``begin``; arguments are ``loop.train``'s, ``device`` as torch's."""
     saved = resume.read_state(output) if resuming else None
+    asked = Asked(data, output, preset, start, edits, saved)
+    made = settle_prior(asked) if _is_of_codes(asked) else _settle_tokenizer(asked)
+    run = Run(made.recipe, made.task, output, device=device, command=command, saved=saved)
+    notes = made.notes
+    if saved is not None and saved["files"] != made.task.count:
+        changed = f"{made.task.count} files, {saved['files']} before"
+        notes = (f"the data has changed ({changed}): what was trained on may now be held out",)
+    run.notes = notes
+    return run
+
+
+def _is_of_codes(asked: Asked) -> bool:
+    """Whether the run is a prior's: by what it goes on with, by its preset, or by the data."""
+    if asked.saved is not None:
+        return str(asked.saved["recipe"].get("model", {}).get("type")).startswith("priors/")
+    if asked.start is not None:
+        return directory.describe(asked.start).learned is not None
+    if asked.preset is not None:
+        return is_prior(load(asked.preset))
+    return is_codes(asked.data)
+
+
+def _settle_tokenizer(asked: Asked) -> Settled:
     model: Tokenizer | None = None
-    notes: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
-    if saved is not None:
-        recipe = parse(config.assign(saved["recipe"], edits), where=f"{output}")
-        reads = tuple(saved["reads"])
-        found = find(data, kind=modality(recipe))
-    elif start is not None:
-        model = directory.load(start)
-        found = find(data, kind=_kind(model))
-        recipe = load(preset or DEFAULT_PRESET[found.kind], model=model.config, edits=edits)
-    elif preset is not None:
-        recipe = load(preset, edits=edits)
-        found = find(data, kind=modality(recipe))
+    if asked.saved is not None:
+        recipe = parse(config.assign(asked.saved["recipe"], asked.edits), where=f"{asked.output}")
+        reads = tuple(asked.saved["reads"])
+        found = _find(asked.data, kind=modality(recipe))
+    elif asked.start is not None:
+        model = directory.load(asked.start)
+        found = _find(asked.data, kind=_kind(model))
+        preset = asked.preset or DEFAULT_PRESET[found.kind]
+        recipe = load(preset, model=model.config, edits=asked.edits)
+    elif asked.preset is not None:
+        recipe = load(asked.preset, edits=asked.edits)
+        found = _find(asked.data, kind=modality(recipe))
     else:
-        found = find(data)
-        recipe = load(DEFAULT_PRESET[found.kind], edits=edits)
-        recipe, notes = fit(recipe, survey(found.files, found.kind), kept=keys(edits))
-    if saved is None:
+        found = find(asked.data)
+        recipe = load(DEFAULT_PRESET[found.kind], edits=asked.edits)
+        recipe, adapted = fit(recipe, survey(found.files, found.kind), kept=keys(asked.edits))
+    if asked.saved is None:
         if recipe.train.stage == "decoder":
             if model is None:
                 raise UsageError("train.stage: decoder: of which model?", hint="-m NAME")
-            made = directory.describe(start or "")
+            made = directory.describe(asked.start or "")
             reads = (made.fingerprint, *made.reads)
-            recipe = _alone(recipe, model, kept=keys(edits))
+            recipe = _alone(recipe, model, kept=keys(asked.edits))
         if recipe.train.labels:
             recipe = _labelled(recipe, found)
-    run = Run(
-        recipe,
-        found,
-        output,
-        device=device,
-        command=command,
-        saved=saved,
-        start=model,
-        reads=reads,
-    )
-    if saved is not None and saved["files"] != run.count:
-        changed = f"{run.count} files, {saved['files']} before"
-        notes = (f"the data has changed ({changed}): what was trained on may now be held out",)
-    run.notes = (*found.notes(), *notes)
-    return run
+    _check(recipe, kept=keys(asked.edits))
+    task = Tokenizing(recipe, found, start=model, reads=reads)
+    return Settled(recipe, task, (*found.notes(), *adapted))
+
+
+def _find(data: Sequence[str], *, kind: Kind) -> Found:
+    if is_codes(data):
+        raise UsageError(
+            "--data: these are codes, the recipe is for "
+            + ("audio" if kind == "audio" else "images"),
+            hint=f"--preset {DEFAULT_PRESET['codes']} learns a prior of codes",
+        )
+    return find(data, kind=kind)
+
+
+def _check(recipe: Recipe, *, kept: Collection[str]) -> None:
+    """Refuse a recipe that lacks what a tokenizer needs, or has what only a prior uses.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if not recipe.train.losses:
+        known = "mse, l1; for audio mel, stft"
+        raise ConfigError("train.losses: none: nothing to learn", hint=f"known: {known}")
+    if "train.samples" in kept:
+        raise ConfigError("train.samples: of no effect on a tokenizer", hint="leave it out")
 
 
 def _kind(model: Tokenizer) -> Kind:

@@ -13,7 +13,7 @@ from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
 
-DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k"}
+DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k", "codes": "prior-transformer"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,10 @@ class Train:
         minutes: Wall-clock limit; the learning rate is planned over whichever limit comes first.
         batch: Items per step.
         accumulate: Batches whose gradients are added up before an optimizer step.
-        window: Side of the square crop in pixels, or samples of audio.
-        losses: Term of ``losses/objectives.py`` → weight; the quantizer's loss is always added.
+        window: Side of the square crop in pixels, or samples of audio. Of a prior: at most so many
+            codes of an item, all levels and stages together.
+        losses: Term of ``losses/objectives.py`` → weight; the quantizer's loss is always added. A
+            prior has its own.
         learning_rate: Peak, after the warm-up.
         schedule: After the warm-up "cosine" falls all the way; "constant" stays at the peak and
             falls only over the last part of the run.
@@ -84,10 +86,12 @@ class Train:
             one; "auto": "last" with a discriminator, else the first metric.
         holdout: Share of the files that is never trained on.
         holdout_items: At most this many held-out files are measured while training.
+        samples: Of a prior: samples that each measurement shows, if its tokenizer is here.
         shrink: Images whose short side is longer are shrunk to it; None keeps every pixel.
         flip: Mirror images at random.
         gain_db: Audio is attenuated by up to this much, at random.
-        labels: Tell the decoder each file's class or speaker: the name of its directory.
+        labels: Tell the decoder, or the prior, each file's class or speaker: the name of its
+            directory. A prior does without if all lie in one.
         cache_gb: Decoded files kept in memory.
         cache: Where they are kept; "device" needs images of one size.
         workers: Threads that read files ahead; None: by the processor.
@@ -95,7 +99,7 @@ class Train:
         seed: Of weights, data order, crops and the quantizer's choices.
     """
 
-    losses: dict[str, float]
+    losses: dict[str, float] = field(default_factory=dict)
     steps: int = 20000
     minutes: float | None = None
     batch: int = 16
@@ -120,6 +124,7 @@ class Train:
     best_by: str = "auto"
     holdout: float = 0.02
     holdout_items: int = 16
+    samples: int = 8
     shrink: int | None = 512
     flip: bool = True
     gain_db: float = 6.0
@@ -178,6 +183,11 @@ def load(preset: str, *, model: Config | None = None, edits: Sequence[str] = ())
 def parse(data: dict[str, Any], *, where: str = "recipe") -> Recipe:
     """JSON data → a checked recipe."""
     return config.parse(data, Recipe, where=where)
+
+
+def is_prior(recipe: Recipe) -> bool:
+    """Whether the recipe's model is a prior, which is trained on codes."""
+    return config.type_name(recipe.model).startswith("priors/")
 
 
 def _read(preset: str) -> dict[str, Any]:

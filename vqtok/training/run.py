@@ -12,22 +12,18 @@ import torch
 
 from vqtok import config
 from vqtok.checkpoints import resume
-from vqtok.protocols import Tokenizer
 from vqtok.quantizers._ranks import rank, world
 from vqtok.training import ranks
-from vqtok.training.data.dataset import Batch, Dataset
-from vqtok.training.data.heldout import checker, split
-from vqtok.training.data.sources import Found
+from vqtok.training.data.dataset import Batch
 from vqtok.training.health import Health
 from vqtok.training.kept import Kept
-from vqtok.training.learner import Learner, begin_from
+from vqtok.training.learner import Learner
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
-from vqtok.training.losses import likelihoods
 from vqtok.training.recipe import Recipe
-from vqtok.training.reports import card, gallery, preview
+from vqtok.training.reports import gallery
 from vqtok.training.reports.facts import facts_of
-from vqtok.training.reports.inventory import inventory
 from vqtok.training.schedule import learning_rate
+from vqtok.training.task import Task
 
 RECENT = 100
 """Steps over which speed is shown."""
@@ -38,14 +34,11 @@ class Run:
 
     Args:
         recipe: What to build and how to train it.
-        found: The files; the held-out ones are split off here.
+        task: What to learn, from what.
         output: Model directory.
         device: As torch names it.
         command: What the user typed, for the card.
         saved: ``resume.read_state`` of the output to go on from, or None to begin.
-        start: A model of the recipe's config whose weights to begin with, or None.
-        reads: Fingerprints of models whose codes stay valid: those of the start, if only the
-            decoder is trained.
 
     Raises:
         ConfigError: a recipe that does not fit together.
@@ -56,49 +49,24 @@ class Run:
     def __init__(
         self,
         recipe: Recipe,
-        found: Found,
+        task: Task,
         output: Path,
         *,
         device: str,
         command: str,
         saved: dict[str, Any] | None,
-        start: Tokenizer | None = None,
-        reads: Sequence[str] = (),
     ) -> None:
         self.recipe, self.plan, self.output = recipe, recipe.train, output
-        self.command = command
+        self.task, self.command = task, command
         self.device = torch.device(device)
         torch.manual_seed(self.plan.seed)
-        self.model = recipe.model.build().to(self.device)
+        self.model = task.build(self.device)
         self.model.name = output.name
         self.spec = self.model.spec
-        if start is not None:
-            begin_from(self.model, start)
-        quality = preview.QUALITY[found.kind]
-        self.kept = Kept(output, self.plan, quality=quality, reads=reads)
-        likelihoods.check(self.plan.losses, recipe.model)
-        self.learner = Learner(self.model, self.plan)
-        self.health = Health(self.spec.levels).to(self.device)
-        rate = None if self.spec.rate is None else int(self.spec.rate)
-        training, self.held_out, self.unreadable = split(
-            found.files,
-            share=self.plan.holdout,
-            seed=self.plan.seed,
-            check=checker(found.kind, rate=rate),
-            enough=self.plan.holdout_items,
-        )
-        self.count = len(found.files)
-        self.dataset = Dataset(
-            training,
-            kind=found.kind,
-            recipe=self.plan,
-            rate=rate,
-            rank=rank(),
-            ranks=world(),
-            device=self.device,
-        )
-        self.generator = torch.Generator()
-        self.model.quantizer.generator = self.generator
+        self.kept = Kept(output, self.plan, quality=task.quality, save=task.save)
+        self.learner = Learner(self.model, self.plan, task.teacher(self.model))
+        self.health = Health(task.watched(self.spec)).to(self.device)
+        self.dataset = task.dataset(rank=rank(), ranks=world(), device=self.device)
         self.step, self.earlier_s = 0, 0.0
         self.resumed = saved is not None
         if saved is not None:
@@ -130,13 +98,12 @@ class Run:
 
     def bad(self) -> tuple[str, ...]:
         """Why each file that could not be read was left out, by name."""
-        return tuple(dict(sorted((self.unreadable | self.dataset.bad).items())).values())
+        return tuple(dict(sorted((self.task.unreadable | self.dataset.bad).items())).values())
 
     @cached_property
     def inventory(self) -> dict[str, Any]:
-        """What the training files are like; their headers are read once."""
-        labels = self.dataset.names
-        return inventory(self.dataset.files, kind=self.spec.modality, labels=labels)
+        """What the training items are like; headers are read once."""
+        return self.task.inventory(self.dataset)
 
     @property
     def elapsed(self) -> float:
@@ -152,8 +119,9 @@ class Run:
         """What the run consists of."""
         return Started(
             modality=self.spec.modality,
+            learns=self.task.learns,
             files=len(self.dataset.files),
-            held_out=len(self.held_out),
+            held_out=self.task.held_out,
             parameters=sum(p.numel() for p in self.model.parameters()),
             device=str(self.device),
             precision=self.learner.precision.name,
@@ -188,8 +156,8 @@ class Run:
         Raises:
             TrainingError: nothing has been finite for too long.
         """
-        # The quantizer's choices at step s are a function of (seed, s), like the data.
-        self.generator.manual_seed(self.plan.seed * 1_000_003 + self.step)
+        # The model's choices at step s are a function of (seed, s), like the data.
+        self.task.seed(self.model, self.plan.seed * 1_000_003 + self.step)
         rate = self.learning_rate()
         excused = self.learner.precision.searching
         learned = self.learner.step(batches, step=self.step, scale=rate / self.plan.learning_rate)
@@ -249,16 +217,12 @@ class Run:
     def _evaluate(self) -> Evaluated:
         model = self.learner.measured().eval()
         model.name = self.output.name
-        files = self.held_out[: self.plan.holdout_items]
-        labels = files.labels().tolist() if self.plan.labels else None
-        self.metrics, pictures = preview.measure(
-            model, files, self.output, step=self.step, labels=labels
-        )
+        self.metrics, pictures = self.task.measure(model, self.output, step=self.step)
         best = self.kept.is_best(self.metrics, step=self.step)
         event = Evaluated(self.step, self.elapsed, self.metrics, pictures, best=best)
         self.journal.write(event)
         facts = facts_of(self)
-        text = card.compose(self.output, self.spec, facts)
+        text = self.task.card(self.output, self.spec, facts)
         self.kept.save(model, step=self.step, best=best, facts=facts, card=text)
         gallery.prune(self.output, best=self.kept.best["step"])
         self.save_state()
@@ -276,8 +240,8 @@ class Run:
             "vitals": self.health.vitals.to_json(),
             "scale": self.learner.precision.state(),
             "best": self.kept.best,
-            "reads": list(self.kept.reads),
-            "files": self.count,
+            "reads": list(self.task.reads),
+            "files": self.task.count,
         }
         resume.save(
             self.output,

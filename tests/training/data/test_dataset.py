@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vqtok.errors import ConfigError, MediaError
-from vqtok.training.data.dataset import Batch, Dataset
+from vqtok.training.data.dataset import Batch, Dataset, of_media
 from vqtok.training.data.sources import find
 from vqtok.training.recipe import Train
 
@@ -23,7 +23,7 @@ PLAN = Train(losses={}, batch=3, window=20, seed=5, workers=2)
 
 
 def images(files: Sequence[Path], plan: Train = PLAN, **context: int) -> Dataset:
-    return Dataset(files, kind="image", recipe=plan, rate=None, **context)
+    return of_media(files, kind="image", recipe=plan, rate=None, **context)
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -51,7 +51,7 @@ def test_windows_have_the_promised_shape_and_range(photos: Path, clips: Path) ->
     assert x.dtype == torch.float32
     assert x.abs().max() <= 1.0
     assert x.is_contiguous(memory_format=torch.channels_last)
-    sounds = Dataset(sorted(clips.iterdir()), kind="audio", recipe=PLAN, rate=800).batch(0)
+    sounds = of_media(sorted(clips.iterdir()), kind="audio", recipe=PLAN, rate=800).batch(0)
     assert sounds.signal().shape == (3, 1, 20)
     assert 0.0 < sounds.signal().abs().max() <= 0.31
 

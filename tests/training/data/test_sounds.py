@@ -13,7 +13,7 @@ import torch
 
 from vqtok.errors import MediaError
 from vqtok.training.data import reading
-from vqtok.training.data.dataset import Dataset
+from vqtok.training.data.dataset import Dataset, of_media
 from vqtok.training.recipe import Train
 
 RATE = 8000
@@ -21,7 +21,7 @@ PLAN = Train(losses={}, batch=4, window=2000, seed=3, workers=0, gain_db=0.0)
 
 
 def sounds(folder: Path, plan: Train = PLAN, *, rate: int = RATE) -> Dataset:
-    return Dataset(sorted(folder.iterdir()), kind="audio", recipe=plan, rate=rate)
+    return of_media(sorted(folder.iterdir()), kind="audio", recipe=plan, rate=rate)
 
 
 def ramp(path: Path, seconds: float, **context: str) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""From files to batches: a step's items are a pure function of the files, the seed and the step.
+"""From items to batches: a step's items are a pure function of the data, the seed and the step.
 
 That is why a resumed run sees exactly the data that an uninterrupted one would have seen, with
 nothing to save, and why it does not matter which thread reads what, nor what is kept in memory.
-Item i of step s has a generator of its own, seeded by (seed, s, i). Images go by in epochs, each
-file once in an order of its own; recordings are drawn by their lengths, with replacement.
+Item i of step s has a generator of its own, seeded by (seed, s, i). What it is cut from is the
+cutter's business: images go by in epochs, each once in an order of its own; recordings are drawn by
+their lengths, with replacement.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from vqtok.errors import ConfigError, MediaError
 from vqtok.media.items import Place
 from vqtok.training.data import ahead
 from vqtok.training.data.cutters import Elsewhere, Pictures, Sounds, Table
+from vqtok.training.data.order import Order
 from vqtok.training.data.places import Part, Places
 from vqtok.training.data.shelf import Bad
 from vqtok.training.recipe import Train
@@ -31,7 +33,8 @@ class Batch:
     """Items as they travel to the device.
 
     Attributes:
-        values: (B, 3, H, W) uint8, channels last in memory, or (B, 1, L) float32.
+        values: (B, 3, H, W) uint8, channels last in memory; (B, 1, L) float32; or of codes
+            (B, S) int64, one level after the other.
         labels: (B,) int64, places in ``Dataset.names``; None if the recipe wants none.
     """
 
@@ -60,61 +63,86 @@ class _Item(NamedTuple):
     cut: np.ndarray
 
 
+class Files(Protocol):
+    """What can be drawn from: places of files, or codes that were read already."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the directories that hold the items, sorted."""
+        ...
+
+    def labels(self) -> np.ndarray:
+        """(n,) int64: for each item the place of its directory in ``names``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> object:
+        """Something that prints as the item's name."""
+        ...
+
+
+class Cutter(Protocol):
+    """Which item is drawn, and what of it."""
+
+    @property
+    def order(self) -> Order:
+        """Chooses the item."""
+        ...
+
+    def begin(self) -> None:
+        """Called before the windows of every batch."""
+        ...
+
+    def cut(self, file: int, rng: np.random.Generator) -> np.ndarray:
+        """A window of an item, of the same shape for all.
+
+        Raises:
+            MediaError: the item cannot be read; ``Elsewhere`` if others of its windows can.
+        """
+        ...
+
+    def join(self, files: np.ndarray, cuts: np.ndarray) -> Tensor:
+        """The windows of a batch, stacked, as ``Batch.values``."""
+        ...
+
+
 class Dataset:
-    """Random windows of files.
+    """Random windows of items.
 
     Args:
-        files: Training files: a ``Places``, a ``Part`` of one, or a list.
-        kind: "image" or "audio".
-        recipe: Batch, accumulation, window, augmentation, cache, workers, labels and seed.
-        rate: Hz of the model, for audio; None: as the files are.
+        files: Training items.
+        cutter: Draws and cuts them.
+        bad: Where the cutter notes what cannot be read.
+        recipe: Batch, accumulation, workers, labels and seed.
+        labels: Whether batches tell each item's class.
         rank: Which process this is.
         ranks: How many there are.
-        device: Where the model is: for ``cache="device"``, and to pin memory for a GPU.
+        device: Where the model is: to pin memory for a GPU.
 
     Attributes:
-        names: Of the labels, sorted; empty without ``recipe.labels``.
-
-    Raises:
-        ConfigError: labels are wanted and there are fewer than two, or a cache does not fit.
-        MediaError: no recording can be read.
+        names: Of the labels, sorted; empty without ``labels``.
     """
 
     def __init__(
         self,
-        files: Sequence[Place],
+        files: Files,
         *,
-        kind: Literal["image", "audio"],
+        cutter: Cutter,
+        bad: Bad,
         recipe: Train,
-        rate: int | None,
+        labels: bool,
         rank: int = 0,
         ranks: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.files = files if isinstance(files, Places | Part) else Places.of(files)
-        self.kind, self.recipe, self.rate = kind, recipe, rate
+        self.files, self.recipe = files, recipe
         self.rank, self.ranks = rank, ranks
         self.device = torch.device(device)
         self.workers = ahead.threads(recipe.workers)
-        self._bad = Bad()
-        self.names = self.files.names if recipe.labels else ()
-        self._labels = self.files.labels() if recipe.labels else None
-        if recipe.labels and len(self.names) < 2:
-            raise ConfigError(
-                "train.labels: all files lie in one directory",
-                hint="a directory for every class or speaker, and --data above them",
-            )
-        if recipe.cache == "device" and kind == "audio":
-            raise ConfigError("train.cache: device is for images", hint="train.cache=memory")
-        self._cutter: Pictures | Sounds | Table
-        if kind == "audio":
-            self._cutter = Sounds(self.files, recipe, self._bad, rate=rate)
-        elif recipe.cache == "device":
-            self._cutter = Table(
-                self.files, recipe, self._bad, device=self.device, workers=self.workers
-            )
-        else:
-            self._cutter = Pictures(self.files, recipe)
+        self.names = files.names if labels else ()
+        self._cutter, self._bad = cutter, bad
+        self._labels = files.labels() if labels else None
 
     @property
     def bad(self) -> dict[str, str]:
@@ -181,3 +209,57 @@ class Dataset:
                 hopeless = not isinstance(error, Elsewhere)
                 self._bad.add(at, self.files[at], error, hopeless=hopeless)
         raise MediaError(f"--data: none of the {count} files can be read")
+
+
+def of_media(
+    files: Sequence[Place],
+    *,
+    kind: Literal["image", "audio"],
+    recipe: Train,
+    rate: int | None,
+    rank: int = 0,
+    ranks: int = 1,
+    device: torch.device | str = "cpu",
+) -> Dataset:
+    """Random windows of images or recordings.
+
+    Args:
+        files: Training files: a ``Places``, a ``Part`` of one, or a list.
+        kind: What they are.
+        recipe: Batch, accumulation, window, augmentation, cache, workers, labels and seed.
+        rate: Hz of the model, for audio; None: as the files are.
+        rank: Which process this is.
+        ranks: How many there are.
+        device: Where the model is: for ``cache="device"``, and to pin memory for a GPU.
+
+    Raises:
+        ConfigError: labels are wanted and there are fewer than two, or a cache does not fit.
+        MediaError: no recording can be read.
+    """
+    places = files if isinstance(files, Places | Part) else Places.of(files)
+    bad = Bad()
+    if recipe.labels and len(places.names) < 2:
+        raise ConfigError(
+            "train.labels: all files lie in one directory",
+            hint="a directory for every class or speaker, and --data above them",
+        )
+    if recipe.cache == "device" and kind == "audio":
+        raise ConfigError("train.cache: device is for images", hint="train.cache=memory")
+    cutter: Cutter
+    if kind == "audio":
+        cutter = Sounds(places, recipe, bad, rate=rate)
+    elif recipe.cache == "device":
+        workers = ahead.threads(recipe.workers)
+        cutter = Table(places, recipe, bad, device=torch.device(device), workers=workers)
+    else:
+        cutter = Pictures(places, recipe)
+    return Dataset(
+        places,
+        cutter=cutter,
+        bad=bad,
+        recipe=recipe,
+        labels=recipe.labels,
+        rank=rank,
+        ranks=ranks,
+        device=device,
+    )

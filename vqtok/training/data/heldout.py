@@ -56,8 +56,7 @@ def split(
     Raises:
         MediaError: no file can be read.
     """
-    order = np.random.default_rng([seed, len(files)]).permutation(len(files))
-    count = min(max(1, round(share * len(files))), max(1, len(files) - 1))
+    order, count = _drawn(len(files), share=share, seed=seed)
     good: list[int] = []
     bad: dict[str, str] = {}
     tried = 0
@@ -75,10 +74,33 @@ def split(
                 good.append(int(at))
         if not good:
             raise MediaError(f"--data: none of the {len(files)} files can be read")
-    held = np.concatenate([np.sort(good), np.sort(order[tried : tried + count - len(good)])])
-    rest = np.sort(order[tried + count - len(good) :])
-    held = held.astype(np.int64)
-    return Split(part(files, rest if len(rest) else held), part(files, held), bad)
+    later = order[tried:]
+    rest, held = _apart(good, later, count - len(good))
+    return Split(part(files, rest), part(files, held), bad)
+
+
+def numbers(
+    count: int, *, share: float, seed: int, enough: int = ENOUGH
+) -> tuple[np.ndarray, np.ndarray]:
+    """``split`` of items that were all read already: (training, held out), int64 numbers."""
+    order, held = _drawn(count, share=share, seed=seed)
+    first = min(held, enough)
+    return _apart(order[:first], order[first:], held - first)
+
+
+def _drawn(count: int, *, share: float, seed: int) -> tuple[np.ndarray, int]:
+    """All numbers in the order in which they are held out, and how many are."""
+    order = np.random.default_rng([seed, count]).permutation(count)
+    return order, min(max(1, round(share * count)), max(1, count - 1))
+
+
+def _apart(
+    first: Sequence[int] | np.ndarray, later: np.ndarray, more: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training and held-out numbers, both what is held out ``first`` and ``more`` of the others."""
+    held = np.concatenate([np.sort(first), np.sort(later[:more])]).astype(np.int64)
+    rest = np.sort(later[more:])
+    return (rest if len(rest) else held), held
 
 
 def checker(kind: Literal["image", "audio"], *, rate: int | None) -> Callable[[Place], None]:

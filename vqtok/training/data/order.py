@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import threading
+from typing import Protocol
 
 import numpy as np
+
+
+class Order(Protocol):
+    """Which file an item is cut from."""
+
+    def file(self, item: int, rng: np.random.Generator) -> int:
+        """The number of a file.
+
+        Args:
+            item: Of the run, from 0.
+            rng: The item's own.
+        """
+        ...
 
 
 class Epochs:

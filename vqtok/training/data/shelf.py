@@ -7,7 +7,6 @@ import threading
 import numpy as np
 
 from vqtok.errors import MediaError
-from vqtok.media.items import Place
 
 
 class Shelf:
@@ -48,7 +47,7 @@ class Bad:
         self._reasons: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def add(self, number: int, place: Place, error: MediaError, *, hopeless: bool) -> None:
+    def add(self, number: int, place: object, error: MediaError, *, hopeless: bool) -> None:
         """Note a failure; ``hopeless`` if it would be the same for every window."""
         with self._lock:
             self._reasons.setdefault(str(place), str(error))

@@ -18,6 +18,10 @@ CURVE = "curve.svg"
 LABELS = {
     "psnr_db": ("PSNR", "{:.2f} dB"),
     "mel_distance": ("mel distance", "{:.3f}"),
+    "nats_per_code": ("cross-entropy", "{:.4f} nats per code"),
+    "bits_per_code": ("the same", "{:.3f} bits per code"),
+    "unigram_bits_per_code": ("unigram entropy", "{:.3f} bits per code"),
+    "bits_per_dimension": ("the same as the first", "{:.4f} bits per dimension"),
     "kl": ("KL divergence", "{:.3g} nats per position"),
     "active_units": ("active units", "{:.0f}"),
     "use": ("codebook use", "{:.1%}"),
@@ -40,13 +44,21 @@ def compose(output: Path, spec: CodeSpec, facts: Mapping[str, Any]) -> str:
         spec: Of its codes.
         facts: See ``render``.
     """
+    curves, pictures = gather(output, facts)
+    return render(output.resolve().name, spec, facts, pictures=pictures, curves=curves)
+
+
+def gather(output: Path, facts: Mapping[str, Any]) -> tuple[bool, list[str]]:
+    """Draw the curves from the run's log into ``curve.svg``.
+
+    Returns:
+        Whether there is something to draw, and the previews of the best model.
+    """
     shown = curve.panels(log.records(output / "log.jsonl"))
     if shown:
         with atomic.file(output / CURVE) as temporary:
             temporary.write_text(curve.draw(shown), encoding="utf-8")
-    step = facts.get("best_step") or facts["step"]
-    pictures = gallery.of_step(output, step)
-    return render(output.resolve().name, spec, facts, pictures=pictures, curves=bool(shown))
+    return bool(shown), gallery.of_step(output, facts.get("best_step") or facts["step"])
 
 
 def render(
@@ -70,28 +82,39 @@ def render(
     """
     metrics, recipe = facts["metrics"], facts["recipe"]
     quality = next((each for each in metrics if each in PROTOCOL), "")
-    parts = [
-        f"# {_plain(name)}",
-        _plain(recipe["about"]),
+    return joined(
+        f"# {plain(name)}",
+        plain(recipe["about"]),
         _use(name, spec),
         "## Codes",
-        _codes(spec),
+        codes(spec),
         "## Held-out split of the training folder",
-        _table(metrics),
+        table(metrics),
         f"{facts['held_out_files']} files that were never trained on, measured on at most "
         f"{recipe['train']['holdout_items']} of them. {PROTOCOL.get(quality, '')}".rstrip(),
         _examples(pictures),
         "## Data",
         _data(facts),
-        "## Training",
-        f"```\n{facts['command']}\n```",
-        _run(facts),
-        f"![Loss, held-out metric and codebook use over steps]({CURVE})" if curves else "",
-        _curve(facts["curve"], quality),
-    ]
+        *training(facts, quality=quality, curves=curves),
+    )
+
+
+def joined(*parts: str) -> str:
+    """A card of its paragraphs, without the empty ones."""
     text = "\n\n".join(part for part in parts if part) + "\n"
     # File names may be any bytes; a card is UTF-8.
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def training(facts: Mapping[str, Any], *, quality: str, curves: bool) -> list[str]:
+    """How the model came about."""
+    return [
+        "## Training",
+        f"```\n{facts['command']}\n```",
+        _run(facts),
+        f"![Loss and held-out metric over steps]({CURVE})" if curves else "",
+        _curve(facts["curve"], quality),
+    ]
 
 
 def _use(name: str, spec: CodeSpec) -> str:
@@ -105,7 +128,8 @@ def _use(name: str, spec: CodeSpec) -> str:
     return f"```\nvqtok encode FILE -m {quoted}\nvqtok decode {back} -m {quoted}\n```"
 
 
-def _codes(spec: CodeSpec) -> str:
+def codes(spec: CodeSpec) -> str:
+    """The levels, and their rate."""
     if not spec.levels:
         return "None: the latents are real numbers."
     lines = []
@@ -124,7 +148,8 @@ def _codes(spec: CodeSpec) -> str:
     return "\n".join(lines)
 
 
-def _table(metrics: Mapping[str, float]) -> str:
+def table(metrics: Mapping[str, float]) -> str:
+    """Metrics, those that the card knows first."""
     rows = ["| measure | value |", "| --- | --- |"]
     for key in _shown(metrics):
         if metrics[key] is not None:
@@ -182,15 +207,22 @@ def _data(facts: Mapping[str, Any]) -> str:
             f"- {about}{_hours(data['hours'])}, {data['shortest_s']:.1f} to "
             f"{data['longest_s']:.1f} s each, the median {data['median_s']:.1f} s; {rates} Hz"
         )
+    return "\n".join([*lines, *data_notes(facts)])
+
+
+def data_notes(facts: Mapping[str, Any]) -> list[str]:
+    """Labels, what was left out, and what else was noted: a line each."""
+    data: Mapping[str, Any] = facts.get("data") or {}
+    lines = []
     if data.get("labels"):
-        named = ", ".join(_plain(label) for label in data["labels"][:NAMED])
+        named = ", ".join(plain(label) for label in data["labels"][:NAMED])
         rest = len(data["labels"]) - NAMED
         more = f" and {rest} more" if rest > 0 else ""
         lines.append(f"- {len(data['labels'])} labels: {named}{more}")
     if facts.get("unreadable"):
         lines.append(f"- left out: {facts['unreadable']} that cannot be read (`{log.UNREADABLE}`)")
-    lines += [f"- {_plain(note)}" for note in facts.get("notes", ())]
-    return "\n".join(lines)
+    lines += [f"- {plain(note)}" for note in facts.get("notes", ())]
+    return lines
 
 
 def _run(facts: Mapping[str, Any]) -> str:
@@ -240,7 +272,7 @@ def _hours(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     escaped = "".join(f"\\{each}" if each in "\\`*_[]<>|#" else each for each in text)
     return " ".join(escaped.split())

@@ -27,7 +27,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "ranks": world(),
         "precision": run.learner.precision.name,
         "files": len(run.dataset.files),
-        "held_out_files": len(run.held_out),
+        "held_out_files": run.task.held_out,
         "unreadable": len(run.bad()),
         "skipped": run.health.vitals.skipped,
         "notes": list(run.notes),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vqtok.codes.spec import CodeSpec
+from vqtok.training.log import Learns
 from vqtok.training.run import Run
 
 STEPS = 3
@@ -31,6 +32,7 @@ class Rehearsal:
         model_bytes: Size of the weights file.
         window: Extent of an item while training: (H, W) pixels or (L,) samples.
         window_tokens: Codes of such a window; 0 for a continuous method.
+        learns: What would be trained: a tokenizer or a prior.
         typical: Extent of the median file, audio at the model's rate; None if none can be read.
         typical_tokens: Codes of that file (of one channel); 0 for a continuous method.
         bits_per_pixel: Of images, else None; 0 for a continuous method.
@@ -67,6 +69,7 @@ class Rehearsal:
     peak_bytes: int | None
     data: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    learns: Learns = "tokenizer"
     unreadable: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def rehearse(run: Run) -> Rehearsal:
     total_s = step_s * left
     if plan.minutes is not None:
         total_s = min(total_s, 60.0 * plan.minutes)
-    window = (plan.window,) * (2 if spec.modality == "image" else 1)
+    window = run.task.window(spec)
     typical = _typical(spec, data)
     sizes = _stored(run.model)
     rate = spec.nominal_rate() if spec.levels else 0.0
@@ -100,9 +103,10 @@ def rehearse(run: Run) -> Rehearsal:
         parameters=_parts(sizes),
         model_bytes=_bytes(sizes, half=plan.store == "float16"),
         window=window,
-        window_tokens=spec.tokens(window),
+        window_tokens=data.get("window", spec.tokens(window)),
         typical=typical,
         typical_tokens=spec.tokens(typical) if typical else 0,
+        learns=run.task.learns,
         bits_per_pixel=rate if spec.modality == "image" else None,
         kbit_per_s=rate / 1000 if spec.modality == "audio" else None,
         receptive_field=_receptive_field(run.model),
@@ -180,7 +184,7 @@ def _receptive_field(model: Any) -> int | None:
         context = getattr(model, "encoder_context", None)
         frame = getattr(model.config, "frame", None)
         return None if context is None or frame is None else context * model.hop + frame
-    reach = getattr(model.encoder, "reach", None)
+    reach = getattr(getattr(model, "encoder", None), "reach", None)
     return None if reach is None else model.stride + 2 * int(reach)
 
 

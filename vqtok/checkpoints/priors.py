@@ -1,0 +1,91 @@
+"""Directories of priors: a tokenizer's layout, and in ``config.json`` whose codes they are.
+
+``"codes": {"tokenizer": NAME, "fingerprint": …, "extent": […]}`` is there so that what is sampled
+can be decoded by the very tokenizer that made the codes, wherever it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from vqtok import config as configs
+from vqtok.checkpoints import directory as directories
+from vqtok.checkpoints.facts import CONFIG, FORMAT, name_of, read_config, read_learned, read_spec
+from vqtok.errors import CheckpointError
+from vqtok.protocols import Config
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vqtok.protocols import Prior
+
+__all__ = ["load", "save"]
+
+
+def save(
+    directory: str | Path,
+    prior: Prior,
+    *,
+    tokenizer: str,
+    extent: tuple[int, ...],
+    training: Mapping[str, Any] | None = None,
+    card: str | None = None,
+    half: bool = False,
+) -> None:
+    """Write a prior as a model directory; a kill at any moment leaves the old or the new one.
+
+    Args:
+        directory: Made if missing.
+        prior: Its spec carries the fingerprint of the tokenizer.
+        tokenizer: NAME of the tokenizer whose codes it models; "" if unknown.
+        extent: Of the signals that it was trained on.
+        training: For ``training.json``; None: no such file.
+        card: Text for ``README.md``; None: no such file, or the one that is there stays.
+        half: Store floating-point tensors as float16.
+
+    Raises:
+        CheckpointError: NaN or infinite weights, or a directory that cannot be written.
+    """
+    spec = prior.spec.to_json()
+    sign = spec.pop("fingerprint")
+    data = {
+        "vqtok": FORMAT,
+        "spec": spec,
+        "model": configs.dump(prior.config),
+        "codes": {"tokenizer": tokenizer, "fingerprint": sign, "extent": list(extent)},
+    }
+    module = cast("nn.Module", prior)
+    directories.write(Path(directory), module, data, training=training, card=card, half=half)
+
+
+def load(name: str | Path, *, device: str = "cpu") -> Prior:
+    """Make a prior from its directory, ready to use: evaluation mode, float32, no gradients.
+
+    Args:
+        name: NAME of a model, or a directory.
+        device: Where the weights go, as torch names devices.
+
+    Returns:
+        The prior; its spec carries the fingerprint of its tokenizer.
+
+    Raises:
+        UsageError: no such model.
+        ConfigError: a config that does not fit, with the place in it.
+        CheckpointError: files missing or damaged, weights that do not fit the config, or a model
+            that is no prior.
+    """
+    folder = directories.resolve(name) if isinstance(name, str) else name
+    data = read_config(folder)
+    learned = read_learned(folder, data)
+    if learned is None:
+        raise CheckpointError(
+            f"{folder / CONFIG}: {data['model'].get('type')} is no prior",
+            hint="priors are trained on codes: vqtok train --data CODES/ -o DIR",
+        )
+    config = configs.parse(data["model"], Config, where=f"{folder / CONFIG}: model")
+    spec = read_spec(folder, data).with_fingerprint(learned.fingerprint)
+    prior = directories.built(folder, lambda: config.build(spec=spec))
+    prior.name = name_of(folder)
+    return cast("Prior", prior.to(device))

@@ -1,0 +1,134 @@
+"""``vqtok eval`` of codes: what a prior says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import typer
+
+from vqtok.cli.console import Console, Progress
+from vqtok.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from vqtok.checkpoints.facts import ModelInfo
+    from vqtok.metrics.likelihood import Cost
+    from vqtok.pipeline.results import Failed
+    from vqtok.pipeline.score import Scored, Scoring
+
+HEADS = ("nats/code", "bits/code", "bits/dim")
+
+
+def prior_of(model: str | None) -> ModelInfo | None:
+    """Facts of the named model if it is a prior.
+
+    Raises:
+        UsageError: no such model.
+        CheckpointError: a damaged directory.
+    """
+    if model is None:
+        return None
+    from vqtok.checkpoints import directory
+
+    info = directory.describe(model)
+    return info if info.learned is not None else None
+
+
+def score(
+    console: Console,
+    files: Sequence[str],
+    info: ModelInfo,
+    *,
+    label: str | None,
+    device: str,
+    threads: int | None,
+    refused: Sequence[str],
+) -> None:
+    """Print the cost of each item and of all.
+
+    Args:
+        console: Where to.
+        files: Arguments.
+        info: Of the prior.
+        label: Class of all items, or None.
+        device: Where it runs.
+        threads: CPU threads, or None.
+        refused: Flags that were given and have no effect here.
+
+    Raises:
+        UsageError: one of these.
+        typer.Exit: 1 if an input failed.
+    """
+    if refused:
+        raise UsageError(f"{refused[0]}: of no effect on a prior", hint="leave it out")
+    if info.learned is None:
+        raise UsageError(f"{info.name}: a tokenizer, not a prior")
+    from vqtok.pipeline import prior_models
+    from vqtok.pipeline.score import Scoring
+
+    with console.progress(1, "evaluated", unit="runs") as progress:
+        progress.stage(f"loading {info.name}")
+        loaded = prior_models.Loaded(info, info.learned, device=device, threads=threads)
+        scoring = Scoring(loaded.prior, info, label=label)
+        failed = _run(console, scoring, files, progress)
+    scored = scoring.scored()
+    if scored.items:
+        _show(console, scored)
+    if failed:
+        console.failures(failed)
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _run(
+    console: Console, scoring: Scoring, files: Sequence[str], progress: Progress
+) -> list[Failed]:
+    from vqtok.pipeline import score as pipeline
+    from vqtok.pipeline.results import Failed
+
+    failed: list[Failed] = []
+    if not console.as_json:
+        console.result("  ".join([*HEADS, "file"]))
+    with closing(scoring.run(pipeline.items_of(files))) as results:  # type: ignore[type-var]
+        for each in results:
+            if console.as_json:
+                console.json(each.to_json())
+            if isinstance(each, Failed):
+                failed.append(each)
+                continue
+            progress.stage(each.name)
+            if not console.as_json:
+                values = (each.nats_per_code, each.bits_per_code, each.bits_per_dimension)
+                cells = [f"{v:>{len(h)}.3f}" for v, h in zip(values, HEADS, strict=True)]
+                console.result("  ".join([*cells, each.name]))
+    return failed
+
+
+def _show(console: Console, scored: Scored) -> None:
+    if console.as_json:
+        console.json(scored.to_json())
+        return
+    total = scored.total
+    lines = [f"\n{scored.items} items, {total.codes} codes, {scored.model}"]
+    rows = [("prior", _words(total))]
+    if len(scored.levels) > 1:
+        rows += [(f"  {name}", _words(cost)) for name, cost in scored.levels.items()]
+    rows += [
+        ("unigram", f"{total.unigram_bits:.3f} bits per code"),
+        ("uniform", f"{total.uniform_bits:.3f} bits per code"),
+        ("dimensions", f"{scored.bits_per_dimension:.4f} bits per dimension"),
+        ("speed", f"{scored.codes_per_s:.3g} codes/s"),
+    ]
+    if scored.unlabelled:
+        rows.append(("classes", f"{scored.unlabelled} items lie in no directory named as a class"))
+    lines += [f"  {key + ':':<16}{value}" for key, value in rows]
+    console.result("\n".join(lines))
+    console.note(scored.protocol)
+
+
+def _words(cost: Cost) -> str:
+    side = "below" if cost.saved >= 0 else "above"
+    return (
+        f"{cost.nats_per_code:.4f} nats, {cost.bits_per_code:.3f} bits per code, "
+        f"{abs(cost.saved):.1%} {side} the unigram entropy"
+    )

@@ -1,0 +1,191 @@
+"""New codes from a prior, and what its tokenizer makes of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from vqtok import __version__
+from vqtok.codes import files
+from vqtok.codes.container import Codes
+from vqtok.codes.header import Header
+from vqtok.errors import UsageError
+from vqtok.media import audio, image
+from vqtok.media.mosaic import mosaic
+from vqtok.pipeline.labels import labels_of, told
+from vqtok.pipeline.sample_plan import SamplePlan
+
+if TYPE_CHECKING:
+    from vqtok.pipeline.prior_models import Loaded
+    from vqtok.protocols import Prior, Prompt
+
+BATCH = 32
+"""Samples at a time, unless told otherwise; what they are does not depend on it."""
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """How to sample.
+
+    Attributes:
+        count: How many.
+        extent: (H, W) or (L,) of the signals; None: as the prior was trained.
+        classes: Of each sample, names; empty: none.
+        prompt: What the samples begin with, or None.
+        temperature, top_k, top_p, guidance, seed: As ``Prior.sample`` has them.
+        batch: Samples at a time.
+        columns: Of a grid of pictures; None: as many as make it nearly square.
+    """
+
+    count: int
+    extent: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    prompt: Prompt | None = None
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance: float = 1.0
+    seed: int = 0
+    batch: int = BATCH
+    columns: int | None = None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A sample that was written.
+
+    Attributes:
+        index: Among the samples.
+        label: Its class; "" without.
+        target: None: standard output.
+    """
+
+    index: int
+    label: str
+    target: Path | None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data."""
+        data: dict[str, Any] = {"index": self.index, "target": str(self.target or "-")}
+        return data | ({"class": self.label} if self.label else {})
+
+
+def sample(
+    prior: Prior,
+    options: SampleOptions,
+    *,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> Iterator[Codes]:
+    """Draw codes.
+
+    Args:
+        prior: In evaluation mode.
+        options: How.
+        on_progress: Called with the samples done so far, a fraction of them too.
+
+    Yields:
+        Codes of batch 1, numpy, one sample after the other.
+
+    Raises:
+        UsageError: what the prior cannot do.
+    """
+    import torch
+
+    numbers = [prior.classes.index(name) for name in options.classes]
+    for first in range(0, options.count, options.batch):
+        size = min(options.batch, options.count - first)
+        condition = torch.tensor(numbers[first : first + size]) if numbers else None
+
+        def went(step: int, steps: int, first: int = first, size: int = size) -> None:
+            on_progress(first + size * step / steps)
+
+        codes = prior.sample(
+            size,
+            options.extent,
+            condition=condition,
+            prompt=options.prompt,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            guidance=options.guidance,
+            seed=options.seed,
+            first=first,
+            progress=went,
+        )
+        yield from codes.numpy().split()
+
+
+def run(
+    models: Loaded,
+    plan: SamplePlan,
+    options: SampleOptions,
+    *,
+    on_progress: Callable[[float], None] = lambda done: None,
+    stdout: BinaryIO | None = None,
+) -> Iterator[Sampled]:
+    """Sample, decode, and write what comes; a grid when all is there.
+
+    Args:
+        models: The prior and its tokenizer.
+        plan: What is written.
+        options: Of ``sample``.
+        on_progress: Of ``sample``.
+        stdout: Where targets of None go; default: the process's.
+
+    Yields:
+        What was written, a sample each.
+    """
+    stream = stdout if stdout is not None else sys.stdout.buffer
+    pictures: list[np.ndarray] = []
+    for index, codes in enumerate(sample(models.prior, options, on_progress=on_progress)):
+        label = options.classes[index] if options.classes else ""
+        if plan.is_grid:
+            pictures.append(_decoded(models.tokenizer, codes, label))
+            continue
+        target = plan.targets[index]
+        _write_one(codes, target or stream, plan, label, models)
+        yield Sampled(index, label, target)
+    if pictures:
+        target = plan.targets[0]
+        image.write(target or stream, mosaic(pictures, columns=options.columns), format=plan.format)
+        for index in range(len(pictures)):
+            yield Sampled(index, options.classes[index] if options.classes else "", target)
+    if plan.targets[0] is None:
+        stream.flush()
+
+
+def _write_one(
+    codes: Codes, target: Path | BinaryIO, plan: SamplePlan, label: str, models: Loaded
+) -> None:
+    if plan.kind == "codes":
+        header = Header(codes.spec, codes.extent, model=models.learned.tokenizer, vqtok=__version__)
+        files.write(target, codes, header, format=plan.format)
+    elif plan.kind == "image":
+        image.write(target, _decoded(models.tokenizer, codes, label), format=plan.format)
+    else:
+        rate = int(codes.spec.rate or 0)
+        with audio.Writer(target, rate, 1, plan.format) as writer:
+            writer.write(_decoded(models.tokenizer, codes, label))
+
+
+def _decoded(tokenizer: Any, codes: Codes, label: str) -> np.ndarray:
+    """What the tokenizer makes of one sample: (C, *extent) float32."""
+    import torch
+
+    levels = tuple(torch.from_numpy(level.astype(np.int64)) for level in codes.levels)
+    names = labels_of(tokenizer)
+    if names and label not in names:
+        raise UsageError(
+            f"{tokenizer.name}: its decoder needs a label, and {label or 'none'!r} is none of them",
+            hint=f"--class {names[0]}",
+        )
+    with torch.inference_mode():
+        made = tokenizer.decode(replace(codes, levels=levels), **told(label if names else None))
+    out: np.ndarray = made[0].float().cpu().numpy()
+    # A grey picture has one channel, files have three.
+    return np.repeat(out, 3, axis=0) if out.ndim == 3 and len(out) == 1 else out

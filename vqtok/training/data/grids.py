@@ -1,0 +1,246 @@
+"""Codes that a prior is trained on: of many items of one model, in one file, any of them at once.
+
+Whatever they were read from, they are copied into an anonymous file that the system keeps in memory
+as far as there is room. What an item costs beyond its codes is some dozens of bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import numpy as np
+
+from vqtok.codes.collection import Found, Unread, gather, is_corpus
+from vqtok.codes.spec import CodeSpec
+from vqtok.errors import CodesError, UsageError
+from vqtok.media.inputs import STDIN, expanded, inputs_of, walk
+from vqtok.media.kinds import MODALITIES, Kind
+
+CODES: tuple[Kind, ...] = ("codes",)
+
+DTYPES = ("uint8", "uint16", "uint32")
+
+
+class Origin(NamedTuple):
+    """Whose codes they are.
+
+    Attributes:
+        spec: Of the tokenizer, with its fingerprint.
+        model: NAME of the tokenizer; "" if unknown.
+        depth: Stages of stacked codebooks that all items have; None without a stack.
+    """
+
+    spec: CodeSpec
+    model: str
+    depth: int | None
+
+    def shapes(self, extent: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Of each level's codes of an item."""
+        return self.spec.shapes(extent, depth=self.depth)
+
+    def tokens(self, extent: tuple[int, ...]) -> int:
+        """Codes of an item."""
+        return self.spec.tokens(extent, depth=self.depth)
+
+
+class Grids:
+    """Codes of items, or of some of them.
+
+    Attributes:
+        origin: Whose they are.
+    """
+
+    def __init__(
+        self, store: _Store, chosen: np.ndarray, *, classes: tuple[str, ...] | None = None
+    ) -> None:
+        self._store, self._chosen, self._classes = store, chosen, classes
+        self.origin: Origin = store.origin
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Classes: directories that hold the items, sorted, unless ``told`` others.
+
+        Of all items, whichever part this is.
+        """
+        return tuple(sorted(self._store.labels)) if self._classes is None else self._classes
+
+    def labels(self) -> np.ndarray:
+        """(n,) int64: for each item the place of its directory in ``names``; -1: it has none."""
+        order = {name: number for number, name in enumerate(self.names)}
+        table = np.array([order.get(name, -1) for name in self._store.labels], dtype=np.int64)
+        out: np.ndarray = table[np.frombuffer(self._store.label, np.int32)[self._chosen]]
+        return out
+
+    def told(self, classes: Sequence[str]) -> Grids:
+        """The same items with the classes of a model that is there already."""
+        return Grids(self._store, self._chosen, classes=tuple(classes))
+
+    @property
+    def extents(self) -> np.ndarray:
+        """(n, rank) int64: of each item's signal."""
+        flat = np.frombuffer(self._store.extents, np.int64)
+        out: np.ndarray = flat.reshape(len(self._store), -1)[self._chosen]
+        return out
+
+    @property
+    def tokens(self) -> int:
+        """Codes of all items together."""
+        ends = np.frombuffer(self._store.ends, np.int64)
+        return int(np.diff(ends, prepend=0)[self._chosen].sum())
+
+    def part(self, chosen: np.ndarray) -> Grids:
+        """Some of the items, by their numbers in these."""
+        return Grids(self._store, self._chosen[chosen], classes=self._classes)
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> str:
+        return self._store.name(int(self._chosen[index]))
+
+    def levels(self, index: int) -> tuple[np.ndarray, ...]:
+        """An item's codes, (*axes) of each level, as they lie in the file."""
+        return self._store.levels(int(self._chosen[index]))
+
+
+class _Store:
+    """All items, appended one by one."""
+
+    def __init__(self, origin: Origin, file: BinaryIO) -> None:
+        self.origin, self._file = origin, file
+        widest = max(DTYPES.index(level.dtype) for level in origin.spec.levels)
+        self._dtype = np.dtype(DTYPES[widest])
+        self._codes = np.zeros(0, self._dtype)
+        self.ends, self.extents, self.label = array("q"), array("q"), array("i")
+        self.labels: dict[str, int] = {}
+        self._names, self._name_ends = bytearray(), array("q")
+
+    def add(self, found: Found) -> None:
+        """Take in an item: each channel of a recording is one of its own."""
+        for channel in range(len(found.codes)):
+            flat = [level[channel].reshape(-1) for level in found.codes.levels]
+            codes = np.concatenate(flat).astype(self._dtype, copy=False)
+            self._file.write(codes.tobytes())
+            self.ends.append((self.ends[-1] if self.ends else 0) + len(codes))
+            self.extents.extend(found.codes.extent)
+            self.label.append(self.labels.setdefault(found.label, len(self.labels)))
+            self._names += found.name.encode("utf-8", "surrogateescape")
+            self._name_ends.append(len(self._names))
+
+    def seal(self) -> None:
+        """Nothing comes any more: the file may be closed, its content stays."""
+        self._file.flush()
+        self._codes = np.memmap(self._file, dtype=self._dtype, mode="r")
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def name(self, at: int) -> str:
+        start = self._name_ends[at - 1] if at else 0
+        return self._names[start : self._name_ends[at]].decode("utf-8", "surrogateescape")
+
+    def levels(self, at: int) -> tuple[np.ndarray, ...]:
+        rank = len(self.extents) // len(self.ends)
+        extent = tuple(self.extents[at * rank : (at + 1) * rank])
+        shapes = self.origin.shapes(extent)
+        start = self.ends[at - 1] if at else 0
+        out = []
+        for shape in shapes:
+            stop = start + math.prod(shape)
+            out.append(np.asarray(self._codes[start:stop]).reshape(shape))
+            start = stop
+        return tuple(out)
+
+
+def is_codes(data: Sequence[str]) -> bool:
+    """Whether what ``--data`` names is codes: corpora, codes files, folders of them without media.
+
+    Only names are looked at.
+    """
+    return all(map(_is_codes, data))
+
+
+def _is_codes(place: str) -> bool:
+    path = Path(place)
+    if not path.is_dir():
+        return MODALITIES.get(path.suffix.lower()) == "codes"
+    if is_corpus(path):
+        return True
+    none = True
+    for _, suffix in walk(place, []):
+        kind = MODALITIES.get(suffix)
+        if kind not in (None, "codes"):
+            return False
+        none = none and kind is None
+    return not none
+
+
+def find(data: Sequence[str]) -> tuple[Grids, dict[str, str]]:
+    """Read all codes under corpora, folders, files, patterns and ``@lists``.
+
+    Returns:
+        The codes, and why each file that could not be read was left out, by name.
+
+    Raises:
+        UsageError: codes of two models or depths in one, or of none.
+        CodesError: no codes, or a corpus that is unfinished or damaged.
+    """
+    places = expanded(data)
+    if STDIN in places:
+        raise UsageError("-: training reads codes from files, not from stdin")
+    corpora = [Path(each) for each in places if is_corpus(Path(each))]
+    others = [each for each in places if not is_corpus(Path(each))]
+    found = inputs_of(others, CODES) if others else None
+    bad = {} if found is None else {name: str(error) for name, error in found.failures}
+    loose = () if found is None else found.items
+    pairs = [(each.path, each.root) for each in loose if each.path is not None]
+    with tempfile.TemporaryFile() as file:
+        store = _fill(gather(corpora, pairs), cast(BinaryIO, file), bad)
+        if store is not None:
+            store.seal()
+    if store is None:
+        raise CodesError(
+            next(iter(bad.values()), f"--data: no codes in {', '.join(data)}"),
+            hint="a prior is trained on codes: vqtok encode FOLDER/ -o CODES/",
+        )
+    return Grids(store, np.arange(len(store))), bad
+
+
+def _fill(items: Iterable[Found | Unread], file: BinaryIO, bad: dict[str, str]) -> _Store | None:
+    store: _Store | None = None
+    first: Found | None = None
+    for each in items:
+        if isinstance(each, Unread):
+            bad[each.name] = str(each.error)
+            continue
+        if store is None or first is None:
+            first = each
+            depth = each.codes.depth
+            store = _Store(Origin(each.codes.spec, each.header.model, depth), file)
+        _check_same(first, each)
+        store.add(each)
+    return store
+
+
+def _check_same(first: Found, other: Found) -> None:
+    if first.codes.spec != other.codes.spec:
+        raise UsageError(
+            f"--data: codes of two models: {first.name} of {_model(first)}, "
+            f"{other.name} of {_model(other)}",
+            hint="a prior is of the codes of one model",
+        )
+    if first.codes.depth != other.codes.depth:
+        raise UsageError(
+            f"--data: {first.name} has {first.codes.depth} stages, "
+            f"{other.name} has {other.codes.depth}",
+            hint="vqtok encode --depth N makes all alike",
+        )
+
+
+def _model(found: Found) -> str:
+    return f"{found.header.model or 'a model'} ({found.header.spec.fingerprint or 'unknown'})"
