@@ -153,7 +153,7 @@ def sample(
 
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
     info, learned = prior_models.describe(model)
-    names = sample_plan.spread(prior_models.classes_of(info), classes or (), count)
+    names = sample_plan.spread(info.classes, classes or (), count)
     plan = sample_plan.plan(
         output,
         modality=info.spec.modality,

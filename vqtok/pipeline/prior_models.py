@@ -35,8 +35,9 @@ def describe(name: str | None) -> tuple[ModelInfo, Learned]:
         )
     info = directory.describe(name or DEFAULT)
     if info.learned is None:
+        what = "classifier" if info.family == "classifiers" else "tokenizer"
         raise UsageError(
-            f"{info.name}: a tokenizer, not a prior",
+            f"{info.name}: a {what}, not a prior",
             hint="vqtok train --data CODES/ -o DIR trains a prior of its codes",
         )
     return info, info.learned
@@ -75,12 +76,6 @@ def tokenizer_of(info: ModelInfo, learned: Learned, name: str | None = None) -> 
         f"{info.name}: its tokenizer {learned.tokenizer or ''} (fingerprint {wanted}) is not here",
         hint="--tokenizer DIRECTORY, or put it on VQTOK_MODELS; -o x.safetensors needs none",
     )
-
-
-def classes_of(info: ModelInfo) -> tuple[str, ...]:
-    """Names of a prior's classes, by its config alone."""
-    found = info.config.get("classes", ())
-    return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
 
 class Loaded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -185,9 +185,27 @@ def parse(data: dict[str, Any], *, where: str = "recipe") -> Recipe:
     return config.parse(data, Recipe, where=where)
 
 
-def is_prior(recipe: Recipe) -> bool:
-    """Whether the recipe's model is a prior, which is trained on codes."""
-    return config.type_name(recipe.model).startswith("priors/")
+def family(recipe: Recipe) -> str:
+    """What the recipe trains: "tokenizers", "priors" or "classifiers"."""
+    return config.type_name(recipe.model).partition("/")[0]
+
+
+def refuse(plan: Train, names: Sequence[str], *, touched: Collection[str], what: str) -> None:
+    """Refuse settings that would do nothing.
+
+    Args:
+        plan: Of the recipe.
+        names: Fields of ``Train``.
+        touched: Keys that the user has set: "train.flip".
+        what: The model, for the message.
+
+    Raises:
+        ConfigError: one of the fields is not at its default, or was set.
+    """
+    usual, keys = Train(), {key.split(".")[1] for key in touched if key.count(".")}
+    for name in names:
+        if getattr(plan, name) != getattr(usual, name) or name in keys:
+            raise ConfigError(f"train.{name}: of no effect on {what}", hint="leave it out")
 
 
 def _read(preset: str) -> dict[str, Any]:
