@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqtok.cli import batch, classify, options, score
+from vqtok.cli import batch, cas, classify, options, score
 from vqtok.cli.console import Console, Progress
-from vqtok.errors import ExitCode
+from vqtok.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
@@ -42,6 +42,28 @@ def evaluate(
     ] = None,
     depth: options.Depth = None,
     label: options.Label = None,
+    real: Annotated[
+        str | None,
+        typer.Option(
+            "--cas",
+            metavar="DIR",
+            help="Of a prior: train classifiers on these real images, on reconstructions of them "
+            "and on samples, and test them on FILE; pictures go to -o DIR.",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--cas-samples",
+            metavar="N",
+            min=2,
+            help="Samples to train on; default: as many as there are real images.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--cas-steps", metavar="N", min=1, help="Of each classifier's training."),
+    ] = None,
     mono: options.Mono = False,
     background: options.Background = "white",
     max_pixels: options.MaxPixels = None,
@@ -55,8 +77,8 @@ def evaluate(
     """Measure quality, rate, speed and codebook use; or a prior, or a classifier.
 
     FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
-    pattern, or - for standard input. With a prior, FILE is codes: files, directories or corpora, and
-    what they cost is told; with a classifier, images in directories named as its classes.
+    pattern, or - for standard input. With a prior, FILE is codes: files, directories or corpora;
+    with a classifier, images in directories that are named as its classes.
     With -v the protocol of each metric is printed too.
 
     \b
@@ -69,6 +91,18 @@ def evaluate(
 
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
     other = _other_than_tokenizer(model)
+    if real is not None:
+        if model is None or other is None:
+            raise UsageError("--cas: of which prior?", hint="-m PRIOR")
+        cas.cas(
+            console,
+            files,
+            other,
+            cas.Choices(real, output, samples, steps, force, device, threads),
+        )
+        return
+    if samples is not None or steps is not None:
+        raise UsageError("--cas-samples and --cas-steps need --cas", hint="--cas DIR")
     if other is not None:
         given = {"-o": output, "--metrics": metrics, "--depth": depth, "--mono": mono or None}
         refused = [flag for flag, value in given.items() if value is not None]

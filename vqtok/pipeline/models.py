@@ -204,7 +204,7 @@ def _tokenizer(name: str) -> ModelInfo:
 
     info = directory.describe(name)
     if info.family == "classifiers":
-        hint = f"vqtok eval PHOTOS/ -m {name}, or vqtok sample --judge {name}"
+        hint = f"vqtok eval PHOTOS/ -m {name}, or vqtok sample --reject {name}"
         raise UsageError(f"{info.name}: a classifier: it makes no codes", hint=hint)
     if info.learned is not None:
         raise UsageError(

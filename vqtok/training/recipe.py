@@ -142,6 +142,8 @@ class Train:
         for name in ("holdout", "average"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be at least 0 and below 1")
+        if self.samples < 0:
+            raise ValueError("samples must be at least 0")
         if not 0.0 <= self.decay <= 1.0:
             raise ValueError("decay must be between 0 and 1")
         if self.minutes is not None and self.minutes <= 0:
