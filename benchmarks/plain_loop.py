@@ -2,9 +2,10 @@
 
     python benchmarks/plain_loop.py --data cifar10/train --test cifar10/test --json plain.json
 
-The network is that of the preset ``vqvae-2017``, layer by layer, from the same initial weights; the
-codebook is that package's, with moving averages, a k-means start and its own replacement of dead
-entries; Adam, float32, one batch after another from images that lie in memory as uint8.
+The network is that of a preset, ``vqvae-2017`` unless told otherwise, layer by layer, from the same
+initial weights; the codebook is that package's, with moving averages, a k-means start and its own
+replacement of dead entries; losses, batch and learning rates are the preset's; AdamW, float32, one
+batch after another from images that lie in memory as uint8.
 """
 
 from __future__ import annotations
@@ -25,26 +26,32 @@ from torch import Tensor, nn
 from vqtok.media import image
 from vqtok.media.pixels import to_uint8
 from vqtok.training import recipe
+from vqtok.training.schedule import learning_rate
+
+LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 
 
 class Plain(nn.Module):
     """Encoder, ``VectorQuantize`` and decoder.
 
     Args:
-        seed: Of the initial weights, which are those of a vqtok run with this seed.
-        threshold: Average count below which the package replaces an entry; 0: never.
-        edits: Changes of the preset, as after ``vqtok train --set``.
+        plan: A recipe of an image model with ``quantizers/vq``; the initial weights are those of a
+            vqtok run with its seed.
+        threshold: Average count below which the package replaces an entry, as a share of the mean
+            count; 0: never.
     """
 
-    def __init__(self, seed: int, *, threshold: float, edits: Sequence[str] = ()) -> None:
+    def __init__(self, plan: recipe.Recipe, *, threshold: float) -> None:
         super().__init__()
         from vector_quantize_pytorch import VectorQuantize
 
-        plan = recipe.load("vqvae-2017", edits=edits)
-        torch.manual_seed(seed)
-        model = plan.model.build()
-        self.encoder, self.decoder = model.encoder.body, model.decoder.body
+        torch.manual_seed(plan.train.seed)
+        model: Any = plan.model.build()
+        # The layers alone, where what chooses their memory layout is apart from them.
+        self.encoder = getattr(model.encoder, "body", model.encoder)
+        self.decoder = getattr(model.decoder, "body", model.decoder)
         config = model.quantizer.config
+        mean = plan.train.batch * (plan.train.window // model.stride) ** 2 / config.codebook_size
         self.quantizer = VectorQuantize(
             dim=model.config.latent,
             codebook_size=config.codebook_size,
@@ -52,13 +59,16 @@ class Plain(nn.Module):
             commitment_weight=config.commitment,
             kmeans_init=True,
             kmeans_iters=config.kmeans,
-            threshold_ema_dead_code=threshold,
+            threshold_ema_dead_code=threshold * mean,  # the package's is a count
             accept_image_fmap=True,
             rotation_trick=False,  # its default; straight-through, as in Sonnet, does better here
         )
-        self.weight = plan.train.losses["mse"]
-        self.optimizer = torch.optim.Adam(
-            [*self.encoder.parameters(), *self.decoder.parameters()], lr=plan.train.learning_rate
+        self.plan, self.done = plan.train, 0
+        self.optimizer = torch.optim.AdamW(
+            [*self.encoder.parameters(), *self.decoder.parameters()],
+            lr=self.plan.learning_rate,
+            betas=self.plan.betas,
+            weight_decay=self.plan.weight_decay,
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,11 +78,15 @@ class Plain(nn.Module):
 
     def step(self, x: Tensor) -> float:
         """One step of training; the reconstruction's loss."""
+        for group in self.optimizer.param_groups:
+            progress = self.done / self.plan.steps
+            group["lr"] = learning_rate(self.plan, step=self.done, progress=progress)
         y, _, commitment = self(x)
-        loss = F.mse_loss(y, x)
+        loss = sum(weight * LOSSES[name](y, x) for name, weight in self.plan.losses.items())
         self.optimizer.zero_grad()
-        (self.weight * loss + commitment.sum()).backward()
+        (loss + commitment.sum()).backward()
         self.optimizer.step()
+        self.done += 1
         return float(loss.detach())
 
 
@@ -119,10 +133,13 @@ def measure(model: Plain, pixels: Tensor, *, spread: float) -> Scores:
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Train and measure; the scores, and the minutes that training took."""
     files = images_of(chosen.data)
-    images = Images(files, window=chosen.window, batch=32, flip=True)
-    held_out = centres(images_of(chosen.test), chosen.window)
-    spread = variance(torch.stack(images.pixels))
-    model = Plain(chosen.seed, threshold=chosen.threshold, edits=chosen.edits)
+    edits = [f"train.seed={chosen.seed}", f"train.steps={chosen.steps}", *chosen.edits]
+    plan = recipe.load(chosen.preset, edits=edits)
+    window = plan.train.window
+    images = Images(files, window=window, batch=plan.train.batch, flip=plan.train.flip)
+    held_out = centres(images_of(chosen.test), window)
+    spread = variance(centres(files, window))
+    model = Plain(plan, threshold=chosen.threshold)
     generator = np.random.default_rng(chosen.seed)
     seconds = 0.0
     for step in range(1, chosen.steps + 1):
@@ -142,9 +159,9 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="images to measure on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=10000)
-    parser.add_argument("--window", type=int, default=32)
+    parser.add_argument("--preset", default="vqvae-2017", help="of an image model with vq")
     parser.add_argument(
-        "--threshold", type=float, default=0.4, help="of the package: a tenth of the mean count"
+        "--threshold", type=float, default=0.1, help="of replacement, as a share of the mean count"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--set", dest="edits", action="append", default=[], metavar="KEY=VALUE")

@@ -43,6 +43,7 @@ TYPE = "model.quantizer.type=quantizers/"
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ae": ("no quantizer (AE)", (f"{TYPE}identity",)),
     "vae": ("Gaussian (VAE)", (f"{TYPE}gaussian",)),
+    "vae-few": ("Gaussian (VAE), KL x50", (f"{TYPE}gaussian", "model.quantizer.kl=0.005")),
     "gumbel": ("Gumbel-softmax (dVAE)", (f"{TYPE}gumbel", "model.quantizer.codebook_size=512")),
     "vq": ("VQ, codebook loss", ("model.quantizer.ema=false",)),
     "vq-ema": ("VQ, moving averages", ()),
@@ -70,7 +71,6 @@ COLUMNS = {
     "batch_perplexity": ("per batch", 1),
     "kl_nats": ("KL", 2),
     "active": ("active", 0),
-    "minutes": ("minutes", 1),
 }
 
 
@@ -119,7 +119,7 @@ def row(name: str, seed: int, chosen: argparse.Namespace) -> None:
         again = ["--resume"] if (model / "resume.safetensors").exists() else []
         launch([sys.executable, "-m", *command, "--quiet", *again])
         found = measure(model, chosen)
-    found |= {"method": name, "seed": seed, "command": shlex.join(command)}
+    found |= {"method": name, "seed": seed, "command": shown(command, chosen)}
     temporary = result.with_suffix(".tmp")
     temporary.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     temporary.replace(result)
@@ -146,6 +146,13 @@ def plain_command(seed: int, chosen: argparse.Namespace) -> list[str]:
         *("--test", str(chosen.test), "--seed", str(seed), "--threads", str(chosen.threads)),
         *steps,
     ]
+
+
+def shown(command: Sequence[str], chosen: argparse.Namespace) -> str:
+    """A command as the table has it: with the ends of paths alone."""
+    short = {str(path): "/".join(path.parts[-2:]) for path in (chosen.data, chosen.test)}
+    runs = f"{chosen.out}/"
+    return shlex.join(short.get(part, part.replace(runs, "runs/")) for part in command)
 
 
 def launch(command: Sequence[str]) -> None:

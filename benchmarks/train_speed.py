@@ -1,11 +1,12 @@
 """Steps per second of ``vqtok train`` against a plain loop around vector-quantize-pytorch.
 
     python benchmarks/train_speed.py --data photos/ --test held-out/ --window 64
-    python benchmarks/train_speed.py --data cifar10/train --test cifar10/test --window 32
+    python benchmarks/train_speed.py --data photos/ --test held-out/ --preset image-f8
 
 The network is that of the preset ``vqvae-2017``: 128 channels, two residual blocks of 32, 4x4
-pixels per code, 512 codes of dimension 64, batches of 32. The plain loop (``plain_loop.py``) has
-the same initial weights, float32, ``torch.optim.Adam`` and all images in memory as uint8. Ours is
+pixels per code, 512 codes of dimension 64, batches of 32; or of another image preset with
+``quantizers/vq``. The plain loop (``plain_loop.py``) has the same initial weights, losses and
+learning rates, float32, ``torch.optim.AdamW`` and all images in memory as uint8. Ours is
 the whole of ``training.loop.train``: files, cache and augmentation, optimizer, journal, progress
 and the watch over the codebook. Rows: ours in float32; ours as it comes (bfloat16 where the CPU
 multiplies it natively); and bounds, encoder and decoder alone in float32 and bfloat16, with neither
@@ -48,6 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, help="images to train on")
     parser.add_argument("--test", type=Path, help="images to measure on")
+    parser.add_argument("--preset", default="vqvae-2017", help="of an image model with vq")
     parser.add_argument("--window", type=int, default=64, help="side of the crops")
     parser.add_argument("--steps", type=int, default=1000, help="of each row and seed")
     parser.add_argument("--turn", type=int, default=20, help="steps of a row at a time")
@@ -69,7 +71,7 @@ def main() -> int:
     table = [summary(name, races) for name in chosen.rows]
     show(table)
     if chosen.json is not None:
-        keys = ("window", "steps", "turn", "limit", "threads")
+        keys = ("preset", "window", "steps", "turn", "limit", "threads")
         facts = {key: getattr(chosen, key) for key in keys}
         facts |= {"machine": platform.machine(), "races": races, "rows": table}
         chosen.json.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
@@ -119,7 +121,7 @@ def ratio(found: dict[str, Any], name: str, key: str) -> float:
 
 def launch(name: str, seed: int, chosen: argparse.Namespace, output: Path) -> Any:
     """Start a row's process."""
-    task = {key: getattr(chosen, key) for key in ("window", "steps", "limit", "threads")}
+    task = {key: getattr(chosen, key) for key in ("preset", "window", "steps", "limit", "threads")}
     task |= {"row": name, "seed": seed, "output": str(output)}
     task |= {"data": str(chosen.data), "test": str(chosen.test)}
     root = str(Path(__file__).resolve().parents[1])
@@ -166,16 +168,27 @@ Row = tuple[Callable[[int], None], Callable[[], dict[str, Any]]]
 """Take so many steps; measure."""
 
 
+def plan_of(task: dict[str, Any]) -> tuple[list[str], Any]:
+    """Changes of the preset, and the recipe."""
+    from vqtok.training import recipe
+
+    edits = [f"train.{key}={task[key]}" for key in ("window", "steps", "seed")]
+    edits += [f"train.evaluate_every={10 * task['steps']}"]
+    if task["row"] == "float32":
+        edits += ["train.precision=float32"]
+    return edits, recipe.load(task["preset"], edits=edits)
+
+
 def plain(task: dict[str, Any]) -> Row:
     """The plain loop."""
     import numpy as np
     from plain_loop import Images, Plain, measure
     from scoring import centres, images_of
 
+    _, plan = plan_of(task)
     files = images_of(Path(task["data"]))[: task["limit"]]
-    images = Images(files, window=task["window"], batch=32, flip=True)
-    # The package's threshold is a count: a tenth of the mean, as in vqtok.
-    model = Plain(task["seed"], threshold=0.1 * 32 * (task["window"] // 4) ** 2 / 512)
+    images = Images(files, window=task["window"], batch=plan.train.batch, flip=plan.train.flip)
+    model = Plain(plan, threshold=0.1)
     generator = np.random.default_rng(task["seed"])
 
     def step(count: int) -> None:
@@ -196,12 +209,9 @@ def ours(task: dict[str, Any]) -> Row:
     from vqtok.training import log, loop
 
     files = [str(path) for path in images_of(Path(task["data"]))[: task["limit"]]]
-    edits = [f"train.{key}={task[key]}" for key in ("window", "steps", "seed")]
-    edits += [f"train.evaluate_every={10 * task['steps']}"]
-    if task["row"] != "defaults":
-        edits += [f"train.precision={task['row']}"]
+    edits, _ = plan_of(task)
     output = Path(task["output"])
-    events = loop.train(files, output, preset="vqvae-2017", edits=edits, device="cpu")
+    events = loop.train(files, output, preset=task["preset"], edits=edits, device="cpu")
     next(events)
 
     def step(count: int) -> None:
@@ -227,11 +237,11 @@ def network(task: dict[str, Any]) -> Row:
     import torch.nn.functional as F
 
     from vqtok import heap
-    from vqtok.training import recipe
 
     heap.keep()
-    model = recipe.load("vqvae-2017").model.build().train()
-    x = torch.rand(32, 3, task["window"], task["window"]) * 2 - 1
+    _, plan = plan_of(task)
+    model: Any = plan.model.build().train()
+    x = torch.rand(plan.train.batch, 3, task["window"], task["window"]) * 2 - 1
     x = x.to(memory_format=torch.channels_last)
 
     def step(count: int) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import RANKS, SPATIAL, CodeSpec, LevelSpec
+from vqtok.priors._near import near
 
 Pattern = Literal["flat", "delay", "parallel"]
 
@@ -57,6 +58,8 @@ class Layout:
             level; A axes, one at least.
         size: float64 (A,): the signal's size in the same unit.
         positions: int64 (S,): number of a step's first slot in its level's grid, in raster order.
+        near: int64 (S, M): places in the flat codes of what is near a step's code (``_near.py``),
+            -1: nothing; M is 0 if steps have several slots.
         groups: One per stream.
         inverse: int64 (N,): of the groups' cells joined, where each flat code is.
     """
@@ -68,6 +71,7 @@ class Layout:
     at: Tensor
     size: Tensor
     positions: Tensor
+    near: Tensor
     groups: tuple[Group, ...]
     inverse: Tensor
 
@@ -101,7 +105,19 @@ def flatten(codes: Codes, device: torch.device) -> Tensor:
     return torch.cat([part.to(device) for part in parts], dim=1)
 
 
-def layout(spec: CodeSpec, extent: Grid, *, pattern: Pattern, depth: int | None = None) -> Layout:
+def slots(levels: Sequence[LevelSpec], pattern: Pattern, depth: int | None) -> int:
+    """P, how many codes a step predicts at most."""
+    return 1 if pattern == "flat" else max(_stages(level, depth) for level in levels)
+
+
+def layout(
+    spec: CodeSpec,
+    extent: Grid,
+    *,
+    pattern: Pattern,
+    depth: int | None = None,
+    device: torch.device | None = None,
+) -> Layout:
     """The order of the codes of a signal.
 
     Args:
@@ -109,44 +125,51 @@ def layout(spec: CodeSpec, extent: Grid, *, pattern: Pattern, depth: int | None 
         extent: Of the signal.
         pattern: Order of stacked codebooks.
         depth: Stages of a "q" axis that there are; None: all.
+        device: Of the result's tensors.
     """
-    return _layout(spec.levels, RANKS[spec.modality], extent, pattern, depth)
+    return _layout(
+        spec.levels, RANKS[spec.modality], extent, pattern, depth, device or torch.device("cpu")
+    )
 
 
 @lru_cache(maxsize=32)
 def _layout(
-    levels: tuple[LevelSpec, ...], rank: int, extent: Grid, pattern: Pattern, depth: int | None
+    levels: tuple[LevelSpec, ...],
+    rank: int,
+    extent: Grid,
+    pattern: Pattern,
+    depth: int | None,
+    device: torch.device,
 ) -> Layout:
     # Plain tensors, whoever asks first: training cannot use those of inference mode.
     with torch.inference_mode(False):
-        finest = [
-            min(strides) for strides in zip(*(_strides(x, rank) for x in levels), strict=True)
-        ]
-        slots = 1 if pattern == "flat" else max(_stages(level, depth) for level in levels)
-        parts, shapes, first, stream = [], [], 0, 0
-        for level in levels:
-            shape = level.shape(extent, depth=depth)
-            ratio = [a / b for a, b in zip(_strides(level, rank), finest, strict=True)]
-            cells, streams, number, at = _level(level, shape, pattern, slots=slots, ratio=ratio)
+        strides = [_strides(level, rank) for level in levels]
+        finest = [min(steps) for steps in zip(*strides, strict=True)]
+        width = slots(levels, pattern, depth)
+        shapes = tuple(level.shape(extent, depth=depth) for level in levels)
+        parts, first, stream = [], 0, 0
+        for level, shape, stride in zip(levels, shapes, strides, strict=True):
+            ratio = [a / b for a, b in zip(stride, finest, strict=True)]
+            cells, streams, number, at = _level(level, shape, pattern, slots=width, ratio=ratio)
             parts.append((_moved(cells, first), _moved(streams, stream), number, at))
-            shapes.append(shape)
             first, stream = first + _product(shape), stream + _stages(level, depth)
-        cells, streams, numbers, at = (torch.cat(each) for each in zip(*parts, strict=True))
+        cells, streams, numbers, at = (torch.cat(x).to(device) for x in zip(*parts, strict=True))
         groups = tuple(_group(cells, streams, number) for number in range(stream))
         inverse = torch.cat([group.cells for group in groups]).argsort()
+        close = near(levels, shapes).to(device)[cells[:, 0], : None if width == 1 else 0]
         size = at.amax(dim=0) + 1
-        return Layout(extent, tuple(shapes), cells, streams, at, size, numbers, groups, inverse)
+        return Layout(extent, shapes, cells, streams, at, size, numbers, close, groups, inverse)
 
 
 def joined(parts: Sequence[Layout]) -> Layout:
-    """One layout after another; places stay in the unit of each."""
+    """One layout after another, to sample along; places and what is near stay with the parts."""
     with torch.inference_mode(False):
-        slots = max(part.cells.shape[1] for part in parts)
+        width = max(part.cells.shape[1] for part in parts)
         cells, streams, groups, inverse = [], [], [], []
         first = stream = steps = 0
         for part in parts:
-            cells.append(_widened(_moved(part.cells, first), slots))
-            streams.append(_widened(_moved(part.streams, stream), slots))
+            cells.append(_widened(_moved(part.cells, first), width))
+            streams.append(_widened(_moved(part.streams, stream), width))
             groups += [Group(g.steps + steps, g.slots, g.cells + first) for g in part.groups]
             inverse.append(part.inverse + first)
             first, steps = first + part.count, steps + part.steps
@@ -159,6 +182,7 @@ def joined(parts: Sequence[Layout]) -> Layout:
             torch.cat([part.at for part in parts]),
             parts[-1].size,
             torch.cat([part.positions for part in parts]),
+            parts[0].near[:0],
             tuple(groups),
             torch.cat(inverse),
         )

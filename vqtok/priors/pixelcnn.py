@@ -110,7 +110,7 @@ class PixelCNN(nn.Module):
 
     def lay_out(self, extent: tuple[int, ...]) -> Layout:
         """The order of the codes of a signal."""
-        return layout(self.spec, extent, pattern="flat")
+        return layout(self.spec, extent, pattern="flat", device=self.outer.weight.device)
 
     def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
         """The cost of each of (B, N) flat codes: (B, N) float32."""

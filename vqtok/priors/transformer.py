@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,9 @@ from vqtok.layers.attention import Block, Caches, Turns, turns
 from vqtok.priors._above import Above
 from vqtok.priors._autoregressive import Autoregressive
 from vqtok.priors._classes import Classes, check_names
+from vqtok.priors._near import kinds
 from vqtok.priors._network import Run, Told
-from vqtok.priors._patterns import Layout, Pattern, layout, vocabularies
+from vqtok.priors._patterns import Layout, Pattern, layout, slots, vocabularies
 
 SPEEDS = 16
 """Frequencies by which a step knows its absolute place."""
@@ -83,6 +84,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: Config, spec: CodeSpec, coarser: tuple[LevelSpec, ...] = ()) -> None:
         super().__init__()
+        spec.require_codes("")
         self.spec, self.pattern, self.depth = spec, config.pattern, config.depth
         self.dim = config.width // config.heads
         self.sizes = vocabularies(spec.levels, config.depth)
@@ -92,6 +94,10 @@ class Transformer(nn.Module):
         self.codes = nn.Embedding(sum(self.sizes), width)
         self.streams = nn.Embedding(len(self.sizes), width)
         self.begin = nn.Parameter(torch.empty(width))
+        # One map per kind of neighbour; steps with several slots hold their neighbours already.
+        self.kinds = kinds(spec.levels)
+        single = slots(spec.levels, config.pattern, config.depth) == 1
+        self.near = nn.Linear(width, self.kinds * width, bias=False) if single else None
         axes = RANKS[spec.modality]
         self.places = nn.Linear(4 * SPEEDS * axes, width, bias=False) if config.absolute else None
         self.classes = Classes(config.classes, width, unlabelled=config.unlabelled)
@@ -110,11 +116,13 @@ class Transformer(nn.Module):
 
     def lay_out(self, extent: tuple[int, ...]) -> Layout:
         """The order of the codes of a signal."""
-        return layout(self.spec, extent, pattern=self.pattern, depth=self.depth)
+        device = self.begin.device
+        return layout(self.spec, extent, pattern=self.pattern, depth=self.depth, device=device)
 
     def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
         """The cost of each of (B, N) flat codes: (B, N) float32."""
-        x = self.known(layout, told) + self.held(flat, layout, 0, layout.steps)
+        held = self.held(flat, layout, 0, layout.steps, self.neighbours(layout))
+        x = self.known(layout, told) + held
         hidden = self.hidden(x, self.turns(layout))
         found = []
         for stream, group in enumerate(layout.groups):
@@ -138,15 +146,40 @@ class Transformer(nn.Module):
         label = self.classes(told.classes)
         return x if label is None else x + label[:, None]
 
-    def held(self, flat: Tensor, layout: Layout, start: int, stop: int) -> Tensor:
-        """What steps start … stop hold: the codes of the step before each, (B, n, D)."""
+    def neighbours(self, layout: Layout) -> Neighbours | None:
+        """What ``held`` needs to tell each step of the codes near it."""
+        if self.near is None:
+            return None
+        vectors: Tensor = self.near(self.codes.weight)  # (V, M · D)
+        vectors = vectors.view(-1, self.codes.embedding_dim).to(self.begin.dtype)
+        firsts = [self.offsets[i].expand(len(each.cells)) for i, each in enumerate(layout.groups)]
+        numbers = torch.arange(self.kinds, device=vectors.device)
+        cells = layout.near.clamp_min(0)  # (S, M)
+        base = torch.cat(firsts)[layout.inverse][cells] * self.kinds + numbers
+        return Neighbours(F.pad(vectors, (0, 0, 0, 1)), cells, base, layout.near < 0)
+
+    def held(
+        self, flat: Tensor, layout: Layout, start: int, stop: int, near: Neighbours | None
+    ) -> Tensor:
+        """What steps start … stop hold: the codes of the step before each, and those near it.
+
+        Args:
+            flat: int64 (B, N) codes.
+            layout: Their order.
+            start: First step.
+            stop: Step after the last.
+            near: What ``neighbours`` gives.
+
+        Returns:
+            (B, n, D).
+        """
         before = slice(max(start - 1, 0), stop - 1)
         cells, streams = layout.cells[before], layout.streams[before].clamp_min(0)
         tokens = flat[:, cells.clamp_min(0)] + self.offsets[streams]  # (B, n, P)
         x = _sum(self.codes, tokens, empty=cells < 0)
-        if start:
-            return x
-        return torch.cat([self.begin.expand(len(x), 1, -1).to(x.dtype), x], dim=1)
+        if start == 0:
+            x = torch.cat([self.begin.expand(len(x), 1, -1).to(x.dtype), x], dim=1)
+        return x if near is None else x + near.of(flat, start, stop)
 
     def turns(self, layout: Layout) -> Turns:
         """Rotary angles of all steps."""
@@ -176,9 +209,32 @@ class Transformer(nn.Module):
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.begin, std=0.02)
+        if self.near is not None:  # as large as what it is added to
+            nn.init.normal_(self.near.weight, std=self.near.in_features**-0.5)
         for name, weight in self.blocks.named_parameters():
             if name.endswith(("leave.weight", "project.weight")):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * blocks))
+
+
+class Neighbours(NamedTuple):
+    """Vectors of the codes near each step, in one table for all codes and kinds of neighbours."""
+
+    vectors: Tensor
+    """(V · M + 1, D), the last one zero."""
+    cells: Tensor
+    """int64 (S, M): places in the flat codes."""
+    base: Tensor
+    """int64 (S, M): of each such code's vocabulary and kind, the row of code 0."""
+    missing: Tensor
+    """bool (S, M): there is none."""
+
+    def of(self, flat: Tensor, start: int, stop: int) -> Tensor:
+        """Their sums for steps start … stop: (B, n, D)."""
+        kinds = self.cells.shape[1]
+        rows = flat[:, self.cells[start:stop]] * kinds + self.base[start:stop]  # (B, n, M)
+        rows = rows.masked_fill(self.missing[start:stop], len(self.vectors) - 1)
+        sums = F.embedding_bag(rows.flatten(0, 1), self.vectors, mode="sum")
+        return sums.view(len(flat), -1, sums.shape[1])
 
 
 class _Run:
@@ -187,13 +243,14 @@ class _Run:
     def __init__(self, network: Transformer, layout: Layout, told: Told, *, cached: bool) -> None:
         self.network, self.layout = network, layout
         self.known, self.turns = network.known(layout, told), network.turns(layout)
+        self.near = network.neighbours(layout)
         self.caches = Caches(layout.steps) if cached else None
         self.done = 0
 
     def __call__(self, flat: Tensor, step: int) -> list[Tensor]:
         start, stop = self.done, step + 1
-        known = self.known[:, start:stop]
-        x = known + self.network.held(flat, self.layout, start, stop)
+        held = self.network.held(flat, self.layout, start, stop, self.near)
+        x = self.known[:, start:stop] + held
         last = self.network.hidden(x, self.turns.part(start, stop), self.caches)[:, -1]
         if self.caches is not None:
             self.done = stop
