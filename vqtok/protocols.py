@@ -92,7 +92,7 @@ class Reconstructed(NamedTuple):
     loss: Tensor
     """(): the quantizer's loss."""
     terms: Mapping[str, Tensor] = MappingProxyType({})
-    """``Quantized.terms``."""
+    """``Quantized.terms``; of several levels all of them, as "commitment_top"."""
     raw: Tensor | None = None
     """What the decoder gave before it became ``x``, for likelihoods that need it: (B, n·C, *space).
     None where it is the same as ``x``."""
@@ -129,7 +129,10 @@ class Tokenizer(Protocol):
         ...
 
     def latents(self, x: Tensor) -> Tensor:
-        """What the quantizer is given: (B, C, *space) → (B, D, *grid) float32, of any size."""
+        """What the quantizer is given: (B, C, *space) → (B, D, *grid) float32, of any size.
+
+        Of several levels a tuple of them, as in ``codes.levels``; likewise what ``render`` takes.
+        """
         ...
 
     def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:

@@ -103,16 +103,16 @@ def test_codes_do_not_depend_on_the_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize(("network", "levels"), FORMS)
-@pytest.mark.parametrize("quantizer", ["vq", "rvq", "fsq"])
+@pytest.mark.parametrize(("quantizer", "error"), [("vq", 0.04), ("rvq", 0.04), ("fsq", 0.15)])
 def test_errors_far_greater_than_rounding_change_no_code_of_any_level(
-    network: str, levels: int, quantizer: str
+    network: str, levels: int, quantizer: str, error: float
 ) -> None:
-    whole = build(network, levels, quantizer)
-    x = picture(8 * whole.stride - 1, 7 * whole.stride)
-    before = whole.encode(x)
     for disturbed in range(levels):
-        model = build(network, levels, quantizer)
-        disturb(model.encoder.heads[disturbed], 0.1)
+        whole, model = build(network, levels, quantizer), build(network, levels, quantizer)
+        rows, columns = ((12 >> disturbed) * whole.stride, (11 >> disturbed) * whole.stride)
+        x = picture(rows - 1, columns)  # as many codes of each level that is disturbed
+        before = whole.encode(x)
+        disturb(model.encoder.heads[disturbed], error)
         part = model.quantizer[disturbed]
         part.assign, assign = settled_by_nobody(part), part.assign
         found = model.encode(x)

@@ -223,6 +223,7 @@ def _show_summary(console: Console, summary: Summary) -> None:
             ("codebook", f"{use.share:.1%} of {use.entries} entries used by {use.tokens} codes"),
             ("entropy", f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"),
             ("perplexity", f"{use.perplexity:.0f}"),
+            *_level_rows(summary),
         ]
     speeds = f"encode {summary.encode_speed:.3g}, decode {summary.decode_speed:.3g} {speed}"
     rows.append(("speed", speeds))
@@ -230,3 +231,16 @@ def _show_summary(console: Console, summary: Summary) -> None:
     console.result("\n".join(lines))
     for sentence in summary.protocol:
         console.note(sentence)
+
+
+def _level_rows(summary: Summary) -> list[tuple[str, str]]:
+    """What each level's codebook is used for; nothing where there is but one."""
+    if len(summary.levels) < 2:
+        return []
+    rows = []
+    for name, usage in summary.levels.items():
+        use = usage.total
+        bits = f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"
+        text = f"{use.share:.1%} of {use.entries} entries used, {bits}"
+        rows.append((name, f"{text}, perplexity {use.perplexity:.0f}"))
+    return rows

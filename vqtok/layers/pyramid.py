@@ -9,7 +9,6 @@ networks of VQ-VAE (arXiv:1711.00937, section 4.1).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -59,33 +58,9 @@ class Encoder(nn.Module):
         z: Tensor = self.out(self.norm(x))
         return z
 
-    def centre(self, x: Tensor, inside: Tensor) -> Tensor:
-        """The latent in the middle of a window that holds all that it depends on.
-
-        Args:
-            x: (B, C, n, n): an odd number of positions each way, ``reach`` and more around the
-                middle one.
-            inside: (n, n) bool: pixels of the image, the others are beyond its edge.
-
-        Returns:
-            (B, D).
-        """
-        lost = 0  # positions of the present level that are gone on each side
-        for level in self.levels:
-            unshuffle, enter, *blocks = level.children()
-            factor = cast(int, unshuffle.downscale_factor)
-            spare = -lost % factor
-            kept = slice(spare, x.shape[-1] - spare)
-            lost = (lost + spare) // factor
-            x = enter(unshuffle(x[..., kept, kept]))
-            inside = inside[kept, kept][::factor, ::factor]
-            for block in blocks:
-                size = x.shape[-1]
-                x, inside = cast(Block, block).inner(x, inside)
-                lost += (size - x.shape[-1]) // 2
-        middle = x.shape[-1] // 2
-        z: Tensor = self.out(self.norm(x[..., middle : middle + 1, middle : middle + 1]))
-        return z[:, :, 0, 0]
+    def layers(self) -> list[nn.Module]:
+        """What ``forward`` does, one after the other."""
+        return [*self.levels, self.norm, self.out]
 
 
 class Decoder(nn.Module):
@@ -171,14 +146,9 @@ class StridedEncoder(nn.Module):
         z: Tensor = self.body(x.contiguous(memory_format=torch.channels_last))
         return z
 
-    def centre(self, x: Tensor, inside: Tensor) -> Tensor:
-        """The latent in the middle of a window: see ``Encoder.centre``."""
-        for layer in self.body:
-            # Beyond the image's edge are the zeros of each layer's padding.
-            scale = len(inside) // x.shape[-1]
-            x = layer(x * inside[::scale, ::scale])
-        middle = x.shape[-1] // 2
-        return x[:, :, middle, middle]
+    def layers(self) -> list[nn.Module]:
+        """What ``forward`` does, one after the other."""
+        return [self.body]
 
 
 class StridedDecoder(nn.Module):

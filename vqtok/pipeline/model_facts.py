@@ -87,6 +87,7 @@ class ModelFacts:
         info, training = self.info, self.info.training
         millions = info.parameters / 1e6
         made_of = [str(each) for each in (info.config.get("type"), _quantizer(info.config)) if each]
+        made_of += [f"{name}: {kind}" for name, kind in _own(info.config).items()]
         rows = [
             ("kind", f"model for {PLURALS[info.spec.modality]}"),
             ("path", str(info.path)),
@@ -127,6 +128,15 @@ def _level(level: LevelSpec) -> str:
 def _quantizer(config: Mapping[str, Any]) -> Any:
     found = config.get("quantizer")
     return found.get("type") if isinstance(found, Mapping) else None
+
+
+def _own(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Quantizers that levels have of their own, by level."""
+    found = config.get("quantizers")
+    levels = found if isinstance(found, Mapping) else {}
+    return {
+        name: each.get("type") for name, each in sorted(levels.items()) if isinstance(each, Mapping)
+    }
 
 
 def _trained(training: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.errors import CodesError
+from vqtok.layers.regions import Region, cut, region
 from vqtok.protocols import Quantizer
 from vqtok.tokenizers._exact import Doubts, Exact, plain_float32
 from vqtok.tokenizers._tiles import Tile, tiles
@@ -66,7 +67,7 @@ class TiledEncoder:
 
     Args:
         encoder: (B, C, H, W) → (B, D, H/stride, W/stride). Its ``reach`` is how many pixels around
-            a position it sees; its ``centre`` gives one latent from a window.
+            a position it sees; its ``layers`` are what ``layers/regions.py`` can walk.
         quantizer: Of the latents.
         stride: Pixels per code, each way.
         channels: C.
@@ -124,21 +125,13 @@ class TiledEncoder:
 
     def _latent(self, encoder: nn.Module, x: Tensor, row: int, column: int) -> Tensor:
         """One latent of a window (C, h, w) in float64: (D,)."""
-        halo, stride = halo_of(encoder, self._stride), self._stride
-        side = (2 * halo + 1) * stride
-        top, left = (row - halo) * stride, (column - halo) * stride
-        rows = slice(max(0, top), min(top + side, x.shape[1]))
-        columns = slice(max(0, left), min(left + side, x.shape[2]))
-        there = (
-            slice(rows.start - top, rows.stop - top),
-            slice(columns.start - left, columns.stop - left),
-        )
-        around = x.new_zeros((1, len(x), side, side), dtype=torch.float64)
-        around[(0, slice(None), *there)] = x[:, rows, columns].double()
-        inside = torch.zeros(side, side, dtype=torch.bool, device=x.device)
-        inside[there] = True
-        latent: Tensor = encoder.centre(around, inside)[0]  # type: ignore[operator]
-        return latent
+        layers: Sequence[nn.Module] = encoder.layers()  # type: ignore[operator]
+        place = Region((row, row + 1), (column, column + 1))
+
+        def pixels(wanted: Region) -> Tensor:
+            return cut(x[None], wanted).double()
+
+        return region(layers, pixels, place, (x.shape[1], x.shape[2]))[0, :, 0, 0]
 
     def _probe(self, encoder: nn.Module, dtype: torch.dtype) -> Tensor:
         """Latents of an image of noise over a slope, (N, D)."""
