@@ -31,11 +31,32 @@ INSIDE: dict[str, set[str]] = {
     "quantizers": CORE | {"layers"},
     "tokenizers": CORE | {"layers", "codes", "quantizers"},
     "priors": CORE | {"layers", "codes"},
+    "classifiers": CORE | {"layers", "codes"},
     "checkpoints": CORE | {"codes"},
     "training": CORE
-    | {"codes", "media", "layers", "metrics", "quantizers", "tokenizers", "priors", "checkpoints"},
+    | {
+        "codes",
+        "media",
+        "layers",
+        "metrics",
+        "quantizers",
+        "tokenizers",
+        "priors",
+        "classifiers",
+        "checkpoints",
+    },
     "pipeline": CORE
-    | {"codes", "media", "layers", "metrics", "quantizers", "tokenizers", "priors", "checkpoints"},
+    | {
+        "codes",
+        "media",
+        "layers",
+        "metrics",
+        "quantizers",
+        "tokenizers",
+        "priors",
+        "classifiers",
+        "checkpoints",
+    },
     "cli": CORE | {"codes", "media", "metrics", "checkpoints", "training", "pipeline"},
 }
 """Room → rooms that it may import besides itself and layer 0."""
@@ -48,6 +69,7 @@ OUTSIDE: dict[str, set[str]] = {
     "quantizers": {"torch", "numpy"},
     "tokenizers": {"torch", "numpy"},
     "priors": {"torch", "numpy"},
+    "classifiers": {"torch"},
     "checkpoints": {"torch", "safetensors"},
     "training": {"torch", "numpy", "PIL", "safetensors"},
     "pipeline": {"torch", "numpy", "PIL", "ray"},

@@ -1,9 +1,9 @@
 """Frozen dataclasses ⇄ JSON, with errors that name the place.
 
 A *family* is a folder of files that each hold one method: ``quantizers/``, ``tokenizers/``,
-``priors/``. The file name is the ``"type"`` of a JSON config (``"quantizers/fsq"``), and each file
-defines a frozen dataclass ``Config`` whose fields are the JSON keys. Nothing else can be named from
-a config: no dotted paths, no imports of strangers' code.
+``priors/``, ``classifiers/``. The file name is the ``"type"`` of a JSON config
+(``"quantizers/fsq"``), and each file defines a frozen dataclass ``Config`` whose fields are the
+JSON keys. Nothing else can be named from a config: no dotted paths, no strangers' code.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any, Literal, TypeVar, Union
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
 
-FAMILIES = ("quantizers", "tokenizers", "priors")
+FAMILIES = ("quantizers", "tokenizers", "priors", "classifiers")
 
 _KEYS = {
     **dict.fromkeys(("quantizer", "quantizers"), ("quantizers",)),
     **{"tokenizer": ("tokenizers",)} | dict.fromkeys(("prior", "top", "finer"), ("priors",)),
-    "model": ("tokenizers", "priors"),
+    "model": ("tokenizers", "priors", "classifiers"),
 }
 """Families that a key of a config may name a member of; other keys: any."""
 

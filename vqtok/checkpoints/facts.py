@@ -75,6 +75,17 @@ class ModelInfo:
     training: dict[str, Any]
     learned: Learned | None = None
 
+    @property
+    def family(self) -> str:
+        """What it is: "tokenizers", "priors" or "classifiers"; else what its config says."""
+        return str(self.config.get("type")).partition("/")[0]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes that a prior or classifier knows, in the order of their numbers."""
+        found = self.config.get("classes", ())
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+
 
 def facts(directory: Path) -> ModelInfo:
     """Read everything but the weights themselves.

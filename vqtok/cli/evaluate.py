@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqtok.cli import batch, options, score
+from vqtok.cli import batch, cas, classify, options, score
 from vqtok.cli.console import Console, Progress
-from vqtok.errors import ExitCode
+from vqtok.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from vqtok.checkpoints.facts import ModelInfo
     from vqtok.pipeline.evaluate import Evaluation, ItemReport, Summary
     from vqtok.pipeline.plans import Plan
     from vqtok.pipeline.results import Failed
@@ -41,6 +42,28 @@ def evaluate(
     ] = None,
     depth: options.Depth = None,
     label: options.Label = None,
+    real: Annotated[
+        str | None,
+        typer.Option(
+            "--cas",
+            metavar="DIR",
+            help="Of a prior: train classifiers on these real images, on reconstructions of them "
+            "and on samples, and test them on FILE; pictures go to -o DIR.",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--cas-samples",
+            metavar="N",
+            min=2,
+            help="Samples to train on; default: as many as there are real images.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--cas-steps", metavar="N", min=1, help="Of each classifier's training."),
+    ] = None,
     mono: options.Mono = False,
     background: options.Background = "white",
     max_pixels: options.MaxPixels = None,
@@ -51,10 +74,11 @@ def evaluate(
     verbose: options.Verbose = 0,
     no_progress: options.NoProgress = False,
 ) -> None:
-    """Measure quality, rate, speed and codebook use; or what codes cost by a prior.
+    """Measure quality, rate, speed and codebook use; or a prior, or a classifier.
 
     FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
-    pattern, or - for standard input. With a prior, FILE is codes: files, directories or corpora.
+    pattern, or - for standard input. With a prior, FILE is codes: files, directories or corpora;
+    with a classifier, images in directories that are named as its classes.
     With -v the protocol of each metric is printed too.
 
     \b
@@ -66,18 +90,24 @@ def evaluate(
     from vqtok.pipeline.models import Models
 
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
-    prior = score.prior_of(model)
-    if prior is not None:
-        given = {"-o": output, "--metrics": metrics, "--depth": depth, "--mono": mono or None}
-        score.score(
+    other = _other_than_tokenizer(model)
+    if real is not None:
+        if model is None or other is None:
+            raise UsageError("--cas: of which prior?", hint="-m PRIOR")
+        cas.cas(
             console,
             files,
-            prior,
-            label=label,
-            device=device,
-            threads=threads,
-            refused=[flag for flag, value in given.items() if value is not None],
+            other,
+            cas.Choices(real, output, samples, steps, force, device, threads),
         )
+        return
+    if samples is not None or steps is not None:
+        raise UsageError("--cas-samples and --cas-steps need --cas", hint="--cas DIR")
+    if other is not None:
+        given = {"-o": output, "--metrics": metrics, "--depth": depth, "--mono": mono or None}
+        refused = [flag for flag, value in given.items() if value is not None]
+        show = score.score if other.family == "priors" else classify.classify
+        show(console, files, other, label=label, device=device, threads=threads, refused=refused)
         return
     plan = plans.for_evaluate(files, output=output, force=force)
     kinds = sorted({job.kind for job in plan.jobs})
@@ -106,6 +136,14 @@ def evaluate(
     if failed:
         console.failures(failed)
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _other_than_tokenizer(model: str | None) -> ModelInfo | None:
+    """Facts of the named model if it is a prior or a classifier."""
+    from vqtok.checkpoints import directory
+
+    info = None if model is None else directory.describe(model)
+    return info if info is not None and info.family in ("priors", "classifiers") else None
 
 
 def _run(console: Console, plan: Plan, evaluation: Evaluation, progress: Progress) -> list[Failed]:

@@ -49,6 +49,8 @@ def _codes(facts: Rehearsal) -> str:
     rate = facts.bits_per_pixel if facts.modality == "image" else facts.kbit_per_s
     if facts.learns == "prior":
         return f"{facts.window_tokens} for a window of {_extent(facts.window)}"
+    if facts.learns == "classifier":
+        return ""
     if not rate:
         return "none: a continuous model"
     unit = "bits per pixel" if facts.modality == "image" else "kbit/s"

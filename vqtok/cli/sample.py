@@ -108,10 +108,26 @@ Format = Annotated[
 Columns = Annotated[
     int | None, typer.Option("--columns", metavar="N", min=1, help="Pictures in a row of the grid.")
 ]
+Reject = Annotated[
+    str | None,
+    typer.Option(
+        "--reject",
+        metavar="NAME",
+        autocompletion=options.complete_model,
+        help="Classifier: of several candidates the one most of its class becomes a sample.",
+    ),
+]
+Candidates = Annotated[
+    int | None,
+    typer.Option("--candidates", metavar="N", min=2, help="For each sample; default: 4."),
+]
 Batch = Annotated[
     int,
     typer.Option("--batch", metavar="N", min=1, help="Samples at a time, of no effect on them."),
 ]
+
+CANDIDATES = 4
+"""For each sample, if a classifier chooses."""
 
 
 def sample(
@@ -129,6 +145,8 @@ def sample(
     size: Size = None,
     seconds: Seconds = None,
     tokenizer: TokenizerName = None,
+    reject: Reject = None,
+    candidates: Candidates = None,
     format: Format = None,
     columns: Columns = None,
     batch: Batch = 32,
@@ -153,7 +171,7 @@ def sample(
 
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
     info, learned = prior_models.describe(model)
-    names = sample_plan.spread(prior_models.classes_of(info), classes or (), count)
+    names = sample_plan.spread(info.classes, classes or (), count)
     plan = sample_plan.plan(
         output,
         modality=info.spec.modality,
@@ -165,7 +183,10 @@ def sample(
     extent = sample_plan.extent_of(info.spec, learned.extent, size=size, seconds=seconds)
     _check(plan, as_json=as_json, keep=keep, prompt=prompt, columns=columns)
     reads = None
-    if plan.kind != "codes" or tokenizer is not None:
+    judge = None if reject is None else prior_models.judge_of(info, reject)
+    if candidates is not None and judge is None:
+        raise UsageError("--candidates: who chooses?", hint="--reject CLASSIFIER")
+    if plan.kind != "codes" or tokenizer is not None or judge is not None:
         reads = prior_models.tokenizer_of(info, learned, tokenizer)
     console.note("loading torch")
     from vqtok.pipeline import sample as pipeline
@@ -176,6 +197,7 @@ def sample(
             info,
             learned,
             reads,
+            judge=judge,
             device=device,
             threads=threads,
             on_load=lambda found: console.note(f"loading {found.name} from {found.path}"),
@@ -190,6 +212,7 @@ def sample(
             guidance=guidance,
             seed=seed,
             batch=batch,
+            candidates=1 if judge is None else candidates or CANDIDATES,
             columns=columns,
             prompt=None if prompt is None else models.prompt(prompt, extent, keep=keep),
         )

@@ -20,21 +20,6 @@ if TYPE_CHECKING:
 HEADS = ("nats/code", "bits/code", "bits/dim")
 
 
-def prior_of(model: str | None) -> ModelInfo | None:
-    """Facts of the named model if it is a prior.
-
-    Raises:
-        UsageError: no such model.
-        CheckpointError: a damaged directory.
-    """
-    if model is None:
-        return None
-    from vqtok.checkpoints import directory
-
-    info = directory.describe(model)
-    return info if info.learned is not None else None
-
-
 def score(
     console: Console,
     files: Sequence[str],

@@ -192,7 +192,7 @@ def _show_start(console: Console, event: Started) -> None:
     _emit(console, event)
     for note in event.notes:
         console.say(note)
-    what = "files" if event.learns == "tokenizer" else "items of codes"
+    what = "items of codes" if event.learns == "prior" else "files"
     console.say(
         f"training on {event.files} {event.modality} {what} ({event.held_out} held out), "
         f"{event.parameters / 1e6:.2f} M parameters, {event.device}, {event.precision}"
@@ -252,4 +252,6 @@ def _next(output: Path, name: str) -> str:
     if info.learned is not None:
         suffix = "wav" if info.spec.modality == "audio" else "png"
         return f"vqtok sample -m {name} -o new.{suffix}"
+    if info.family == "classifiers":
+        return f"vqtok eval PHOTOS/ -m {name}"
     return f"vqtok encode FILE -m {name}" if info.spec.levels else f"vqtok info {name}"

@@ -122,7 +122,7 @@ class State:
             return "; ".join(each)
         if now.use is not None and now.perplexity is not None:
             return _used(now.use, now.perplexity)
-        if self.started.learns == "prior":  # the codes are given
+        if self.started.learns != "tokenizer":  # no codes are made
             return ""
         values = [f"{_words(name)} {value:.4g}" for name, value in sorted(now.latents.items())]
         return ", ".join(values) or "continuous"

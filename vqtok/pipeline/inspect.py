@@ -19,7 +19,7 @@ from vqtok.pipeline.facts import (
 )
 from vqtok.pipeline.model_facts import ModelFacts
 from vqtok.pipeline.models import DEFAULTS
-from vqtok.pipeline.prior_facts import PriorFacts, facts_of
+from vqtok.pipeline.prior_facts import AnyModel, PriorFacts, facts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-Facts = CodesFacts | ModelFacts | PriorFacts | ImageFacts | AudioFacts | CorpusFacts
+Facts = CodesFacts | AnyModel | ImageFacts | AudioFacts | CorpusFacts
 
 
 def inspect(place: str | BinaryIO) -> Facts:
@@ -75,7 +75,7 @@ def inspect(place: str | BinaryIO) -> Facts:
         raise
 
 
-def models() -> tuple[list[ModelFacts | PriorFacts], list[VqtokError]]:
+def models() -> tuple[list[AnyModel], list[VqtokError]]:
     """Every model on the search path, sorted by name, and why the damaged ones are none."""
     sound, damaged = directory.survey()
     return [facts_of(info.name, info) for info in sound], damaged

@@ -203,6 +203,9 @@ def _tokenizer(name: str) -> ModelInfo:
     from vqtok.checkpoints import directory
 
     info = directory.describe(name)
+    if info.family == "classifiers":
+        hint = f"vqtok eval PHOTOS/ -m {name}, or vqtok sample --reject {name}"
+        raise UsageError(f"{info.name}: a classifier: it makes no codes", hint=hint)
     if info.learned is not None:
         raise UsageError(
             f"{info.name}: a prior: it makes codes, it does not turn files into them",

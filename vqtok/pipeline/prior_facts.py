@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vqtok.checkpoints import directory
+from vqtok.pipeline.classifier_facts import ClassifierFacts
 from vqtok.pipeline.model_facts import ModelFacts
 
 if TYPE_CHECKING:
@@ -30,12 +31,6 @@ class PriorFacts:
         return f"prior of {self.learned.tokenizer or self.learned.fingerprint}"
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, in the order of their numbers."""
-        found = self.info.config.get("classes", ())
-        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
-
-    @property
     def codes(self) -> int:
         """Of one sample of the usual extent."""
         depth = self.info.config.get("depth")
@@ -58,7 +53,7 @@ class PriorFacts:
             "extent": list(learned.extent),
             "codes": self.codes,
             "type": info.config.get("type"),
-            "classes": list(self.classes),
+            "classes": list(self.info.classes),
             "parameters": info.parameters,
             "size_bytes": info.size_bytes,
             "metrics": dict(self._facts.metrics),
@@ -82,9 +77,9 @@ class PriorFacts:
             ("size", f"{info.parameters / 1e6:.2f} M parameters, {info.size_bytes / 1e6:.1f} MB"),
             ("samples", f"{self._extent()}, {self.codes} codes"),
         ]
-        if self.classes:
-            named = ", ".join(self.classes[:SHOWN])
-            rest = len(self.classes) - SHOWN
+        if self.info.classes:
+            named = ", ".join(self.info.classes[:SHOWN])
+            rest = len(self.info.classes) - SHOWN
             rows.append(("classes", named + (f" and {rest} more" if rest > 0 else "")))
         return [*rows, *whole.items()]
 
@@ -99,8 +94,13 @@ class PriorFacts:
         return ModelFacts(self.subject, self.info)
 
 
-def facts_of(subject: str, info: ModelInfo) -> ModelFacts | PriorFacts:
-    """Facts of a model of either kind."""
-    if info.learned is None:
-        return ModelFacts(subject, info)
-    return PriorFacts(subject, info, info.learned)
+AnyModel = ModelFacts | PriorFacts | ClassifierFacts
+
+
+def facts_of(subject: str, info: ModelInfo) -> AnyModel:
+    """Facts of a model of any kind."""
+    if info.learned is not None:
+        return PriorFacts(subject, info, info.learned)
+    if info.family == "classifiers":
+        return ClassifierFacts(subject, info)
+    return ModelFacts(subject, info)

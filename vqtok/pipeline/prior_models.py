@@ -35,8 +35,9 @@ def describe(name: str | None) -> tuple[ModelInfo, Learned]:
         )
     info = directory.describe(name or DEFAULT)
     if info.learned is None:
+        what = "classifier" if info.family == "classifiers" else "tokenizer"
         raise UsageError(
-            f"{info.name}: a tokenizer, not a prior",
+            f"{info.name}: a {what}, not a prior",
             hint="vqtok train --data CODES/ -o DIR trains a prior of its codes",
         )
     return info, info.learned
@@ -77,10 +78,25 @@ def tokenizer_of(info: ModelInfo, learned: Learned, name: str | None = None) -> 
     )
 
 
-def classes_of(info: ModelInfo) -> tuple[str, ...]:
-    """Names of a prior's classes, by its config alone."""
-    found = info.config.get("classes", ())
-    return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+def judge_of(info: ModelInfo, name: str) -> ModelInfo:
+    """Facts of a classifier that can judge the samples of a prior.
+
+    Args:
+        info: Of the prior.
+        name: NAME or directory of the classifier.
+
+    Raises:
+        UsageError: no such model, or none that knows the prior's classes.
+    """
+    found = directory.describe(name)
+    if found.family != "classifiers":
+        hint = "vqtok train --data PHOTOS/ --preset classifier -o DIR makes one"
+        raise UsageError(f"--reject {name}: no classifier", hint=hint)
+    if info.spec.modality != "image" or not info.classes:
+        raise UsageError(f"--reject {name}: {info.name} has no classes of images")
+    if unknown := [each for each in info.classes if each not in found.classes]:
+        raise UsageError(f"--reject {name}: it does not know the class {unknown[0]!r}")
+    return found
 
 
 class Loaded:
@@ -90,6 +106,7 @@ class Loaded:
         info: Of the prior.
         learned: Its codes.
         reads: The tokenizer, if it is known to be needed.
+        judge: A classifier that rejects samples, or None.
         device: "auto", "cpu", "cuda" or "cuda:1".
         threads: CPU threads that torch may use; None: its own choice.
         on_load: Called with a model's facts before its weights are read.
@@ -101,12 +118,13 @@ class Loaded:
         learned: Learned,
         reads: ModelInfo | None = None,
         *,
+        judge: ModelInfo | None = None,
         device: str = "auto",
         threads: int | None = None,
         on_load: Callable[[ModelInfo], None] = lambda info: None,
     ) -> None:
         self.info, self.learned = info, learned
-        self._reads, self._on_load = reads, on_load
+        self._reads, self._judge, self._on_load = reads, judge, on_load
         self._wanted = device, threads
 
     @cached_property
@@ -131,6 +149,16 @@ class Loaded:
         found = self._reads or tokenizer_of(self.info, self.learned)
         self._on_load(found)
         return directory.load(found.path, device=self.device)
+
+    @cached_property
+    def judge(self) -> Any:
+        """The classifier, ready to look."""
+        from vqtok.checkpoints import classifiers
+
+        if self._judge is None:
+            raise ValueError("no classifier was named")
+        self._on_load(self._judge)
+        return classifiers.load(self._judge.path, device=self.device)
 
     def prompt(self, path: Path, extent: tuple[int, ...], *, keep: int | None) -> Prompt:
         """What samples of an extent begin with; see ``prompts``."""

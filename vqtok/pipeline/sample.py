@@ -39,6 +39,8 @@ class SampleOptions:
         prompt: What the samples begin with, or None.
         temperature, top_k, top_p, guidance, seed: As ``Prior.sample`` has them.
         batch: Samples at a time.
+        candidates: Samples of which the one is taken that a classifier finds likeliest to be of its
+            class; 1: none is rejected.
         columns: Of a grid of pictures; None: as many as make it nearly square.
     """
 
@@ -52,6 +54,7 @@ class SampleOptions:
     guidance: float = 1.0
     seed: int = 0
     batch: int = BATCH
+    candidates: int = 1
     columns: int | None = None
 
 
@@ -142,7 +145,7 @@ def run(
     """
     stream = stdout if stdout is not None else sys.stdout.buffer
     pictures: list[np.ndarray] = []
-    for index, codes in enumerate(sample(models.prior, options, on_progress=on_progress)):
+    for index, codes in enumerate(_accepted(models, options, on_progress)):
         label = options.classes[index] if options.classes else ""
         if plan.is_grid:
             pictures.append(_decoded(models.tokenizer, codes, label))
@@ -157,6 +160,40 @@ def run(
             yield Sampled(index, options.classes[index] if options.classes else "", target)
     if plan.targets[0] is None:
         stream.flush()
+
+
+def _accepted(
+    models: Loaded, options: SampleOptions, on_progress: Callable[[float], None]
+) -> Iterator[Codes]:
+    """Samples; if there are candidates, the best of each group of them.
+
+    Rejection by a classifier as in VQ-VAE-2 (arXiv:1906.00446, section 3.3), but among a few for
+    each sample and not among all, so that sample i stays the same however many are made.
+    """
+    times = options.candidates
+    if times == 1:
+        yield from sample(models.prior, options, on_progress=on_progress)
+        return
+    more = replace(
+        options,
+        count=options.count * times,
+        classes=tuple(name for name in options.classes for _ in range(times)),
+    )
+    group: list[Codes] = []
+    drawn = sample(models.prior, more, on_progress=lambda done: on_progress(done / times))
+    for index, codes in enumerate(drawn):
+        group.append(codes)
+        if len(group) == times:
+            yield _best(models, group, options.classes[index // times])
+            group = []
+
+
+def _best(models: Loaded, group: list[Codes], label: str) -> Codes:
+    import torch
+
+    pictures = [torch.from_numpy(_decoded(models.tokenizer, codes, label)) for codes in group]
+    shares = models.judge.probabilities(torch.stack(pictures))
+    return group[int(shares[:, models.judge.classes.index(label)].argmax())]
 
 
 def _write_one(

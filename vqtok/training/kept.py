@@ -23,6 +23,8 @@ BETTER = {
     "mel_distance": -1,
     "kl": -1,
     "active_units": 1,
+    "accuracy": 1,
+    "nats_per_item": -1,
     "nats_per_code": -1,
     "bits_per_code": -1,
     "bits_per_dimension": -1,

@@ -1,10 +1,11 @@
-"""What a batch teaches: a tokenizer to reconstruct it, a prior to predict it."""
+"""What a batch teaches: to reconstruct, to predict, or to classify it."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vqtok.codes.container import Codes
@@ -125,3 +126,28 @@ class Prediction:
         with self.precision.autocast():
             loss: Tensor = model(Codes(self._spec, levels, self._extent), condition=told)
         return Lesson(loss, {"nats_per_code": loss.detach()})
+
+
+class Classification:
+    """Teaches a classifier.
+
+    Args:
+        model: The classifier, on its device.
+        plan: Precision.
+    """
+
+    compiled: tuple[str, ...] = ("",)
+    adversary: Adversary | None = None
+
+    def __init__(self, model: Any, plan: Train) -> None:
+        self._device: torch.device = next(model.parameters()).device
+        self.precision = Precision(plan.precision, self._device)
+
+    def __call__(self, model: Any, batch: Batch, *, step: int) -> Lesson:
+        """Tell the class of every image of the batch."""
+        if batch.labels is None:
+            raise ValueError("a batch without labels")
+        with self.precision.autocast():
+            logits: Tensor = model(batch.signal(self._device))
+        loss = F.cross_entropy(logits.float(), batch.labels.to(self._device))
+        return Lesson(loss, {"nats_per_item": loss.detach()})

@@ -13,7 +13,7 @@ from vqtok import atomic
 from vqtok.config import to_line
 from vqtok.errors import one_line
 
-Learns = Literal["tokenizer", "prior"]
+Learns = Literal["tokenizer", "prior", "classifier"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Started:
     """The run is set up; training begins.
 
     Attributes:
-        learns: What is trained: a tokenizer on files, or a prior on items of codes.
+        learns: What is trained: a tokenizer or classifier on files, or a prior on items of codes.
         files: Training files.
         held_out: Files that are measured on and never trained on.
         notes: What was left out of the data, and what of the recipe was adapted to it; a sentence

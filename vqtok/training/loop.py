@@ -42,10 +42,12 @@ def train(
     tensorboard: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
-    """Train a tokenizer on folders of files and leave a model directory.
+    """Train a tokenizer, a prior or a classifier on folders of files; leave a model directory.
+
+    Which of them, is what the preset's model is; ``training/task.py`` says in what they differ.
 
     Args:
-        data: Folders or files of one kind, images or audio.
+        data: Folders or files of one kind: images, audio, or codes.
         output: Model directory to make, or to go on with.
         preset: Recipe name or path; None: the default of the data's kind.
         start: Model, by NAME or directory, whose architecture and weights to begin with.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from vqtok.checkpoints import directory, resume
 from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Tokenizer
 from vqtok.training.asked import Asked, Settled
+from vqtok.training.classifying import settle_classifier
 from vqtok.training.data.fit import fit, keys, modality, survey
 from vqtok.training.data.grids import is_codes
 from vqtok.training.data.sources import Found, Kind, find
 from vqtok.training.prepare_prior import settle_prior
-from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, is_prior, load, parse
+from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, family, load, parse, refuse
 from vqtok.training.run import Run
 from vqtok.training.tokenizing import Tokenizing
 
@@ -41,7 +42,7 @@ def prepare(
     """A run that is ready to ``begin``; arguments are ``loop.train``'s, ``device`` as torch's."""
     saved = resume.read_state(output) if resuming else None
     asked = Asked(data, output, preset, start, edits, saved)
-    made = settle_prior(asked) if _is_of_codes(asked) else _settle_tokenizer(asked)
+    made = _SETTLE.get(_family(asked), _settle_tokenizer)(asked)
     run = Run(made.recipe, made.task, output, device=device, command=command, saved=saved)
     notes = made.notes
     if saved is not None and saved["files"] != made.task.count:
@@ -51,15 +52,15 @@ def prepare(
     return run
 
 
-def _is_of_codes(asked: Asked) -> bool:
-    """Whether the run is a prior's: by what it goes on with, by its preset, or by the data."""
+def _family(asked: Asked) -> str:
+    """What is to be trained: by what the run goes on with, by its preset, or by the data."""
     if asked.saved is not None:
-        return str(asked.saved["recipe"].get("model", {}).get("type")).startswith("priors/")
+        return str(asked.saved["recipe"].get("model", {}).get("type")).partition("/")[0]
     if asked.start is not None:
-        return directory.describe(asked.start).learned is not None
+        return directory.describe(asked.start).family
     if asked.preset is not None:
-        return is_prior(load(asked.preset))
-    return is_codes(asked.data)
+        return family(load(asked.preset))
+    return "priors" if is_codes(asked.data) else "tokenizers"
 
 
 def _settle_tokenizer(asked: Asked) -> Settled:
@@ -115,8 +116,7 @@ def _check(recipe: Recipe, *, kept: Collection[str]) -> None:
     if not recipe.train.losses:
         known = "mse, l1; for audio mel, stft"
         raise ConfigError("train.losses: none: nothing to learn", hint=f"known: {known}")
-    if "train.samples" in kept:
-        raise ConfigError("train.samples: of no effect on a tokenizer", hint="leave it out")
+    refuse(recipe.train, ("samples",), touched=kept, what="a tokenizer")
 
 
 def _kind(model: Tokenizer) -> Kind:
@@ -161,3 +161,11 @@ def _labelled(recipe: Recipe, found: Found) -> Recipe:
     names = tuple(name or "." for name in found.files.names)
     labelled = dataclasses.replace(model, labels=names)  # type: ignore[type-var]
     return dataclasses.replace(recipe, model=labelled)
+
+
+_SETTLE: dict[str, Callable[[Asked], Settled]] = {
+    "tokenizers": _settle_tokenizer,
+    "priors": settle_prior,
+    "classifiers": settle_classifier,
+}
+"""Family of the model → what settles the recipe of its run."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vqtok import config
 from vqtok.checkpoints import priors
-from vqtok.errors import ConfigError, UsageError
+from vqtok.errors import UsageError
 from vqtok.training.asked import Asked, Settled
 from vqtok.training.data import grids
 from vqtok.training.data.fit import keys
 from vqtok.training.data.grids import Grids, Origin
 from vqtok.training.predicting import Predicting
-from vqtok.training.recipe import DEFAULT_PRESET, Recipe, Train, load, parse
+from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load, parse, refuse
 
 if TYPE_CHECKING:
     from vqtok.protocols import Prior
@@ -42,7 +41,7 @@ def settle_prior(asked: Asked) -> Settled:
         recipe = load(preset, model=start.config, edits=asked.edits)
     else:
         recipe = load(asked.preset or DEFAULT_PRESET["codes"], edits=asked.edits)
-    _check(recipe.train, asked.edits)
+    refuse(recipe.train, OTHERS, touched=keys(asked.edits), what="a prior")
     found, bad = grids.find(asked.data)
     _check_origin(found.origin, asked, start)
     notes: tuple[str, ...] = ()
@@ -75,18 +74,6 @@ def _fitted(recipe: Recipe, found: Grids) -> tuple[Recipe, tuple[str, ...]]:
 
 def _open_depth(model: Any) -> bool:
     return hasattr(model, "depth") and model.depth is None
-
-
-def _check(plan: Train, edits: Sequence[str]) -> None:
-    """Refuse what would do nothing.
-
-    Raises:
-        ConfigError: a field that is for tokenizers.
-    """
-    usual, touched = Train(), {key.split(".")[1] for key in keys(edits) if key.count(".")}
-    for name in OTHERS:
-        if getattr(plan, name) != getattr(usual, name) or name in touched:
-            raise ConfigError(f"train.{name}: of no effect on a prior", hint="leave it out")
 
 
 def _check_origin(origin: Origin, asked: Asked, start: Prior | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -142,6 +142,8 @@ class Train:
         for name in ("holdout", "average"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be at least 0 and below 1")
+        if self.samples < 0:
+            raise ValueError("samples must be at least 0")
         if not 0.0 <= self.decay <= 1.0:
             raise ValueError("decay must be between 0 and 1")
         if self.minutes is not None and self.minutes <= 0:
@@ -185,9 +187,27 @@ def parse(data: dict[str, Any], *, where: str = "recipe") -> Recipe:
     return config.parse(data, Recipe, where=where)
 
 
-def is_prior(recipe: Recipe) -> bool:
-    """Whether the recipe's model is a prior, which is trained on codes."""
-    return config.type_name(recipe.model).startswith("priors/")
+def family(recipe: Recipe) -> str:
+    """What the recipe trains: "tokenizers", "priors" or "classifiers"."""
+    return config.type_name(recipe.model).partition("/")[0]
+
+
+def refuse(plan: Train, names: Sequence[str], *, touched: Collection[str], what: str) -> None:
+    """Refuse settings that would do nothing.
+
+    Args:
+        plan: Of the recipe.
+        names: Fields of ``Train``.
+        touched: Keys that the user has set: "train.flip".
+        what: The model, for the message.
+
+    Raises:
+        ConfigError: one of the fields is not at its default, or was set.
+    """
+    usual, keys = Train(), {key.split(".")[1] for key in touched if key.count(".")}
+    for name in names:
+        if getattr(plan, name) != getattr(usual, name) or name in keys:
+            raise ConfigError(f"train.{name}: of no effect on {what}", hint="leave it out")
 
 
 def _read(preset: str) -> dict[str, Any]:

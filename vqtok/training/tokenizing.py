@@ -11,8 +11,8 @@ import torch
 from vqtok.checkpoints import directory as directories
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Tokenizer
-from vqtok.training.data.dataset import Dataset, of_media
-from vqtok.training.data.heldout import Split, checker, split
+from vqtok.training.data.dataset import Dataset
+from vqtok.training.data.media import Media
 from vqtok.training.data.sources import Found
 from vqtok.training.learner import begin_from
 from vqtok.training.lessons import Reconstruction, Teacher
@@ -20,7 +20,6 @@ from vqtok.training.log import Learns
 from vqtok.training.losses import likelihoods
 from vqtok.training.recipe import Recipe
 from vqtok.training.reports import card, preview
-from vqtok.training.reports.inventory import inventory
 from vqtok.training.task import Measured
 
 
@@ -63,25 +62,19 @@ class Tokenizing:
         model = self.recipe.model.build().to(device)
         if self.start is not None:
             begin_from(model, self.start)
-        self.rate = None if model.spec.rate is None else int(model.spec.rate)
-        self._split: Split = split(
-            self.found.files,
-            share=self.plan.holdout,
-            seed=self.plan.seed,
-            check=checker(self.found.kind, rate=self.rate),
-            enough=self.plan.holdout_items,
-        )
+        rate = None if model.spec.rate is None else int(model.spec.rate)
+        self._media = Media(self.found, self.plan, rate=rate)
         return model
 
     @property
     def held_out(self) -> int:
         """Files that are never trained on."""
-        return len(self._split.held_out)
+        return len(self._media.held_out)
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Files that turned out not to be readable: name → why."""
-        return self._split.bad
+        return self._media.bad
 
     def window(self, spec: CodeSpec) -> tuple[int, ...]:
         """Extent of an item of a batch."""
@@ -93,15 +86,7 @@ class Tokenizing:
 
     def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
         """Windows of the training files."""
-        return of_media(
-            self._split.training,
-            kind=self.found.kind,
-            recipe=self.plan,
-            rate=self.rate,
-            rank=rank,
-            ranks=ranks,
-            device=device,
-        )
+        return self._media.dataset(rank=rank, ranks=ranks, device=device)
 
     def watched(self, spec: CodeSpec) -> Sequence[LevelSpec]:
         """All levels: the tokenizer makes their codes."""
@@ -114,13 +99,13 @@ class Tokenizing:
 
     def measure(self, model: Any, output: Path, *, step: int) -> Measured:
         """Reconstruct held-out files."""
-        files = self._split.held_out[: self.plan.holdout_items]
+        files = self._media.measured
         labels = files.labels().tolist() if self.plan.labels else None
         return Measured(*preview.measure(model, files, output, step=step, labels=labels))
 
     def inventory(self, dataset: Dataset) -> dict[str, Any]:
         """By the headers of some files."""
-        return inventory(self._split.training, kind=self.found.kind, labels=dataset.names)
+        return self._media.inventory(dataset)
 
     def save(
         self,

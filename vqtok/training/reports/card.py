@@ -18,6 +18,8 @@ CURVE = "curve.svg"
 LABELS = {
     "psnr_db": ("PSNR", "{:.2f} dB"),
     "mel_distance": ("mel distance", "{:.3f}"),
+    "accuracy": ("accuracy", "{:.1%}"),
+    "nats_per_item": ("cross-entropy", "{:.3f} nats per image"),
     "nats_per_code": ("cross-entropy", "{:.4f} nats per code"),
     "bits_per_code": ("the same", "{:.3f} bits per code"),
     "unigram_bits_per_code": ("unigram entropy", "{:.3f} bits per code"),
@@ -94,7 +96,7 @@ def render(
         f"{recipe['train']['holdout_items']} of them. {PROTOCOL.get(quality, '')}".rstrip(),
         _examples(pictures),
         "## Data",
-        _data(facts),
+        described(facts),
         *training(facts, quality=quality, curves=curves),
     )
 
@@ -191,7 +193,8 @@ def _examples(pictures: Sequence[str]) -> str:
     return "\n".join(rows) if len(rows) > 2 else ""
 
 
-def _data(facts: Mapping[str, Any]) -> str:
+def described(facts: Mapping[str, Any]) -> str:
+    """What was trained on."""
     data: Mapping[str, Any] = facts.get("data") or {}
     what = {"image": "images", "audio": "recordings"}.get(data.get("kind", ""), "files")
     lines = [f"- {facts['files']} {what} to train on, {facts['held_out_files']} held out"]

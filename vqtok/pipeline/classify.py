@@ -1,0 +1,159 @@
+"""Which class images are taken for, and how often that is the name of their directory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqtok.errors import UsageError, VqtokError
+from vqtok.media import image
+from vqtok.pipeline.plans import Job
+from vqtok.pipeline.results import Failed
+
+BATCH = 64
+"""Images of one size that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Classified:
+    """One image.
+
+    Attributes:
+        source: The file.
+        label: The class that its directory names.
+        found: The likeliest class.
+        probability: Of the class that the directory names.
+    """
+
+    source: Path | None
+    label: str
+    found: str
+    probability: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the two are the same."""
+        return self.label == self.found
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON line."""
+        return {
+            "source": str(self.source or "-"),
+            "class": self.label,
+            "found": self.found,
+            "probability": round(self.probability, 6),
+        }
+
+
+@dataclass
+class Accuracy:
+    """How often a classifier is right.
+
+    Attributes:
+        model: NAME of the classifier.
+        chance: Share that guessing gives: 1 of the classes.
+        right: Images by class, those that were recognised.
+        all: Images by class.
+    """
+
+    model: str
+    chance: float
+    right: Counter[str] = field(default_factory=Counter)
+    all: Counter[str] = field(default_factory=Counter)
+
+    def add(self, each: Classified) -> None:
+        """Take in an image."""
+        self.all[each.label] += 1
+        self.right[each.label] += each.right
+
+    @property
+    def share(self) -> float:
+        """Of all images, those that were recognised."""
+        return self.right.total() / self.all.total() if self.all else 0.0
+
+    def by_class(self) -> dict[str, float]:
+        """The same for each class, sorted by name."""
+        return {name: self.right[name] / count for name, count in sorted(self.all.items())}
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON line."""
+        return {
+            "model": self.model,
+            "images": self.all.total(),
+            "accuracy": round(self.share, 6),
+            "chance": round(self.chance, 6),
+            "classes": {name: round(share, 6) for name, share in self.by_class().items()},
+        }
+
+
+def classify(
+    classifier: Any, jobs: Iterable[Job], *, label: str | None = None
+) -> Iterator[Classified | Failed]:
+    """Look at images, neighbours of one size together.
+
+    Args:
+        classifier: In evaluation mode.
+        jobs: Images.
+        label: Class of all of them; None: the end of each file's directory that is a class.
+
+    Yields:
+        One result per image, in order.
+
+    Raises:
+        UsageError: a label that is no class.
+    """
+    if label is not None and label not in classifier.classes:
+        raise UsageError(f"--label {label}: no class of {classifier.name}")
+    waiting: list[tuple[Path | None, str, np.ndarray]] = []
+    for job in jobs:
+        try:
+            if job.source is None:
+                raise UsageError("-: a classifier looks at files", hint="name them")
+            pixels, _ = image.read(job.source)
+            name = label or class_of(job.source, classifier.classes)
+        except VqtokError as error:
+            yield from _look(classifier, waiting)
+            waiting = []
+            yield Failed(job.source, error)
+            continue
+        if waiting and (len(waiting) == BATCH or waiting[0][2].shape != pixels.shape):
+            yield from _look(classifier, waiting)
+            waiting = []
+        waiting.append((job.source, name, pixels))
+    yield from _look(classifier, waiting)
+
+
+def class_of(path: Path, classes: tuple[str, ...]) -> str:
+    """The longest end of a file's directory that is a class.
+
+    Raises:
+        UsageError: none is.
+    """
+    parts = path.absolute().parent.parts
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
+    found = next((end for end in ends if end in classes), None)
+    if found is None:
+        raise UsageError(
+            f"{path}: its directory {parts[-1]!r} is no class of the classifier",
+            hint="--label NAME; vqtok info MODEL lists them",
+        )
+    return found
+
+
+def _look(
+    classifier: Any, waiting: list[tuple[Path | None, str, np.ndarray]]
+) -> Iterator[Classified]:
+    if not waiting:
+        return
+    import torch
+
+    x = torch.from_numpy(np.stack([pixels for _, _, pixels in waiting]))
+    shares = classifier.probabilities(x).numpy()
+    for (source, label, _), row in zip(waiting, shares, strict=True):
+        found = classifier.classes[int(row.argmax())]
+        yield Classified(source, label, found, float(row[classifier.classes.index(label)]))
