@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqtok.layers.depthwise import Padding, depthwise
+
 STRIP = 1 << 13
 """Positions that go through a block together when nothing has to be kept for a gradient: what lies
 between its input and its output then takes a few MB, most of which stay in the cache."""
@@ -68,7 +70,7 @@ class Block(nn.Module):
         super().__init__()
         height, span = kernel
         side = (span - 1, 0) if causal else (span // 2, span // 2)
-        self.padding = (*side, height // 2, height // 2)  # left, right, top, bottom
+        self.padding: Padding = (*side, height // 2, height // 2)
         self.depthwise = nn.Conv2d(width, width, kernel, groups=width)
         self.norm = ChannelNorm(width)
         self.expand = nn.Linear(width, expansion * width)
@@ -79,7 +81,7 @@ class Block(nn.Module):
         """(B, D, H, W) → the same shape."""
         left, right, top, bottom = self.padding
         if torch.is_grad_enabled():
-            y = self.norm(self._mix(F.pad(x, self.padding))).permute(0, 2, 3, 1)  # (B, H, W, D)
+            y = self.norm(self._learn_to_mix(x)).permute(0, 2, 3, 1)  # (B, H, W, D)
             y = self.project(F.gelu(self.expand(y))) * self.scale
             out: Tensor = x + y.permute(0, 3, 1, 2)
             return out
@@ -134,12 +136,19 @@ class Block(nn.Module):
 
     def _mix(self, padded: Tensor) -> Tensor:
         with torch.autocast(padded.device.type, enabled=padded.device.type != "cpu"):
-            # The CPU's bf16 depthwise backward is up to 3x slower than the float32 one.
-            weight = self.depthwise.weight
-            padded = padded.to(weight.dtype) if padded.device.type == "cpu" else padded
-            return F.conv2d(
-                padded.contiguous(memory_format=torch.channels_last),
-                weight,
-                self.depthwise.bias,
-                groups=self.depthwise.groups,
-            )
+            layer = self.depthwise
+            padded = self._in_float32(padded)
+            return F.conv2d(padded, layer.weight, layer.bias, groups=layer.groups)
+
+    def _learn_to_mix(self, x: Tensor) -> Tensor:
+        """``_mix`` of the padded x, with its gradients."""
+        if x.device.type != "cpu":
+            return self._mix(F.pad(x, self.padding))
+        with torch.autocast("cpu", enabled=False):
+            layer = self.depthwise
+            return depthwise(self._in_float32(x), layer.weight, layer.bias, self.padding)
+
+    def _in_float32(self, x: Tensor) -> Tensor:
+        """Channels-last; on CPUs of the weight's type: bf16 gradients are slower there."""
+        x = x.to(self.depthwise.weight.dtype) if x.device.type == "cpu" else x
+        return x.contiguous(memory_format=torch.channels_last)

@@ -126,12 +126,13 @@ class Learner:
                 self.precision.backward(lesson.total / len(batches))
             _add(terms, lesson.terms | {"": lesson.total.detach()}, share=1 / len(batches))
             pairs += [lesson.pair] if lesson.pair is not None else []
-        norms = [self._clip("optimizer", self.model.parameters())]
+        norms = [self._norm("optimizer")]
         if self.adversary is not None:
             terms["discriminator"] = self._judge(pairs)
-            norms.append(self._clip("critic", self.adversary.parameters()))
+            norms.append(self._norm("critic"))
         values = torch.stack([*terms.values(), *norms])
         finite = ranks.all_finite(values)
+        self._clip(norms)
         self.precision.step(*self.optimizers.values(), apply=finite)
         if finite and self.average is not None:
             self.average.follow(self.model, step=step)
@@ -150,9 +151,16 @@ class Learner:
             sum_ = sum_ + loss.detach() / len(pairs)
         return sum_
 
-    def _clip(self, name: str, parameters: Iterator[nn.Parameter]) -> Tensor:
+    def _norm(self, name: str) -> Tensor:
+        """(): of the gradients of all that an optimizer steps."""
         self.precision.unscale(self.optimizers[name])
-        return nn.utils.clip_grad_norm_(parameters, self.plan.clip)
+        return nn.utils.get_total_norm(_gradients(self.optimizers[name]))
+
+    def _clip(self, norms: Sequence[Tensor]) -> None:
+        """Shorten what is too long, and touch nothing else: most gradients are short."""
+        for optimizer, norm in zip(self.optimizers.values(), norms, strict=True):
+            if float(norm) > self.plan.clip:
+                torch._foreach_mul_(_gradients(optimizer), self.plan.clip / (float(norm) + 1e-6))
 
     def _set_rates(self, scale: float) -> None:
         plan = self.plan
@@ -200,6 +208,11 @@ def adamw(model: nn.Module, plan: Train) -> torch.optim.AdamW:
         {"params": plain, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, fused=True)
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    parameters = (each for group in optimizer.param_groups for each in group["params"])
+    return [each.grad for each in parameters if each.grad is not None]
 
 
 def _warmed(model: nn.Module) -> Iterator[Warmed]:
