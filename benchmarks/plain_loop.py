@@ -3,9 +3,10 @@
     python benchmarks/plain_loop.py --data cifar10/train --test cifar10/test --json plain.json
 
 The network is that of a preset, ``vqvae-2017`` unless told otherwise, layer by layer, from the same
-initial weights; the codebook is that package's, with moving averages, a k-means start and its own
-replacement of dead entries; losses, batch and learning rates are the preset's; AdamW, float32, one
-batch after another from images that lie in memory as uint8.
+initial weights, with ConvNeXt blocks as their authors write them; the codebook is that package's,
+with moving averages, a k-means start and its own replacement of dead entries; losses, batch and
+learning rates are the preset's; AdamW, float32, one batch after another from images that lie in
+memory as uint8.
 """
 
 from __future__ import annotations
@@ -23,12 +24,47 @@ import torch.nn.functional as F
 from scoring import PART, Scores, centres, images_of, scores, variance
 from torch import Tensor, nn
 
+from vqtok.layers.convnext import Block
 from vqtok.media import image
 from vqtok.media.pixels import to_uint8
 from vqtok.training import recipe
 from vqtok.training.schedule import learning_rate
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
+
+
+class Convnext(nn.Module):
+    """The block of arXiv:2201.03545 in the words of its authors' code, with a block's weights."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        layer = block.depthwise
+        kernel = layer.kernel_size
+        self.dwconv = nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            kernel,
+            padding=(kernel[0] // 2, kernel[1] // 2),
+            groups=layer.groups,
+        )
+        self.dwconv.load_state_dict(layer.state_dict())
+        self.norm = nn.LayerNorm(layer.out_channels)
+        self.norm.load_state_dict(block.norm.state_dict())
+        self.pwconv1, self.pwconv2, self.gamma = block.expand, block.project, block.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, H, W) → the same shape."""
+        y = self.dwconv(x).permute(0, 2, 3, 1)
+        y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(self.norm(y))))
+        out: Tensor = x + y.permute(0, 3, 1, 2)
+        return out
+
+
+def plainly(module: nn.Module) -> nn.Module:
+    """The same layers, without what vqtok makes faster in them."""
+    for name, child in module.named_children():
+        module.add_module(name, Convnext(child) if isinstance(child, Block) else plainly(child))
+    return module
 
 
 class Plain(nn.Module):
@@ -48,8 +84,8 @@ class Plain(nn.Module):
         torch.manual_seed(plan.train.seed)
         model: Any = plan.model.build()
         # The layers alone, where what chooses their memory layout is apart from them.
-        self.encoder = getattr(model.encoder, "body", model.encoder)
-        self.decoder = getattr(model.decoder, "body", model.decoder)
+        self.encoder = plainly(getattr(model.encoder, "body", model.encoder))
+        self.decoder = plainly(getattr(model.decoder, "body", model.decoder))
         config = model.quantizer.config
         mean = plan.train.batch * (plan.train.window // model.stride) ** 2 / config.codebook_size
         self.quantizer = VectorQuantize(

@@ -226,3 +226,21 @@ def test_the_nearest_of_candidates_is_the_oracles() -> None:
     for i in range(50):
         own = np.sort(code[row == i])
         assert int(found[i]) == own[distance[i, own].argmin()]
+
+
+def test_a_codebook_in_training_counts_as_crowded_for_some_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_prescreen, "_native", lambda: True)
+    monkeypatch.setattr(_nearest, "TRUSTED", 3)
+    entries = 1 + 1e-3 * gaussian(2000, 8)
+    entries[0] = -50
+    z = 1 + 1e-3 * gaussian(4000, 8, seed=1)
+    first = packed = Packed(entries)
+    looked = []
+    for _ in range(5):
+        assert torch.equal(_nearest.nearest(z, packed), _nearest._search(z, first))
+        looked.append(packed._screen is not None)
+        packed = Packed(entries, earlier=packed)
+    assert looked == [True, False, False, True, False]
+    assert not Packed(entries, earlier=Packed(entries)).crowded()

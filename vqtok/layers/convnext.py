@@ -82,7 +82,9 @@ class Block(nn.Module):
         left, right, top, bottom = self.padding
         if torch.is_grad_enabled():
             y = self.norm(self._learn_to_mix(x)).permute(0, 2, 3, 1)  # (B, H, W, D)
-            y = self.project(F.gelu(self.expand(y))) * self.scale
+            # Scaled weights instead of scaled positions, of which there are more.
+            weight, bias = self.project.weight * self.scale[:, None], self.project.bias * self.scale
+            y = F.linear(F.gelu(self.expand(y)), weight, bias)
             out: Tensor = x + y.permute(0, 3, 1, 2)
             return out
         batch, _, height, width = x.shape

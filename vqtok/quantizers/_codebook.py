@@ -107,7 +107,8 @@ class Codebook(nn.Module):
             return Packed(self.unit(self.entries.detach()))
         key = (self.entries.data_ptr(), self.entries._version)
         if self._packed is None or self._packed[0] != key:
-            self._packed = key, Packed(self.unit(self.entries.detach()))
+            earlier = self._packed[1] if self._packed is not None else None
+            self._packed = key, Packed(self.unit(self.entries.detach()), earlier=earlier)
         return self._packed[1]
 
     @torch.no_grad()

@@ -26,16 +26,17 @@ from vqtok.quantizers._product import bound, multiply, scratch, slices
 BUFFER = 1 << 21
 """Floats in the score buffer: 8 MB stay in a last-level cache."""
 INSIDE = 1 << 20
-"""Floats of rows, and of winning groups, that share the small calls around the products."""
+"""Floats of rows, and of winning groups, that share the calls around the products."""
 TILE = 1 << 13
 """Entries scored at once."""
 KEPT = 1 << 22
-"""Entries' floats up to which tiles are kept between calls (16 MB, and 8 in bfloat16); a larger
-codebook is packed on the way, which costs a few hundredths."""
+"""Entries' floats up to which tiles are kept between calls (16 MB, and 8 in bfloat16)."""
 PAIRS = 1 << 18
 """Floats per block of the float64 check."""
 ROUNDED = 1 + 2.0**-40
 """More than float64 can round a limit by."""
+TRUSTED = 64
+"""Steps of training over which a codebook counts as crowded if it was; codes are the same."""
 
 
 class Packed:
@@ -43,17 +44,24 @@ class Packed:
 
     Args:
         codebook: (K, d) float; must not change while this is in use.
+        earlier: The same codebook a step of training ago, as crowded as this one for some time.
     """
 
-    def __init__(self, codebook: Tensor) -> None:
+    def __init__(self, codebook: Tensor, *, earlier: Packed | None = None) -> None:
         self.entries = codebook.detach().float().contiguous()
         # Far from the origin |e|² - 2 z·e would cancel to noise: all is relative to the mean entry.
         self.centre = self.entries.mean(dim=0)
-        kept = self.entries.numel() <= KEPT
-        self._kept = kept
+        self._kept = self.entries.numel() <= KEPT
         self._tiles: list[tuple[int, Tensor]] | None = None
         self._screen: _prescreen.Screen | None = None
         self._firsts: Tensor | None = None
+        self._age: int = 0
+        if earlier is not None and earlier.crowded():
+            self._age = (earlier._age + 1) % TRUSTED
+
+    def crowded(self) -> bool:
+        """Whether bfloat16 is known not to pay: the entries lie too close together for it."""
+        return self._age > 0 or (self._screen is not None and self._screen.crowded)
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
         """Blocks of the codebook: the first entry, (d + 1, M, g) as ``_fill`` makes it.
@@ -141,7 +149,7 @@ def nearest(z: Tensor, codebook: Tensor | Packed, doubt: Doubt | None = None) ->
         return _in_float64(z.detach(), packed, doubt)
     z = z.detach().float()
     size, dim = packed.entries.shape
-    if not _prescreen.pays(len(z), size, dim, z.device) or packed.screen().crowded:
+    if packed.crowded() or not _prescreen.pays(len(z), size, dim, z.device):
         return _search(z, packed, doubt)
     codes, undecided = _prescreen.prescreen(z, packed.screen(), doubt)
     if len(undecided) == len(z):

@@ -162,7 +162,8 @@ class Gumbel(Warmed):
             return Packed(_raised(*sources))
         key = tuple(number for each in sources for number in (each.data_ptr(), each._version))
         if self._packed is None or self._packed[0] != key:
-            self._packed = key, Packed(_raised(*sources))
+            earlier = self._packed[1] if self._packed is not None else None
+            self._packed = key, Packed(_raised(*sources), earlier=earlier)
         return self._packed[1]
 
     @torch.no_grad()

@@ -149,7 +149,8 @@ class SimVq(Warmed):
             return Packed(self._mapped())
         key = tuple(number for each in sources for number in (each.data_ptr(), each._version))
         if self._packed is None or self._packed[0] != key:
-            self._packed = key, Packed(self._mapped())
+            earlier = self._packed[1] if self._packed is not None else None
+            self._packed = key, Packed(self._mapped(), earlier=earlier)
         return self._packed[1]
 
     def _mapped(self) -> Tensor:
