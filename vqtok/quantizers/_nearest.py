@@ -146,7 +146,8 @@ def nearest(z: Tensor, codebook: Tensor | Packed, doubt: Doubt | None = None) ->
     if z.dtype == torch.float64:
         return _in_float64(z.detach(), packed, doubt)
     z = z.detach().float()
-    if packed.crowded() or not _prescreen.pays(len(z), *packed.entries.shape, z.device):
+    size, dim = packed.entries.shape
+    if packed.crowded() or not _prescreen.pays(len(z), size, dim, z.device):
         return _search(z, packed, doubt)
     codes, undecided = _prescreen.prescreen(z, packed.screen(), doubt)
     if len(undecided) == len(z):
