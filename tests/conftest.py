@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many processes as cores: one thread each, and where a test has more, none that spins.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Fixed examples: a run that fails fails again. No deadline: machines are busy.
 settings.register_profile("vqtok", deadline=None, derandomize=True)

@@ -20,7 +20,6 @@ from vqtok.tokenizers import codec, vqvae
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
-NAMES = ("image-f8", "audio-24k")
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,8 @@ def wav(seconds: float) -> bytes:
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*COMMAND, *arguments], env=environment(), **(streams | options))
+    command = [*COMMAND, *arguments, "--no-progress"]  # which a slow machine would tell of
+    return subprocess.Popen(command, env=environment(), **(streams | options))
 
 
 def wait_for(stream: Any, count: int, *, seconds: float = 60) -> bytes:

@@ -170,7 +170,6 @@ def test_standard_output_gets_the_file(vqtok: Run, priors: Path) -> None:
 WRONG: dict[str, tuple[list[str], str]] = {
     "a tokenizer": (["-m", "image-f8", "-o", "x.png"], "a tokenizer, not a prior"),
     "no such model": (["-m", "nobody", "-o", "x.png"], "unknown model"),
-    "the default, which is not here": (["-o", "x.png"], "no prior named"),
     "a near class": (["-m", "p", "--class", "cta", "-o", "x.png"], "did you mean cat?"),
     "no classes": (["-m", "plain", "--class", "cat", "-o", "x.png"], "has no classes"),
     "another kind": (["-m", "p", "-o", "x.wav"], "cannot be written as 'wav'"),
@@ -204,6 +203,24 @@ def test_what_cannot_be_is_said_before_anything_is_written(
     assert result.exit_code == 2, result.stderr
     assert message in result.stderr
     assert sorted(priors.iterdir()) == before
+
+
+def test_the_default_may_be_missing(
+    vqtok: Run, priors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqtok.pipeline.prior_models.DEFAULT", "elsewhere")
+    result = vqtok("sample", "-o", "x.png")
+    assert result.exit_code == 2
+    assert "no prior named, and the default elsewhere is not here" in result.stderr
+
+
+def test_the_shipped_prior_is_the_default(vqtok: Run, here: Path) -> None:
+    result = vqtok("sample", "-n", "4", "--class", "horse", "-o", "grid.png", "--seed", "1")
+    assert result.exit_code == 0, result.stderr
+    first = Path("grid.png").read_bytes()
+    named = ["-m", "prior-cifar10", "--tokenizer", "cifar10-f4"]
+    result = vqtok("sample", *named, "-n", "4", "--class", "horse", "-o", "-", "--seed", "1")
+    assert result.stdout_bytes == first
 
 
 def test_existing_files_are_overwritten_with_force_only(vqtok: Run, priors: Path) -> None:
