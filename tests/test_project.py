@@ -19,7 +19,8 @@ def test_all_public_names_resolve() -> None:
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     script = (ROOT / ".ci" / "run").read_text()
-    (command,) = [line for line in readme.splitlines() if line.endswith("&& python -m pytest -n auto")]
+    tests = "&& python -m pytest -n auto"
+    (command,) = [line for line in readme.splitlines() if line.endswith(tests)]
     steps = [step.strip().replace(" -q ", " ") for step in command.split("&&")]
     for step in steps:
         assert step in script.replace(" -q ", " ")
