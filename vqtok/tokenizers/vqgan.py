@@ -38,6 +38,7 @@ class Config:
         lookup: "nearest" entry, nearest direction ("cosine"), largest product ("dot"), or largest
             learned score ("scores").
         channels: Of the pictures.
+        groups: Of the norms; every width is a multiple of it.
     """
 
     widths: tuple[int, ...]
@@ -53,10 +54,13 @@ class Config:
     lookup: Literal["nearest", "cosine", "dot", "scores"] = "nearest"
     middle_attention: bool = True
     channels: int = 3
+    groups: int = 32
 
     def __post_init__(self) -> None:
-        if not self.widths or any(each % 32 for each in (self.stem, *self.widths)):
-            raise ValueError("widths must be multiples of 32")
+        if self.groups < 1 or not self.widths:
+            raise ValueError("groups must be positive and widths not empty")
+        if any(each % self.groups or each < 1 for each in (self.stem, *self.widths)):
+            raise ValueError(f"stem and widths must be multiples of {self.groups}")
         if min(self.blocks, self.decoder_blocks, self.dim, self.codebook_size) < 1:
             raise ValueError("blocks, dim and codebook_size must be positive")
 
@@ -81,6 +85,7 @@ class VQGAN(WholeImages):
             middle=config.middle_attention,
             channels=config.channels,
             latent=config.latent,
+            groups=config.groups,
         )
         self.encoder = Encoder(sizes)
         self.decoder = Decoder(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recognised", "describe", "families", "is_foreign", "open", "read", "recognise"]
 
-LAYOUTS: tuple[str, ...] = ("taming",)
+LAYOUTS: tuple[str, ...] = ("diffusers", "llamagen", "taming")
 """Files of this room, in the order in which they are asked; the first that knows it wins."""
 
 _SHOWN = 8
@@ -120,6 +120,7 @@ def read(path: Path) -> Recognised:
         size_bytes=size,
         training={},
         foreign=match.family,
+        notes=(*match.left_out, *match.notes),
     )
     return Recognised(match, module, info)
 
