@@ -99,7 +99,7 @@ class VQGAN(WholeImages):
         self.quant_conv = nn.Conv2d(config.latent, config.dim, 1)
         self.quantize: Table | Scores
         if config.lookup == "scores":
-            self.quantize = Scores(config.codebook_size, config.dim)
+            self.quantize = Scores(config.codebook_size, config.dim, config.dim)
         else:
             self.quantize = Table(config.codebook_size, config.dim, config.lookup)
         self.post_quant_conv = nn.Conv2d(config.dim, config.decoder_latent, 1)

@@ -15,7 +15,8 @@ State = dict[str, Tensor]
 class Maker:
     """Random weights under published names."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, gain: float = 1.0) -> None:
+        self.gain = gain
         self.state: State = {}
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -23,7 +24,7 @@ class Maker:
         return torch.randn(*shape, generator=self.generator)
 
     def conv(self, name: str, inside: int, out: int, side: int, *, bias: bool = True) -> None:
-        scale = (inside * side * side) ** -0.5
+        scale = self.gain * (inside * side * side) ** -0.5
         self.state[f"{name}.weight"] = self.random(out, inside, side, side) * scale
         if bias:
             self.state[f"{name}.bias"] = self.random(out) * 0.1

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recognised", "describe", "families", "is_foreign", "open", "read", "recognise"]
 
-LAYOUTS: tuple[str, ...] = ("diffusers", "llamagen", "taming")
+LAYOUTS: tuple[str, ...] = ("diffusers", "llamagen", "rosinality", "dalle", "taming")
 """Files of this room, in the order in which they are asked; the first that knows it wins."""
 
 _SHOWN = 8
