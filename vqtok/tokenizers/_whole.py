@@ -107,8 +107,8 @@ class WholeImages(nn.Module):
         """Codes without those that lie wholly behind the edge, as fine levels of padding have."""
         kept = []
         for level, codes in zip(self.spec.levels, levels, strict=True):
-            shape = level.shape(extent)
-            kept.append(codes[(..., *(slice(size) for size in shape))])
+            inside = tuple(slice(size) for size in level.shape(extent))
+            kept.append(codes[(slice(None), *inside)])
         return Codes(self.spec, tuple(kept), extent)
 
     def _entering(self, x: Tensor) -> Tensor:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Recognised", "describe", "families", "is_foreign", "open", "read", "recognise"]
 
-LAYOUTS: tuple[str, ...] = ("diffusers", "llamagen", "rosinality", "dalle", "taming")
+LAYOUTS: tuple[str, ...] = (
+    "diffusers",
+    "llamagen",
+    "rosinality",
+    "dalle",
+    "maskgit",
+    "magvit2",
+    "taming",
+)
 """Files of this room, in the order in which they are asked; the first that knows it wins."""
 
 _SHOWN = 8
