@@ -14,7 +14,7 @@ from tests.checkpoints.foreign.conftest import agrees, picture
 from tests.checkpoints.foreign.published import Maker, State, conv, norm, res, swish
 from vqtok.checkpoints import foreign
 
-WIDTHS, BLOCKS, BITS = (32, 32, 64), 2, 7
+WIDTHS, BLOCKS, BITS = (64, 64, 128), 1, 7
 
 
 def block(m: Maker, name: str, inside: int, out: int) -> None:
@@ -28,10 +28,10 @@ def block(m: Maker, name: str, inside: int, out: int) -> None:
 
 def made(seed: int = 0) -> State:
     m = Maker(seed)
-    m.conv("encoder.conv_in", 3, 32, 3, bias=False)
+    m.conv("encoder.conv_in", 3, 64, 3, bias=False)
     for i, width in enumerate(WIDTHS):
         for j in range(BLOCKS):
-            before = WIDTHS[i - 1] if i else 32
+            before = WIDTHS[max(i - 1, 0)]
             block(m, f"encoder.down.{i}.block.{j}", width if j else before, width)
         if i < len(WIDTHS) - 1:
             m.conv(f"encoder.down.{i}.downsample", width, width, 3)
