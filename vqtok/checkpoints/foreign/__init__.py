@@ -35,6 +35,7 @@ LAYOUTS: tuple[str, ...] = (
     "dalle",
     "maskgit",
     "magvit2",
+    "var",
     "taming",
 )
 """Files of this room, in the order in which they are asked; the first that knows it wins."""
