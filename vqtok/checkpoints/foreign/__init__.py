@@ -102,11 +102,12 @@ def read(path: Path) -> Recognised:
     """
     from vqtok.checkpoints import weights
     from vqtok.checkpoints.budget import Budget
+    from vqtok.checkpoints.unfilled import Unfilled
 
     match = recognise(path)
     tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
     try:
-        with _quiet_random(), Budget(tensors, place=str(path)):
+        with _quiet_random(), Budget(tensors, place=str(path)), Unfilled():
             module = cast(Any, match.config.build())
     except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path}: {match.family}: cannot be built: {error}") from error
