@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqtok.cli import batch, cas, classify, comparing, options, score
+from vqtok.cli import batch, cas, classify, comparing, options, reporting, score
 from vqtok.cli.console import Console, Progress
 from vqtok.errors import ExitCode, UsageError
 
@@ -42,6 +42,25 @@ def evaluate(
             metavar="NAMES",
             help="Only these, with commas: psnr, ssim, ms-ssim; si-sdr, si-sdr-aligned, delay, "
             "mel, pesq, stoi.",
+        ),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Write a page to look at and listen to: table, plots, examples; one file that "
+            "needs no network.",
+        ),
+    ] = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(
+            "--examples",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="Images, and recordings, to show in the report at most; default: 8 of each.",
         ),
     ] = None,
     depth: options.Depth = None,
@@ -88,7 +107,7 @@ def evaluate(
 
     \b
     Examples:
-      vqtok eval photos/ -m image-f8 -m jpeg -m webp
+      vqtok eval photos/ -m image-f8 -m jpeg --report page.html
       vqtok eval codes/ -m my-prior
     """  # noqa: D301
     from vqtok.pipeline import plans
@@ -96,9 +115,12 @@ def evaluate(
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
     names = comparing.names_of(model, os.environ.get("VQTOK_MODEL"))
     other = _other_than_tokenizer(names)
+    page = reporting.place(report, examples, force=force)
     if real is not None:
         if other is None:
             raise UsageError("--cas: of which prior?", hint="-m PRIOR")
+        if page is not None:
+            raise UsageError("--report: of no effect with --cas", hint="leave it out")
         cas.cas(
             console,
             files,
@@ -110,6 +132,7 @@ def evaluate(
         raise UsageError("--cas-samples and --cas-steps need --cas", hint="--cas DIR")
     if other is not None:
         given = {"-o": output, "--metrics": metrics, "--depth": depth, "--mono": mono or None}
+        given["--report"] = report
         refused = [flag for flag, value in given.items() if value is not None]
         show = score.score if other.family == "priors" else classify.classify
         show(console, files, other, label=label, device=device, threads=threads, refused=refused)
@@ -136,10 +159,12 @@ def evaluate(
             **({} if max_pixels is None else {"max_pixels": max_pixels}),
         )
         comparison = compare.Comparison(rows, options=chosen, kinds=kinds)
+        shown = reporting.Shown(page, plan.jobs, examples=examples)
         for note in comparison.notes:
             console.say(note)
-        failed = _run(console, plan, comparison, target_for, progress)
+        failed = _run(console, plan, comparison, target_for, progress, shown)
     _show(console, comparison)
+    shown.write(console, comparison)
     if failed:
         console.failures(failed)
         raise typer.Exit(ExitCode.FAILED)
@@ -173,6 +198,7 @@ def _run(
     comparison: Comparison,
     target_for: Callable[[str, Job], Path | None],
     progress: Progress,
+    shown: reporting.Shown,
 ) -> list[Failed]:
     """Print a line for each file as it comes; give back those that failed."""
     from vqtok.pipeline.results import Failed
@@ -184,6 +210,7 @@ def _run(
         target_for=target_for,
         on_start=lambda job: progress.stage(str(job.source or "stdin")),
         on_part=progress.part,
+        on_pair=shown.pair,
     )
     if console.as_json:
         for each in failed:
@@ -191,6 +218,7 @@ def _run(
     with closing(results):  # type: ignore[type-var]  # a generator
         for count, result in enumerate(results, 1):
             progress.goto(count)
+            shown.settle(result)
             if isinstance(result, Failed):
                 failed.append(result)
                 if console.as_json:
