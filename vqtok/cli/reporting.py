@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqtok.errors import UsageError
+from vqtok.media.plan import refuse_unwritable
 
 if TYPE_CHECKING:
     from vqtok.cli.console import Console
@@ -24,7 +25,8 @@ def place(report: str | None, examples: int | None, *, force: bool) -> Path | No
     """Where the page is to be.
 
     Raises:
-        UsageError: a name that is no page's, or of something that is there already.
+        UsageError: a name that is no page's, or of something that is there already; a folder that
+            cannot be written.
     """
     if report is None:
         if examples is not None:
@@ -37,6 +39,7 @@ def place(report: str | None, examples: int | None, *, force: bool) -> Path | No
         raise UsageError(f"{page}: is a directory")
     if page.exists() and not force:
         raise UsageError(f"{page}: already exists", hint="-f overwrites")
+    refuse_unwritable({str(page.parent)})
     return page
 
 

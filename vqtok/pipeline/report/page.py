@@ -18,27 +18,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vqtok import __version__, atomic
-from vqtok.errors import MediaError, one_line
+from vqtok.errors import MediaError
 from vqtok.media.opening import os_message
 from vqtok.metrics.report import Column
 from vqtok.pipeline.compare import Compared
-from vqtok.pipeline.evaluated import CONTINUOUS
-from vqtok.pipeline.report import plots
-from vqtok.pipeline.report.examples import Example, Examples, View
+from vqtok.pipeline.report import plots, sections
+from vqtok.pipeline.report.examples import Examples
+from vqtok.pipeline.report.sections import TITLES
 from vqtok.pipeline.results import Failed
 
 if TYPE_CHECKING:
     from vqtok.media.plan import Job
-    from vqtok.pipeline.evaluated import ItemReport, Summary
+    from vqtok.pipeline.evaluated import Summary
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+"""
 
 POINTS = 400
 """Files of each kind that are drawn as points: with more, every so many-th."""
 
 NAMED = 50
 """Failures that are listed."""
-
-TITLES = {"image": "Images", "audio": "Recordings"}
-UNITS = {"image": "bits/pixel", "audio": "kbit/s"}
 
 
 class Report:
@@ -104,13 +113,14 @@ class Report:
         style, script = (_asset(name) for name in ("style.css", "script.js"))
         kinds = [kind for kind in TITLES if any(each.modality == kind for each in summaries)]
         title = "Evaluation of " + " and ".join(
-            _count(next(s.files for s in summaries if s.modality == kind), kind) for kind in kinds
+            sections.count(next(s.files for s in summaries if s.modality == kind), kind)
+            for kind in kinds
         )
         policy = (
             "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; "
             f"form-action 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
         )
-        yield f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n'
+        yield _HEAD.format(policy=policy, title=escape(title), style=style)
         yield f'<a class="skip" href="#main">To the results</a>\n<h1>{escape(title)}</h1>\n'
         yield '<main id="main">\n'
         for kind in kinds:
@@ -123,7 +133,7 @@ class Report:
     def _kind(self, kind: str, rows: Sequence[Summary], like: str | None) -> Iterator[str]:
         title = TITLES[kind]
         yield f'<section aria-labelledby="{kind}">\n<h2 id="{kind}">{title}</h2>\n'
-        yield _table(rows, like)
+        yield sections.table(rows, like)
         yield '<div class="row">\n'
         for column in rows[0].columns:
             if column.higher_is_better is not None:
@@ -131,11 +141,11 @@ class Report:
         yield "</div>\n"
         shown = [each for each in self._examples.found if each.modality == kind]
         if shown:
-            yield f"<h2>Examples: {len(shown)} of {_count(rows[0].files, kind)}</h2>\n"
-            yield f'<p class="note">{_ABOUT[kind]}</p>\n'
+            yield f"<h2>Examples: {len(shown)} of {sections.count(rows[0].files, kind)}</h2>\n"
+            yield f'<p class="note">{sections.ABOUT[kind]}</p>\n'
         for example in shown:
-            yield from _example(example)
-        yield from _codebooks(kind, rows)
+            yield from sections.example_of(example)
+        yield from sections.codebooks(kind, rows)
         yield "<details><summary>How the numbers are measured</summary>\n<ul>\n"
         for line in dict.fromkeys(line for each in rows for line in each.protocol):
             yield f"<li>{escape(line)}</li>\n"
@@ -151,162 +161,19 @@ class Report:
         if not series:
             return ""
         name = f"{kind}-{column.name}"
-        return plots.rates(series, x=UNITS[kind], y=column.heading, name=name) + "\n"
+        return plots.rates(series, x=sections.UNITS[kind], y=column.heading, name=name) + "\n"
 
     def _failure_list(self) -> Iterator[str]:
         if not self._failures:
             return
-        yield f'<section aria-labelledby="failed">\n<h2 id="failed">{self._failures} left out</h2>\n'
+        yield '<section aria-labelledby="failed">\n'
+        yield f'<h2 id="failed">{self._failures} left out</h2>\n'
         yield "<p>What failed in one row counts in none.</p>\n<ul>\n"
         for each in self._failed:
-            yield f"<li>{_text(str(each.error))}</li>\n"
+            yield f"<li>{sections.text_of(str(each.error))}</li>\n"
         if self._failures > len(self._failed):
             yield f"<li>and {self._failures - len(self._failed)} more</li>\n"
         yield "</ul>\n</section>\n"
-
-
-_ABOUT = {
-    "image": "The slider shows two versions one over the other; the arrow keys move it. Error maps "
-    "are the difference in brightness, four times enlarged, black to yellow.",
-    "audio": "A player that is started goes on where another one of the same recording stops. "
-    "Spectrograms are log-mel, 80 dB, of the first channel; errors are 0 to 20 dB, black to yellow.",
-}
-
-
-def _table(rows: Sequence[Summary], like: str | None) -> str:
-    """Means and spreads, the best mean of each column in bold type."""
-    first, kind = rows[0], rows[0].modality
-    has_over = any(row.classical for row in rows)
-    heads = ["model", *(column.heading for column in first.columns), UNITS[kind], "by entropy"]
-    heads += ["over"] * has_over
-    caption = f"{_count(first.files, kind)}, mean ± standard deviation over files"
-    caption += "; the best mean in bold type" if len(rows) > 1 else ""
-    if has_over and like:
-        caption += f"; over: files that take more bits than the codes of {like}"
-    best = {c.name: _best(c, rows) for c in first.columns}
-    out = [f'<div class="scroll" role="region" aria-label="{TITLES[kind]}: results" tabindex="0">']
-    out.append(f"<table>\n<caption>{_text(caption)}</caption>\n<thead><tr>")
-    out += [f'<th scope="col">{escape(head)}</th>' for head in heads]
-    out.append("</tr></thead>\n<tbody>\n")
-    for number, row in enumerate(rows):
-        out.append(f'<tr><th scope="row">{plots.mark(number)}{_text(row.model)}</th>')
-        for column in first.columns:
-            found = row.statistics[column.name]
-            text = f"{column.format(found.mean)} ± {column.format(found.sd)}"
-            is_best = len(rows) > 1 and found.mean == best[column.name]
-            out.append(f"<td>{f'<strong>{text}</strong>' if is_best else text}</td>")
-        rate = CONTINUOUS if row.rate is None else f"{row.rate:.3f}"
-        entropy = "-" if row.entropy_rate is None else f"{row.entropy_rate:.3f}"
-        over = [str(row.over) if row.classical else ""] * has_over
-        out += [f"<td>{cell}</td>" for cell in (rate, entropy, *over)]
-        out.append("</tr>\n")
-    return "".join([*out, "</tbody>\n</table></div>\n"])
-
-
-def _best(column: Column, rows: Sequence[Summary]) -> float | None:
-    means = [row.statistics[column.name].mean for row in rows]
-    known = [mean for mean in means if not math.isnan(mean)]
-    if column.higher_is_better is None or not known:
-        return None
-    return max(known) if column.higher_is_better else min(known)
-
-
-def _example(example: Example) -> Iterator[str]:
-    yield f'<article class="example" data-kind="{example.modality}">\n'
-    yield f"<h3>{_text(example.name)}</h3>\n"
-    if example.note:
-        yield f'<p class="note">{escape(example.note)}</p>\n'
-    yield '<div class="row">\n'
-    show = _picture if example.modality == "image" else _recording
-    for view in example.views:
-        yield show(example, view)
-    yield "</div>\n</article>\n"
-
-
-def _picture(example: Example, view: View) -> str:
-    out = _figure(_image(view.media, view.label, example), _caption(view))
-    if view.error:
-        name = f"error of {view.label}"
-        out += _figure(_image(view.error, name, example), _text(name))
-    return out
-
-
-def _recording(example: Example, view: View) -> str:
-    name = _text(f"{view.label}: {example.name}", quote=True)
-    player = f'<audio controls preload="metadata" src="{view.media}" aria-label="{name}"></audio>'
-    spectrogram = f'<img src="{view.spectrogram}" alt="spectrogram of {_text(view.label)}">'
-    out = _figure(player + spectrogram, _caption(view))
-    if view.error:
-        error = f'<img src="{view.error}" alt="error of {_text(view.label)}">'
-        out += _figure(error, _text(f"error of {view.label}"))
-    return out
-
-
-def _image(source: str, name: str, example: Example) -> str:
-    width, height = example.size
-    label = _text(name, quote=True)
-    return (
-        f'<img src="{source}" alt="{label}" data-name="{label}" width="{width}" height="{height}">'
-    )
-
-
-def _figure(content: str, caption: str) -> str:
-    return f"<figure>{content}<figcaption>{caption}</figcaption></figure>\n"
-
-
-def _caption(view: View) -> str:
-    if view.report is None:
-        return _text(view.label)
-    return f"<b>{_text(view.label)}</b>: {escape(_measured(view.report))}"
-
-
-def _measured(report: ItemReport) -> str:
-    unit = UNITS[report.modality]
-    words = [CONTINUOUS if report.rate is None else f"{report.rate:.3f} {unit}"]
-    for column in report.columns:
-        value = f"{column.title} {column.format(report.values[column.name])}"
-        words.append(f"{value} {column.unit}".rstrip())
-    return ", ".join(words)
-
-
-def _codebooks(kind: str, rows: Sequence[Summary]) -> Iterator[str]:
-    """Use of each level's codebook in each row that has one."""
-    if all(row.codebook is None for row in rows):
-        return
-    yield '<h2>Codebooks</h2>\n<div class="row">\n'
-    for number, row in enumerate(rows):
-        for level, usage in row.levels.items():
-            use = usage.total
-            title = row.model if len(row.levels) == 1 else f"{row.model}, {level}"
-            text = (
-                f"{title}: {use.share:.1%} of {use.entries} entries used by {use.tokens} codes, "
-                f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"
-            )
-            stages = [[int(n) for n in stage] for stage in usage.used]
-            text += f"; {len(stages)} stages, from dark to bright" if len(stages) > 1 else ""
-            plot = plots.ranks(
-                stages,
-                entries=usage.codebook_size,
-                name=f"{kind}-use-{number}-{_slug(level)}",
-                title=f"Use of the codebook of {title}",
-            )
-            yield _figure(plot, _text(text))
-    yield "</div>\n"
-
-
-def _slug(text: str) -> str:
-    return "".join(each if each.isalnum() else "-" for each in text)
-
-
-def _count(files: int, kind: str) -> str:
-    noun = TITLES[kind].lower() if files != 1 else TITLES[kind].lower()[:-1]
-    return f"{files} {noun}"
-
-
-def _text(text: str, *, quote: bool = False) -> str:
-    """A name as HTML: one line, and bytes that are no UTF-8 spelled out."""
-    shown = one_line(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return escape(shown, quote=quote)
 
 
 def _asset(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: they scale, print, and say in words what they show. Standard library only."""
+"""Plots as inline SVG: they scale, print, and say in words what they show."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 WIDTH, HEIGHT = 420, 300
+_LINE = 14  # from one name to the next
 _LEFT, _RIGHT, _TOP, _BELOW = 58, 14, 12, 42
 
 # Okabe and Ito's colours, which are told apart without seeing all hues; black is for the axes.
@@ -43,9 +45,10 @@ class Series:
 
 def mark(number: int) -> str:
     """The sign of a row, as a small picture for a legend or a table."""
+    shape, colour = _SHAPES[number % len(_SHAPES)], COLOURS[number % len(COLOURS)]
     return (
-        f'<svg class="mark" viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">'
-        f'<path d="{_SHAPES[number % len(_SHAPES)]}" fill="{COLOURS[number % len(COLOURS)]}"/></svg>'
+        '<svg class="mark" viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">'
+        f'<path d="{shape}" fill="{colour}"/></svg>'
     )
 
 
@@ -54,26 +57,28 @@ def rates(series: Sequence[tuple[int, Series]], *, x: str, y: str, name: str) ->
 
     Args:
         series: (number of the row, what is to be drawn); all means are finite.
-        x, y: Titles of the axes.
+        x: Title of its axis.
+        y: Likewise.
         name: Of the plot, unique in the page.
     """
     everything = [p for _, each in series for p in (*each.points, each.mean)]
-    right = max(each[0] for each in everything) * 1.08 or 1.0
-    axes = _Axes((0.0, right), _span([each[1] for each in everything]))
+    left, right = _span([each[0] for each in everything])
+    axes = _Axes((max(0.0, left), right), _span([each[1] for each in everything]))
     drawn = [axes.frame(x, y)]
     for number, each in series:
         colour = COLOURS[number % len(COLOURS)]
         dots = "".join(f"M{axes.at(*point)}h.01" for point in each.points)
         drawn.append(f'<path d="{dots}" stroke="{colour}" class="dots"/>')
-    for number, each in series:
+    heights = _apart([axes.y(each.mean[1]) for _, each in series])
+    for (number, each), height in zip(series, heights, strict=True):
         shape, colour = _SHAPES[number % len(_SHAPES)], COLOURS[number % len(COLOURS)]
-        place = axes.at(*each.mean)
-        left = axes.x(each.mean[0]) > WIDTH * 0.7
+        x_at, y_at = axes.x(each.mean[0]), axes.y(each.mean[1])
+        side, anchor = (-9, "end") if x_at > WIDTH * 0.6 else (9, "start")
         words = f"{each.label}: {each.mean[1]:.4g} at {each.mean[0]:.3g}"
         drawn.append(
-            f'<g transform="translate({place})"><title>{escape(words)}</title>'
+            f'<g transform="translate({x_at:.1f},{y_at:.1f})"><title>{escape(words)}</title>'
             f'<path d="{shape}" fill="{colour}" class="mean"/>'
-            f'<text x="{-9 if left else 9}" y="4" text-anchor="{"end" if left else "start"}" '
+            f'<text x="{side}" y="{height - y_at + 4:.1f}" text-anchor="{anchor}" '
             f'class="name">{escape(each.label)}</text></g>'
         )
     told = "; ".join(f"{e.label}: {e.mean[1]:.4g} at {e.mean[0]:.3g} {x}" for _, e in series)
@@ -158,6 +163,16 @@ def _svg(name: str, title: str, description: str, parts: Sequence[str]) -> str:
         f'<title id="{name}-title">{escape(title)}</title>'
         f'<desc id="{name}-text">{escape(description)}</desc>{"".join(parts)}</svg>'
     )
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Heights of texts, so far apart that none covers another, each near where it belongs."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    out = list(heights)
+    for above, below in pairwise(order):
+        out[below] = max(out[below], out[above] + _LINE)
+    excess = max(0.0, max(out) - (HEIGHT - _BELOW))
+    return [each - excess for each in out]
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

@@ -37,6 +37,7 @@ function viewer(example) {
       image.width = shown[0].naturalWidth * scale;
       image.height = shown[0].naturalHeight * scale;
     }
+    range.style.width = `${under.width}px`;
     over.style.clipPath = `inset(0 0 0 ${range.value}%)`;
     edge.style.left = `${range.value}%`;
     const part = `left ${range.value} %: ${names[left.selectedIndex]}, `
