@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqtok.cli import batch, cas, classify, options, score
+from vqtok.cli import batch, cas, classify, comparing, options, reporting, score
 from vqtok.cli.console import Console, Progress
 from vqtok.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
-    from vqtok.pipeline.evaluate import Evaluation, ItemReport, Summary
-    from vqtok.pipeline.plans import Plan
+    from vqtok.media.plan import Job, Plan
+    from vqtok.pipeline.compare import Comparison
+    from vqtok.pipeline.evaluated import Summary
     from vqtok.pipeline.results import Failed
 
 
 def evaluate(
     files: options.Files,
-    model: options.Model = None,
+    model: options.Models = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -38,6 +42,25 @@ def evaluate(
             metavar="NAMES",
             help="Only these, with commas: psnr, ssim, ms-ssim; si-sdr, si-sdr-aligned, delay, "
             "mel, pesq, stoi.",
+        ),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Write a page to look at and listen to: table, plots, examples; one file that "
+            "needs no network.",
+        ),
+    ] = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(
+            "--examples",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="Images, and recordings, to show in the report at most; default: 8 of each.",
         ),
     ] = None,
     depth: options.Depth = None,
@@ -79,21 +102,25 @@ def evaluate(
     FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
     pattern, or - for standard input. With a prior, FILE is codes: files, directories or corpora;
     with a classifier, images in directories that are named as its classes.
+    Several models are compared file by file, and with -o each gets a folder there.
     With -v the protocol of each metric is printed too.
 
     \b
     Examples:
-      vqtok eval photos/ -m image-f8 -o compared/
+      vqtok eval photos/ -m image-f8 -m jpeg --report page.html
       vqtok eval codes/ -m my-prior
     """  # noqa: D301
     from vqtok.pipeline import plans
-    from vqtok.pipeline.models import Models
 
     console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
-    other = _other_than_tokenizer(model)
+    names = comparing.names_of(model, os.environ.get("VQTOK_MODEL"))
+    other = _other_than_tokenizer(names)
+    page = reporting.place(report, examples, force=force)
     if real is not None:
-        if model is None or other is None:
+        if other is None:
             raise UsageError("--cas: of which prior?", hint="-m PRIOR")
+        if page is not None:
+            raise UsageError("--report: of no effect with --cas", hint="leave it out")
         cas.cas(
             console,
             files,
@@ -105,19 +132,25 @@ def evaluate(
         raise UsageError("--cas-samples and --cas-steps need --cas", hint="--cas DIR")
     if other is not None:
         given = {"-o": output, "--metrics": metrics, "--depth": depth, "--mono": mono or None}
+        given["--report"] = report
         refused = [flag for flag, value in given.items() if value is not None]
         show = score.score if other.family == "priors" else classify.classify
         show(console, files, other, label=label, device=device, threads=threads, refused=refused)
         return
-    plan = plans.for_evaluate(files, output=output, force=force)
+    plan = plans.for_evaluate(files, output=output if len(names) == 1 else None, force=force)
     kinds = sorted({job.kind for job in plan.jobs})
-    Models(model).check(kinds)
     with console.progress(len(plan.jobs), "evaluated") as progress:
-        models = batch.models_for(console, progress, model=model, device=device, threads=threads)
+        load = comparing.loader(console, progress, device=device, threads=threads)
+        for name in names:
+            if not comparing.is_classical(name):
+                load(name).check(kinds)
+        rows = comparing.coders(names, load)
+        target_for = comparing.targets(files, rows, output=output, force=force)
         progress.stage("starting")
-        from vqtok.pipeline import evaluate as pipeline
+        from vqtok.pipeline import compare
+        from vqtok.pipeline.evaluate import EvaluateOptions
 
-        chosen = pipeline.EvaluateOptions(
+        chosen = EvaluateOptions(
             depth=depth,
             metrics=None if metrics is None else tuple(each.strip() for each in metrics.split(",")),
             label=label,
@@ -125,37 +158,59 @@ def evaluate(
             background=background,
             **({} if max_pixels is None else {"max_pixels": max_pixels}),
         )
-        evaluation = pipeline.Evaluation(
-            lambda kind: models.load(models.info_for_kind(kind)), options=chosen, kinds=kinds
-        )
-        for note in evaluation.notes:
+        comparison = compare.Comparison(rows, options=chosen, kinds=kinds)
+        shown = reporting.Shown(page, plan.jobs, examples=examples)
+        for note in comparison.notes:
             console.say(note)
-        failed = _run(console, plan, evaluation, progress)
-    for summary in evaluation.summaries():
-        _show_summary(console, summary)
+        failed = _run(console, plan, comparison, target_for, progress, shown)
+    _show(console, comparison)
+    shown.write(console, comparison)
     if failed:
         console.failures(failed)
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _other_than_tokenizer(model: str | None) -> ModelInfo | None:
+def _show(console: Console, comparison: Comparison) -> None:
+    """A summary for each model and kind of files, or a table where there are several models."""
+    summaries = comparison.summaries()
+    if len(comparison.coders) == 1 or console.as_json:
+        for each in summaries:
+            _show_summary(console, each)
+        return
+    for kind in ("image", "audio"):
+        rows = [each for each in summaries if each.modality == kind]
+        if rows:
+            comparing.show(console, rows, comparison.like(kind))
+
+
+def _other_than_tokenizer(names: list[str | None]) -> ModelInfo | None:
     """Facts of the named model if it is a prior or a classifier."""
     from vqtok.checkpoints import directory
 
-    info = None if model is None else directory.describe(model)
+    (name,) = names if len(names) == 1 else (None,)
+    info = None if name is None or comparing.is_classical(name) else directory.describe(name)
     return info if info is not None and info.family in ("priors", "classifiers") else None
 
 
-def _run(console: Console, plan: Plan, evaluation: Evaluation, progress: Progress) -> list[Failed]:
+def _run(
+    console: Console,
+    plan: Plan,
+    comparison: Comparison,
+    target_for: Callable[[str, Job], Path | None],
+    progress: Progress,
+    shown: reporting.Shown,
+) -> list[Failed]:
     """Print a line for each file as it comes; give back those that failed."""
     from vqtok.pipeline.results import Failed
 
     failed = batch.failures_of(plan)
-    table = _Table(console)
-    results = evaluation.run(
+    table = comparing.Table(console, comparison.coders)
+    results = comparison.run(
         plan.jobs,
+        target_for=target_for,
         on_start=lambda job: progress.stage(str(job.source or "stdin")),
         on_part=progress.part,
+        on_pair=shown.pair,
     )
     if console.as_json:
         for each in failed:
@@ -163,41 +218,17 @@ def _run(console: Console, plan: Plan, evaluation: Evaluation, progress: Progres
     with closing(results):  # type: ignore[type-var]  # a generator
         for count, result in enumerate(results, 1):
             progress.goto(count)
-            if console.as_json:
-                console.json(result.to_json())
+            shown.settle(result)
             if isinstance(result, Failed):
                 failed.append(result)
-            elif not console.as_json:
+                if console.as_json:
+                    console.json(result.to_json())
+            elif console.as_json:
+                for report in result.reports.values():
+                    console.json(report.to_json())
+            else:
                 table.row(result)
     return failed
-
-
-class _Table:
-    """Rows as they come: numbers of fixed width first, then the name, which may be long."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._modality = ""
-
-    def row(self, report: ItemReport) -> None:
-        if report.modality != self._modality:
-            self._modality = report.modality
-            heads = [column.heading for column in report.columns]
-            if report.rate is not None:
-                heads.append(_unit(report))
-            self._console.result("  ".join([*heads, "file"]))
-        cells = [
-            f"{column.format(report.values[column.name]):>{len(column.heading)}}"
-            for column in report.columns
-        ]
-        if report.rate is not None:  # a model without codes has no column for it
-            cells.append(f"{report.rate:>{len(_unit(report))}.3f}")
-        name = "-" if report.source is None else str(report.source)
-        self._console.result("  ".join([*cells, name]))
-
-
-def _unit(report: ItemReport) -> str:
-    return "bits/pixel" if report.rate_hz is None else "kbit/s"
 
 
 def _show_summary(console: Console, summary: Summary) -> None:

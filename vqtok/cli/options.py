@@ -54,6 +54,19 @@ Model = Annotated[
         help="Model, by name or directory; default: image-f8 for images, audio-24k for audio.",
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        show_default=False,
+        autocompletion=complete_model,
+        help="Model, by name or directory; default: VQTOK_MODEL, or image-f8 for images and "
+        "audio-24k for audio. Several are put on one table; jpeg, webp, avif, opus and mp3 "
+        "beside models get the bits of the first.",
+    ),
+]
 DecodeModel = Annotated[
     str | None,
     typer.Option(

@@ -59,10 +59,17 @@ def seekable(source: Path | BinaryIO) -> Iterator[BinaryIO]:
         raise MediaError(f"{name}: cannot read: {os_message(error)}") from error
 
 
+class _Spool(tempfile.SpooledTemporaryFile[bytes]):
+    """A copy that messages call by the name of what it is a copy of."""
+
+    name = ""
+
+
 @contextmanager
 def spooled(stream: BinaryIO) -> Iterator[BinaryIO]:
     """Copy the rest of a stream into a seekable temporary file, removed at the end."""
-    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as copy:
+    with _Spool(max_size=SPOOL_BYTES) as copy:
+        copy.name = f"<{subject(stream)}>"
         shutil.copyfileobj(stream, copy, 1 << 20)
         copy.seek(0)
         yield cast(BinaryIO, copy)

@@ -101,7 +101,7 @@ def plan(
     _refuse_to_destroy(jobs, existing, force or skip_existing)
     skipped = existing if skip_existing else set()
     kept = tuple(job for job in jobs if job.target not in skipped) if skipped else tuple(jobs)
-    _refuse_unwritable({_folder(job.target) for job in kept if job.target is not None})
+    refuse_unwritable({_folder(job.target) for job in kept if job.target is not None})
     return Plan(kept, tuple(sorted(skipped)), tuple(failures))
 
 
@@ -263,7 +263,7 @@ def _same_file(source: Path | None, target: Path) -> bool:
         return False
 
 
-def _refuse_unwritable(folders: Collection[str]) -> None:
+def refuse_unwritable(folders: Collection[str]) -> None:
     """Refuse targets below something that is no directory or does not let us write."""
     for folder in sorted(folders):
         nearest = Path(folder)

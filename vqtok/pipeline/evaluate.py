@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from vqtok.media import audio, image
 from vqtok.metrics.report import Column
-from vqtok.pipeline import pictures
+from vqtok.pipeline import mels, pictures
 from vqtok.pipeline.evaluated import ItemReport as ItemReport
 from vqtok.pipeline.evaluated import Summary as Summary
 from vqtok.pipeline.guard import failed
 from vqtok.pipeline.labels import label_for
 from vqtok.pipeline.results import Failed
-from vqtok.pipeline.tally import Tally
+from vqtok.pipeline.tally import FileTally, Tally
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +54,17 @@ class EvaluateOptions:
     label: str | None = None
 
 
+OnPair = Callable[[np.ndarray, np.ndarray, "int | None"], None]
+"""Shown an original, its reconstruction, and their rate in Hz: (3, H, W) or (C, L) in [-1, 1]."""
+
+
+class Measured(NamedTuple):
+    """One file that was evaluated and is not counted yet."""
+
+    report: ItemReport
+    tally: FileTally
+
+
 class Evaluation:
     """Evaluate files one by one: iterate ``run``, then ask for ``summaries``.
 
@@ -61,6 +72,11 @@ class Evaluation:
         tokenizer_for: "image" or "audio" → the tokenizer; it may raise for a kind it is not for.
         options: How to evaluate.
         kinds: Kinds of the files to come: which missing packages are worth a note.
+        name: What the reports call the model; "": by its own name.
+
+    Attributes:
+        notes: What to tell the user of metrics that are left out.
+        has_model: Whether the last file's model was at hand.
 
     Raises:
         UsageError: an unknown metric, or a named one whose package is missing.
@@ -72,12 +88,14 @@ class Evaluation:
         *,
         options: EvaluateOptions | None = None,
         kinds: Sequence[str] = ("image", "audio"),
+        name: str = "",
     ) -> None:
         from vqtok.pipeline.measure import choose
 
         self.options = options or EvaluateOptions()
         self._tokenizer_for = tokenizer_for
         self._columns, self.notes = choose(self.options.metrics, kinds)
+        self._name, self.has_model = name, False
         self._tallies: dict[str, Tally] = {}
 
     def columns(self, kind: str) -> tuple[Column, ...]:
@@ -114,32 +132,66 @@ class Evaluation:
             on_start(job)
             result: ItemReport | Failed
             place = job.source or stdin or sys.stdin.buffer
-            tokenizer = None
             try:
-                tokenizer = self._tokenizer_for(job.kind)
-                if job.kind not in self._tallies:
-                    self._tallies[job.kind] = Tally(tokenizer, self.columns(job.kind))
-                if job.kind == "image":
-                    result = self._image(tokenizer, job, place)
-                else:
-                    result = self._audio(tokenizer, job, place, on_part)
+                measured = self.measure(job, place, on_part=on_part)
+                self.take(measured)
+                result = measured.report
             except Exception as error:
-                result = failed(job.source, error, has_model=tokenizer is not None)
+                result = failed(job.source, error, has_model=self.has_model)
             yield result
 
-    def _image(self, tokenizer: Any, job: Job, place: Path | BinaryIO) -> ItemReport:
+    def measure(
+        self,
+        job: Job,
+        place: Path | BinaryIO,
+        *,
+        budgets: Sequence[float] = (),
+        on_part: Callable[[float], None] = lambda fraction: None,
+        on_pair: OnPair | None = None,
+    ) -> Measured:
+        """Evaluate one file; it counts nowhere until it is given to ``take``.
+
+        Args:
+            job: The file.
+            place: Where it is read.
+            budgets: Of a classical codec: bits that it may take, segment by segment.
+            on_part: Told how much of a long recording is done, 0 to 1.
+            on_pair: Shown the original and what became of it; of a long recording the first
+                segment.
+
+        Raises:
+            VqtokError: the file, or the model.
+        """
+        self.has_model = False
+        tokenizer = self._tokenizer_for(job.kind)
+        self.has_model = True
+        if job.kind not in self._tallies:
+            columns = self.columns(job.kind)
+            self._tallies[job.kind] = Tally(tokenizer, columns, model=self._name)
+        tally = self._tallies[job.kind].file(budgets)
+        if job.kind == "image":
+            return self._image(tokenizer, job, place, tally, on_pair or _unseen)
+        return self._audio(tokenizer, job, place, tally, on_part, on_pair or _unseen)
+
+    def take(self, measured: Measured) -> None:
+        """Count a file in the summary."""
+        self._tallies[measured.report.modality].add(*measured)
+
+    def _image(
+        self, tokenizer: Any, job: Job, place: Path | BinaryIO, tally: FileTally, on_pair: OnPair
+    ) -> Measured:
         import torch
 
         from vqtok.pipeline.measure import measure_image
 
-        options, tally = self.options, self._tallies[job.kind].file()
+        options = self.options
         pixels, info = image.read(
             place, background=options.background, max_pixels=options.max_pixels
         )
         x = torch.from_numpy(pixels)[None]
         label = label_for(tokenizer, job.source, options.label)
-        y = tally.code(tokenizer, x, depth=options.depth, label=label)
         grey = image.is_grey(info)
+        y = tally.code(tokenizer, x, depth=options.depth, label=label, grey=grey)
         if grey:  # decode restores it as grey: the mean of the channels
             y = y.mean(1, keepdim=True).expand_as(x)
         tally.values(measure_image(x, y, self.columns("image")), weight=1.0)
@@ -149,18 +201,23 @@ class Evaluation:
             image.write(job.target, array, grey=grey)
             captions = ("original", f"decoded, {report.caption}")
             pictures.save(report.picture, pictures.compare(pixels, array, captions=captions))
-        self._tallies[job.kind].add(report, tally)
-        return report
+        on_pair(pixels, y[0].numpy(), None)
+        return Measured(report, tally)
 
     def _audio(
-        self, tokenizer: Any, job: Job, place: Path | BinaryIO, on_part: Callable[[float], None]
-    ) -> ItemReport:
+        self,
+        tokenizer: Any,
+        job: Job,
+        place: Path | BinaryIO,
+        tally: FileTally,
+        on_part: Callable[[float], None],
+        on_pair: OnPair,
+    ) -> Measured:
         import torch
 
         from vqtok.pipeline.measure import measure_audio
 
         rate, columns = int(tokenizer.spec.rate), self.columns("audio")
-        tally = self._tallies[job.kind].file()
         label = label_for(tokenizer, job.source, self.options.label)
         first: tuple[Tensor, Tensor] | None = None
         with ExitStack() as stack:
@@ -176,13 +233,21 @@ class Evaluation:
                 tally.values(measure_audio(x, y, columns, rate=rate), weight=segment.shape[-1])
                 if writer is not None:
                     writer.write(y[:, 0].numpy())
-                    first = first or (x[:1, 0], y[:1, 0])
+                if first is None:
+                    first = x[:, 0], y[:, 0]
                 on_part(tally.length / total)
         report = tally.done(job.source, target=job.target)
-        if first is not None and report.picture is not None:
-            pictures.save(report.picture, _spectrograms(*first, rate=rate, caption=report.caption))
-        self._tallies[job.kind].add(report, tally)
-        return report
+        if first is not None:
+            if report.picture is not None:
+                pair = (first[0][:1], first[1][:1])
+                picture = mels.compare(*pair, rate=rate, caption=report.caption)
+                pictures.save(report.picture, picture)
+            on_pair(first[0].numpy(), first[1].numpy(), rate)
+        return Measured(report, tally)
+
+
+def _unseen(x: np.ndarray, y: np.ndarray, rate: int | None) -> None:
+    """For evaluations that nobody looks at."""
 
 
 def segments(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
@@ -206,21 +271,3 @@ def segments(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
             waiting, held = [joined[:, length:]], held - length
     if held:
         yield np.concatenate(waiting, axis=1)
-
-
-def _spectrograms(x: Tensor, y: Tensor, *, rate: int, caption: str) -> np.ndarray:
-    """Log-mel pictures of a mono pair, (1, L) each, one above the other → (H, W, 3) uint8."""
-    from vqtok.metrics.audio import MEL_FLOOR
-    from vqtok.metrics.mel import spectrogram
-
-    mels = [
-        spectrogram(each.float(), rate=rate, window=1024, bins=80)[0].clamp(min=MEL_FLOOR).log10()
-        for each in (x, y)
-    ]
-    return pictures.compare_spectrograms(
-        mels[0].numpy(),
-        mels[1].numpy(),
-        duration_s=x.shape[-1] / rate,
-        rate_hz=rate,
-        captions=("original", f"decoded, {caption}"),
-    )

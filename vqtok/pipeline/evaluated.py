@@ -33,6 +33,8 @@ class ItemReport:
         rate_hz: The model's sampling rate; None for images.
         target: The reconstruction that was kept, or None.
         columns: The columns of ``values``.
+        model: What it was coded with.
+        segment_bits: Of each segment of a long recording, else of the file; none without codes.
     """
 
     source: Path | None
@@ -47,6 +49,8 @@ class ItemReport:
     rate_hz: float | None = None
     target: Path | None = None
     columns: tuple[Column, ...] = ()
+    model: str = ""
+    segment_bits: tuple[float, ...] = ()
 
     @property
     def amount(self) -> float:
@@ -82,6 +86,7 @@ class ItemReport:
         """One JSON line: units in the names, keys that do not apply left out."""
         data: dict[str, Any] = {
             "source": label(self.source),
+            "model": self.model,
             "modality": self.modality,
             "extent": list(self.extent),
             "tokens": self.tokens,
@@ -122,6 +127,8 @@ class Summary:
         encode_speed: Megapixels per second, or seconds of audio per second.
         decode_speed: Likewise.
         columns: The columns of ``statistics``.
+        classical: Of a classical codec: its protocol. It has a rate, but no codebook.
+        over: Files for which a classical codec took more bits than it was to.
     """
 
     modality: str
@@ -140,6 +147,8 @@ class Summary:
     encode_speed: float
     decode_speed: float
     columns: tuple[Column, ...] = ()
+    classical: str = ""
+    over: int = 0
 
     @property
     def rate_column(self) -> Column:
@@ -151,7 +160,8 @@ class Summary:
         """How the numbers came about, sentence by sentence."""
         columns = self.columns if self.codebook is None else (*self.columns, self.rate_column)
         each = [f"{c.title}: {c.protocol}." for c in columns]
-        return (PROTOCOLS[self.modality], *each, *((CODEBOOK,) if self.codebook else ()))
+        last = self.classical or (CODEBOOK if self.codebook else "")
+        return (PROTOCOLS[self.modality], *each, *((last,) if last else ()))
 
     def to_json(self) -> dict[str, Any]:
         """One JSON line, told from those of files by the key "summary"."""
@@ -168,6 +178,8 @@ class Summary:
             key: None if self.rate is None else plain(self.rate),
             f"{key}_entropy": None if self.entropy_rate is None else plain(self.entropy_rate),
         }
+        if self.classical:
+            data["over"] = self.over
         if self.rate_hz is not None:
             data["rate_hz"] = self.rate_hz
         for column in self.columns:

@@ -26,10 +26,11 @@ ERROR_GAIN = 4.0
 MARGIN = 8
 """Pixels between panels and around the whole."""
 
-# BT.601 luma, as in JPEG: what the eye weighs as brightness.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""BT.601, as in JPEG: what the eye weighs as brightness."""
 
-_SHOWN_DB = 80.0  # of a spectrogram, below its loudest point
+SHOWN_DB = 80.0
+"""Of a spectrogram, below its loudest point."""
 
 
 def compare(
@@ -48,7 +49,7 @@ def compare(
         captions: Texts over the first two panels; "" for none.
     """
     a, b = (to_uint8(each).transpose(1, 2, 0) for each in (original, decoded))
-    difference = np.abs((a.astype(np.float32) - b) @ _LUMA) * (ERROR_GAIN / 255.0)
+    difference = np.abs((a.astype(np.float32) - b) @ LUMA) * (ERROR_GAIN / 255.0)
     height, width = a.shape[:2]
     scale = _scale(height, width)
     texts = (*captions, f"error in brightness, {ERROR_GAIN:g}x")
@@ -78,7 +79,7 @@ def compare_spectrograms(
         captions: Texts over the first two panels; "" for none.
     """
     top = max(float(original.max()), float(decoded.max()))
-    shown = _SHOWN_DB / 20.0
+    shown = SHOWN_DB / 20.0
     texts = (*captions, "difference, 0 to 20 dB")
     values = ((original - top) / shown + 1, (decoded - top) / shown + 1, abs(original - decoded))
     panels = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vqtok.errors import CodesError
 from vqtok.metrics.codebook import Usage, Use
 from vqtok.metrics.report import Column, Running
+from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.evaluated import ItemReport, Summary
 from vqtok.pipeline.labels import told
 
@@ -24,10 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class FileTally:
-    """One file while it is being coded, perhaps in segments."""
+    """One file while it is being coded, perhaps in segments.
+
+    Attributes:
+        spec: Of the model.
+        columns: What is measured.
+        model: What the reports call it.
+        budgets: Of a classical codec: the bits that each segment may take.
+        bits: What the codes of each segment take; empty without codes.
+    """
 
     spec: CodeSpec
     columns: tuple[Column, ...]
+    model: str = ""
+    budgets: Sequence[float] = ()
+    bits: list[float] = field(default_factory=list)
     codes: list[list[np.ndarray]] = field(default_factory=list)
     parts: list[tuple[float, Mapping[str, float]]] = field(default_factory=list)
     extent: tuple[int, ...] = ()
@@ -40,12 +52,25 @@ class FileTally:
         """Samples coded so far (audio)."""
         return self.extent[0] if self.extent else 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether a classical codec took more bits than it was to."""
+        return bool(self.budgets) and sum(self.bits) > sum(self.budgets)
+
     def code(
-        self, tokenizer: Any, x: Tensor, *, depth: int | None, label: str | None = None
+        self,
+        tokenizer: Any,
+        x: Tensor,
+        *,
+        depth: int | None,
+        label: str | None = None,
+        grey: bool = False,
     ) -> Tensor:
         """Encode and decode one signal, (C, 1, n) or (1, 3, H, W); remember codes and times."""
         import torch
 
+        if isinstance(tokenizer, Classical):
+            return self._classical(tokenizer, x, grey=grey)
         if not self.spec.levels:
             if depth is not None:
                 raise CodesError("this model has no codes: there is no depth to choose")
@@ -61,7 +86,17 @@ class FileTally:
             y: Tensor = tokenizer.decode(found, **told(label)).float().cpu()
             self.decode_s += time.perf_counter() - start
         self.codes.append(list(plain_codes.levels))
+        pairs = zip(self.spec.levels, plain_codes.levels, strict=True)
+        self.bits.append(sum(level.bits_per_code * array.size for level, array in pairs))
         self._extend(found.extent, channels=len(found))
+        return y
+
+    def _classical(self, codec: Classical, x: Tensor, *, grey: bool) -> Tensor:
+        y, coded = codec.code(x, bits=self.budgets[len(self.bits)], grey=grey)
+        self.encode_s += coded.encode_s
+        self.decode_s += coded.decode_s
+        self.bits.append(coded.bits)
+        self._extend(tuple(x.shape[2:]), channels=len(x))
         return y
 
     def _pass(self, tokenizer: Any, x: Tensor, label: str | None) -> Tensor:
@@ -94,22 +129,21 @@ class FileTally:
         """The file's report."""
         from vqtok.pipeline.measure import weighted_mean
 
-        sizes = [[array.size for array in arrays] for arrays in self.codes]
-        counts = [sum(column) for column in zip(*sizes, strict=True)]
-        pairs = zip(self.spec.levels, counts, strict=True)
         return ItemReport(
             source=source,
             modality=self.spec.modality,
             extent=self.extent,
             channels=self.channels,
-            tokens=sum(counts),
-            bits=sum(level.bits_per_code * count for level, count in pairs) if counts else None,
+            tokens=sum(array.size for arrays in self.codes for array in arrays),
+            bits=sum(self.bits) if self.bits else None,
             values=weighted_mean(self.parts),
             encode_s=self.encode_s,
             decode_s=self.decode_s,
             rate_hz=self.spec.rate if self.spec.modality == "audio" else None,
             target=target,
             columns=self.columns,
+            model=self.model,
+            segment_bits=tuple(self.bits),
         )
 
 
@@ -119,11 +153,13 @@ class Tally:
     Args:
         tokenizer: The model.
         columns: What is measured.
+        model: What the reports call it; "": by its own name.
     """
 
-    def __init__(self, tokenizer: Any, columns: tuple[Column, ...]) -> None:
+    def __init__(self, tokenizer: Any, columns: tuple[Column, ...], *, model: str = "") -> None:
         self.spec: CodeSpec = tokenizer.spec
-        self.model = str(getattr(tokenizer, "name", ""))
+        self.model = model or str(getattr(tokenizer, "name", ""))
+        self.classical = tokenizer.protocol if isinstance(tokenizer, Classical) else ""
         self.columns = columns
         self._usages = {
             level.name: Usage(
@@ -134,12 +170,12 @@ class Tally:
         }
         self._metrics = {column.name: Running() for column in columns}
         self._rates = Running()
-        self.files = 0
+        self.files = self.over = 0
         self._amount = self._bits = self._encode_s = self._decode_s = 0.0
 
-    def file(self) -> FileTally:
-        """Begin a file."""
-        return FileTally(self.spec, self.columns)
+    def file(self, budgets: Sequence[float] = ()) -> FileTally:
+        """Begin a file; ``budgets`` are the bits that a classical codec has for each segment."""
+        return FileTally(self.spec, self.columns, self.model, budgets)
 
     def add(self, report: ItemReport, tally: FileTally) -> None:
         """Take a whole file; one that failed on the way leaves no trace."""
@@ -151,6 +187,7 @@ class Tally:
         if report.bits is not None and report.rate is not None:
             self._rates.add(report.rate)
             self._bits += report.bits
+            self.over += tally.is_over
         self.files += 1
         self._amount += report.amount
         self._encode_s += report.encode_s
@@ -173,7 +210,7 @@ class Tally:
             rate_hz=self.spec.rate if sound else None,
             files=self.files,
             amount=self._amount,
-            rate=self._bits / unit if totals else None,
+            rate=self._bits / unit if totals or self.classical else None,
             entropy_rate=coded / unit if totals else None,
             statistics={name: running.statistic for name, running in self._metrics.items()},
             rate_statistic=self._rates.statistic,
@@ -190,4 +227,6 @@ class Tally:
             encode_speed=speed / self._encode_s if self._encode_s else math.nan,
             decode_speed=speed / self._decode_s if self._decode_s else math.nan,
             columns=self.columns,
+            classical=self.classical,
+            over=self.over,
         )
