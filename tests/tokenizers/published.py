@@ -10,7 +10,7 @@ import torch
 from vqtok.tokenizers import dac, encodec, mimi
 
 ENCODEC: dict[str, Any] = {
-    "target_bandwidths": (0.5, 2.0),
+    "num_quantizers": 5,
     "sampling_rate": 800,
     "hidden_size": 8,
     "num_filters": 4,

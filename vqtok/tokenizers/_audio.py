@@ -185,7 +185,7 @@ class AudioCodec(nn.Module):
             window = tile.window.to(self._device(), torch.float32)
             passes = passes or [network.encoding() for _ in window]
             frames = -(-tile.own // hop)
-            each = zip(passes, window.split(1), strict=True)
+            each = zip(passes, torch.split(window, 1), strict=True)
             yield torch.cat([run(item, tile.skip // hop, frames) for run, item in each])
 
     def _render(self, pieces: Iterable[Tensor], *, quantized: bool) -> Iterator[Tensor]:
@@ -197,7 +197,7 @@ class AudioCodec(nn.Module):
             window = tile.window.to(self._device())
             passes = passes or [network.decoding() for _ in window]
             parts = []
-            for run, item in zip(passes, window.split(1), strict=True):
+            for run, item in zip(passes, torch.split(window, 1), strict=True):
                 z_q = network.unquantize(item) if quantized else item
                 parts.append(run(z_q, tile.skip, tile.own))
             yield torch.cat(parts)

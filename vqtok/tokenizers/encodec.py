@@ -8,9 +8,9 @@ long recordings go through in tiles, the LSTMs' states and the ends of convoluti
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from math import ceil, prod
+from math import ceil, log2, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -25,10 +25,10 @@ TILE_S = 10
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the network; keys, meanings and defaults are the library's ``EncodecConfig``'s.
+    """Sizes of the network; names, meanings and defaults are those of the library's config.
 
     Attributes:
-        target_bandwidths: kbit/s to choose from; the last one tells how many codebooks there are.
+        num_quantizers: Q; 32 of 10 bits at 75 Hz are 24 kbit/s.
         sampling_rate: Hz.
         hidden_size: D, dimension that is quantised.
         num_filters: Channels at the sampling rate.
@@ -46,7 +46,7 @@ class Config:
         use_conv_shortcut: A convolution beside each block.
     """
 
-    target_bandwidths: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 24.0)
+    num_quantizers: int = 32
     sampling_rate: int = 24000
     hidden_size: int = 128
     num_filters: int = 32
@@ -76,7 +76,7 @@ class Network(nn.Module):
         self.rate, self.hop = config.sampling_rate, prod(config.upsampling_ratios)
         self.codebook_size = config.codebook_size
         library = _transformers.module("encodec", "modeling_encodec")
-        whole = library.EncodecModel(_transformers.settings("encodec", asdict(config)))
+        whole = library.EncodecModel(settings(asdict(config)))
         self.encoder = _transformers.unparametrized(whole.encoder)
         self.decoder = _transformers.unparametrized(whole.decoder)
         self.quantizer: Any = plain_codebooks(whole.quantizer)
@@ -105,6 +105,17 @@ class Network(nn.Module):
         """(1, Q, T), or fewer stages → (1, D, T)."""
         z_q: Tensor = self.quantizer.decode(codes.transpose(0, 1))
         return z_q
+
+
+def settings(keys: Mapping[str, Any]) -> Any:
+    """The library's config, which tells the number of codebooks by a bandwidth."""
+    rest = dict(keys)
+    count, ratios = rest.pop("num_quantizers"), rest["upsampling_ratios"]
+    bits = ceil(log2(rest["codebook_size"])) * ceil(rest["sampling_rate"] / prod(ratios))
+    # Half a codebook more, because the library rounds down.
+    return _transformers.settings(
+        "encodec", {**rest, "target_bandwidths": [(count + 0.5) * bits / 1000]}
+    )
 
 
 class _Carried:
