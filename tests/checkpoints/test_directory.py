@@ -295,7 +295,9 @@ def test_nothing_in_a_model_file_is_executed(tmp_path: Path, saved: Path):
     for name in ("model.pt", "model.ckpt", "model.bin", "model.safetensors"):
         path = tmp_path / name
         path.write_bytes(pickle.dumps({"weights": Bomb()}))
-        with pytest.raises(CheckpointError, match="a file, not a model directory"):
+        with pytest.raises(
+            CheckpointError, match=r"refused: it would run posix\.system|neither safetensors"
+        ):
             directory.load(str(path))
     (saved / "model.safetensors").write_bytes(pickle.dumps({"weights": Bomb()}))
     with pytest.raises(CheckpointError, match="truncated or damaged"):

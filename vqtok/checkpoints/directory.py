@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import atomic
 from vqtok import config as configs
-from vqtok.checkpoints import weights
+from vqtok.checkpoints import foreign, weights
 from vqtok.checkpoints.facts import (
     CARD,
     CONFIG,
@@ -138,7 +138,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
     """Make a tokenizer from its directory, ready to use: evaluation mode, float32, no gradients.
 
     Args:
-        name: NAME of a model, or a directory.
+        name: NAME of a model, a directory, or a checkpoint that another program wrote.
         device: Where the weights go, as torch names devices.
 
     Returns:
@@ -150,6 +150,8 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
         CheckpointError: files missing or damaged, or weights that do not fit the config.
     """
     directory = resolve(name) if isinstance(name, str) else name
+    if foreign.is_foreign(directory):
+        return cast("Tokenizer", cast("nn.Module", foreign.open(directory)).to(device))
     data = read_config(directory)
     config = configs.parse(data["model"], Config, where=f"{directory / CONFIG}: model")
     if not configs.type_name(config).startswith("tokenizers/"):

@@ -62,6 +62,7 @@ class ModelInfo:
         parameters: Numbers in the weights file.
         size_bytes: Of the weights file.
         training: ``training.json``; empty if there is none or it cannot be read, as it only tells.
+        foreign: Family of a checkpoint that another program wrote; "" of model directories.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ModelInfo:
     size_bytes: int
     training: dict[str, Any]
     learned: Learned | None = None
+    foreign: str = ""
 
     @property
     def family(self) -> str:

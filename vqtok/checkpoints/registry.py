@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from vqtok.checkpoints import foreign
 from vqtok.checkpoints.facts import CONFIG, WEIGHTS, ModelInfo, facts
 from vqtok.errors import CheckpointError, UsageError, VqtokError
 
@@ -44,7 +45,7 @@ def survey() -> tuple[list[ModelInfo], list[VqtokError]]:
     damaged: list[VqtokError] = []
     for path in available().values():
         try:
-            sound.append(facts(path))
+            sound.append(_facts(path))
         except VqtokError as error:
             damaged.append(error)
     return sound, damaged
@@ -59,7 +60,8 @@ def resolve(name: str) -> Path:
     """The directory of a model.
 
     Args:
-        name: A directory that holds a model, any path with a separator, or a NAME.
+        name: A directory that holds a model, a checkpoint of another program, any path with a
+            separator, or a NAME.
 
     Raises:
         UsageError: nothing of that name; a near name is suggested.
@@ -67,7 +69,7 @@ def resolve(name: str) -> Path:
     """
     path = Path(name)
     try:
-        if name and (path / CONFIG).is_file():
+        if name and ((path / CONFIG).is_file() or foreign.is_foreign(path)):
             return path
     except OSError as error:  # longer than a name can be: codes files may say anything
         raise UsageError(f"{name!r}: unknown model", hint="`vqtok models` lists all") from error
@@ -94,7 +96,7 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         CheckpointError: a file missing or damaged.
         ConfigError: ``config.json`` is not JSON.
     """
-    return facts(resolve(name_or_path) if isinstance(name_or_path, str) else name_or_path)
+    return _facts(resolve(name_or_path) if isinstance(name_or_path, str) else name_or_path)
 
 
 def find(fingerprint: str, *, name: str = "") -> ModelInfo | None:
@@ -110,10 +112,15 @@ def find(fingerprint: str, *, name: str = "") -> ModelInfo | None:
     # Two folders of the path may hold different models of one name, so every directory counts.
     for path in (*places, *_directories()):
         with suppress(VqtokError):  # a damaged neighbour must not hide a sound model
-            found = facts(path)
+            found = _facts(path)
             if found.fingerprint == fingerprint:
                 return found
     return None
+
+
+def _facts(path: Path) -> ModelInfo:
+    """Facts of a model directory, or of what another program wrote."""
+    return foreign.describe(path) if foreign.is_foreign(path) else facts(path)
 
 
 def _directories() -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,19 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
         path.chmod(mode)  # safetensors puts a file there that only its owner may read
     except SafetensorError as error:  # its own wrapping of a full disk
         raise OSError(str(error)) from error
+
+
+def signature(config: str, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
+    """Fingerprint of the directory that these would be, and the size of its weights file.
+
+    Args:
+        config: Text of its ``config.json``.
+        tensors: As ``storable`` gives them.
+    """
+    from safetensors.torch import save
+
+    data = save(dict(tensors))
+    return hashlib.sha256(config.encode() + b"\0" + data).hexdigest()[:16], len(data)
 
 
 def restore(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,0 +1,185 @@
+"""Checkpoints of other programs: recognised by their keys and shapes, read without running them.
+
+Each file here is one published layout, met at the border: its weights get our names and go into the
+tokenizer of ``tokenizers/`` that does the same arithmetic. From then on it is a model like ours.
+Its fingerprint is that of the directory that ``vqtok convert`` makes of it, so codes are at home in
+both. torch is imported when a checkpoint is opened, not before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from vqtok import config as configs
+from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, name_of
+from vqtok.checkpoints.foreign._layout import Family, Match
+from vqtok.checkpoints.foreign._places import is_candidate
+from vqtok.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vqtok.checkpoints.foreign._reading import Found
+    from vqtok.protocols import Tokenizer
+
+__all__ = ["Recognised", "describe", "families", "is_foreign", "open", "read", "recognise"]
+
+LAYOUTS: tuple[str, ...] = ("taming",)
+"""Files of this room, in the order in which they are asked; the first that knows it wins."""
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A stranger's checkpoint that can be used.
+
+    Attributes:
+        match: What it was taken for.
+        tokenizer: Ready to use, as ``directory.load`` gives it.
+        info: Its facts, as of a model directory.
+    """
+
+    match: Match
+    tokenizer: Tokenizer
+    info: ModelInfo
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether this is to be read here: a file or directory that is no model directory of ours.
+
+    By names and a glance at ``config.json``; whether it can be read shows when it is.
+    """
+    try:
+        config = (path if path.is_dir() else path.parent) / CONFIG
+        if config.is_file() and "vqtok" in configs.read_json(config):
+            return False
+        return is_candidate(path)
+    except ConfigError:
+        return path.is_file() and is_candidate(path)
+    except OSError:
+        return False
+
+
+def recognise(path: Path) -> Match:
+    """Tell what a checkpoint is.
+
+    Args:
+        path: A file, or a directory as it was downloaded.
+
+    Raises:
+        CheckpointError: it cannot be read, or is of no known family; names some of its keys.
+    """
+    from vqtok.checkpoints.foreign import _reading
+
+    found = _reading.read(path)
+    for each in _layouts():
+        match: Match | None = each.recognise(found)
+        if match is not None:
+            return match
+    raise _unknown(found)
+
+
+def read(path: Path) -> Recognised:
+    """Open a checkpoint, with everything that is known of it.
+
+    Raises:
+        CheckpointError: unreadable, unknown, or weights that do not fit.
+        UsageError: a package that this family needs is not installed.
+    """
+    from vqtok.checkpoints import weights
+    from vqtok.checkpoints.budget import Budget
+
+    match = recognise(path)
+    tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
+    try:
+        with _quiet_random(), Budget(tensors, place=str(path)):
+            module = cast(Any, match.config.build())
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {match.family}: cannot be built: {error}") from error
+    weights.restore(module, tensors, path)
+    module = module.float().eval().requires_grad_(False)
+    spec = {k: v for k, v in module.spec.to_json().items() if k != "fingerprint"}
+    model = configs.dump(match.config)
+    data = {"vqtok": FORMAT, "spec": spec, "model": model}
+    sign, size = weights.signature(configs.to_json(data), tensors)
+    module.spec = module.spec.with_fingerprint(sign)
+    module.name = name_of(path)
+    info = ModelInfo(
+        name=module.name,
+        path=path,
+        config=model,
+        spec=module.spec,
+        fingerprint=sign,
+        reads=(),
+        parameters=sum(each.numel() for each in tensors.values()),
+        size_bytes=size,
+        training={},
+        foreign=match.family,
+    )
+    return Recognised(match, module, info)
+
+
+def open(path: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint: evaluation mode, float32, no gradients, with a fingerprint.
+
+    Raises:
+        CheckpointError, UsageError: as ``read``.
+    """
+    return read(path).tokenizer
+
+
+def describe(path: Path) -> ModelInfo:
+    """Facts of a checkpoint, as of a model directory; this needs torch, and reads it.
+
+    Raises:
+        CheckpointError, UsageError: as ``read``.
+    """
+    return read(path).info
+
+
+def families() -> list[Family]:
+    """Every family that can be read, in the order of the layouts."""
+    return [family for each in _layouts() for family in each.FAMILIES]
+
+
+def _layouts() -> Iterator[Any]:
+    for name in LAYOUTS:
+        yield importlib.import_module(f"vqtok.checkpoints.foreign.{name}")
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """What ``directory.save`` would store of it."""
+    import torch
+
+    stored = tensor.detach().cpu()
+    if stored.is_floating_point():
+        stored = stored.to(torch.float32)
+    return stored.contiguous()
+
+
+def _quiet_random() -> Any:
+    import torch
+
+    # Fresh weights are drawn only to be replaced: the caller's random numbers stay his own.
+    return torch.random.fork_rng(devices=[])
+
+
+def _unknown(found: Found) -> CheckpointError:
+    names = sorted(found.tensors)
+    some = ", ".join(_heads(found.tensors)[:_SHOWN]) or "no tensors"
+    known = ", ".join(sorted({family.name for family in families()}))
+    unlike_ours = "no config.json, and " if found.path.is_dir() and not found.config else ""
+    return CheckpointError(
+        f"{found.path}: {unlike_ours}not of a known family; {len(names)} tensors, of {some}",
+        hint=f"known families: {known}",
+    )
+
+
+def _heads(names: Mapping[str, object]) -> list[str]:
+    """The distinct beginnings of names, which show an architecture."""
+    return sorted({".".join(name.split(".")[:2]) for name in names})

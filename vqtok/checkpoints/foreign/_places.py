@@ -1,0 +1,69 @@
+"""Where in a directory the weights lie, and what is worth opening at all. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqtok.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".th", ".bin", ".pkl", ".jit")
+
+_NAMES = (
+    "model.safetensors.index.json",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.bin",
+)
+"""The first of these that is there is taken: the same weights lie there in several formats."""
+
+_PAIR = ("encoder.pkl", "decoder.pkl")
+_BELOW = ("vqvae", "movq", "vae", "checkpoints", "ckpts")
+"""Directories of a pipeline or a run in which its tokenizer lies."""
+
+
+def is_candidate(path: Path) -> bool:
+    """Whether this may be a checkpoint of another program: by names alone."""
+    if path.is_file():
+        return path.suffix.lower() in SUFFIXES
+    return path.is_dir() and bool(_candidates(path))
+
+
+def weights_in(path: Path) -> list[Path]:
+    """The file or files that hold the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: none, or several of which none is the obvious one.
+    """
+    if not path.is_dir():
+        return [path]
+    found = _candidates(path)
+    if not found:
+        raise CheckpointError(
+            f"{path}: no weights in it", hint=f"files that can be read: {', '.join(SUFFIXES)}"
+        )
+    if len(found) > 1 and tuple(sorted(each.name for each in found)) != tuple(sorted(_PAIR)):
+        names = ", ".join(str(each.relative_to(path)) for each in found[:4])
+        raise CheckpointError(f"{path}: several checkpoints in it: {names}", hint="name one file")
+    return found
+
+
+def _candidates(path: Path) -> list[Path]:
+    for name in _NAMES:
+        if (path / name).is_file():
+            return [path / name]
+    if all((path / name).is_file() for name in _PAIR):
+        return [path / name for name in _PAIR]
+    files = sorted(
+        each for each in path.iterdir() if each.is_file() and each.suffix.lower() in SUFFIXES
+    )
+    if files:
+        return files
+    for name in _BELOW:
+        if (path / name).is_dir():
+            below = _candidates(path / name)
+            if below:
+                last = [each for each in below if each.name == "last.ckpt"]
+                return last or below
+    return []

@@ -1,0 +1,108 @@
+"""VQGANs of taming-transformers and latent diffusion: plain, Gumbel, and IBQ.
+
+Lightning checkpoints under ``state_dict``, or the weights alone. Sizes are those of the tensors;
+``config.yaml`` tells nothing that they do not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+
+from torch import Tensor
+
+from vqtok.checkpoints.foreign._layout import Family, Match, left_out
+from vqtok.checkpoints.foreign._reading import Found
+from vqtok.tokenizers.vqgan import Config
+
+PLAIN = Family(
+    "VQGAN",
+    "taming-transformers and latent diffusion: `.ckpt`, or a directory with one",
+    "modules of taming-transformers",
+)
+GUMBEL = Family("Gumbel VQGAN", "taming-transformers: `.ckpt`", "modules of taming-transformers")
+IBQ = Family(
+    "IBQ",
+    "SEED-Voken: `.ckpt`; averaged weights where there are any",
+    "the published lookup, over modules of taming-transformers",
+)
+FAMILIES = (PLAIN, GUMBEL, IBQ)
+
+OURS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.embedding.",
+        "quantize.proj.", "quantize.embed.")  # fmt: skip
+
+_IBQ_BLOCKS = 4
+
+
+def recognise(found: Found) -> Match | None:
+    """See ``_layout``."""
+    if not found.has("encoder.conv_in.weight", "encoder.down.0.block.0.conv1.weight",
+                     "decoder.up.0.block.0.conv1.weight", "encoder.mid.block_1.conv1.weight",
+                     "quant_conv.weight", "post_quant_conv.weight"):  # fmt: skip
+        return None
+    if found.shape("quant_conv.weight")[2:] != (1, 1):
+        return None
+    blocks = found.count("encoder.down.0.block.{}.conv1.weight")
+    table = found.shape("quantize.embedding.weight")
+    if found.has("quantize.proj.weight", "quantize.embed.weight"):
+        table, family, lookup = found.shape("quantize.embed.weight"), GUMBEL, "scores"
+    elif len(table) != 2:
+        return None
+    # The lookup leaves no trace in the weights; of the two, only IBQ has so many blocks.
+    elif blocks == _IBQ_BLOCKS:
+        family, lookup = IBQ, "dot"
+    else:
+        family, lookup = PLAIN, "nearest"
+    config = sizes(found, table=table, lookup=lookup, blocks=blocks)
+    notes = []
+    if lookup == "dot":
+        notes.append(f"{_IBQ_BLOCKS} blocks per level: codes by the largest product, as in IBQ")
+    if "quantize.used" in found.tensors:
+        notes.append("codes are entries of the codebook: its remapping for a transformer is unused")
+    return Match(
+        family.name,
+        config,
+        partial(_weights, found),
+        left_out=left_out(found.tensors, "loss.", "model_ema.", "temperature_scheduler."),
+        notes=tuple(notes),
+    )
+
+
+def sizes(found: Found, *, table: tuple[int, ...], lookup: str, blocks: int) -> Config:
+    """What the shapes of a network with taming's names tell of it."""
+    levels = found.count("encoder.down.{}.block.0.conv1.weight")
+    convs = [f"encoder.down.{index}.block.0.conv1.weight" for index in range(levels)]
+    return Config(
+        widths=tuple(found.shape(name)[0] for name in convs),
+        stem=found.shape("encoder.conv_in.weight")[0],
+        blocks=blocks,
+        decoder_blocks=found.count("decoder.up.0.block.{}.conv1.weight"),
+        attention=_attention(found, "encoder.down", levels),
+        decoder_attention=_attention(found, "decoder.up", levels),
+        latent=found.shape("encoder.conv_out.weight")[0],
+        decoder_latent=found.shape("decoder.conv_in.weight")[1],
+        dim=table[1],
+        codebook_size=table[0],
+        lookup=lookup,  # type: ignore[arg-type]
+        middle_attention=found.has("encoder.mid.attn_1.q.weight"),
+        channels=found.shape("encoder.conv_in.weight")[1],
+    )
+
+
+def _attention(found: Found, side: str, levels: int) -> tuple[int, ...]:
+    return tuple(i for i in range(levels) if found.has(f"{side}.{i}.attn.0.q.weight"))
+
+
+def _weights(found: Found) -> Mapping[str, Tensor]:
+    kept = {name: tensor for name, tensor in found.tensors.items() if name.startswith(OURS)}
+    # Lightning's average of "a.b.weight" is called "model_ema.abweight".
+    averages = {
+        re.sub(r"^model_ema\.", "", name): tensor
+        for name, tensor in found.tensors.items()
+        if name.startswith("model_ema.")
+    }
+    return {
+        name: averages.get(name.replace(".", ""), tensor) if averages else tensor
+        for name, tensor in kept.items()
+    }

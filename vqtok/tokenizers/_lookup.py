@@ -1,0 +1,84 @@
+"""Codebooks that were trained elsewhere: they look up, and learn nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqtok.quantizers._nearest import Packed, nearest
+
+Lookup = Literal["nearest", "cosine", "dot"]
+
+_BLOCK = 1 << 24
+"""Scores in memory at once: 64 MB."""
+
+
+class Table(nn.Module):
+    """One codebook.
+
+    Args:
+        size: K.
+        dim: D.
+        lookup: "nearest" entry; nearest direction, "cosine", whose entries have length 1; or the
+            largest "dot" product (IBQ, 2412.02692).
+    """
+
+    def __init__(self, size: int, dim: int, lookup: Lookup = "nearest") -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(size, dim)
+        self.lookup = lookup
+        self._packed: tuple[int, int, Packed] | None = None
+
+    def assign(self, z: Tensor) -> Tensor:
+        """Codes of (B, D, *grid) latents: int64 (B, *grid)."""
+        rows = z.movedim(1, -1)  # (B, *grid, D)
+        flat = rows.reshape(-1, rows.shape[-1]).float()
+        if self.lookup == "dot":
+            return _largest(flat, self.embedding.weight).reshape(rows.shape[:-1])
+        if self.lookup == "cosine":
+            flat = F.normalize(flat, dim=-1)
+        return nearest(flat, self._entries()).reshape(rows.shape[:-1])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, *grid) → (B, D, *grid)."""
+        entries = self.embedding(codes)
+        if self.lookup == "cosine":
+            entries = F.normalize(entries, dim=-1)
+        out: Tensor = entries.movedim(-1, 1).contiguous()
+        return out
+
+    def _entries(self) -> Packed:
+        weight = self.embedding.weight.detach()
+        key = (weight.data_ptr(), weight._version)
+        if self._packed is None or self._packed[:2] != key:
+            entries = F.normalize(weight, dim=-1) if self.lookup == "cosine" else weight
+            self._packed = (*key, Packed(entries.clone()))
+        return self._packed[2]
+
+
+class Scores(nn.Module):
+    """Codes by the largest of K learned scores of each latent, as a Gumbel-softmax leaves them."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(dim, size, 1)
+        self.embed = nn.Embedding(size, dim)
+
+    def assign(self, z: Tensor) -> Tensor:
+        """Codes of (B, D, h, w) latents: int64 (B, h, w)."""
+        rows = max(1, _BLOCK // (self.proj.out_channels * z.shape[-1] * len(z)))
+        parts = [self.proj(part).argmax(dim=1) for part in torch.split(z, rows, dim=2)]
+        return torch.cat(parts, dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, h, w) → (B, D, h, w)."""
+        entries: Tensor = self.embed(codes)
+        return entries.movedim(-1, 1).contiguous()
+
+
+def _largest(rows: Tensor, entries: Tensor) -> Tensor:
+    block = max(1, _BLOCK // len(entries))
+    return torch.cat([(part @ entries.T).argmax(dim=1) for part in torch.split(rows, block)])

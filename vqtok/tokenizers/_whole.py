@@ -1,0 +1,128 @@
+"""Images ⇄ codes for networks that see the whole picture: each goes through whole and alone.
+
+GroupNorm and attention make every code depend on every pixel, so there is no exact tiling; what
+else is coded in the same call still changes nothing but rounding, as no layer mixes pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqtok.codes.container import Codes
+from vqtok.codes.spec import CodeSpec
+from vqtok.protocols import Config as AnyConfig
+from vqtok.protocols import Reconstructed
+from vqtok.tokenizers._pictures import check_images, padded, size_of
+
+
+class WholeImages(nn.Module):
+    """What they share; a family adds ``_analyse``, ``_assign``, ``_look_up`` and ``_paint``.
+
+    Args:
+        config: Of the family.
+        spec: Of the codes.
+        multiple: Sides of what the network takes are multiples of this; the last row and column are
+            repeated up to it.
+        channels: C.
+    """
+
+    def __init__(self, config: AnyConfig, spec: CodeSpec, *, multiple: int, channels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = spec
+        self.name = ""
+        self.exact = False
+        self.channels = channels
+        self._multiple = multiple
+
+    @torch.inference_mode()
+    def encode(self, x: Tensor) -> Codes:
+        """Images → codes, one by one.
+
+        Args:
+            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up.
+
+        Raises:
+            UsageError: x is not a batch of images with C channels.
+        """
+        check_images(x, self.channels)
+        items = self.encode_many(list(x))
+        columns = zip(*(each.levels for each in items), strict=True)
+        return Codes(self.spec, tuple(map(torch.cat, columns)), items[0].extent)
+
+    @torch.inference_mode()
+    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
+        """Images of any sizes, (C, H, W) each → the codes of each by itself.
+
+        Raises:
+            UsageError: one is not an image with C channels.
+        """
+        found = []
+        for x in signals:
+            check_images(x[None], self.channels)
+            levels = self._assign(self._analyse(self._entering(x[None])))
+            found.append(Codes(self.spec, levels, size_of(x)))
+        return found
+
+    @torch.inference_mode()
+    def decode(self, codes: Codes) -> Tensor:
+        """Codes → (B, C, H, W) float32, clamped to [-1, 1] and cropped to ``codes.extent``."""
+        return torch.cat([
+            self._leaving(
+                self._paint(
+                    self._look_up(
+                        tuple(
+                            torch.as_tensor(level[item : item + 1]).to(self._device(), torch.int64)
+                            for level in codes.levels
+                        )
+                    )
+                ),
+                codes.extent,
+            ).clamp(-1.0, 1.0)
+            for item in range(len(codes))
+        ])  # fmt: skip
+
+    @torch.inference_mode()
+    def latents(self, x: Tensor) -> Any:
+        """What is quantized: (B, C, H, W) → (B, D, h, w) float32, of levels a tuple."""
+        check_images(x, self.channels)
+        return self._analyse(self._entering(x))
+
+    @torch.inference_mode()
+    def render(self, z_q: Any, extent: tuple[int, ...]) -> Tensor:
+        """What the decoder makes of latents or entries: (B, C, *extent) in [-1, 1]."""
+        return self._leaving(self._paint(z_q), extent).clamp(-1.0, 1.0)
+
+    def forward(self, x: Tensor) -> Reconstructed:
+        """Reconstruct a batch; no loss: these networks are used, not trained."""
+        levels = self._assign(self._analyse(self._entering(x)))
+        shown = self._leaving(self._paint(self._look_up(levels)), size_of(x))
+        return Reconstructed(shown, Codes(self.spec, levels, size_of(x)), shown.new_zeros(()))
+
+    def _entering(self, x: Tensor) -> Tensor:
+        """What the network is shown of a picture."""
+        return padded(x.to(self._device(), torch.float32), self._multiple)
+
+    def _leaving(self, x: Tensor, extent: tuple[int, ...]) -> Tensor:
+        """The picture in what the network gave."""
+        height, width = extent
+        return x[..., :height, :width].float()
+
+    def _analyse(self, x: Tensor) -> Any:
+        raise NotImplementedError
+
+    def _assign(self, z: Any) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def _look_up(self, levels: tuple[Tensor, ...]) -> Any:
+        raise NotImplementedError
+
+    def _paint(self, z_q: Any) -> Tensor:
+        raise NotImplementedError
+
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
