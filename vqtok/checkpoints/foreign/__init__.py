@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Recognised", "describe", "families", "is_foreign", "open", "read", "recognise"]
 
-LAYOUTS: tuple[str, ...] = ("taming",)
+LAYOUTS: tuple[str, ...] = (
+    "hf_encodec",
+    "hf_dac",
+    "hf_mimi",
+    "dac_pth",
+    "encodec_th",
+    "taming",
+)
 """Files of this room, in the order in which they are asked; the first that knows it wins."""
 
 _SHOWN = 8
