@@ -103,9 +103,7 @@ def test_encodec_with_the_older_names_of_normalised_weights_is_the_same(
 
 @torch.no_grad()
 @pytest.mark.parametrize("ratios", [(2, 5), (2, 4)])
-def test_dac_codes_and_sound_are_those_of_transformers(
-    tmp_path: Path, ratios: tuple[int, ...]
-):
+def test_dac_codes_and_sound_are_those_of_transformers(tmp_path: Path, ratios: tuple[int, ...]):
     torch.manual_seed(0)
     upstream = DacModel(DacConfig(**(DAC | {"downsampling_ratios": ratios}))).eval()
     lively(upstream)
@@ -163,9 +161,7 @@ def test_mimi_by_the_names_of_the_published_file_is_the_same(tmp_path: Path, mim
     assert foreign.describe(path).fingerprint == sign
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("use_causal_conv", False), ("trim_right_ratio", 0.5)]
-)
+@pytest.mark.parametrize(("key", "value"), [("use_causal_conv", False), ("trim_right_ratio", 0.5)])
 def test_variants_that_we_do_not_have_are_refused_by_name(
     tmp_path: Path, encodec: Any, key: str, value: object
 ):

@@ -62,7 +62,9 @@ def _sizes(found: Found) -> encodec.Config:
 
 
 def _numbers(found: Found, prefix: str) -> set[int]:
-    return {int(n.removeprefix(prefix).split(".")[0]) for n in found.tensors if n.startswith(prefix)}
+    return {
+        int(n.removeprefix(prefix).split(".")[0]) for n in found.tensors if n.startswith(prefix)
+    }
 
 
 def _residuals(found: Found) -> int:

@@ -40,6 +40,4 @@ def recognise(found: Found) -> Match | None:
         encodec.Config,
         path=found.path,
     )
-    return Match(
-        ENCODEC.name, config, partial(_names.renamed, found.tensors, without=TRAINING)
-    )
+    return Match(ENCODEC.name, config, partial(_names.renamed, found.tensors, without=TRAINING))
