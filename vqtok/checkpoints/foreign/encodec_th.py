@@ -55,7 +55,7 @@ def _sizes(found: Found) -> encodec.Config:
         upsampling_ratios=ratios,
         residual_kernel_size=inner[2],
         compress=inner[1] // inner[0],
-        num_lstm_layers=found.count(f"decoder.model.1.lstm.weight_ih_l{{}}"),
+        num_lstm_layers=found.count("decoder.model.1.lstm.weight_ih_l{}"),
         num_residual_layers=_residuals(found),
         use_conv_shortcut=found.has("encoder.model.1.shortcut.conv.conv.weight_v"),
     )

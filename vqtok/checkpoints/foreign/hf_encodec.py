@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from math import ceil, log2, prod
 
 from vqtok.checkpoints.foreign import _names
 from vqtok.checkpoints.foreign._layout import Family, Match
