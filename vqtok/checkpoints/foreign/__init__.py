@@ -32,6 +32,7 @@ LAYOUTS: tuple[str, ...] = (
     "hf_encodec",
     "hf_dac",
     "hf_mimi",
+    "snac",  # before DAC, whose names are much like its own
     "dac_pth",
     "encodec_th",
     "taming",
