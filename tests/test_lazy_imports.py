@@ -35,7 +35,7 @@ COMMANDS = [
     ["models"],
     *(
         [name, "--help"]
-        for name in ("encode", "decode", "eval", "train", "sample", "info", "models")
+        for name in ("encode", "decode", "eval", "train", "sample", "convert", "info", "models")
     ),
 ]
 

@@ -63,6 +63,7 @@ class ModelInfo:
         size_bytes: Of the weights file.
         training: ``training.json``; empty if there is none or it cannot be read, as it only tells.
         foreign: Family of a checkpoint that another program wrote; "" of model directories.
+        notes: What there is to know of such a checkpoint: what of it is not used, and why.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ModelInfo:
     training: dict[str, Any]
     learned: Learned | None = None
     foreign: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:

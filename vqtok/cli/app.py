@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from vqtok.cli import closed_pipe_raises
 from vqtok.cli.console import is_first_rank, show_error, show_traceback
+from vqtok.cli.convert import convert
 from vqtok.cli.decode import decode
 from vqtok.cli.encode import encode
 from vqtok.cli.evaluate import evaluate
@@ -57,6 +58,7 @@ app.command("decode")(decode)
 app.command("eval")(evaluate)
 app.command("train")(train)
 app.command("sample")(sample)
+app.command("convert")(convert)
 app.command("info")(info)
 app.command("models")(models)
 

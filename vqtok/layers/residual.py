@@ -16,11 +16,11 @@ EPS = 1e-6
 class ResBlock(nn.Module):
     """Norm, SiLU, 3x3, twice, beside a shortcut: (B, inside, H, W) → (B, out, H, W)."""
 
-    def __init__(self, inside: int, out: int, *, eps: float = EPS) -> None:
+    def __init__(self, inside: int, out: int, *, groups: int = GROUPS) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(GROUPS, inside, eps=eps)
+        self.norm1 = nn.GroupNorm(groups, inside, eps=EPS)
         self.conv1 = nn.Conv2d(inside, out, 3, padding=1)
-        self.norm2 = nn.GroupNorm(GROUPS, out, eps=eps)
+        self.norm2 = nn.GroupNorm(groups, out, eps=EPS)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
         if inside != out:
             self.nin_shortcut = nn.Conv2d(inside, out, 1)
@@ -37,9 +37,9 @@ class ResBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Attention of one head between all positions: (B, C, H, W) → (B, C, H, W)."""
 
-    def __init__(self, channels: int, *, eps: float = EPS) -> None:
+    def __init__(self, channels: int, *, groups: int = GROUPS) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, channels, eps=eps)
+        self.norm = nn.GroupNorm(groups, channels, eps=EPS)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)

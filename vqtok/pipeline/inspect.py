@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from vqtok.checkpoints import directory
+from vqtok.checkpoints import directory, foreign
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, modality, sniff
 from vqtok.media.opening import seekable, subject
@@ -56,11 +56,12 @@ def inspect(place: str | BinaryIO) -> Facts:
             stream.seek(0)
             return _by_kind(kind, stream)
     path = Path(place)
-    if path.is_file():
+    if path.is_file() and not foreign.is_foreign(path):
         return _by_kind(modality(path), path)
     if _is_corpus(path):
         return corpus_facts(path)
-    if path.is_dir() and not (path / "config.json").is_file() and place not in model_names():
+    is_model = (path / "config.json").is_file() or foreign.is_foreign(path)
+    if path.is_dir() and not is_model and place not in model_names():
         raise UsageError(
             f"{place}: a directory, not a model: no config.json",
             hint="name files, model directories or models",
@@ -118,7 +119,7 @@ def _by_kind(kind: str | None, source: Path | BinaryIO) -> Facts:
         return _audio(source)
     raise MediaError(
         f"{subject(source)}: neither codes nor an image nor audio",
-        hint="vqtok info takes codes files, media files and models",
+        hint="vqtok info takes codes files, media files, models and checkpoints",
     )
 
 

@@ -76,6 +76,7 @@ class ModelFacts:
             "size_bytes": info.size_bytes,
             "metrics": dict(self.metrics),
             "config": info.config,
+            **({"family": info.foreign, "notes": list(info.notes)} if info.foreign else {}),
         }
         key = "bits_per_pixel" if info.spec.modality == "image" else "kbit_per_s"
         data[key] = None if self.rate is None else round(self.rate, 4)
@@ -91,6 +92,7 @@ class ModelFacts:
         rows = [
             ("kind", f"model for {PLURALS[info.spec.modality]}"),
             ("path", str(info.path)),
+            *((("family", info.foreign),) if info.foreign else ()),
             ("fingerprint", info.fingerprint),
             *((("reads", f"codes of {', '.join(info.reads)} too"),) if info.reads else ()),
             ("made of", " + ".join(made_of)),
@@ -102,6 +104,7 @@ class ModelFacts:
             rows.append(("sampling", f"{info.spec.rate:.0f} Hz"))
         if self.labels:
             rows.append(("labels", ", ".join(self.labels)))
+        rows += [("note", note) for note in info.notes]
         if "step" in training:
             rows.append(("trained", _trained(training)))
         if self.metrics:

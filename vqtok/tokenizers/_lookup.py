@@ -60,15 +60,21 @@ class Table(nn.Module):
 
 
 class Scores(nn.Module):
-    """Codes by the largest of K learned scores of each latent, as a Gumbel-softmax leaves them."""
+    """Codes by the largest of K learned scores of each latent, as a Gumbel-softmax leaves them.
 
-    def __init__(self, size: int, dim: int) -> None:
+    Args:
+        size: K.
+        inside: Channels of the latents.
+        dim: D, dimension of the entries.
+    """
+
+    def __init__(self, size: int, inside: int, dim: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(dim, size, 1)
+        self.proj = nn.Conv2d(inside, size, 1)
         self.embed = nn.Embedding(size, dim)
 
     def assign(self, z: Tensor) -> Tensor:
-        """Codes of (B, D, h, w) latents: int64 (B, h, w)."""
+        """Codes of (B, inside, h, w) latents: int64 (B, h, w)."""
         rows = max(1, _BLOCK // (self.proj.out_channels * z.shape[-1] * len(z)))
         parts = [self.proj(part).argmax(dim=1) for part in torch.split(z, rows, dim=2)]
         return torch.cat(parts, dim=1)

@@ -27,6 +27,7 @@ class Sizes:
         middle: Whether there is attention in the middle.
         channels: Of the pictures.
         latent: Channels between encoder and decoder.
+        groups: Of the norms.
     """
 
     widths: Sequence[int]
@@ -36,6 +37,7 @@ class Sizes:
     middle: bool
     channels: int
     latent: int
+    groups: int = GROUPS
 
 
 class _Level(nn.Module):
@@ -47,9 +49,11 @@ class _Level(nn.Module):
     def __init__(self, inside: int, out: int, sizes: Sizes, index: int, blocks: int) -> None:
         super().__init__()
         widths = [inside] + [out] * blocks
-        self.block = nn.ModuleList(ResBlock(a, out) for a in widths[:-1])
+        self.block = nn.ModuleList(ResBlock(a, out, groups=sizes.groups) for a in widths[:-1])
         attends = index in sizes.attention
-        self.attn = nn.ModuleList(AttnBlock(out) for _ in range(blocks if attends else 0))
+        self.attn = nn.ModuleList(
+            AttnBlock(out, groups=sizes.groups) for _ in range(blocks if attends else 0)
+        )
 
     def forward(self, h: Tensor) -> Tensor:
         for index, block in enumerate(self.block):
@@ -60,12 +64,12 @@ class _Level(nn.Module):
 
 
 class _Middle(nn.Module):
-    def __init__(self, channels: int, *, attends: bool) -> None:
+    def __init__(self, channels: int, sizes: Sizes) -> None:
         super().__init__()
-        self.block_1 = ResBlock(channels, channels)
-        if attends:
-            self.attn_1 = AttnBlock(channels)
-        self.block_2 = ResBlock(channels, channels)
+        self.block_1 = ResBlock(channels, channels, groups=sizes.groups)
+        if sizes.middle:
+            self.attn_1 = AttnBlock(channels, groups=sizes.groups)
+        self.block_2 = ResBlock(channels, channels, groups=sizes.groups)
 
     def forward(self, h: Tensor) -> Tensor:
         h = self.block_1(h)
@@ -89,8 +93,8 @@ class Encoder(nn.Module):
                 level.downsample = Downsample(width)
             self.down.append(level)
             inside = width
-        self.mid = _Middle(inside, attends=sizes.middle)
-        self.norm_out = nn.GroupNorm(GROUPS, inside, eps=EPS)
+        self.mid = _Middle(inside, sizes)
+        self.norm_out = nn.GroupNorm(sizes.groups, inside, eps=EPS)
         self.conv_out = nn.Conv2d(inside, sizes.latent, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +115,7 @@ class Decoder(nn.Module):
         super().__init__()
         inside = sizes.widths[-1]
         self.conv_in = nn.Conv2d(sizes.latent, inside, 3, padding=1)
-        self.mid = _Middle(inside, attends=sizes.middle)
+        self.mid = _Middle(inside, sizes)
         levels: list[nn.Module] = []
         for index in reversed(range(len(sizes.widths))):
             width = sizes.widths[index]
@@ -121,7 +125,7 @@ class Decoder(nn.Module):
             levels.insert(0, level)  # the published index counts from the finest
             inside = width
         self.up = nn.ModuleList(levels)
-        self.norm_out = nn.GroupNorm(GROUPS, inside, eps=EPS)
+        self.norm_out = nn.GroupNorm(sizes.groups, inside, eps=EPS)
         self.conv_out = nn.Conv2d(inside, sizes.channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ class Config:
         lookup: "nearest" entry, nearest direction ("cosine"), largest product ("dot"), or largest
             learned score ("scores").
         channels: Of the pictures.
+        groups: Of the norms; every width is a multiple of it.
     """
 
     widths: tuple[int, ...]
@@ -53,10 +54,13 @@ class Config:
     lookup: Literal["nearest", "cosine", "dot", "scores"] = "nearest"
     middle_attention: bool = True
     channels: int = 3
+    groups: int = 32
 
     def __post_init__(self) -> None:
-        if not self.widths or any(each % 32 for each in (self.stem, *self.widths)):
-            raise ValueError("widths must be multiples of 32")
+        if self.groups < 1 or not self.widths:
+            raise ValueError("groups must be positive and widths not empty")
+        if any(each % self.groups or each < 1 for each in (self.stem, *self.widths)):
+            raise ValueError(f"stem and widths must be multiples of {self.groups}")
         if min(self.blocks, self.decoder_blocks, self.dim, self.codebook_size) < 1:
             raise ValueError("blocks, dim and codebook_size must be positive")
 
@@ -81,6 +85,7 @@ class VQGAN(WholeImages):
             middle=config.middle_attention,
             channels=config.channels,
             latent=config.latent,
+            groups=config.groups,
         )
         self.encoder = Encoder(sizes)
         self.decoder = Decoder(
@@ -94,7 +99,7 @@ class VQGAN(WholeImages):
         self.quant_conv = nn.Conv2d(config.latent, config.dim, 1)
         self.quantize: Table | Scores
         if config.lookup == "scores":
-            self.quantize = Scores(config.codebook_size, config.dim)
+            self.quantize = Scores(config.codebook_size, config.dim, config.dim)
         else:
             self.quantize = Table(config.codebook_size, config.dim, config.lookup)
         self.post_quant_conv = nn.Conv2d(config.dim, config.decoder_latent, 1)

@@ -54,6 +54,8 @@ def published(upstream: Any, path: Path, **more: Any) -> Any:
                 weight.uniform_(0.5, 1.2)
             elif name.endswith("codebook.weight"):
                 weight.normal_(0, 0.3)
+            elif name.endswith("in_proj.bias"):
+                weight.zero_()  # coarse codes average much away: a bias would decide them
             elif name.endswith("alpha"):
                 weight.uniform_(0.5, 2.0)
     path.mkdir()

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from taming.modules.diffusionmodules.model import Decoder, Encoder
-from taming.modules.vqvae.quantize import GumbelQuantize, VectorQuantizer2
 from torch import Tensor, nn
 
 from tests.checkpoints.foreign.conftest import agrees, picture, randomised
 from vqtok.checkpoints import foreign
+
+network = pytest.importorskip("taming.modules.diffusionmodules.model")
+quantize = pytest.importorskip("taming.modules.vqvae.quantize")
 
 
 class Upstream(nn.Module):
@@ -32,11 +33,13 @@ class Upstream(nn.Module):
             "attn_resolutions": [8],
             "dropout": 0.0,
         }
-        self.encoder, self.decoder = Encoder(**sizes), Decoder(**sizes)
+        self.encoder, self.decoder = network.Encoder(**sizes), network.Decoder(**sizes)
         self.quant_conv = nn.Conv2d(8, dim, 1)
         self.post_quant_conv = nn.Conv2d(dim, 8, 1)
         self.quantize: Any = (
-            GumbelQuantize(8, dim, 40) if gumbel else VectorQuantizer2(40, dim, beta=0.25)
+            quantize.GumbelQuantize(8, dim, 40)
+            if gumbel
+            else quantize.VectorQuantizer2(40, dim, beta=0.25)
         )
 
     def latents(self, x: Tensor) -> Tensor:

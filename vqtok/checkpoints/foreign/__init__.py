@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["Recognised", "describe", "families", "is_foreign", "open", "read", "recognise"]
 
 LAYOUTS: tuple[str, ...] = (
+    "diffusers",
+    "llamagen",
+    "rosinality",
+    "dalle",
+    "taming",
     "hf_encodec",
     "hf_dac",
     "hf_mimi",
     "snac",  # before DAC, whose names are much like its own
     "dac_pth",
     "encodec_th",
-    "taming",
 )
 """Files of this room, in the order in which they are asked; the first that knows it wins."""
 
@@ -128,6 +132,7 @@ def read(path: Path) -> Recognised:
         size_bytes=size,
         training={},
         foreign=match.family,
+        notes=(*match.left_out, *match.notes),
     )
     return Recognised(match, module, info)
 

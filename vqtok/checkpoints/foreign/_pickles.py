@@ -139,6 +139,7 @@ class _Unpickler(pickle.Unpickler):
         self.persistent_load = persistent  # type: ignore[method-assign]
 
     def find_class(self, module: str, name: str) -> Any:
+        module = {"__builtin__": "builtins"}.get(module, module)  # as old protocols call it
         if (module, name) == ("collections", "OrderedDict"):
             return dict
         if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
@@ -151,10 +152,10 @@ class _Unpickler(pickle.Unpickler):
             return _DTYPES[name]
         if module == "torch" and name == "Size":
             return tuple
-        if module in ("builtins", "__builtin__") and name in ("set", "frozenset"):
+        if module == "builtins" and name in ("set", "frozenset"):
             return {"set": set, "frozenset": frozenset}[name]
         top = module.partition(".")[0]
-        if top in _HARMLESS or (top in ("builtins", "__builtin__") and name in _PLAIN):
+        if top in _HARMLESS or (top == "builtins" and name in _PLAIN):
             return Inert
         raise _Refused(f"{module}.{name}")
 

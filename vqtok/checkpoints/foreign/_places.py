@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
 
 from vqtok.errors import CheckpointError
@@ -18,6 +20,8 @@ _NAMES = (
 )
 """The first of these that is there is taken: the same weights lie there in several formats."""
 
+_HEADER_LIMIT = 100_000_000  # the safetensors library's own
+
 _PAIR = ("encoder.pkl", "decoder.pkl")
 _BELOW = ("vqvae", "movq", "vae", "checkpoints", "ckpts")
 """Directories of a pipeline or a run in which its tokenizer lies."""
@@ -26,7 +30,8 @@ _BELOW = ("vqvae", "movq", "vae", "checkpoints", "ckpts")
 def is_candidate(path: Path) -> bool:
     """Whether this may be a checkpoint of another program: by names alone."""
     if path.is_file():
-        return path.suffix.lower() in SUFFIXES
+        suffix = path.suffix.lower()
+        return suffix in SUFFIXES and (suffix != ".safetensors" or not _holds_codes(path))
     return path.is_dir() and bool(_candidates(path))
 
 
@@ -47,6 +52,19 @@ def weights_in(path: Path) -> list[Path]:
         names = ", ".join(str(each.relative_to(path)) for each in found[:4])
         raise CheckpointError(f"{path}: several checkpoints in it: {names}", hint="name one file")
     return found
+
+
+def _holds_codes(path: Path) -> bool:
+    """Whether a safetensors file is one of codes: integers, or our own header."""
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            table = json.loads(stream.read(length)) if length <= _HEADER_LIMIT else {}
+        if "vqtok" in table.pop("__metadata__", {}):
+            return True
+        return bool(table) and not any(entry["dtype"][:1] in "FB" for entry in table.values())
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError):
+        return False  # what is wrong with it is said by whoever opens it
 
 
 def _candidates(path: Path) -> list[Path]:
