@@ -31,7 +31,7 @@ def grouped(samples: np.ndarray, together: int, *, name: str) -> np.ndarray:
 def ungrouped(decoded: np.ndarray, channels: int) -> np.ndarray:
     """(B, together, n) → (C, n); of a recording that was mono, the mean of the equal channels."""
     if channels == 1 and decoded.shape[1] > 1:
-        return decoded.mean(axis=1)
+        return np.asarray(decoded.mean(axis=1))
     return decoded.reshape(-1, decoded.shape[-1])
 
 

@@ -70,8 +70,14 @@ class Up(nn.Module):
     def __init__(self, dim: int, stride: int, *, noise: bool, depthwise: bool) -> None:
         super().__init__()
         half = dim // 2
-        sizes = {"padding": math.ceil(stride / 2), "output_padding": stride % 2}
-        conv = nn.ConvTranspose1d(dim, half, 2 * stride, stride=stride, **sizes)
+        conv = nn.ConvTranspose1d(
+            dim,
+            half,
+            2 * stride,
+            stride=stride,
+            padding=math.ceil(stride / 2),
+            output_padding=stride % 2,
+        )
         groups = half if depthwise else 1
         units = [Residual(half, dilation=d, groups=groups) for d in (1, 3, 9)]
         drawn = [Noise(half)] if noise else []
