@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import load_file
 from transformers import EncodecConfig, EncodecModel
 
+from tests.checkpoints.foreign.test_hf_audio import STEREO
 from tests.checkpoints.foreign.test_snac import SIZES
 from tests.tokenizers.published import ENCODEC, lively, tiny
 from vqtok.checkpoints import directory
@@ -45,6 +46,15 @@ def levels(here: Path) -> Path:
     lively(model)
     directory.save("many-rates", model)
     return Path("many-rates/")
+
+
+@pytest.fixture
+def stereo(here: Path) -> Path:
+    torch.manual_seed(0)
+    model = EncodecModel(EncodecConfig(**STEREO)).eval()
+    lively(model)
+    model.save_pretrained("stereo")
+    return Path("stereo/")
 
 
 def test_a_directory_as_downloaded_codes_a_recording_to_the_depth_asked_for(vqtok, encodec, speech):
@@ -120,3 +130,42 @@ def test_every_family_saved_by_us_is_found_by_the_fingerprint(vqtok, here, speec
     assert vqtok("encode", "speech.wav", "-m", "m/", "-o", "a.npy").exit_code == 0
     assert vqtok("decode", "a.npy", "-m", "m/", "-o", "b.wav").exit_code == 0
     assert soundfile.info("b.wav").frames == len(speech)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_stereo_model_gives_back_as_many_channels_as_there_were(vqtok, stereo, speech, channels):
+    soundfile.write("speech.wav", speech[:, :channels], 1600)
+    args = ("speech.wav", "-m", stereo, "--depth", "3", "-o", "a.safetensors")
+    assert vqtok("encode", *args).exit_code == 0
+    shapes = {key: array.shape for key, array in load_file("a.safetensors").items()}
+    assert shapes == {"codes": (3, 120), "scale": (16,)}  # four chunks, both channels together
+    assert vqtok("decode", "a.safetensors", "-m", stereo, "-o", "b.wav").exit_code == 0
+    back, rate = soundfile.read("b.wav", always_2d=True)
+    assert (back.shape, rate) == ((1777, channels), 1600)
+    assert vqtok("eval", "speech.wav", "-m", stereo, "--json").exit_code == 0
+
+
+def test_more_channels_than_a_stereo_model_takes_are_refused_with_the_way_out(
+    vqtok, stereo, speech
+):
+    soundfile.write("speech.wav", np.repeat(speech, 2, axis=1), 1600)
+    result = vqtok("encode", "speech.wav", "-m", stereo, "-o", "a.safetensors")
+    assert result.exit_code == 1
+    assert "speech.wav: 4 channels, this model codes 2 together" in result.stderr
+    assert "--mono" in result.stderr
+    mixed = ("speech.wav", "--mono", "-m", stereo, "-o", "a.safetensors")
+    assert vqtok("encode", *mixed).exit_code == 0
+
+
+def test_a_corpus_of_a_stereo_model_decodes_like_single_files(vqtok, stereo, speech):
+    Path("in").mkdir()
+    for name, channels in (("a", 1), ("b", 2)):
+        soundfile.write(f"in/{name}.wav", speech[:, :channels], 1600)
+    assert vqtok("encode", "in", "-o", "corpus", "--format", "tar", "-m", stereo).exit_code == 0
+    assert vqtok("decode", "corpus", "-m", stereo, "-o", "out/").exit_code == 0
+    for name, channels in (("a", 1), ("b", 2)):
+        found = next(Path("out").rglob(f"{name}*.wav"))
+        assert soundfile.info(found).channels == channels
+        assert vqtok("encode", f"in/{name}.wav", "-m", stereo, "-o", f"{name}.npy").exit_code == 0
+        assert vqtok("decode", f"{name}.npy", "-m", stereo, "-o", f"{name}.wav").exit_code == 0
+        assert np.array_equal(soundfile.read(found)[0], soundfile.read(f"{name}.wav")[0])

@@ -178,3 +178,66 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(tmp_path: Path, dac: 
     (path / "config.json").write_text(json.dumps(data | {"codebook_dim": 7}))
     with pytest.raises(CheckpointError, match="shape"):
         foreign.open(path)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [460, 690])
+def test_stereo_encodec_takes_lengths_at_which_upstream_fails(tmp_path: Path, length: int):
+    torch.manual_seed(0)
+    upstream = EncodecModel(EncodecConfig(**STEREO)).eval()
+    lively(upstream)
+    # The last chunk lies in the overlap of the one before.
+    x = sound(2 * length).reshape(1, 2, length)
+    with pytest.raises(RuntimeError):
+        upstream(x, bandwidth=3.5)
+    model: Any = foreign.open(saved(tmp_path / "m", upstream))
+    codes = model.encode(x).check()
+    heard = model.decode(codes)
+    assert heard.shape == x.shape
+    assert heard.isfinite().all()
+    first = upstream.encode(x[..., :240], bandwidth=3.5).audio_codes[0]
+    assert torch.equal(codes.levels[0][..., :30], first)
+
+
+STEREO: dict[str, Any] = {
+    "target_bandwidths": [1.0, 3.5],
+    "sampling_rate": 800,
+    "audio_channels": 2,
+    "hidden_size": 8,
+    "num_filters": 4,
+    "upsampling_ratios": [4, 2],
+    "codebook_size": 16,
+    "normalize": True,
+    "chunk_length_s": 0.3,
+    "overlap": 0.05,
+    "norm_type": "time_group_norm",
+    "use_causal_conv": False,
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [1003, 240, 228, 229, 7, 680])
+def test_stereo_encodec_codes_scales_and_sound_are_those_of_transformers(
+    tmp_path: Path, length: int
+):
+    torch.manual_seed(0)
+    upstream = EncodecModel(EncodecConfig(**STEREO)).eval()
+    lively(upstream)
+    x = sound(2 * length).reshape(1, 2, length) * torch.linspace(0.1, 1, length)
+    up = upstream.encode(x, bandwidth=3.5)
+    heard = upstream.decode(
+        up.audio_codes, up.audio_scales, last_frame_pad_length=up.last_frame_pad_length
+    )[0][..., :length]
+    frames = STEREO["sampling_rate"] * 3 // 10 // 8
+    codes = F.pad(up.audio_codes, (0, frames - up.audio_codes.shape[-1]))
+    codes = codes.permute(1, 2, 0, 3).flatten(2)  # (1, Q, chunks · frames)
+    scales = torch.cat([each.flatten() for each in up.audio_scales]).numpy().tobytes()
+    read = torch.tensor(list(scales), dtype=torch.int64)[None]
+    if length > 500:
+        ours = agrees(saved(tmp_path / "m", upstream), x, [codes, read], heard)
+        assert ours.spec.channels == 2
+    model: Any = foreign.open(saved(tmp_path / "m", upstream))
+    found = model.encode(x).check()
+    assert torch.equal(found.levels[0], codes)
+    assert torch.equal(found.levels[1], read)
+    torch.testing.assert_close(model.decode(found), heard, atol=1e-5, rtol=0)
