@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from vqtok.errors import UsageError
 
 HINT = "pip install 'vqtok[hf]'"
+
+_lock = threading.RLock()
 
 
 def module(family: str, name: str) -> Any:
@@ -37,6 +42,28 @@ def settings(family: str, keys: Mapping[str, Any]) -> Any:
     make = getattr(module(family, f"configuration_{family}"), f"{family.capitalize()}Config")
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
     return make(**plain)
+
+
+@contextmanager
+def drawing(drawn: bool) -> Iterator[None]:
+    """Build the library's networks inside; without drawing weights that are to be replaced anyway.
+
+    Args:
+        drawn: False: weights are whatever lies in memory, and are not normalised.
+    """
+    if drawn:
+        yield
+        return
+    initialization = importlib.import_module("transformers.initialization")
+    places: Any = torch.nn.utils.parametrizations
+    with _lock:  # what is changed is global
+        plain = places.weight_norm
+        places.weight_norm = lambda module, *rest, **options: module
+        try:
+            with initialization.no_init_weights():
+                yield
+        finally:
+            places.weight_norm = plain
 
 
 def unparametrized(network: nn.Module) -> nn.Module:

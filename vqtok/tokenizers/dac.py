@@ -43,21 +43,27 @@ class Config:
     codebook_dim: int = 8
     sampling_rate: int = 16000
 
-    def build(self, **context: Any) -> AudioCodec:
-        """Make the tokenizer with fresh weights; needs the transformers package."""
-        return AudioCodec(self, Network(self))
+    def build(self, *, drawn: bool = True, **context: Any) -> AudioCodec:
+        """Make the tokenizer with fresh weights; needs the transformers package.
+
+        Args:
+            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
+            context: Of no meaning here.
+        """
+        return AudioCodec(self, Network(self, drawn=drawn))
 
 
 class Network(nn.Module):
     """The library's modules, and how a signal goes through them tile by tile."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, drawn: bool) -> None:
         super().__init__()
         ratios = config.downsampling_ratios
         self.rate, self.hop = config.sampling_rate, prod(ratios)
         self.depth, self.codebook_size = config.n_codebooks, config.codebook_size
         library = _transformers.module("dac", "modeling_dac")
-        whole = library.DacModel(_transformers.settings("dac", asdict(config)))
+        with _transformers.drawing(drawn):
+            whole = library.DacModel(_transformers.settings("dac", asdict(config)))
         self.encoder, self.decoder = whole.encoder, whole.decoder
         self.quantizer: Any = whole.quantizer
         self.tile: int | None = max(1, TILE_S * self.rate // self.hop)

@@ -63,20 +63,26 @@ class Config:
     codebook_dim: int | None = None
     use_conv_shortcut: bool = True
 
-    def build(self, **context: Any) -> AudioCodec:
-        """Make the tokenizer with fresh weights; needs the transformers package."""
-        return AudioCodec(self, Network(self))
+    def build(self, *, drawn: bool = True, **context: Any) -> AudioCodec:
+        """Make the tokenizer with fresh weights; needs the transformers package.
+
+        Args:
+            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
+            context: Of no meaning here.
+        """
+        return AudioCodec(self, Network(self, drawn=drawn))
 
 
 class Network(nn.Module):
     """The library's modules, and how a signal goes through them tile by tile."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, drawn: bool) -> None:
         super().__init__()
         self.rate, self.hop = config.sampling_rate, prod(config.upsampling_ratios)
         self.codebook_size = config.codebook_size
         library = _transformers.module("encodec", "modeling_encodec")
-        whole = library.EncodecModel(settings(asdict(config)))
+        with _transformers.drawing(drawn):
+            whole = library.EncodecModel(settings(asdict(config)))
         self.encoder = _transformers.unparametrized(whole.encoder)
         self.decoder = _transformers.unparametrized(whole.decoder)
         self.quantizer: Any = plain_codebooks(whole.quantizer)

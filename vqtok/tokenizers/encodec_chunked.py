@@ -82,22 +82,28 @@ class Config:
         if self.chunk_length_s * self.sampling_rate < prod(self.upsampling_ratios):
             raise ValueError("a chunk is shorter than one frame")
 
-    def build(self, **context: Any) -> WholeAudioCodec:
-        """Make the tokenizer with fresh weights; needs the transformers package."""
-        return WholeAudioCodec(self, Network(self))
+    def build(self, *, drawn: bool = True, **context: Any) -> WholeAudioCodec:
+        """Make the tokenizer with fresh weights; needs the transformers package.
+
+        Args:
+            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
+            context: Of no meaning here.
+        """
+        return WholeAudioCodec(self, Network(self, drawn=drawn))
 
 
 class Network(nn.Module):
     """The library's modules, chunk by chunk."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, drawn: bool) -> None:
         super().__init__()
         found = settings(asdict(config))
         self._chunk, self._stride = int(found.chunk_length), int(found.chunk_stride)
         self._hop, self._normalize = prod(config.upsampling_ratios), config.normalize
         self._frames = ceil(self._chunk / self._hop)
         library = _transformers.module("encodec", "modeling_encodec")
-        whole = library.EncodecModel(found)
+        with _transformers.drawing(drawn):
+            whole = library.EncodecModel(found)
         self.encoder = _transformers.unparametrized(whole.encoder)
         self.decoder = _transformers.unparametrized(whole.decoder)
         self.quantizer: Any = plain_codebooks(whole.quantizer)

@@ -84,15 +84,20 @@ class Config:
     sliding_window: int = 250
     attention_bias: bool = False
 
-    def build(self, **context: Any) -> AudioCodec:
-        """Make the tokenizer with fresh weights; needs the transformers package."""
-        return AudioCodec(self, Network(self))
+    def build(self, *, drawn: bool = True, **context: Any) -> AudioCodec:
+        """Make the tokenizer with fresh weights; needs the transformers package.
+
+        Args:
+            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
+            context: Of no meaning here.
+        """
+        return AudioCodec(self, Network(self, drawn=drawn))
 
 
 class Network(nn.Module):
     """The library's modules under their published names."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, drawn: bool) -> None:
         super().__init__()
         self.rate = config.sampling_rate
         self.depth, self.codebook_size = config.num_quantizers, config.codebook_size
@@ -102,7 +107,9 @@ class Network(nn.Module):
         theta = keys.pop("rope_theta")
         keys["rope_parameters"] = {"rope_type": "default", "rope_theta": theta}
         found = _transformers.settings("mimi", keys)
-        whole = _transformers.module("mimi", "modeling_mimi").MimiModel(found)
+        library = _transformers.module("mimi", "modeling_mimi")
+        with _transformers.drawing(drawn):
+            whole = library.MimiModel(found)
         self.hop = prod(config.upsampling_ratios) * int(found.latent_stride)
         self.encoder = whole.encoder.encoder_seanet
         self.encoder_transformer: Any = whole.encoder.encoder_transformer

@@ -110,7 +110,7 @@ def read(path: Path) -> Recognised:
     tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
     try:
         with _quiet_random(), Budget(tensors, place=str(path)):
-            module = cast(Any, match.config.build())
+            module = cast(Any, match.config.build(drawn=False))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path}: {match.family}: cannot be built: {error}") from error
     weights.restore(module, tensors, path)
