@@ -1,16 +1,17 @@
 """Steps per second of ``vqtok train`` against a plain loop around vector-quantize-pytorch.
 
-    python benchmarks/train_speed.py --data photos/ --test held-out/ --window 64
-    python benchmarks/train_speed.py --data photos/ --test held-out/ --preset image-f8
+    python benchmarks/train_speed.py --data photos/ --test held-out/ --threads 2
+    python benchmarks/train_speed.py --data photos/ --test held-out/ --preset vqvae-2017
 
-The network is that of the preset ``vqvae-2017``: 128 channels, two residual blocks of 32, 4x4
-pixels per code, 512 codes of dimension 64, batches of 32; or of another image preset with
-``quantizers/vq``. The plain loop (``plain_loop.py``) has the same initial weights, losses and
-learning rates, float32, ``torch.optim.AdamW`` and all images in memory as uint8. Ours is
-the whole of ``training.loop.train``: files, cache and augmentation, optimizer, journal, progress
-and the watch over the codebook. Rows: ours in float32; ours as it comes (bfloat16 where the CPU
-multiplies it natively); and bounds, encoder and decoder alone in float32 and bfloat16, with neither
-codebook nor optimizer, which no loop around this network can beat.
+The network is that of ``image-f8``, which ``vqtok train`` takes unless told otherwise: ConvNeXt
+blocks, 8x8 pixels per code, 8192 codes; or of another image preset with ``quantizers/vq``, such as
+``vqvae-2017``: convolutions, 4x4 pixels per code, 512 codes. The plain loop (``plain_loop.py``) has
+the same initial weights, losses and learning rates, float32, ``torch.optim.AdamW`` and all images
+in memory as uint8. Ours is the whole of ``training.loop.train``: files, cache and augmentation,
+optimizer, journal, progress and the watch over the codebook. Rows: ours in float32; ours as it
+comes (bfloat16 where the CPU multiplies it natively); and bounds, encoder and decoder alone in
+float32 and bfloat16, with neither codebook nor optimizer, which no loop around this network can
+beat.
 
 Each row is a process of its own, bound to ``--threads`` cores, threads that load data included. The
 rows take turns of ``--turn`` steps, in changing order, one at a time; what precedes the k-means
@@ -49,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, help="images to train on")
     parser.add_argument("--test", type=Path, help="images to measure on")
-    parser.add_argument("--preset", default="vqvae-2017", help="of an image model with vq")
+    parser.add_argument("--preset", default="image-f8", help="of an image model with vq")
     parser.add_argument("--window", type=int, default=64, help="side of the crops")
     parser.add_argument("--steps", type=int, default=1000, help="of each row and seed")
     parser.add_argument("--turn", type=int, default=20, help="steps of a row at a time")

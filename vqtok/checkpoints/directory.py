@@ -185,12 +185,14 @@ def built(directory: Path, build: Callable[[], Any]) -> Any:
     import torch
 
     from vqtok.checkpoints.budget import Budget
+    from vqtok.checkpoints.unfilled import Unfilled
 
     place = directory / CONFIG
     found = weights.read(directory / WEIGHTS)
     try:
         # Fresh weights are drawn only to be replaced: the caller's random numbers stay his own.
-        with torch.random.fork_rng(devices=[]), Budget(found, place=str(place)):
+        random = torch.random.fork_rng(devices=[])
+        with random, Budget(found, place=str(place)), Unfilled():
             model = build()
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise ConfigError(f"{place}: model: cannot be built: {error}") from error

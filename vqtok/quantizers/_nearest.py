@@ -55,9 +55,7 @@ class Packed:
         self._tiles: list[tuple[int, Tensor]] | None = None
         self._screen: _prescreen.Screen | None = None
         self._firsts: Tensor | None = None
-        self._age: int = 0
-        if earlier is not None and earlier.crowded():
-            self._age = (earlier._age + 1) % TRUSTED
+        self._age: int = (earlier._age + 1) % TRUSTED if earlier and earlier.crowded() else 0
 
     def crowded(self) -> bool:
         """Whether bfloat16 is known not to pay: the entries lie too close together for it."""
@@ -197,8 +195,7 @@ def _search(z: Tensor, packed: Packed, doubt: Doubt | None = None) -> Tensor:
         square = limit + radius.square()
         limit += ((doubt.rivals(square) - square.clamp(min=0)) * 1.001).float()
     unsure = (second <= limit).nonzero().squeeze(1)
-    for rows in slices(len(unsure), INSIDE // 256):
-        which = unsure[rows]
+    for which in (unsure[rows] for rows in slices(len(unsure), INSIDE // 256)):
         rest = doubt and Doubt(doubt.reach[which], doubt.found[which])
         codes[which] = _decide(z[which], packed, limit[which], rest)
         if doubt and rest:

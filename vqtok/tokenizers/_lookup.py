@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.quantizers._nearest import Packed, nearest
-
 Lookup = Literal["nearest", "cosine", "dot"]
 
 _BLOCK = 1 << 24
@@ -30,7 +28,6 @@ class Table(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(size, dim)
         self.lookup = lookup
-        self._packed: tuple[int, int, Packed] | None = None
 
     def assign(self, z: Tensor) -> Tensor:
         """Codes of (B, D, *grid) latents: int64 (B, *grid)."""
@@ -38,9 +35,10 @@ class Table(nn.Module):
         flat = rows.reshape(-1, rows.shape[-1]).float()
         if self.lookup == "dot":
             return _largest(flat, self.embedding.weight).reshape(rows.shape[:-1])
+        entries = self.embedding.weight
         if self.lookup == "cosine":
-            flat = F.normalize(flat, dim=-1)
-        return nearest(flat, self._entries()).reshape(rows.shape[:-1])
+            flat, entries = F.normalize(flat, dim=-1), F.normalize(entries, dim=-1)
+        return _closest(flat, entries).reshape(rows.shape[:-1])
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid)."""
@@ -49,14 +47,6 @@ class Table(nn.Module):
             entries = F.normalize(entries, dim=-1)
         out: Tensor = entries.movedim(-1, 1).contiguous()
         return out
-
-    def _entries(self) -> Packed:
-        weight = self.embedding.weight.detach()
-        key = (weight.data_ptr(), weight._version)
-        if self._packed is None or self._packed[:2] != key:
-            entries = F.normalize(weight, dim=-1) if self.lookup == "cosine" else weight
-            self._packed = (*key, Packed(entries.clone()))
-        return self._packed[2]
 
 
 class Scores(nn.Module):
@@ -83,6 +73,21 @@ class Scores(nn.Module):
         """Codes (B, h, w) → (B, D, h, w)."""
         entries: Tensor = self.embed(codes)
         return entries.movedim(-1, 1).contiguous()
+
+
+def _closest(rows: Tensor, entries: Tensor) -> Tensor:
+    """The nearest entry of each row, in the arithmetic of those who trained these codebooks.
+
+    Dead entries of theirs lie together near zero, closer than float32 can tell apart; which of
+    them it names is then part of the model.
+    """
+    block = max(1, _BLOCK // len(entries))
+    lengths = (entries**2).sum(dim=1)
+    found = []
+    for part in torch.split(rows, block):
+        distances = (part**2).sum(dim=1, keepdim=True) + lengths - 2 * (part @ entries.T)
+        found.append(distances.argmin(dim=1))
+    return torch.cat(found)
 
 
 def _largest(rows: Tensor, entries: Tensor) -> Tensor:

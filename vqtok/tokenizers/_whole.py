@@ -65,7 +65,7 @@ class WholeImages(nn.Module):
         for x in signals:
             check_images(x[None], self.channels)
             levels = self._assign(self._analyse(self._entering(x[None])))
-            found.append(Codes(self.spec, levels, size_of(x)))
+            found.append(self._codes(levels, size_of(x)))
         return found
 
     @torch.inference_mode()
@@ -101,7 +101,15 @@ class WholeImages(nn.Module):
         """Reconstruct a batch; no loss: these networks are used, not trained."""
         levels = self._assign(self._analyse(self._entering(x)))
         shown = self._leaving(self._paint(self._look_up(levels)), size_of(x))
-        return Reconstructed(shown, Codes(self.spec, levels, size_of(x)), shown.new_zeros(()))
+        return Reconstructed(shown, self._codes(levels, size_of(x)), shown.new_zeros(()))
+
+    def _codes(self, levels: tuple[Tensor, ...], extent: tuple[int, int]) -> Codes:
+        """Codes without those that lie wholly behind the edge, as fine levels of padding have."""
+        kept = []
+        for level, codes in zip(self.spec.levels, levels, strict=True):
+            inside = tuple(slice(size) for size in level.shape(extent))
+            kept.append(codes[(slice(None), *inside)])
+        return Codes(self.spec, tuple(kept), extent)
 
     def _entering(self, x: Tensor) -> Tensor:
         """What the network is shown of a picture."""

@@ -13,7 +13,13 @@ from vqtok.codes.container import Codes
 
 
 def agrees(
-    path: Path, x: Tensor, levels: list[Tensor], heard: Tensor, *, within: float = 1e-5
+    path: Path,
+    x: Tensor,
+    levels: list[Tensor],
+    heard: Tensor,
+    *,
+    family: str,
+    within: float = 1e-5,
 ) -> Any:
     """Hold a checkpoint to upstream: codes element for element, samples within 1e-5.
 
@@ -24,11 +30,13 @@ def agrees(
         x: (B, 1, L).
         levels: Upstream's codes of each level.
         heard: What upstream decodes them to, (B, 1, L).
+        family: What it is to be recognised as.
         within: How far samples may be apart.
 
     Returns:
         The tokenizer.
     """
+    assert foreign.recognise(path).family == family
     ours: Any = directory.load(path)
     converted = path.parent / f"{path.stem}-converted"
     directory.save(converted, ours)

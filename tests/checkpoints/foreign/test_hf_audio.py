@@ -64,7 +64,13 @@ def test_encodec_codes_and_sound_are_those_of_transformers(
     up = encodec.encode(x, bandwidth=2.0)
     heard = encodec.decode(up.audio_codes, up.audio_scales)[0]
     if length > 100:
-        agrees(saved(tmp_path / "m", encodec), x, [up.audio_codes[0]], heard[..., :length])
+        agrees(
+            saved(tmp_path / "m", encodec),
+            x,
+            [up.audio_codes[0]],
+            heard[..., :length],
+            family="EnCodec 24 kHz",
+        )
     model: Any = foreign.open(saved(tmp_path / "m", encodec))
     assert model.spec.depth == 5
     assert torch.equal(model.encode(x).levels[0], up.audio_codes[0])
@@ -113,7 +119,9 @@ def test_dac_codes_and_sound_are_those_of_transformers(tmp_path: Path, ratios: t
     delay = 1003 + -1003 % hop - up.audio_values.shape[-1]
     assert delay == (2 if 5 in ratios else 0)
     heard = F.pad(upstream.decode(audio_codes=up.audio_codes).audio_values, (delay, 0))
-    agrees(saved(tmp_path / "m", upstream), x, [up.audio_codes], heard[:, None, :1003])
+    agrees(
+        saved(tmp_path / "m", upstream), x, [up.audio_codes], heard[:, None, :1003], family="DAC"
+    )
 
 
 @torch.no_grad()
@@ -121,7 +129,7 @@ def test_mimi_codes_and_sound_are_those_of_transformers(tmp_path: Path, mimi: An
     x = sound(1003, batch=1)
     codes = mimi.encode(x).audio_codes
     heard = mimi.decode(codes).audio_values[..., :1003]
-    agrees(saved(tmp_path / "m", mimi), x, [codes], heard)
+    agrees(saved(tmp_path / "m", mimi), x, [codes], heard, family="Mimi")
 
 
 @torch.no_grad()
@@ -234,7 +242,9 @@ def test_stereo_encodec_codes_scales_and_sound_are_those_of_transformers(
     scales = torch.cat([each.flatten() for each in up.audio_scales]).numpy().tobytes()
     read = torch.tensor(list(scales), dtype=torch.int64)[None]
     if length > 500:
-        ours = agrees(saved(tmp_path / "m", upstream), x, [codes, read], heard)
+        ours = agrees(
+            saved(tmp_path / "m", upstream), x, [codes, read], heard, family="EnCodec 48 kHz"
+        )
         assert ours.spec.channels == 2
     model: Any = foreign.open(saved(tmp_path / "m", upstream))
     found = model.encode(x).check()

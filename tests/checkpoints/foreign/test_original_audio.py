@@ -115,7 +115,7 @@ def test_dac_codes_and_sound_are_those_of_its_package(tmp_path: Path, upstream: 
     heard = nn.functional.pad(model.decode(quantized), (2, 0))[..., :1003]
     state = {"state_dict": model.state_dict(), "metadata": {"kwargs": KWARGS}}
     torch.save(state, tmp_path / "weights.pth")
-    agrees(tmp_path / "weights.pth", x, [codes], heard)
+    agrees(tmp_path / "weights.pth", x, [codes], heard, family="DAC `.pth`")
 
 
 def test_dac_without_its_metadata_is_refused_with_the_reason(
@@ -141,7 +141,9 @@ def test_encodec_codes_and_sound_are_those_of_its_package(tmp_path: Path, upstre
     frames = model.encode(x)
     torch.save(model.state_dict(), tmp_path / "encodec_24khz-00000000.th")
     heard = model.decode(frames)[..., :1003]
-    ours = agrees(tmp_path / "encodec_24khz-00000000.th", x, [frames[0][0]], heard)
+    ours = agrees(
+        tmp_path / "encodec_24khz-00000000.th", x, [frames[0][0]], heard, family="EnCodec `.th`"
+    )
     assert ours.spec.depth == 5
     assert ours.spec.rate == 24000
 

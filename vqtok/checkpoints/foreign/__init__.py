@@ -33,6 +33,9 @@ LAYOUTS: tuple[str, ...] = (
     "llamagen",
     "rosinality",
     "dalle",
+    "maskgit",
+    "magvit2",
+    "var",
     "taming",
     "hf_encodec",
     "hf_dac",
@@ -105,11 +108,13 @@ def read(path: Path) -> Recognised:
     """
     from vqtok.checkpoints import weights
     from vqtok.checkpoints.budget import Budget
+    from vqtok.checkpoints.unfilled import Unfilled
 
     match = recognise(path)
     tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
     try:
-        with _quiet_random(), Budget(tensors, place=str(path)):
+        # Networks of libraries do not all leave out their drawing for the sake of ``Unfilled``.
+        with _quiet_random(), Budget(tensors, place=str(path)), Unfilled():
             module = cast(Any, match.config.build(drawn=False))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path}: {match.family}: cannot be built: {error}") from error

@@ -46,3 +46,14 @@ def _projection(name: str, tensor: Tensor) -> Tensor:
 def ours(found: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
     """The tensors of some parts of a network."""
     return {name: tensor for name, tensor in found.items() if name.startswith(tuple(prefixes))}
+
+
+def averaged(found: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """``ours``, with moving averages in place of the weights where the file has them.
+
+    Latent diffusion's class for that calls the average of "a.b.weight" "model_ema.abweight".
+    """
+    out = {}
+    for name, tensor in ours(found, prefixes).items():
+        out[name] = found.get("model_ema." + name.replace(".", ""), tensor)
+    return out

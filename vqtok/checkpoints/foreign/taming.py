@@ -6,14 +6,11 @@ Lightning checkpoints under ``state_dict``, or the weights alone. Sizes are thos
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from functools import partial
-
-from torch import Tensor
 
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
 from vqtok.checkpoints.foreign._reading import Found
+from vqtok.checkpoints.foreign._renamed import averaged
 from vqtok.tokenizers.vqgan import Config
 
 PLAIN = Family(
@@ -63,7 +60,7 @@ def recognise(found: Found) -> Match | None:
     return Match(
         family.name,
         config,
-        partial(_weights, found),
+        partial(averaged, found.tensors, OURS),
         left_out=left_out(found.tensors, "loss.", "model_ema.", "temperature_scheduler."),
         notes=tuple(notes),
     )
@@ -92,17 +89,3 @@ def sizes(found: Found, *, table: tuple[int, ...], lookup: str, blocks: int) -> 
 
 def _attention(found: Found, side: str, levels: int) -> tuple[int, ...]:
     return tuple(i for i in range(levels) if found.has(f"{side}.{i}.attn.0.q.weight"))
-
-
-def _weights(found: Found) -> Mapping[str, Tensor]:
-    kept = {name: tensor for name, tensor in found.tensors.items() if name.startswith(OURS)}
-    # Lightning's average of "a.b.weight" is called "model_ema.abweight".
-    averages = {
-        re.sub(r"^model_ema\.", "", name): tensor
-        for name, tensor in found.tensors.items()
-        if name.startswith("model_ema.")
-    }
-    return {
-        name: averages.get(name.replace(".", ""), tensor) if averages else tensor
-        for name, tensor in kept.items()
-    }

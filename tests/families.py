@@ -1,0 +1,26 @@
+"""The README's table of families: ``python -m tests.families`` writes it anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqtok.checkpoints import foreign
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN = "<!-- families: written by python -m tests.families -->\n"
+END = "<!-- end of families -->\n"
+
+
+def table() -> str:
+    rows = [f"| {each.name} | {each.reads} | {each.tested} |\n" for each in foreign.families()]
+    return "| family | what is read | tested against |\n| --- | --- | --- |\n" + "".join(rows)
+
+
+def with_table(text: str) -> str:
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + table() + END + after
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")

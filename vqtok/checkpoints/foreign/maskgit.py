@@ -1,0 +1,37 @@
+"""MaskGIT's VQGAN as the weights of open-muse and 1d-tokenizer: ``maskgit-vqgan-….bin``."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from vqtok.checkpoints.foreign._layout import Family, Match
+from vqtok.checkpoints.foreign._reading import Found
+from vqtok.checkpoints.foreign._renamed import ours
+from vqtok.tokenizers.maskgit import Config
+
+FAMILY = Family(
+    "MaskGIT VQGAN",
+    "`maskgit-vqgan-imagenet-f16-256.bin`",
+    "an independent statement of the published network",
+)
+FAMILIES = (FAMILY,)
+
+
+def recognise(found: Found) -> Match | None:
+    """See ``_layout``."""
+    if not found.has("encoder.conv_in.weight", "encoder.down.0.block.0.conv1.weight",
+                     "encoder.mid.0.conv1.weight", "decoder.up.0.block.0.conv1.weight",
+                     "quantize.embedding.weight"):  # fmt: skip
+        return None
+    levels = found.count("encoder.down.{}.block.0.conv1.weight")
+    names = [f"encoder.down.{index}.block.0.conv1.weight" for index in range(levels)]
+    size, dim = found.shape("quantize.embedding.weight")
+    config = Config(
+        widths=tuple(found.shape(name)[0] for name in names),
+        blocks=found.count("encoder.down.0.block.{}.conv1.weight"),
+        dim=dim,
+        codebook_size=size,
+        channels=found.shape("encoder.conv_in.weight")[1],
+    )
+    kept = partial(ours, found.tensors, ("encoder.", "decoder.", "quantize.embedding."))
+    return Match(FAMILY.name, config, kept)
