@@ -72,7 +72,7 @@ OUTSIDE: dict[str, set[str]] = {
     "tokenizers": {"torch", "numpy"},
     "priors": {"torch", "numpy"},
     "classifiers": {"torch"},
-    "checkpoints": {"torch", "safetensors"},
+    "checkpoints": {"torch", "safetensors", "huggingface_hub"},
     "checkpoints/foreign": {"torch"},
     "training": {"torch", "numpy", "PIL", "safetensors"},
     "pipeline": {"torch", "numpy", "PIL", "ray"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -159,7 +160,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
             f"{directory / CONFIG}: {configs.type_name(config)} is no tokenizer",
             hint="vqtok.load_prior reads priors",
         )
-    tokenizer = built(directory, config.build)
+    tokenizer = built(directory, partial(config.build, drawn=False))
     if read_spec(directory, data) != tokenizer.spec.with_fingerprint(""):
         raise CheckpointError(
             f"{directory / CONFIG}: the spec is not that of the model",

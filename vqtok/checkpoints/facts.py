@@ -118,8 +118,15 @@ def facts(directory: Path) -> ModelInfo:
 
 
 def name_of(directory: Path) -> str:
-    """The directory's own name, also for "." and "models/../x"."""
-    return directory.resolve().name
+    """The directory's own name, also for "." and "models/../x".
+
+    In the cache of the Hugging Face hub, whose directories are called by hashes, that of the model.
+    """
+    path = directory.resolve()
+    home = path.parent.parent.name
+    if path.parent.name == "snapshots" and home.startswith("models--"):
+        return home.rpartition("--")[2]
+    return path.name
 
 
 def fingerprint(directory: Path) -> str:

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from vqtok.checkpoints import foreign
+from vqtok.checkpoints import foreign, hub
 from vqtok.checkpoints.facts import CONFIG, WEIGHTS, ModelInfo, facts
 from vqtok.errors import CheckpointError, UsageError, VqtokError
 
@@ -61,12 +61,14 @@ def resolve(name: str) -> Path:
 
     Args:
         name: A directory that holds a model, a checkpoint of another program, any path with a
-            separator, or a NAME.
+            separator, a NAME, or hf:ORG/NAME of the hub.
 
     Raises:
         UsageError: nothing of that name; a near name is suggested.
-        CheckpointError: a path to something that is no model.
+        CheckpointError: a path to something that is no model, or one that cannot be downloaded.
     """
+    if name.startswith(hub.PREFIX):
+        return hub.fetch(name)
     path = Path(name)
     try:
         if name and ((path / CONFIG).is_file() or foreign.is_foreign(path)):
@@ -108,7 +110,8 @@ def find(fingerprint: str, *, name: str = "") -> ModelInfo | None:
     """
     places: list[Path] = []
     with suppress(VqtokError):
-        places.append(resolve(name))
+        if not name.startswith(hub.PREFIX):  # only the user's word may reach for the network
+            places.append(resolve(name))
     # Two folders of the path may hold different models of one name, so every directory counts.
     for path in (*places, *_directories()):
         with suppress(VqtokError):  # a damaged neighbour must not hide a sound model

@@ -100,7 +100,8 @@ def _extent(arrays: Mapping[str, np.ndarray], spec: CodeSpec) -> tuple[int, ...]
         shape = arrays[level.name].shape[-len(level.axes) :]
         grid = [n for n, axis in zip(shape, level.axes, strict=True) if axis in SPATIAL]
         if grid:
-            sizes.append([n * step for n, step in zip(grid, level.stride, strict=True)])
+            pairs = zip(grid, level.stride, strict=True)
+            sizes.append([n // level.steps * stride for n, stride in pairs])
     if not sizes:
         raise CodesError("codes without a grid: the size of the original must be known")
     extent = tuple(min(column) for column in zip(*sizes, strict=True))

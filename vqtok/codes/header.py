@@ -32,6 +32,7 @@ class Source:
         length: Audio: original samples per channel at that rate.
         mode: Image: "RGB" or "L" (grey originals are restored as grey).
         format: "PNG", "WAV", …; informative.
+        channels: Audio: original channels, where several are coded together.
     """
 
     name: str = ""
@@ -39,6 +40,7 @@ class Source:
     length: int | None = None
     mode: str | None = None
     format: str | None = None
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Header:
             "length": self.source.length,
             "mode": self.source.mode,
             "format": self.source.format,
+            "channels": self.source.channels,
         }
         return {
             "format": FORMAT,
@@ -153,12 +156,14 @@ def _source(data: object) -> Source:
         raise ValueError("source is not an object")
     rate, length = data.get("rate"), data.get("length")
     mode, format_ = data.get("mode"), data.get("format")
+    channels = data.get("channels")
     return Source(
         name=_name(data.get("name", ""), "source.name"),
         rate=None if rate is None else integer(rate, "source.rate"),
         length=None if length is None else integer(length, "source.length"),
         mode=None if mode is None else _text(mode, "source.mode"),
         format=None if format_ is None else _text(format_, "source.format"),
+        channels=None if channels is None else integer(channels, "source.channels", high=64),
     )
 
 

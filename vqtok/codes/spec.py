@@ -34,6 +34,8 @@ class LevelSpec:
         stride: Input samples per step, one per spatial axis ("t", "h", "w"), in order.
         depth: Q, length of a full "q" axis (shorter arrays are prefixes), or length of "n"; None
             without either.
+        steps: Codes per stride along "t", where a codec gives several for each stretch that it
+            pads to or cuts at; a signal then has whole stretches of codes.
     """
 
     name: str
@@ -41,6 +43,7 @@ class LevelSpec:
     codebook_size: int
     stride: tuple[int, ...]
     depth: int | None = None
+    steps: int = 1
 
     @property
     def dtype(self) -> str:
@@ -72,7 +75,7 @@ class LevelSpec:
         out = []
         for axis in self.axes:
             if axis in SPATIAL:
-                out.append(next(steps))
+                out.append(next(steps) * self.steps)
             elif axis == "q" and depth is not None:
                 out.append(min(depth, self.depth or depth))
             else:
@@ -89,12 +92,14 @@ class CodeSpec:
         levels: Coarse to fine; none of a model whose latents are continuous: it has no codes.
         rate: Hz for audio, frames/s for video, None for images.
         fingerprint: Of the tokenizer that makes and reads the codes; "" if unknown.
+        channels: Audio channels that are coded together: 2 for stereo codecs.
     """
 
     modality: Modality
     levels: tuple[LevelSpec, ...]
     rate: float | None = None
     fingerprint: str = ""
+    channels: int = 1
 
     @property
     def depth(self) -> int | None:
@@ -144,7 +149,7 @@ class CodeSpec:
             kept = (level.depth if depth is None else depth) if "q" in level.axes else 1
             if "n" in level.axes:
                 raise CodesError(f"level {level.name!r}: rate depends on the input's size")
-            total += level.bits_per_code * (kept or 1) / math.prod(level.stride)
+            total += level.bits_per_code * (kept or 1) * level.steps / math.prod(level.stride)
         return total * (self.rate or 1.0)
 
     def to_json(self) -> dict[str, Any]:
@@ -156,6 +161,7 @@ class CodeSpec:
                 "codebook_size": level.codebook_size,
                 "stride": list(level.stride),
                 "depth": level.depth,
+                **({} if level.steps == 1 else {"steps": level.steps}),
             }
             for level in self.levels
         ]
@@ -164,6 +170,7 @@ class CodeSpec:
             "levels": levels,
             "rate": self.rate,
             "fingerprint": self.fingerprint,
+            **({} if self.channels == 1 else {"channels_together": self.channels}),
         }
 
     @classmethod
@@ -188,6 +195,7 @@ class CodeSpec:
                 levels=tuple(_level(each, rank=RANKS[modality]) for each in levels),
                 rate=None if rate is None else _rate(rate),
                 fingerprint=_text(data.get("fingerprint", ""), "fingerprint"),
+                channels=integer(data.get("channels_together", 1), "channels_together", high=64),
             )
         except KeyError as error:
             raise CodesError(f"damaged header: {error} is missing") from error
@@ -223,12 +231,14 @@ def _level(data: object, *, rank: int) -> LevelSpec:
         codebook_size=integer(data["codebook_size"], "codebook_size", high=1 << 32),
         stride=tuple(integer(step, "stride") for step in stride),
         depth=None if depth is None else integer(depth, "depth", high=1 << 16),
+        steps=integer(data.get("steps", 1), "steps", high=1 << 24),
     )
     spatial = sum(axis in SPATIAL for axis in level.axes)
     whole = spatial == len(level.stride) and spatial in (0, rank)
     sized = (level.depth is not None) == any(axis in ("q", "n") for axis in level.axes)
     known = len(set(level.axes)) == len(level.axes) and set(level.axes) <= {*SPATIAL, "q", "n"}
-    if not (level.name and whole and sized and known) or {"q", "n"} <= set(level.axes):
+    blocks = level.steps == 1 or (rank == 1 and spatial == 1)
+    if not (level.name and whole and sized and known and blocks) or {"q", "n"} <= set(level.axes):
         raise ValueError(f"level {level.name!r} does not hold together")
     return level
 

@@ -233,13 +233,20 @@ def join(pieces: list[np.ndarray]) -> np.ndarray | None:
     return out
 
 
+def has_form(spec: CodeSpec) -> bool:
+    """Whether these codes have a stream form: audio of one level, frame by frame."""
+    if spec.modality != "audio" or len(spec.levels) != 1:
+        return False
+    return spec.levels[0].axes[-1] == "t" and spec.levels[0].steps == 1 and spec.channels == 1
+
+
 def streamed_level(spec: CodeSpec) -> LevelSpec:
     """The level of codes that have a stream form.
 
     Raises:
         CodesError: they have none.
     """
-    if spec.modality != "audio" or len(spec.levels) != 1 or spec.levels[0].axes[-1] != "t":
+    if not has_form(spec):
         raise CodesError("only audio codes of one level can be streamed")
     return spec.levels[0]
 

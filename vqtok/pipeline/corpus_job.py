@@ -38,6 +38,7 @@ class CorpusOptions:
             kind=spec.modality,
             rate_hz=int(spec.rate or 0),
             mono=self.mono,
+            together=spec.channels,
             background=self.background,
             max_pixels=self.max_pixels,
         )

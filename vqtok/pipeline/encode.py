@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vqtok import __version__, atomic
-from vqtok.codes import files
+from vqtok.codes import files, streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
 from vqtok.errors import CodesError
@@ -104,7 +104,7 @@ def encode(
         try:
             tokenizer = tokenizer_for(job.kind)
             begun = time.perf_counter()
-            if job.kind == "audio" and _is_streamed(job, chosen):
+            if job.kind == "audio" and _is_streamed(job, chosen, tokenizer.spec):
                 went = _stream(tokenizer, job, reader, writer, chosen, on_part)
                 shapes = (went.shape,)
                 result = measured(job, went.header, shapes, seconds=time.perf_counter() - begun)
@@ -155,9 +155,9 @@ def measured(
     )
 
 
-def _is_streamed(job: Job, options: EncodeOptions) -> bool:
+def _is_streamed(job: Job, options: EncodeOptions, spec: CodeSpec) -> bool:
     if options.format is None:
-        return job.source is None and job.target is None
+        return job.source is None and job.target is None and streams.has_form(spec)
     return options.format == STREAM
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from vqtok.media import audio, image
 from vqtok.metrics.report import Column
+from vqtok.pipeline import channels as channel
 from vqtok.pipeline import mels, pictures
 from vqtok.pipeline.evaluated import ItemReport as ItemReport
 from vqtok.pipeline.evaluated import Summary as Summary
@@ -218,6 +219,7 @@ class Evaluation:
         from vqtok.pipeline.measure import measure_audio
 
         rate, columns = int(tokenizer.spec.rate), self.columns("audio")
+        together = tokenizer.spec.channels
         label = label_for(tokenizer, job.source, self.options.label)
         first: tuple[Tensor, Tensor] | None = None
         with ExitStack() as stack:
@@ -229,7 +231,9 @@ class Evaluation:
                 writer = stack.enter_context(audio.Writer(job.target, rate, channels))
             for segment in segments(reader.blocks(rate, mono=self.options.mono), SEGMENT_S * rate):
                 x = torch.from_numpy(segment)[:, None]  # (C, 1, n)
-                y = tally.code(tokenizer, x, depth=self.options.depth, label=label)
+                given = torch.from_numpy(channel.grouped(segment, together, name=str(place)))
+                coded = tally.code(tokenizer, given, depth=self.options.depth, label=label)
+                y = torch.from_numpy(channel.ungrouped(coded.numpy(), channels))[:, None]
                 tally.values(measure_audio(x, y, columns, rate=rate), weight=segment.shape[-1])
                 if writer is not None:
                     writer.write(y[:, 0].numpy())

@@ -13,6 +13,8 @@ from vqtok.codes import streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
 from vqtok.media import audio
+from vqtok.media.opening import subject
+from vqtok.pipeline import channels as channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,11 +42,13 @@ def encode(
     mono: bool,
     on_part: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[Codes, Source]:
-    """All codes of a recording, held once; its channels are the batch."""
+    """All codes of a recording, held once; its channels are the batch, or coded together."""
     tokenizer.spec.require_codes(tokenizer.name)
     level = tokenizer.spec.levels[0]
     with audio.listen(source) as reader:
-        hearing = _Hearing(tokenizer, reader, mono=mono, on_part=on_part)
+        hearing = _Hearing(tokenizer, reader, subject(source), mono=mono, on_part=on_part)
+        if not tokenizer.exact:
+            return hearing.whole(), hearing.source()
         frames = None if hearing.total is None else level.shape((hearing.total,))[-1]
         array = _gathered(hearing.pieces(), frames)
         return Codes(tokenizer.spec, (array,), (hearing.read,)), hearing.source()
@@ -79,8 +83,8 @@ def encode_stream(
     """
     tokenizer.spec.require_codes(tokenizer.name)
     with audio.listen(source) as reader:
-        hearing = _Hearing(tokenizer, reader, mono=mono, on_part=on_part)
-        channels = 1 if mono else reader.channels
+        hearing = _Hearing(tokenizer, reader, subject(source), mono=mono, on_part=on_part)
+        channels = channel.coded(hearing.channels, tokenizer.spec.channels)
         writer = streams.Writer(target, header(hearing.source(), channels, 1))
         shape: tuple[int, ...] = ()
         for piece in hearing.pieces():
@@ -99,13 +103,16 @@ class _Hearing:
         self,
         tokenizer: Any,
         reader: audio.Reader | audio.Arriving,
+        name: str,
         *,
         mono: bool,
         on_part: Callable[[float], None],
     ) -> None:
-        self._tokenizer, self._reader = tokenizer, reader
+        self._tokenizer, self._reader, self._name = tokenizer, reader, name
         self._mono, self._on_part = mono, on_part
         self._rate = int(tokenizer.spec.rate)
+        self._together = tokenizer.spec.channels
+        self.channels = 1 if mono else reader.channels
         self.read = 0
         declared = reader.declared
         known = None if declared is None else (declared, reader.rate, self._rate)
@@ -114,7 +121,19 @@ class _Hearing:
     def source(self) -> Source:
         """What is known of it now."""
         reader = self._reader
-        return Source(rate=reader.rate, length=reader.length or None, format=reader.format)
+        found = None if self._together == 1 else self.channels
+        return Source(
+            rate=reader.rate, length=reader.length or None, format=reader.format, channels=found
+        )
+
+    def whole(self) -> Codes:
+        """The codes of a model whose codes would change with the cuts: all of it at once."""
+        import torch
+
+        with torch.inference_mode():
+            samples = torch.cat(list(self._blocks()), dim=-1)
+            codes: Codes = self._tokenizer.encode(samples).numpy()
+        return codes
 
     def pieces(self) -> Iterator[np.ndarray]:
         """Codes (C, *axes) as small integers: an hour of eight stages is 4 MB instead of 17."""
@@ -122,9 +141,8 @@ class _Hearing:
 
         dtype = self._tokenizer.spec.levels[0].dtype
         with torch.inference_mode():
-            if not self._tokenizer.exact:  # its codes would change with the cuts
-                whole = torch.cat(list(self._blocks()), dim=-1)
-                yield self._tokenizer.encode(whole).levels[0].cpu().numpy().astype(dtype)
+            if not self._tokenizer.exact:
+                yield self.whole().levels[0]
                 return
             for piece in self._tokenizer.encode_stream(self._blocks()):
                 yield piece.cpu().numpy().astype(dtype)
@@ -136,7 +154,8 @@ class _Hearing:
             self.read += block.shape[-1]
             if self.total is not None:
                 self._on_part(self.read / self.total)
-            yield torch.from_numpy(block)[:, None]  # (C, 1, n)
+            # (C, n) → (B, c, n)
+            yield torch.from_numpy(channel.grouped(block, self._together, name=self._name))
 
 
 def _gathered(pieces: Iterable[np.ndarray], frames: int | None) -> np.ndarray:

@@ -125,7 +125,8 @@ def _level(level: LevelSpec) -> str:
     unit = "samples" if level.axes[-1] == "t" and len(level.stride) == 1 else "pixels"
     stride = "×".join(str(step) for step in level.stride)
     stack = f"{level.depth} × " if "q" in level.axes else ""
-    return f"{stack}{level.codebook_size} entries, one position per {stride} {unit}"
+    positions = "one position" if level.steps == 1 else f"{level.steps} positions"
+    return f"{stack}{level.codebook_size} entries, {positions} per {stride} {unit}"
 
 
 def _quantizer(config: Mapping[str, Any]) -> Any:

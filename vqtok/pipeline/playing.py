@@ -13,6 +13,7 @@ from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.errors import CodesError
 from vqtok.media import audio
+from vqtok.pipeline import channels as channel
 from vqtok.pipeline.hearing import Streamed, truncated
 from vqtok.pipeline.labels import told
 
@@ -40,8 +41,13 @@ def decode(
     total, written = codes.extent[0], 0
     length = _length(header, native_rate=native_rate)
     with _writer(header, target, format, native_rate, length) as writer, torch.inference_mode():
-        for piece in _sound(tokenizer, _tensors(_cut(codes.levels[0])), total, label):
-            writer.write(piece[:, 0].float().cpu().numpy())  # (C, 1, n) → (C, n)
+        if tokenizer.exact:
+            sound = _sound(tokenizer, _tensors(_cut(codes.levels[0])), total, label)
+        else:
+            sound = iter([tokenizer.decode(_as_tensors(codes), **told(label))])
+        for piece in sound:
+            samples = piece.float().cpu().numpy()  # (B, c, n)
+            writer.write(channel.ungrouped(samples, channel.restored(header)))
             written += piece.shape[-1]
             on_part(written / max(total, 1))
 
@@ -138,7 +144,7 @@ def _writer(
     rate = int(header.spec.rate or 0)
     original = None if native_rate else header.source.rate
     return audio.Writer(
-        target, original or rate, header.channels, format, from_rate=rate, length=length
+        target, original or rate, channel.restored(header), format, from_rate=rate, length=length
     )
 
 
@@ -179,6 +185,13 @@ def _sound(
     whole = torch.cat(list(pieces), dim=-1)
     length = whole.shape[-1] * tokenizer.spec.levels[0].stride[0] if total is None else total
     yield tokenizer.decode(Codes(tokenizer.spec, (whole,), (length,)), **told(label))
+
+
+def _as_tensors(codes: Codes) -> Codes:
+    import torch
+
+    levels = tuple(torch.from_numpy(array.astype(np.int64)) for array in codes.levels)
+    return Codes(codes.spec, levels, codes.extent)
 
 
 def _tensors(pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,6 +14,7 @@ from vqtok.codes.header import Source
 from vqtok.errors import MediaError
 from vqtok.media import audio, image
 from vqtok.media.tars import Member
+from vqtok.pipeline import channels as channel
 from vqtok.pipeline.guard import failed
 from vqtok.pipeline.results import Failed
 
@@ -37,12 +38,14 @@ class Reading:
         kind: "image" or "audio"; items of the other kind fail.
         rate_hz: Audio: the model's rate.
         mono: Mix the channels of audio down to one.
+        together: Channels that the model codes together.
         background: Colour behind transparent pixels.
         max_pixels: Larger images are refused; None: no limit.
     """
 
     kind: str
     rate_hz: int = 0
+    together: int = 1
     mono: bool = False
     background: str = "white"
     max_pixels: int | None = image.MAX_PIXELS
@@ -55,7 +58,8 @@ class Signal:
     Attributes:
         number: Its number in the corpus.
         item: The item.
-        arrays: float32 (3, H, W), or one (1, L) for each channel; empty if it is large or failed.
+        arrays: float32 (3, H, W), or one (1, L) for each channel, or (c, L) of all together; empty
+            if it is large or failed.
         source: What the header says of it; None if it is large or failed.
         alone: Too large to wait in memory: the model takes it piece by piece.
         failure: Why it cannot be encoded, or None.
@@ -159,5 +163,8 @@ def _read_audio(
         length = audio.resampled_length(info.length, info.rate, how.rate_hz)
         reserve(length * (1 if how.mono else info.channels))
         whole = np.concatenate(list(reader.blocks(how.rate_hz, mono=how.mono)), axis=1)  # (C, L)
-    channels = tuple(np.ascontiguousarray(channel[None]) for channel in whole)
-    return Signal(number, item, channels, audio_facts(info))
+    given = channel.grouped(whole, how.together, name=str(item.place))
+    facts = audio_facts(info)
+    if how.together > 1:
+        facts = replace(facts, channels=len(whole))
+    return Signal(number, item, tuple(np.ascontiguousarray(each) for each in given), facts)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import RANKS, SPATIAL, CodeSpec, LevelSpec
+from vqtok.errors import UsageError
 from vqtok.priors._near import near
 
 Pattern = Literal["flat", "delay", "parallel"]
@@ -242,6 +243,10 @@ def _stages(level: LevelSpec, depth: int | None) -> int:
 
 
 def _strides(level: LevelSpec, rank: int) -> tuple[int, ...]:
+    if level.steps != 1:
+        raise UsageError(
+            f"level {level.name!r}: {level.steps} codes per stride: priors model one per stride"
+        )
     spatial = any(axis in SPATIAL for axis in level.axes)
     return level.stride if spatial else (1,) * rank
 

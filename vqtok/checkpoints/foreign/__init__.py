@@ -37,6 +37,12 @@ LAYOUTS: tuple[str, ...] = (
     "magvit2",
     "var",
     "taming",
+    "hf_encodec",
+    "hf_dac",
+    "hf_mimi",
+    "snac",  # before DAC, whose names are much like its own
+    "dac_pth",
+    "encodec_th",
 )
 """Files of this room, in the order in which they are asked; the first that knows it wins."""
 
@@ -107,8 +113,9 @@ def read(path: Path) -> Recognised:
     match = recognise(path)
     tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
     try:
+        # Networks of libraries do not all leave out their drawing for the sake of ``Unfilled``.
         with _quiet_random(), Budget(tensors, place=str(path)), Unfilled():
-            module = cast(Any, match.config.build())
+            module = cast(Any, match.config.build(drawn=False))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path}: {match.family}: cannot be built: {error}") from error
     weights.restore(module, tensors, path)

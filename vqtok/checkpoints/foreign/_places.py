@@ -10,7 +10,7 @@ from vqtok.errors import CheckpointError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".th", ".bin", ".pkl", ".jit")
 
-_NAMES = (
+WHOLE = (
     "model.safetensors.index.json",
     "diffusion_pytorch_model.safetensors.index.json",
     "model.safetensors",
@@ -68,7 +68,7 @@ def _holds_codes(path: Path) -> bool:
 
 
 def _candidates(path: Path) -> list[Path]:
-    for name in _NAMES:
+    for name in WHOLE:
         if (path / name).is_file():
             return [path / name]
     if all((path / name).is_file() for name in _PAIR):

@@ -1,0 +1,129 @@
+"""Audio codecs that take a signal whole, one at a time, and give several levels of codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vqtok.codes.container import Codes
+from vqtok.codes.spec import CodeSpec
+from vqtok.errors import UsageError
+from vqtok.protocols import Config, Reconstructed
+
+Levels = tuple[Tensor, ...]
+
+
+class Network(Protocol):
+    """What a family defines; a module. Signals are (1, C, L), of any length."""
+
+    spec: CodeSpec
+
+    def latents(self, x: Tensor) -> Tensor:
+        """What the quantizer is given: (1, D, T)."""
+        ...
+
+    def codes(self, x: Tensor, z: Tensor) -> Levels:
+        """Codes of each level, (1, *axes), of a signal and its latents."""
+        ...
+
+    def unquantize(self, levels: Levels) -> Tensor:
+        """(1, D, T) of codes."""
+        ...
+
+    def render(self, z_q: Tensor, levels: Levels | None, length: int) -> Tensor:
+        """(1, C, length) of latents; ``levels`` for what they say beside them, if known."""
+        ...
+
+
+class WholeAudioCodec(nn.Module):
+    """Audio ⇄ codes of several levels.
+
+    Its networks look at more of the signal than tiles could hold, so that recordings go through
+    whole, in memory that grows with them: ``exact`` is False.
+    """
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.name = ""
+        self.exact = False
+        self.network: Any = network
+        self.spec = network.spec
+
+    def encode(self, x: Tensor) -> Codes:
+        """Audio → codes, each item by itself.
+
+        Args:
+            x: (B, C, L) float32 in [-1, 1] at ``spec.rate`` Hz, C = ``spec.channels``, L ≥ 1.
+
+        Raises:
+            UsageError: another shape.
+        """
+        found = self.encode_many(list(x) if x.ndim == 3 and len(x) else [x])
+        columns = zip(*(each.levels for each in found), strict=True)
+        return Codes(self.spec, tuple(map(torch.cat, columns)), found[0].extent)
+
+    @torch.inference_mode()
+    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
+        """Signals of any lengths, (C, L) each → the codes of each by itself."""
+        found = []
+        for x in signals:
+            item = self._checked(x[None])
+            levels = self.network.codes(item, self.network.latents(item))
+            found.append(Codes(self.spec, levels, (int(x.shape[-1]),)))
+        return found
+
+    @torch.inference_mode()
+    def decode(self, codes: Codes) -> Tensor:
+        """Codes → (B, C, L) float32 at ``spec.rate`` Hz; unclipped, as the published code's."""
+        parts = []
+        for item in range(len(codes)):
+            levels = tuple(
+                torch.as_tensor(level[item : item + 1]).to(self._device(), torch.int64)
+                for level in codes.levels
+            )
+            z_q = self.network.unquantize(levels)
+            parts.append(self.network.render(z_q, levels, codes.extent[0]))
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def latents(self, x: Tensor) -> Tensor:
+        """What the quantizer is given: (B, C, L) → (B, D, T) float32."""
+        return torch.cat([self.network.latents(self._checked(item[None])) for item in x])
+
+    @torch.inference_mode()
+    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
+        """What the decoder makes of (B, D, T) float32: (B, C, extent[0])."""
+        return torch.cat([self.network.render(z[None], None, extent[0]) for z in z_q])
+
+    def forward(self, x: Tensor) -> Reconstructed:
+        """Reconstruct a batch differentiably, straight through the codes; x is (B, C, L).
+
+        The loss is the commitment term: what remains of the latents after all stages.
+        """
+        length, heard, columns, losses = int(x.shape[-1]), [], [], []
+        for item in x:
+            signal = self._checked(item[None])
+            z = self.network.latents(signal)
+            levels = self.network.codes(signal, z.detach())
+            z_q = self.network.unquantize(levels)
+            losses.append((z - z_q.detach()).square().mean())
+            heard.append(self.network.render(z + (z_q - z).detach(), levels, length))
+            columns.append(levels)
+        loss = torch.stack(losses).mean()
+        joined = tuple(map(torch.cat, zip(*columns, strict=True)))
+        codes = Codes(self.spec, joined, (length,))
+        return Reconstructed(torch.cat(heard), codes, loss, {"commitment": loss.detach()})
+
+    def _checked(self, x: Tensor) -> Tensor:
+        channels = self.spec.channels
+        if x.ndim != 3 or x.shape[1] != channels or 0 in x.shape:
+            shape = tuple(x.shape)
+            raise UsageError(f"audio: shape {shape} found, (B, {channels}, L) expected")
+        return x.to(self._device(), torch.float32)
+
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
