@@ -41,9 +41,9 @@ def file(target: Path) -> Iterator[Path]:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target, target.suffix)
-    # Exclusive creation, and with the permissions that any other program's files get here.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
+    try:  # from here on: a signal may come as soon as the file is there
+        # Exclusive creation, and with the permissions that any other program's files get here.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         if target.exists():
             shutil.copymode(target, temporary)
         yield temporary
@@ -69,8 +69,8 @@ def directory(target: Path) -> Iterator[Path]:
     target = _destination(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary, aside = _beside(target), _beside(target)
-    temporary.mkdir()
     try:
+        temporary.mkdir()
         yield temporary
         for path in temporary.iterdir():
             if path.is_file():

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from tests.programs import environment
 from vqtok import atomic
-from vqtok.checkpoints import directory
+from vqtok.checkpoints import directory, weights
 from vqtok.config import members, parse
 from vqtok.errors import CheckpointError, UsageError
 from vqtok.protocols import Config
@@ -308,3 +308,20 @@ def test_nothing_in_a_model_file_is_executed(tmp_path: Path, saved: Path):
 def test_an_unknown_model_is_a_usage_error(models: Path):
     with pytest.raises(UsageError):
         directory.load("nothing")
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([3e38] * 9, True),  # whose sum is not
+        ([], True),
+        ([1.0, float("nan")], False),
+        ([float("inf"), float("-inf")], False),
+        ([float("inf")], False),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_finite_means_every_value_whatever_their_sum(
+    values: list[float], finite: bool, dtype: torch.dtype
+):
+    assert weights._is_finite(torch.tensor(values, dtype=dtype)) is finite

@@ -105,3 +105,27 @@ def test_codes_know_their_deepest_stack():
     spec = CodeSpec("audio", levels, 8.0)
     arrays = tuple(np.zeros((1, *level.shape((5,))), np.uint8) for level in levels)
     assert Codes(spec, arrays, (5,)).depth == spec.depth == 3
+
+
+@given(st.integers(1, 500), st.integers(1, 40), st.integers(1, 9))
+def test_codes_in_blocks_come_in_whole_blocks(length: int, stride: int, steps: int):
+    level = LevelSpec("codes", ("t",), 16, (stride,), steps=steps)
+    spec = CodeSpec("audio", (level,), rate=100.0, channels=2)
+    (count,) = level.shape((length,))
+    assert count % steps == 0
+    assert (count // steps - 1) * stride < length <= count // steps * stride
+    assert spec.nominal_rate() == pytest.approx(4 * steps / stride * 100)
+    assert CodeSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_what_has_no_blocks_is_written_as_ever():
+    spec = CodeSpec("audio", (LevelSpec("codes", ("t",), 16, (4,)),), rate=100.0)
+    assert set(spec.to_json()) == {"modality", "levels", "rate", "fingerprint"}
+    assert set(spec.to_json()["levels"][0]) == {"name", "axes", "codebook_size", "stride", "depth"}
+
+
+def test_blocks_of_a_picture_are_refused():
+    data = CodeSpec("image", (LevelSpec("codes", ("h", "w"), 16, (4, 4)),)).to_json()
+    data["levels"][0]["steps"] = 2
+    with pytest.raises(CodesError, match="does not hold together"):
+        CodeSpec.from_json(data)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.priors.conftest import EXTENTS, IMAGE, PAIR, STACK, STACKED_IMAGE
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.errors import UsageError
 from vqtok.priors._patterns import Layout, flatten, layout, vocabularies
 
 PATTERNS = ("flat", "delay", "parallel")
@@ -115,3 +116,9 @@ def test_a_layout_made_while_sampling_serves_training() -> None:
     with torch.inference_mode():
         found = layout(IMAGE, extent, pattern="flat")
     assert not found.cells.is_inference()
+
+
+def test_codes_in_blocks_are_refused():
+    level = LevelSpec("codes", ("t",), 16, (8,), steps=2)
+    with pytest.raises(UsageError, match="2 codes per stride"):
+        layout(CodeSpec("audio", (level,), rate=8.0), (40,), pattern="parallel")
