@@ -150,8 +150,8 @@ class _Mixture(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         scores = self.leave(torch.tanh(self.enter(h)))  # (B, K, h, w)
-        mean = scores.softmax(dim=1).movedim(1, -1) @ self.embedding.weight
-        out: Tensor = self.decoder(mean.movedim(-1, 1))
+        mean = torch.einsum("bkhw,kd->bdhw", scores.softmax(dim=1), self.embedding.weight)
+        out: Tensor = self.decoder(mean)
         return out
 
 
