@@ -95,8 +95,7 @@ def _refuse_others(found: Found) -> None:
     if reason:
         raise CheckpointError(
             f"{found.path}: {reason}",
-            hint="the tokenizers that can be read have names without "
-            "vae, as titok_l32, titok_b64, titok_s128, titok_bl64_vq8k",
+            hint="of this family titok_l32, titok_b64, titok_s128 and titok_…_vq8k can be read",
         )
 
 
