@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.checkpoints.foreign import test_var
 from vqtok.checkpoints import foreign
 from vqtok.checkpoints.foreign import _pickles, _reading
 from vqtok.errors import CheckpointError
@@ -186,6 +187,18 @@ def test_an_unknown_checkpoint_names_its_keys_and_the_families(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"2 tensors, of a\.bias, a\.weight") as told:
         foreign.open(tmp_path / "strange.pt")
     assert "VQGAN" in (told.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("quantize.embedding.weight", (5,)), ("encoder.conv_in.weight", (40, 3, 3, 3))],
+)
+def test_a_known_network_in_impossible_sizes_is_refused(
+    tmp_path: Path, name: str, shape: tuple[int, ...]
+):
+    torch.save(test_var.made() | {name: torch.zeros(shape)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="VAR: its sizes do not fit together"):
+        foreign.recognise(tmp_path / "x.pt")
 
 
 def test_several_checkpoints_in_a_directory_are_named(tmp_path: Path):

@@ -36,6 +36,7 @@ LAYOUTS: tuple[str, ...] = (
     "maskgit",
     "magvit2",
     "var",
+    "titok",
     "taming",
     "hf_encodec",
     "hf_dac",
@@ -93,7 +94,13 @@ def recognise(path: Path) -> Match:
 
     found = _reading.read(path)
     for each in _layouts():
-        match: Match | None = each.recognise(found)
+        try:
+            match: Match | None = each.recognise(found)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            kind = each.FAMILIES[0].name
+            raise CheckpointError(
+                f"{path}: {kind}: its sizes do not fit together: {error}"
+            ) from error
         if match is not None:
             return match
     raise _unknown(found)
