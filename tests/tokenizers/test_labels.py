@@ -14,7 +14,7 @@ from vqtok import config
 from vqtok.checkpoints import directory
 from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Config
-from vqtok.tokenizers import codec, vqvae, vqvae2
+from vqtok.tokenizers import _tiled_images, codec
 
 NAMES = ("anna", "bert", "carl")
 KINDS = {
@@ -82,7 +82,7 @@ def test_tiles_are_told_as_the_whole_is(
     model = build(kind)
     codes = model.encode(signal(kind))
     whole = model.decode(codes, label="carl")
-    room = {"image": vqvae, "levels": vqvae2, "audio": codec}[kind]
+    room = {"image": _tiled_images, "levels": _tiled_images, "audio": codec}[kind]
     monkeypatch.setattr(room, "TILE", tile)
     torch.testing.assert_close(model.decode(codes, label="carl"), whole, atol=1e-5, rtol=1e-4)
 
