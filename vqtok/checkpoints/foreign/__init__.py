@@ -36,6 +36,7 @@ LAYOUTS: tuple[str, ...] = (
     "maskgit",
     "magvit2",
     "var",
+    "cosmos",
     "taming",
     "hf_encodec",
     "hf_dac",
@@ -93,7 +94,11 @@ def recognise(path: Path) -> Match:
 
     found = _reading.read(path)
     for each in _layouts():
-        match: Match | None = each.recognise(found)
+        try:
+            match: Match | None = each.recognise(found)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            # Names of a family, but shapes that no network has.
+            raise CheckpointError(f"{path}: its weights do not fit together: {error}") from error
         if match is not None:
             return match
     raise _unknown(found)
