@@ -37,6 +37,7 @@ LAYOUTS: tuple[str, ...] = (
     "magvit2",
     "var",
     "titok",
+    "cosmos",
     "taming",
     "hf_encodec",
     "hf_dac",

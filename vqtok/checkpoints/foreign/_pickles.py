@@ -187,21 +187,31 @@ def read(path: Path) -> Any:
         raise CheckpointError(f"{path}: damaged: {text or type(error).__name__}") from error
 
 
+def is_scripted(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, which holds code beside its numbers."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False  # what is wrong with it is said by whoever reads it
+
+
 def modules(found: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a pickled ``nn.Module`` by name: parameters, buffers and submodules."""
+    """Tensors by name of a pickled ``nn.Module`` or a scripted one, with those of its submodules.
+
+    A pickled module keeps parameters, buffers and submodules apart; in a TorchScript archive all
+    are attributes, among others, and buffers are there that a ``state_dict`` leaves out.
+    """
     state = found.state if isinstance(found, Inert) else found
     if not isinstance(state, dict):
         return
-    scripted = "_modules" not in state and "_parameters" not in state
-    for part in ("_parameters", "_buffers"):
-        for name, value in (state.get(part) or {}).items():
+    kinds = [state.get(kind) for kind in ("_parameters", "_buffers", "_modules") if kind in state]
+    for held in kinds or [state]:
+        for name, value in held.items() if isinstance(held, dict) else ():
             if isinstance(value, Tensor):
                 yield f"{prefix}{name}", value
-    for name, child in (state if scripted else state.get("_modules") or {}).items():
-        if scripted and isinstance(child, Tensor):
-            yield f"{prefix}{name}", child
-        elif isinstance(child, Inert):
-            yield from modules(child, f"{prefix}{name}.")
+            elif isinstance(value, Inert):
+                yield from modules(value, f"{prefix}{name}.")
 
 
 def _load(data: bytes, persistent: Callable[[Any], Any]) -> tuple[Any, int]:

@@ -112,6 +112,8 @@ def _one(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 def _torch(path: Path) -> Any:
     """The object in a file of ``torch.save``; nothing in it is run."""
+    if _pickles.is_scripted(path):  # torch before 2.6 would load its code, whatever it is asked
+        return _pickles.read(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old formats; errors are what counts
