@@ -231,3 +231,18 @@ def test_a_damaged_file_gives_numbers_or_a_checkpoint_error(
     except CheckpointError:
         return
     assert sum(each.numel() for each in found.values()) < 100
+
+
+def test_a_file_of_few_bytes_that_nests_itself_without_end_is_refused_soon(tmp_path: Path):
+    laughs: Any = argparse.Namespace(weight=torch.ones(2))
+    for _ in range(40):
+        laughs = [laughs] * 100
+    torch.save({"state_dict": laughs}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="nested beyond all reason"):
+        _reading.read(tmp_path / "x.pt")
+    mappings: Any = {"weight": torch.ones(2)}
+    for _ in range(9):
+        mappings = dict.fromkeys("abcdefghij", mappings)
+    torch.save(mappings, tmp_path / "y.pt")
+    with pytest.raises(CheckpointError, match="not of a known family"):
+        foreign.open(tmp_path / "y.pt")

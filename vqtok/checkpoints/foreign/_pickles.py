@@ -15,6 +15,7 @@ import pickletools
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ _PLAIN = frozenset(("bool", "bytearray", "complex", "dict", "float", "frozenset"
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _NESTED = 60
+_PARTS = 1 << 20
+"""Few bytes can hold one list a thousand times, each of which holds another a thousand times."""
 
 
 class Inert:
@@ -173,7 +176,7 @@ def read(path: Path) -> Any:
     try:
         with path.open("rb") as stream:
             zipped = stream.read(4) == b"PK\x03\x04"
-        return _tensors(_zipped(path) if zipped else _legacy(path), depth=0)
+        return _tensors(_zipped(path) if zipped else _legacy(path), count())
     except _Refused as error:
         raise CheckpointError(
             f"{path}: refused: it would run {error}",
@@ -279,16 +282,16 @@ def _legacy(path: Path) -> Any:
     return parts[3]
 
 
-def _tensors(found: Any, *, depth: int) -> Any:
-    """The same, with tensors in place of what was to become some."""
-    if depth > _NESTED:
-        raise ValueError(f"nested more than {_NESTED} deep")
+def _tensors(found: Any, seen: Iterator[int], *, depth: int = 0) -> Any:
+    """The same, with tensors in place of what was to become some; ``seen`` counts the parts."""
+    if depth > _NESTED or next(seen) > _PARTS:
+        raise ValueError("nested beyond all reason")
     if isinstance(found, _Later):
         return found.made()
     if isinstance(found, dict):
-        return {key: _tensors(value, depth=depth + 1) for key, value in found.items()}
+        return {key: _tensors(value, seen, depth=depth + 1) for key, value in found.items()}
     if isinstance(found, list | tuple):
-        return type(found)([_tensors(each, depth=depth + 1) for each in found])
+        return type(found)([_tensors(each, seen, depth=depth + 1) for each in found])
     if isinstance(found, Inert):
-        found.state = _tensors(found.state, depth=depth + 1)
+        found.state = _tensors(found.state, seen, depth=depth + 1)
     return found
