@@ -7,8 +7,13 @@ Full sizes, random weights, on disk as they are published; ``world_models.py`` t
 upstream. Both sides load that, encode the same signal with all codebooks and decode the codes, step
 by step in turn, so that a busy moment hits both; who begins changes from round to round, and the
 first round warms up and is not counted. "converted" loads the directory that ``vqtok convert``
-makes. Seconds are medians, ratios medians of those of each round; exit status 1 if one is above the
-bar. Codes must be equal and signals near, or the comparison means nothing.
+makes. Seconds are medians, ratios medians of those of each round; exit status 1 if the ratio of
+encoding, decoding or all three steps together is above the bar. Codes must be equal and signals
+near, or the comparison means nothing.
+
+Loading alone may lie above it: transformers maps a file and reads no number of it before it is
+used, whereas here every number is read, refused if it is NaN, and hashed, as codes say by the
+SHA-256 of a model which one made them. That takes 0.7 s per GB and is paid once.
 """
 
 from __future__ import annotations
@@ -36,6 +41,15 @@ from vqtok.checkpoints import directory
 
 BAR = 1.1
 """Times that upstream's own code may take."""
+
+ROWS = (
+    ("load", "vqtok"),
+    ("load", "converted"),
+    ("encode", "vqtok"),
+    ("decode", "vqtok"),
+    ("all", "vqtok"),
+    ("all", "converted"),
+)
 
 NEAR = 1e-5
 """What decoded signals may differ by."""
@@ -115,22 +129,25 @@ def one_round(
 
 
 def report(name: str, rounds: list[dict[str, float]]) -> bool:
-    """Print one family; True if every step is within the bar."""
+    """Print one family; True if it is within the bar."""
     good = True
-    for step, side in (
-        ("load", "vqtok"),
-        ("load", "converted"),
-        ("encode", "vqtok"),
-        ("decode", "vqtok"),
-    ):
-        theirs = [times[f"{step}/upstream"] for times in rounds]
-        ours = [times[f"{step}/{side}"] for times in rounds]
+    for step, side in ROWS:
+        theirs = [_seconds(times, step, "upstream") for times in rounds]
+        ours = [_seconds(times, step, side) for times in rounds]
         ratio = statistics.median(b / a for a, b in zip(theirs, ours, strict=True))
         shown = step if side == "vqtok" else f"{step}, {side}"
         seconds = f"{statistics.median(theirs):10.3f} {statistics.median(ours):8.3f}"
         print(f"{name:<12} {shown:<15} {seconds} {ratio:6.2f}", flush=True)
-        good &= ratio <= BAR
+        good &= ratio <= BAR or step == "load"
     return good
+
+
+def _seconds(times: dict[str, float], step: str, side: str) -> float:
+    """Of a step, or of all: a converted model differs in its loading alone."""
+    if step != "all":
+        return times[f"{step}/{side}"]
+    coder = "upstream" if side == "upstream" else "vqtok"
+    return times[f"load/{side}"] + times[f"encode/{coder}"] + times[f"decode/{coder}"]
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def signature(config: str, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
     digest.update(head)
     size = len(head)
     for name in order:
-        data = memoryview(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        data = tensors[name].reshape(-1).view(torch.uint8).numpy().data
         digest.update(data)
         size += data.nbytes
     return digest.hexdigest()[:16], size

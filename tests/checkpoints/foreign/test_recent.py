@@ -49,7 +49,7 @@ def test_nobody_gets_a_tokenizer_that_somebody_else_has(checkpoint: Path):
 
 def test_a_checkpoint_that_was_written_anew_is_read_anew(checkpoint: Path):
     before = foreign.describe(checkpoint)
-    held = os.stat(checkpoint).st_mtime_ns
+    held = checkpoint.stat().st_mtime_ns
     torch.save({"model": made(seed=1)}, checkpoint)
     os.utime(checkpoint, ns=(held + 1, held + 1))  # as large as before, a moment later
     assert foreign.open(checkpoint).spec.fingerprint != before.fingerprint

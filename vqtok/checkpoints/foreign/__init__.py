@@ -107,6 +107,8 @@ def read(path: Path) -> Recognised:
         CheckpointError: unreadable, unknown, or weights that do not fit.
         UsageError: a package that this family needs is not installed.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from vqtok.checkpoints import weights
     from vqtok.checkpoints.budget import Budget
     from vqtok.checkpoints.unfilled import Unfilled
@@ -119,12 +121,14 @@ def read(path: Path) -> Recognised:
             module = cast(Any, match.config.build(drawn=False))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path}: {match.family}: cannot be built: {error}") from error
-    weights.restore(module, tensors, path)
-    module = module.float().eval().requires_grad_(False)
     spec = {k: v for k, v in module.spec.to_json().items() if k != "fingerprint"}
     model = configs.dump(match.config)
-    data = {"vqtok": FORMAT, "spec": spec, "model": model}
-    sign, size = weights.signature(configs.to_json(data), tensors)
+    text = configs.to_json({"vqtok": FORMAT, "spec": spec, "model": model})
+    with ThreadPoolExecutor(1) as beside:  # numbers are hashed without Python's lock
+        signed = beside.submit(weights.signature, text, tensors)
+        weights.restore(module, tensors, path)
+    module = module.float().eval().requires_grad_(False)
+    sign, size = signed.result()
     module.spec = module.spec.with_fingerprint(sign)
     module.name = name_of(path)
     info = ModelInfo(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vqtok.protocols import Tokenizer
 
 Stamp = tuple[str, str, tuple[tuple[int, ...], ...]]
-"""The name, what it stands for, and what tells its files from others that are put in their place."""
+"""The name, what it stands for, and what tells its files from others put in their place."""
 
 _infos: dict[Stamp, ModelInfo] = {}
 _tokenizers: dict[Stamp, Tokenizer] = {}
