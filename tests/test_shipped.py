@@ -73,7 +73,7 @@ def test_a_photos_codes_do_not_change_with_threads_tiles_or_neighbours(
         with threads(count):
             assert torch.equal(model.encode(x).levels[0], expected)
     assert torch.equal(model.encode(torch.cat([x.flip(3), x])).levels[0][1:], expected)
-    monkeypatch.setattr(vqvae, "TILE", 128)
+    monkeypatch.setattr(_tiled_images, "TILE", 128)
     assert torch.equal(model.encode(x).levels[0], expected)
 
 
