@@ -16,7 +16,7 @@ from vqtok.checkpoints import directory
 from vqtok.media import audio, image
 from vqtok.metrics.audio import mel_distance
 from vqtok.metrics.image import psnr
-from vqtok.tokenizers import codec, vqvae
+from vqtok.tokenizers import _tiled_images, codec
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
