@@ -111,12 +111,13 @@ class Hearing:
         if mel is None or (mel.warp == 1.0 and mel.colour_db == 0.0):
             return None
         total, mine = _ranks.share(batch)
-        drawn = torch.rand(total, generator=generator, dtype=torch.float64)[mine]
-        waves = torch.randn(total, WAVES, generator=generator, dtype=torch.float64)[mine]
+        drawn = torch.rand(total, generator=generator, dtype=torch.float64)
+        waves = torch.randn(total, WAVES, generator=generator, dtype=torch.float64)
         places = (torch.arange(mel.bands, dtype=torch.float64) + 0.5) / mel.bands
         slow = torch.arange(1, WAVES + 1, dtype=torch.float64)[:, None]
-        colour_db = mel.colour_db * waves @ (math.pi * slow * places).cos()  # (B, bands)
-        return Disguise(mel.warp ** (2.0 * drawn - 1.0), 10.0 ** (colour_db / 20.0))
+        colour_db = mel.colour_db * waves @ (math.pi * slow * places).cos()  # (total, bands)
+        stretch, gain = mel.warp ** (2.0 * drawn - 1.0), 10.0 ** (colour_db / 20.0)
+        return Disguise(stretch[mine], gain[mine])
 
     def _bank(self, stretch: Tensor) -> Tensor:
         """(B,) → (B, bins, bands): means of magnitudes around each stretched band."""
