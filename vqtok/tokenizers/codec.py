@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ from vqtok.tokenizers._audio import check_audio
 from vqtok.tokenizers._exact import Doubts
 from vqtok.tokenizers._framed import FramedEncoder
 from vqtok.tokenizers._hearing import Hearing, Mel
-from vqtok.tokenizers._labels import Label, Labels, check_names
+from vqtok.tokenizers._labels import Label, Labels, Told, check_names
 
 TILE = 750
 """Frames that one tile owns: 10 s at 75 Hz."""
@@ -53,6 +53,7 @@ class Config:
         kernel: Frames that one block's depthwise window sees, itself and the past.
         latent: D, dimension that is quantised.
         labels: Names of speakers, one of which the decoder is told; none: it is told nothing.
+        told: Where the decoder is told a label: at its "input", or more strongly in all "blocks".
         mel: Bands that the encoder hears; None: it hears all bins with their phases.
     """
 
@@ -66,6 +67,7 @@ class Config:
     kernel: int = 7
     latent: int = 32
     labels: tuple[str, ...] = ()
+    told: Literal["input", "blocks"] = "input"
     mel: Mel | None = None
 
     def __post_init__(self) -> None:
@@ -100,13 +102,15 @@ class Codec(nn.Module):
         head = Pointwise(config.width, 2 * self.spectrum.bins)
         with torch.no_grad():  # start near silence: e^-4, not e^0, in every bin
             head.bias[::2] = QUIET
-        self.decoder = nn.Sequential(
+        self.decoder = Told(
             Pointwise(config.latent, config.width),
             *(_block(config) for _ in range(config.decoder_blocks)),
             ChannelNorm(config.width),
             head,
         )
-        self.labels = Labels(config.labels, config.latent)
+        deep = config.told == "blocks"
+        shape = (config.decoder_blocks, config.width) if deep else (config.latent,)
+        self.labels = Labels(config.labels, *shape)
         self.encoder_context = config.encoder_blocks * (config.kernel - 1)
         self.decoder_context = config.decoder_blocks * (config.kernel - 1)
         depth = self.quantizer.depth
@@ -120,11 +124,7 @@ class Codec(nn.Module):
         levels = (level,) if self.quantizer.codebook_size else ()
         self.spec = CodeSpec(modality="audio", levels=levels, rate=float(config.rate))
         self._framed = FramedEncoder(
-            self.spectrum,
-            self.hearing,
-            self.encoder,
-            self.quantizer,
-            context=self.encoder_context,
+            self.spectrum, self.hearing, self.encoder, self.quantizer, context=self.encoder_context
         )
 
     @property
@@ -252,7 +252,7 @@ class Codec(nn.Module):
         Returns:
             (B, 1, L) float32 in [-1, 1].
         """
-        return self._render(self.labels.tell(z_q, label))[:, None, : extent[0]].clamp(-1.0, 1.0)
+        return self._render(z_q, label)[:, None, : extent[0]].clamp(-1.0, 1.0)
 
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch differentiably; x is (B, 1, L), labels int64 (B,) if there are.
@@ -263,7 +263,7 @@ class Codec(nn.Module):
         if self.training:
             disguise = self.hearing.disguise(len(x), generator=self.quantizer.generator)
         quantized: Quantized = self.quantizer(self._framed.latents(self._padded(x), disguise))
-        y = self._render(self.labels.tell(quantized.z_q, labels))[:, None, :length]
+        y = self._render(quantized.z_q, labels)[:, None, :length]
         levels = (quantized.codes,) if self.spec.levels else ()
         codes = Codes(self.spec, levels, (length,))
         return Reconstructed(y, codes, quantized.loss, quantized.terms)
@@ -272,13 +272,14 @@ class Codec(nn.Module):
         """(B, 1, L) → (B, T·hop) float32."""
         return F.pad(x[:, 0].float(), (0, -x.shape[-1] % self.hop))
 
-    def _render(self, z_q: Tensor) -> Tensor:
+    def _render(self, z_q: Tensor, label: Tensor | Label) -> Tensor:
         """(B, D, n) latents, none before or after them → (B, n·hop) float32 samples."""
         ahead = self.spectrum.overlap - 1
         # Zero latents after the end stand for "nothing follows": the frames there complete the
         # last hops.
-        z = F.pad(z_q, (0, ahead))[:, :, None]  # (B, D, 1, T + ahead)
-        parts = self.decoder(z)[:, :, 0].float().mT  # (B, T + ahead, 2·bins)
+        z, told = self.labels.given(z_q, label)
+        z = F.pad(z, (0, ahead))[:, :, None]  # (B, D, 1, T + ahead)
+        parts = self.decoder(z, told)[:, :, 0].float().mT  # (B, T + ahead, 2·bins)
         with torch.autocast(z.device.type, enabled=False):
             spectrum = from_polar(parts.unflatten(2, (self.spectrum.bins, 2)))
             samples = self.spectrum.synthesise(spectrum)
@@ -288,7 +289,7 @@ class Codec(nn.Module):
     def _decode_tile(self, codes: Tensor, start: int, stop: int, label: Label) -> Tensor:
         """Samples of frames start … stop of one item, given its frames before and after: (1, n)."""
         z_q = self.quantizer.decode(codes.to(self._device()))
-        return self._render(self.labels.tell(z_q, label))[:, start * self.hop : stop * self.hop]
+        return self._render(z_q, label)[:, start * self.hop : stop * self.hop]
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
