@@ -16,7 +16,7 @@ from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
 from vqtok.quantizers import _ranks
-from vqtok.tokenizers._hearing import Disguise, Hearing, Mel
+from vqtok.tokenizers._hearing import Disguise, Hearing, Mel, check_bands
 
 RATE, FRAME = 24000, 1280
 
@@ -137,10 +137,33 @@ def test_a_model_that_hears_bins_has_the_weights_that_it_had_before() -> None:
     assert banded["encoder.0.weight"].shape[1] == MEL["bands"]
 
 
+@given(
+    bands=st.integers(2, 200),
+    warp=st.floats(1.0, 2.0),
+    frame=st.integers(2, 100).map(lambda n: 16 * n),
+    rate=st.integers(800, 48000),
+)
+def test_bands_that_pass_the_check_all_hear_something(
+    bands: int, warp: float, frame: int, rate: int
+) -> None:
+    mel = Mel(bands, warp)
+    try:
+        check_bands(mel, frame=frame, rate=rate)
+    except ValueError:
+        return
+    made = Hearing(mel, frame=frame, rate=rate)
+    noise = torch.ones(1, 1, frame // 2 + 1, dtype=torch.complex128)
+    for stretch in (1.0 / warp, 1.0):  # beyond, bands may reach past half the rate: silence
+        gain = torch.ones(1, bands, dtype=torch.float64)
+        heard = made(noise, Disguise(torch.tensor([stretch], dtype=torch.float64), gain))
+        assert float(heard.min()) > -0.01
+
+
 @pytest.mark.parametrize(
     ("mel", "message"),
     [
         ({"bands": 1}, "at least 2"),
+        ({"bands": 10**9}, "too many for frames of 16 samples"),
         ({"bands": 60}, "too many for frames of 16 samples"),
         ({"bands": 6, "warp": 0.9}, "not from 1 to 2"),
         ({"bands": 6, "warp": 2.5}, "not from 1 to 2"),

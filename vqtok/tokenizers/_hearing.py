@@ -64,6 +64,20 @@ class Disguise(NamedTuple):
     """(B, bands) float64: factors of magnitudes."""
 
 
+def check_bands(mel: Mel | None, *, frame: int, rate: float) -> None:
+    """Check that every band holds a bin, however an item is stretched; see ``Hearing``.
+
+    Raises:
+        ValueError: one may hold none.
+    """
+    if mel is None:
+        return
+    top = math.log1p(min(HIGHEST, rate / 2) / 700.0)
+    lowest = 700.0 * math.expm1(top * 2.0 / (mel.bands + 1))  # Hz that the narrowest one spans
+    if lowest <= mel.warp * rate / frame:
+        raise ValueError(f"mel.bands {mel.bands}: too many for frames of {frame} samples")
+
+
 class Hearing:
     """Complex frames → real features.
 
@@ -71,9 +85,6 @@ class Hearing:
         mel: Bands; None: every bin, power-compressed, with its phase.
         frame: Samples of a frame.
         rate: Hz of the audio.
-
-    Raises:
-        ValueError: bands so narrow that some hold no bin.
     """
 
     def __init__(self, mel: Mel | None, *, frame: int, rate: float) -> None:
@@ -83,10 +94,6 @@ class Hearing:
             return
         self._hz = torch.linspace(0.0, rate / 2, bins, dtype=torch.float64)
         self._highest = min(HIGHEST, rate / 2)
-        # Stretched least, the bands lie closest.
-        least = torch.tensor([1.0 / mel.warp], dtype=torch.float64)
-        if not self._bank(least).any(dim=1).all():
-            raise ValueError(f"mel.bands {mel.bands}: too many for frames of {frame} samples")
 
     def __call__(self, spectrum: Tensor, disguise: Disguise | None = None) -> Tensor:
         """(B, T, bins) complex → (B, T, channels), in the precision of the spectrum."""

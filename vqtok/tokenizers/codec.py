@@ -28,7 +28,7 @@ from vqtok.protocols import Quantized, Reconstructed
 from vqtok.tokenizers._audio import check_audio
 from vqtok.tokenizers._exact import Doubts
 from vqtok.tokenizers._framed import FramedEncoder
-from vqtok.tokenizers._hearing import Hearing, Mel
+from vqtok.tokenizers._hearing import Hearing, Mel, check_bands
 from vqtok.tokenizers._labels import Label, Labels, Told, check_names
 
 TILE = 750
@@ -74,7 +74,7 @@ class Config:
         if self.hop < 1 or self.frame % self.hop or self.frame < 2 * self.hop:
             raise ValueError(f"frame {self.frame} is not a multiple of hop {self.hop}, from two on")
         check_names(self.labels)
-        Hearing(self.mel, frame=self.frame, rate=self.rate)  # raises
+        check_bands(self.mel, frame=self.frame, rate=self.rate)
 
     def build(self, **context: Any) -> Codec:
         """Make the tokenizer with fresh weights."""
