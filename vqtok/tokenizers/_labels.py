@@ -21,6 +21,10 @@ Label = int | str | None
 
 SHOWN = 12
 
+GAIN = 10.0
+"""Of the vectors of blocks: a label is in few items of a batch, and its vectors must not be learned
+so much later than the rest that the codes have told the speaker by then."""
+
 
 def check_names(names: Sequence[str]) -> None:
     """Check the names of a config.
@@ -118,7 +122,7 @@ class Told(nn.Sequential):
         at = 0
         for layer in self:
             if told is not None and isinstance(layer, Block):
-                x = x + told[:, at, :, None, None]
+                x = x + GAIN * told[:, at, :, None, None]
                 at += 1
             x = layer(x)
         return x
