@@ -22,6 +22,8 @@ BINS = 96
 """Mel filters up to 12 kHz."""
 HEARD = 84
 """Those of them that end below 8 kHz."""
+QUIET = 1e-2
+"""Magnitudes below it count as it: 40 dB below the mean, where a recording tells of its room."""
 CROP = 188
 """Frames of a training item: 2 s."""
 WIDTH = 96
@@ -57,7 +59,7 @@ def hear(samples: Tensor) -> Tensor:
     """(L,) samples at 24 kHz → (HEARD, T) log10 magnitudes, about 0 in the mean of loud frames."""
     loud = samples / samples.square().mean().sqrt().clamp(min=1e-5)
     mel = spectrogram(loud[None], rate=HZ, window=WINDOW, bins=BINS)[0, :HEARD]
-    return mel.clamp(min=1e-3).log10()
+    return mel.clamp(min=QUIET).log10()
 
 
 def train(

@@ -23,11 +23,14 @@ def main() -> None:
     parser.add_argument("recordings", type=Path, help="flat folder of sp_NAME_NUMBER files")
     parser.add_argument("voices", type=Path, help="folder to make")
     parser.add_argument("--names", nargs="+", default=NINE, metavar="NAME", help=" ".join(NINE))
+    parser.add_argument("--most", type=int, metavar="N", help="files of a speaker, evenly spread")
     chosen = parser.parse_args()
     for name in sorted(chosen.names):
         found = files_of(chosen.recordings, name)
         if not found:
             raise SystemExit(f"{chosen.recordings}: no files sp_{name}_*")
+        if chosen.most is not None and len(found) > chosen.most:
+            found = [found[at * len(found) // chosen.most] for at in range(chosen.most)]
         link(found, chosen.voices / name)
         print(f"{name}: {len(found)} files")
 
