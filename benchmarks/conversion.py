@@ -1,6 +1,6 @@
 """Whether a model with speakers as labels converts voices, and keeps what is said.
 
-    python benchmarks/voices.py recordings/ voices/
+    python benchmarks/voices.py recordings/ voices/ --most 30
     vqtok train --data voices/ --preset speech-speaker -o my-speech/
     python benchmarks/conversion.py my-speech/ --voices voices/ --strangers held-out-speech/
 

@@ -1,6 +1,6 @@
 """A folder per speaker from a flat folder of recordings named sp_NAME_NUMBER, as links.
 
-    python benchmarks/voices.py recordings/ voices/
+    python benchmarks/voices.py recordings/ voices/ --most 30
     vqtok train --data voices/ --preset speech-speaker -o my-speech/
 
 The names of the folders are the labels that ``train.labels`` tells the decoder. Names of speakers
