@@ -94,6 +94,11 @@ def main() -> int:
         for name, judge in judges.items()
     }
     found = [each for at in range(len(sources)) for each in convert(model, sources, at, judges)]
+    print(
+        f"{chosen.model}: two judges learned {len(training)} of its training clips, in "
+        f"{chosen.steps} steps of 32 crops of 2 s;\n{len(sources)} other clips, at most "
+        f"{chosen.seconds:g} s of each, encoded once and decoded as every speaker"
+    )
     results = figures(found, sources, names, real)
     show(results, names)
     if chosen.json is not None:
