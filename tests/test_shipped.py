@@ -16,7 +16,7 @@ from vqtok.checkpoints import directory
 from vqtok.media import audio, image
 from vqtok.metrics.audio import mel_distance
 from vqtok.metrics.image import psnr
-from vqtok.tokenizers import codec, vqvae
+from vqtok.tokenizers import _tiled_images, codec
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
@@ -73,7 +73,7 @@ def test_a_photos_codes_do_not_change_with_threads_tiles_or_neighbours(
         with threads(count):
             assert torch.equal(model.encode(x).levels[0], expected)
     assert torch.equal(model.encode(torch.cat([x.flip(3), x])).levels[0][1:], expected)
-    monkeypatch.setattr(vqvae, "TILE", 128)
+    monkeypatch.setattr(_tiled_images, "TILE", 128)
     assert torch.equal(model.encode(x).levels[0], expected)
 
 

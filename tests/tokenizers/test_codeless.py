@@ -16,7 +16,7 @@ from vqtok import config
 from vqtok.codes.container import Codes
 from vqtok.errors import UsageError
 from vqtok.protocols import Config
-from vqtok.tokenizers import vqvae
+from vqtok.tokenizers import _tiled_images, vqvae
 
 METHODS = ["identity", "gaussian"]
 
@@ -63,7 +63,7 @@ def test_large_images_pass_in_tiles_as_if_whole(
     model = image_model("gaussian", network)
     x = picture(61, 90, batch=2)
     whole = passed(model, x)
-    monkeypatch.setattr(vqvae, "TILE", 16)
+    monkeypatch.setattr(_tiled_images, "TILE", 16)
     seen: list[tuple[int, ...]] = []
     model.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
     torch.testing.assert_close(passed(model, x), whole, atol=1e-6, rtol=0)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tests.tokenizers import test_codec, test_vqvae
 from vqtok import config
 from vqtok.protocols import Assigned, Config, Tokenizer
-from vqtok.tokenizers import _exact, _framed, _tiled, codec, vqvae
+from vqtok.tokenizers import _exact, _framed, _tiled, _tiled_images, codec, vqvae
 
 
 def image_model(network: str, **changes: object) -> vqvae.VQVAE:
@@ -199,7 +199,7 @@ def test_images_of_any_sizes_together_give_the_codes_of_each_alone(
     model = test_vqvae.build("convnext", "rvq")
     xs = [test_vqvae.picture(*size, seed=i)[0] for i, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vqvae, "TILE", 16)
+        patch.setattr(_tiled_images, "TILE", 16)
         patch.setattr(_tiled, "BATCH", 2000)
         together = model.encode_many(xs)
     for x, codes in zip(xs, together, strict=True):
@@ -239,7 +239,7 @@ def test_an_image_read_in_windows_has_the_same_codes_and_is_never_read_whole(
     model = test_vqvae.build("convnext")
     x = test_vqvae.picture(131, 77)[0]
     expected = model.encode(x[None]).levels[0]
-    monkeypatch.setattr(vqvae, "TILE", tile)
+    monkeypatch.setattr(_tiled_images, "TILE", tile)
     largest = 0
 
     def read(rows: slice, columns: slice) -> Tensor:
@@ -260,10 +260,10 @@ def test_a_very_large_image_is_cut_finer_with_the_same_codes(
 ) -> None:
     model = test_vqvae.build("convnext")
     x = test_vqvae.picture(90, 90)
-    monkeypatch.setattr(vqvae, "TILE", 48)  # 2 x 2 tiles; at half of it 4 x 4
+    monkeypatch.setattr(_tiled_images, "TILE", 48)  # 2 x 2 tiles; at half of it 4 x 4
     expected = model.encode(x).levels[0]
     forms = len(list(model.decode_tiles(model.encode(x))))
-    monkeypatch.setattr(vqvae, "LARGE", 8000)
+    monkeypatch.setattr(_tiled_images, "LARGE", 8000)
     assert torch.equal(model.encode(x).levels[0], expected)
     assert len(list(model.decode_tiles(model.encode(x)))) == 4 * forms == 16
 
@@ -271,7 +271,7 @@ def test_a_very_large_image_is_cut_finer_with_the_same_codes(
 def test_tiles_of_a_decoded_image_cover_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = test_vqvae.build("convnext")
     codes = model.encode(test_vqvae.picture(61, 83, batch=2))
-    monkeypatch.setattr(vqvae, "TILE", 16)
+    monkeypatch.setattr(_tiled_images, "TILE", 16)
     whole = model.decode(codes)
     for item in range(2):
         covered = torch.zeros(61, 83)

@@ -15,7 +15,7 @@ from tests.tokenizers.test_vqvae import picture
 from tests.tokenizers.test_vqvae2 import FORMS, build, same
 from vqtok.layers.hierarchy import Seen, Way
 from vqtok.layers.regions import cut
-from vqtok.tokenizers import _leveled, vqvae2
+from vqtok.tokenizers import _leveled, _tiled_images
 
 
 @pytest.mark.parametrize(("network", "levels"), FORMS)
@@ -56,7 +56,7 @@ def test_tiles_give_the_codes_and_pixels_of_the_whole(
     x = picture(121, 90)
     whole = model.encode(x)
     pixels, latents = model.decode(whole), model.latents(x)
-    monkeypatch.setattr(vqvae2, "TILE", model.stride)
+    monkeypatch.setattr(_tiled_images, "TILE", model.stride)
     seen: list[tuple[int, ...]] = []
     model.encoder.trunks[-1].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
     tiled = model.encode(x)
@@ -75,7 +75,7 @@ def test_tiles_of_any_image_give_its_codes(cells: int, height: int, width: int) 
     x = picture(height, width)
     whole = model.encode(x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vqvae2, "TILE", cells * model.stride)
+        patch.setattr(_tiled_images, "TILE", cells * model.stride)
         assert same(model.encode(x), whole)
         torch.testing.assert_close(model.decode(whole), model(x).x.clamp(-1, 1), atol=1e-6, rtol=0)
 
@@ -131,7 +131,7 @@ def test_disturbed_tiles_still_agree_on_the_codes_they_share() -> None:
     for head in model.encoder.heads:
         disturb(head, 0.01)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vqvae2, "TILE", 2 * model.stride)
+        patch.setattr(_tiled_images, "TILE", 2 * model.stride)
         assert same(model.encode(x), before)
     assert model.doubts.recomputed > 0
 
@@ -144,7 +144,7 @@ def test_images_of_any_sizes_together_give_the_codes_of_each_alone(
     model = build("convnext", 2, "rvq")
     xs = [picture(*size, seed=i)[0] for i, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vqvae2, "TILE", 16)
+        patch.setattr(_tiled_images, "TILE", 16)
         patch.setattr(_leveled, "BATCH", 2000)
         together = model.encode_many(xs)
     for x, codes in zip(xs, together, strict=True):
@@ -164,7 +164,7 @@ def test_an_image_read_in_windows_has_the_same_codes_and_is_never_read_whole(
     model = build("convnext")
     x = picture(131, 77)[0]
     expected = model.encode(x[None])
-    monkeypatch.setattr(vqvae2, "TILE", tile)
+    monkeypatch.setattr(_tiled_images, "TILE", tile)
     largest = 0
 
     def read(rows: slice, columns: slice) -> Tensor:
@@ -186,10 +186,10 @@ def test_a_very_large_image_is_cut_finer_with_the_same_codes(
 ) -> None:
     model = build("convnext")
     x = picture(90, 90)
-    monkeypatch.setattr(vqvae2, "TILE", 48)  # 2 x 2 tiles; at half of it 4 x 4
+    monkeypatch.setattr(_tiled_images, "TILE", 48)  # 2 x 2 tiles; at half of it 4 x 4
     expected = model.encode(x)
     forms = len(list(model.decode_tiles(expected)))
-    monkeypatch.setattr(vqvae2, "LARGE", 8000)
+    monkeypatch.setattr(_tiled_images, "LARGE", 8000)
     assert same(model.encode(x), expected)
     assert len(list(model.decode_tiles(expected))) == 4 * forms == 16
 
@@ -197,7 +197,7 @@ def test_a_very_large_image_is_cut_finer_with_the_same_codes(
 def test_tiles_of_a_decoded_image_cover_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("convnext", 3)
     codes = model.encode(picture(61, 83, batch=2))
-    monkeypatch.setattr(vqvae2, "TILE", 16)
+    monkeypatch.setattr(_tiled_images, "TILE", 16)
     whole = model.decode(codes)
     for item in range(2):
         covered = torch.zeros(61, 83)

@@ -150,6 +150,8 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
         ConfigError: a config that does not fit, with the place in it.
         CheckpointError: files missing or damaged, or weights that do not fit the config.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     directory = resolve(name) if isinstance(name, str) else name
     if foreign.is_foreign(directory):
         return cast("Tokenizer", cast("nn.Module", foreign.open(directory)).to(device))
@@ -160,13 +162,15 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
             f"{directory / CONFIG}: {configs.type_name(config)} is no tokenizer",
             hint="vqtok.load_prior reads priors",
         )
-    tokenizer = built(directory, partial(config.build, drawn=False))
+    with ThreadPoolExecutor(1) as beside:  # a file is hashed without Python's lock
+        sign = beside.submit(fingerprint, directory)
+        tokenizer = built(directory, partial(config.build, drawn=False))
     if read_spec(directory, data) != tokenizer.spec.with_fingerprint(""):
         raise CheckpointError(
             f"{directory / CONFIG}: the spec is not that of the model",
             hint="one of the two was edited; restore the file",
         )
-    tokenizer.spec = tokenizer.spec.with_fingerprint(fingerprint(directory))
+    tokenizer.spec = tokenizer.spec.with_fingerprint(sign.result())
     tokenizer.name = name_of(directory)
     return cast("Tokenizer", tokenizer.to(device))
 

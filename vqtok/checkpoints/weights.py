@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,14 +57,23 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def signature(config: str, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
     """Fingerprint of the directory that these would be, and the size of its weights file.
 
+    The file is not made: its numbers are hashed where they lie.
+
     Args:
         config: Text of its ``config.json``.
         tensors: As ``storable`` gives them.
     """
-    from safetensors.torch import save
+    import torch
 
-    data = save(dict(tensors))
-    return hashlib.sha256(config.encode() + b"\0" + data).hexdigest()[:16], len(data)
+    digest = hashlib.sha256(config.encode() + b"\0")
+    head, order = _head(tensors)
+    digest.update(head)
+    size = len(head)
+    for name in order:
+        data = tensors[name].reshape(-1).view(torch.uint8).numpy().data
+        digest.update(data)
+        size += data.nbytes
+    return digest.hexdigest()[:16], size
 
 
 def restore(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -96,6 +107,22 @@ def read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path}: truncated or damaged: {error}") from error
+
+
+def _head(tensors: Mapping[str, Tensor]) -> tuple[bytes, list[str]]:
+    """What safetensors puts before the numbers of these, and the order in which they follow."""
+    from safetensors.torch import save
+
+    # It is asked about empty tensors, so that order and names of dtypes are its own.
+    empty = save({name: tensor.new_empty(0) for name, tensor in tensors.items()})
+    table = json.loads(empty[8:])
+    end = 0
+    for name, entry in table.items():
+        begin, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        entry.update(shape=list(tensors[name].shape), data_offsets=[begin, end])
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text, list(table)
 
 
 def _check_names(

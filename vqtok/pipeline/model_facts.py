@@ -10,7 +10,7 @@ from vqtok.pipeline.models import PLURALS
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
-    from vqtok.codes.spec import LevelSpec
+    from vqtok.codes.spec import CodeSpec, LevelSpec
     from vqtok.pipeline.facts import Rows
 
 
@@ -37,9 +37,11 @@ class ModelFacts:
         """The rate with its unit; a range where there is a depth to choose."""
         if not self.info.spec.levels:
             return "continuous"
+        spec = self.info.spec
+        if all("n" in level.axes for level in spec.levels):
+            return f"{spec.bits(()):.4g} bits per {_subject(spec)}"
         if self.rate is None:
             return "depends on the size"
-        spec = self.info.spec
         unit = "bits per pixel" if spec.modality == "image" else "kbit/s"
         if spec.depth is None or spec.depth == 1:
             return f"{self.rate:.3g} {unit}"
@@ -115,18 +117,24 @@ class ModelFacts:
 
 def _levels(info: ModelInfo) -> Rows:
     if info.spec.levels:
-        return [(level.name, _level(level)) for level in info.spec.levels]
+        return [(level.name, _level(level, info.spec)) for level in info.spec.levels]
     size = info.config.get("latent")
     numbers = f": {size} numbers per position" if isinstance(size, int) else ""
     return [("codes", f"none, the latents are continuous{numbers}")]
 
 
-def _level(level: LevelSpec) -> str:
+def _level(level: LevelSpec, spec: CodeSpec) -> str:
+    if "n" in level.axes:
+        return f"{level.codebook_size} entries, {level.depth} codes per {_subject(spec)}"
     unit = "samples" if level.axes[-1] == "t" and len(level.stride) == 1 else "pixels"
     stride = "×".join(str(step) for step in level.stride)
     stack = f"{level.depth} × " if "q" in level.axes else ""
     positions = "one position" if level.steps == 1 else f"{level.steps} positions"
     return f"{stack}{level.codebook_size} entries, {positions} per {stride} {unit}"
+
+
+def _subject(spec: CodeSpec) -> str:
+    return "recording" if spec.modality == "audio" else spec.modality
 
 
 def _quantizer(config: Mapping[str, Any]) -> Any:

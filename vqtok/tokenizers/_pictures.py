@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqtok.codes.container import Codes
 from vqtok.errors import UsageError
 
 
@@ -23,3 +28,9 @@ def check_images(x: Tensor, channels: int) -> None:
     """Raise ``UsageError`` if x is not (B, C, H, W)."""
     if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
         raise UsageError(f"images: shape {tuple(x.shape)} found, (B, {channels}, H, W) expected")
+
+
+def joined(items: Sequence[Codes]) -> Codes:
+    """Codes of images of one size → those of the batch; ``Codes.stack`` for tensors."""
+    columns = zip(*(each.levels for each in items), strict=True)
+    return replace(items[0], levels=tuple(map(torch.cat, columns)))

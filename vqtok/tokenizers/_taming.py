@@ -28,6 +28,8 @@ class Sizes:
         channels: Of the pictures.
         latent: Channels between encoder and decoder.
         groups: Of the norms.
+        halvings: How many of the levels are followed by a step to half the size: the finest of the
+            encoder, the coarsest of the decoder; None: all but the last.
     """
 
     widths: Sequence[int]
@@ -38,6 +40,12 @@ class Sizes:
     channels: int
     latent: int
     groups: int = GROUPS
+    halvings: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps to half the size, and back."""
+        return len(self.widths) - 1 if self.halvings is None else self.halvings
 
 
 class _Level(nn.Module):
@@ -80,7 +88,7 @@ class _Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(B, channels, H, W) → (B, latent, H/2^(levels-1), W/2^(levels-1))."""
+    """(B, channels, H, W) → (B, latent, H/2^steps, W/2^steps)."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -89,7 +97,7 @@ class Encoder(nn.Module):
         inside = sizes.stem
         for index, width in enumerate(sizes.widths):
             level = _Level(inside, width, sizes, index, sizes.blocks)
-            if index < len(sizes.widths) - 1:
+            if index < sizes.steps:
                 level.downsample = Downsample(width)
             self.down.append(level)
             inside = width
@@ -109,7 +117,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(B, latent, h, w) → (B, channels, h·2^(levels-1), w·2^(levels-1))."""
+    """(B, latent, h, w) → (B, channels, h·2^steps, w·2^steps)."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -120,7 +128,7 @@ class Decoder(nn.Module):
         for index in reversed(range(len(sizes.widths))):
             width = sizes.widths[index]
             level = _Level(inside, width, sizes, index, sizes.blocks)
-            if index > 0:
+            if index >= len(sizes.widths) - sizes.steps:
                 level.upsample = Upsample(width)
             levels.insert(0, level)  # the published index counts from the finest
             inside = width

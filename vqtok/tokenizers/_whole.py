@@ -16,7 +16,7 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Reconstructed
-from vqtok.tokenizers._pictures import check_images, padded, size_of
+from vqtok.tokenizers._pictures import check_images, joined, padded, size_of
 
 
 class WholeImages(nn.Module):
@@ -50,9 +50,7 @@ class WholeImages(nn.Module):
             UsageError: x is not a batch of images with C channels.
         """
         check_images(x, self.channels)
-        items = self.encode_many(list(x))
-        columns = zip(*(each.levels for each in items), strict=True)
-        return Codes(self.spec, tuple(map(torch.cat, columns)), items[0].extent)
+        return joined(self.encode_many(list(x)))
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:

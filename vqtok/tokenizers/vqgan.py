@@ -88,14 +88,13 @@ class VQGAN(WholeImages):
             groups=config.groups,
         )
         self.encoder = Encoder(sizes)
-        self.decoder = Decoder(
-            replace(
-                sizes,
-                blocks=config.decoder_blocks,
-                attention=config.decoder_attention,
-                latent=config.decoder_latent,
-            )
+        back = replace(
+            sizes,
+            blocks=config.decoder_blocks,
+            attention=config.decoder_attention,
+            latent=config.decoder_latent,
         )
+        self.decoder = self._decoding(back, config.dim)
         self.quant_conv = nn.Conv2d(config.latent, config.dim, 1)
         self.quantize: Table | Scores
         if config.lookup == "scores":
@@ -103,6 +102,10 @@ class VQGAN(WholeImages):
         else:
             self.quantize = Table(config.codebook_size, config.dim, config.lookup)
         self.post_quant_conv = nn.Conv2d(config.dim, config.decoder_latent, 1)
+
+    def _decoding(self, sizes: Sizes, dim: int) -> nn.Module:
+        """Make the decoder; ``dim`` is that of the entries."""
+        return Decoder(sizes)
 
     def _analyse(self, x: Tensor) -> Tensor:
         z: Tensor = self.quant_conv(self.encoder(x))

@@ -8,14 +8,13 @@ bounded, and the tiling depends on the image's size alone, never on a setting.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
@@ -26,14 +25,9 @@ from vqtok.tokenizers._labels import Label, Labels, check_names
 from vqtok.tokenizers._networks import networks
 from vqtok.tokenizers._output import Output, entering, pixels
 from vqtok.tokenizers._pictures import check_images, padded, size_of
-from vqtok.tokenizers._tiled import Picture, Read, TiledEncoder, decoded, latents, reader
+from vqtok.tokenizers._tiled import Read, TiledEncoder, latents, reader
+from vqtok.tokenizers._tiled_images import TiledImages
 from vqtok.tokenizers._tiles import Tile
-
-TILE = 1024
-"""Pixels per side that one tile owns; images up to this size are one tile."""
-
-LARGE = 1 << 26
-"""Pixels from which on an image's own memory is what hurts: its tiles are half as wide."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +84,13 @@ class Config:
         return VQVAE(self)
 
 
-class VQVAE(nn.Module):
+class VQVAE(TiledImages):
     """Images ⇄ one grid of codes."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config: AnyConfig = config
-        self.name = ""
-        self.exact = True
-        self.stride = config.stride
-        self.channels = config.channels
-        self.output: Output = config.output
+        super().__init__(
+            config, stride=config.stride, channels=config.channels, output=config.output
+        )
         self.encoder, self.decoder = networks(config)
         self.quantizer = config.quantizer.build(dim=config.latent)
         self.labels = Labels(config.labels, config.latent)
@@ -122,24 +112,6 @@ class VQVAE(nn.Module):
     def doubts(self) -> Doubts:
         """How many latents were coded so far, and how many of them again in float64."""
         return self._tiled.doubts
-
-    @torch.inference_mode()
-    def encode(self, x: Tensor) -> Codes:
-        """Images → codes, each image by itself.
-
-        Args:
-            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up.
-
-        Returns:
-            Codes of one level: int64 (B, h, w) or (B, Q, h, w), extent (H, W).
-
-        Raises:
-            UsageError: x is not a batch of images with C channels, or the model has no codes.
-        """
-        check_images(x, self.channels)
-        items = self.encode_many(list(x))
-        levels = torch.cat([each.levels[0] for each in items])
-        return Codes(self.spec, (levels,), items[0].extent)
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
@@ -184,16 +156,6 @@ class VQVAE(nn.Module):
         for _, tile, codes in self._tiled.encode([picture]):
             array[(0, ..., *tile.owned())] = codes.numpy()
         return Codes(self.spec, (array,), size)
-
-    @torch.inference_mode()
-    def decode(self, codes: Codes, *, label: Label = None) -> Tensor:
-        """Codes → (B, C, H, W) float32, clamped to [-1, 1] and cropped to ``codes.extent``."""
-        height, width = codes.extent
-        x = torch.empty(len(codes), self.channels, height, width, device=self._device())
-        for item in range(len(codes)):
-            for rows, columns, shown in self.decode_tiles(codes, item=item, label=label):
-                x[item, :, rows, columns] = shown
-        return x
 
     @torch.inference_mode()
     def decode_tiles(
@@ -269,27 +231,3 @@ class VQVAE(nn.Module):
             terms=quantized.terms,
             raw=None if self.output == "plain" else raw,
         )
-
-    def _decoded(
-        self, look_up: Callable[[Tile], Tensor], extent: tuple[int, ...]
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows, columns and (B, C, h, w) pixels in [-1, 1] of each tile."""
-        height, width = extent
-        side = self._side(extent)
-        parts = decoded(self.decoder, look_up, (height, width), stride=self.stride, side=side)
-        for rows, columns, raw in parts:
-            yield rows, columns, pixels(raw, self.output).clamp(-1.0, 1.0)
-
-    def _picture(self, size: tuple[int, int], read: Read) -> Picture:
-        def seen(rows: slice, columns: slice) -> Tensor:
-            return entering(read(rows, columns), self.output)
-
-        return Picture(size, seen, stride=self.stride, side=self._side(size))
-
-    def _side(self, size: tuple[int, ...]) -> int:
-        """Code positions per side of an image's tiles: they depend on its size alone."""
-        pixels = TILE if math.prod(size) < LARGE else TILE // 2
-        return pixels // self.stride
-
-    def _device(self) -> torch.device:
-        return next(self.parameters()).device

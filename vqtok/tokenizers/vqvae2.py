@@ -12,14 +12,13 @@ positions of the top level, and each level keeps those that begin inside it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
@@ -32,9 +31,9 @@ from vqtok.tokenizers._leveled import LeveledEncoder
 from vqtok.tokenizers._output import Output, entering, pixels
 from vqtok.tokenizers._pictures import check_images, padded, size_of
 from vqtok.tokenizers._quantizers import NAMES, Quantizers, check_own
-from vqtok.tokenizers._tiled import Picture, Read, decoded, reader
+from vqtok.tokenizers._tiled import Read, reader
+from vqtok.tokenizers._tiled_images import TiledImages
 from vqtok.tokenizers._tiles import Tile
-from vqtok.tokenizers.vqvae import LARGE, TILE
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,13 @@ class Config:
         return VQVAE2(self)
 
 
-class VQVAE2(nn.Module):
+class VQVAE2(TiledImages):
     """Images ⇄ grids of codes, coarse → fine."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config: AnyConfig = config
-        self.name = ""
-        self.exact = True
-        self.stride = config.stride
-        self.channels = config.channels
-        self.output: Output = config.output
+        super().__init__(
+            config, stride=config.stride, channels=config.channels, output=config.output
+        )
         self.encoder, self.decoder = networks(config)
         names = NAMES[len(config.widths)]
         self.quantizer = Quantizers(
@@ -126,24 +121,6 @@ class VQVAE2(nn.Module):
     def doubts(self) -> Doubts:
         """How many latents were coded so far, and how many of them again in float64."""
         return self._leveled.doubts
-
-    @torch.inference_mode()
-    def encode(self, x: Tensor) -> Codes:
-        """Images → codes, each image by itself.
-
-        Args:
-            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up.
-
-        Returns:
-            Codes of every level: int64 (B, h, w) or (B, Q, h, w), extent (H, W).
-
-        Raises:
-            UsageError: x is not a batch of images with C channels.
-        """
-        check_images(x, self.channels)
-        items = self.encode_many(list(x))
-        columns = zip(*(each.levels for each in items), strict=True)
-        return Codes(self.spec, tuple(map(torch.cat, columns)), items[0].extent)
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
@@ -183,16 +160,6 @@ class VQVAE2(nn.Module):
         arrays = [np.empty((1, *shape), dtype=level.dtype) for level, shape in pairs]
         self._leveled.fill([self._picture(size, read)], [arrays])
         return Codes(self.spec, tuple(arrays), size)
-
-    @torch.inference_mode()
-    def decode(self, codes: Codes, *, label: Label = None) -> Tensor:
-        """Codes → (B, C, H, W) float32, clamped to [-1, 1] and cropped to ``codes.extent``."""
-        height, width = codes.extent
-        x = torch.empty(len(codes), self.channels, height, width, device=self._device())
-        for item in range(len(codes)):
-            for rows, columns, shown in self.decode_tiles(codes, item=item, label=label):
-                x[item, :, rows, columns] = shown
-        return x
 
     @torch.inference_mode()
     def decode_tiles(
@@ -274,27 +241,3 @@ class VQVAE2(nn.Module):
     def _told(self, z_qs: list[Tensor], label: Tensor | Label) -> list[Tensor]:
         """The finest level is what carries the label into the decoder."""
         return [*z_qs[:-1], self.labels.tell(z_qs[-1], label)]
-
-    def _decoded(
-        self, look_up: Callable[[Tile], list[Tensor]], extent: tuple[int, ...]
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows, columns and (B, C, h, w) pixels in [-1, 1] of each tile."""
-        height, width = extent
-        side = self._side(extent)
-        parts = decoded(self.decoder, look_up, (height, width), stride=self.stride, side=side)
-        for rows, columns, raw in parts:
-            yield rows, columns, pixels(raw, self.output).clamp(-1.0, 1.0)
-
-    def _picture(self, size: tuple[int, int], read: Read) -> Picture:
-        def seen(rows: slice, columns: slice) -> Tensor:
-            return entering(read(rows, columns), self.output)
-
-        return Picture(size, seen, stride=self.stride, side=self._side(size))
-
-    def _side(self, size: tuple[int, ...]) -> int:
-        """Cells per side of an image's tiles: they depend on its size alone."""
-        pixels = TILE if math.prod(size) < LARGE else TILE // 2
-        return pixels // self.stride
-
-    def _device(self) -> torch.device:
-        return next(self.parameters()).device

@@ -12,7 +12,6 @@ from diffusers import VQModel
 
 from tests.checkpoints.foreign.conftest import agrees, picture, randomised
 from vqtok.checkpoints import foreign
-from vqtok.errors import CheckpointError
 
 
 def made(**changes: Any) -> Any:
@@ -77,10 +76,11 @@ def test_names_of_older_versions_are_known(tmp_path: Path):
     agrees(tmp_path / "old", x, [codes], shown)
 
 
-def test_spatial_norms_are_refused_by_name(tmp_path: Path):
-    model = VQModel(
-        block_out_channels=(32,), latent_channels=4, num_vq_embeddings=8, norm_type="spatial"
-    )
+@pytest.mark.parametrize("changes", [{}, {"norm_num_groups": 8}, {"layers_per_block": 2}], ids=str)
+def test_decoders_with_spatial_norms_take_the_quantized_map(tmp_path: Path, changes: Any):
+    model = made(norm_type="spatial", vq_embed_dim=4, **changes)
     model.save_pretrained(tmp_path / "movq")
-    with pytest.raises(CheckpointError, match="MoVQ"):
-        foreign.open(tmp_path / "movq")
+    x = picture(32, 48)
+    codes, shown = expected(model, x)
+    agrees(tmp_path / "movq", x, [codes], shown)
+    assert foreign.recognise(tmp_path / "movq").family == "MoVQ"

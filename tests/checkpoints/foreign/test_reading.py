@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.checkpoints.foreign import test_var
 from vqtok.checkpoints import foreign
 from vqtok.checkpoints.foreign import _pickles, _reading
 from vqtok.errors import CheckpointError
@@ -188,6 +189,18 @@ def test_an_unknown_checkpoint_names_its_keys_and_the_families(tmp_path: Path):
     assert "VQGAN" in (told.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("quantize.embedding.weight", (5,)), ("encoder.conv_in.weight", (40, 3, 3, 3))],
+)
+def test_a_known_network_in_impossible_sizes_is_refused(
+    tmp_path: Path, name: str, shape: tuple[int, ...]
+):
+    torch.save(test_var.made() | {name: torch.zeros(shape)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="VAR: its sizes do not fit together"):
+        foreign.recognise(tmp_path / "x.pt")
+
+
 def test_several_checkpoints_in_a_directory_are_named(tmp_path: Path):
     for name in ("a.pt", "b.pt"):
         torch.save(WEIGHTS, tmp_path / name)
@@ -218,3 +231,18 @@ def test_a_damaged_file_gives_numbers_or_a_checkpoint_error(
     except CheckpointError:
         return
     assert sum(each.numel() for each in found.values()) < 100
+
+
+def test_a_file_of_few_bytes_that_nests_itself_without_end_is_refused_soon(tmp_path: Path):
+    laughs: Any = argparse.Namespace(weight=torch.ones(2))
+    for _ in range(40):
+        laughs = [laughs] * 100
+    torch.save({"state_dict": laughs}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="nested beyond all reason"):
+        _reading.read(tmp_path / "x.pt")
+    mappings: Any = {"weight": torch.ones(2)}
+    for _ in range(9):
+        mappings = dict.fromkeys("abcdefghij", mappings)
+    torch.save(mappings, tmp_path / "y.pt")
+    with pytest.raises(CheckpointError, match="not of a known family"):
+        foreign.open(tmp_path / "y.pt")

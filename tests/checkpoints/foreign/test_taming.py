@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.checkpoints.foreign.conftest import agrees, picture, randomised
 from vqtok.checkpoints import foreign
+from vqtok.errors import CheckpointError
 
 network = pytest.importorskip("taming.modules.diffusionmodules.model")
 quantize = pytest.importorskip("taming.modules.vqvae.quantize")
@@ -132,3 +133,13 @@ def test_prefixes_of_wrappers_are_taken_off(tmp_path: Path, upstream: Upstream):
     x = picture(32, 32)
     codes, shown = expected(upstream, x)
     agrees(tmp_path / "ddp.ckpt", x, [codes], shown)
+
+
+def test_sizes_that_cannot_be_are_an_error_of_the_file(tmp_path: Path):
+    names = ["encoder.conv_in", "encoder.down.0.block.0.conv1", "decoder.up.0.block.0.conv1",
+             "encoder.mid.block_1.conv1", "quant_conv", "post_quant_conv", "encoder.conv_out",
+             "decoder.conv_in"]  # fmt: skip
+    state = {f"{name}.weight": torch.ones(48, 48, 1, 1) for name in names}
+    torch.save(state | {"quantize.embedding.weight": torch.ones(8, 4)}, tmp_path / "x.ckpt")
+    with pytest.raises(CheckpointError, match="multiples of 32"):
+        foreign.open(tmp_path / "x.ckpt")

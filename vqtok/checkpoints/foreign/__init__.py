@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import config as configs
 from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, name_of
+from vqtok.checkpoints.foreign import _recent
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._places import is_candidate
 from vqtok.errors import CheckpointError, ConfigError
@@ -36,6 +37,8 @@ LAYOUTS: tuple[str, ...] = (
     "maskgit",
     "magvit2",
     "var",
+    "titok",
+    "cosmos",
     "taming",
     "hf_encodec",
     "hf_dac",
@@ -93,7 +96,13 @@ def recognise(path: Path) -> Match:
 
     found = _reading.read(path)
     for each in _layouts():
-        match: Match | None = each.recognise(found)
+        try:
+            match: Match | None = each.recognise(found)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            kind = each.FAMILIES[0].name
+            raise CheckpointError(
+                f"{path}: {kind}: its sizes do not fit together: {error}"
+            ) from error
         if match is not None:
             return match
     raise _unknown(found)
@@ -106,6 +115,8 @@ def read(path: Path) -> Recognised:
         CheckpointError: unreadable, unknown, or weights that do not fit.
         UsageError: a package that this family needs is not installed.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from vqtok.checkpoints import weights
     from vqtok.checkpoints.budget import Budget
     from vqtok.checkpoints.unfilled import Unfilled
@@ -118,12 +129,14 @@ def read(path: Path) -> Recognised:
             module = cast(Any, match.config.build(drawn=False))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path}: {match.family}: cannot be built: {error}") from error
-    weights.restore(module, tensors, path)
-    module = module.float().eval().requires_grad_(False)
     spec = {k: v for k, v in module.spec.to_json().items() if k != "fingerprint"}
     model = configs.dump(match.config)
-    data = {"vqtok": FORMAT, "spec": spec, "model": model}
-    sign, size = weights.signature(configs.to_json(data), tensors)
+    text = configs.to_json({"vqtok": FORMAT, "spec": spec, "model": model})
+    with ThreadPoolExecutor(1) as beside:  # numbers are hashed without Python's lock
+        signed = beside.submit(weights.signature, text, tensors)
+        weights.restore(module, tensors, path)
+    module = module.float().eval().requires_grad_(False)
+    sign, size = signed.result()
     module.spec = module.spec.with_fingerprint(sign)
     module.name = name_of(path)
     info = ModelInfo(
@@ -148,21 +161,37 @@ def open(path: Path) -> Tokenizer:
     Raises:
         CheckpointError, UsageError: as ``read``.
     """
-    return read(path).tokenizer
+    tokenizer = _recent.take(_stamp(path))
+    return read(path).tokenizer if tokenizer is None else tokenizer
 
 
 def describe(path: Path) -> ModelInfo:
     """Facts of a checkpoint, as of a model directory; this needs torch, and reads it.
 
+    What it reads is kept until ``open`` asks for it, or another checkpoint is described.
+
     Raises:
         CheckpointError, UsageError: as ``read``.
     """
-    return read(path).info
+    stamp = _stamp(path)
+    info = _recent.facts(stamp)
+    if info is None:
+        found = read(path)
+        _recent.keep(stamp, found)
+        info = found.info
+    return info
 
 
 def families() -> list[Family]:
     """Every family that can be read, in the order of the layouts."""
     return [family for each in _layouts() for family in each.FAMILIES]
+
+
+def _stamp(path: Path) -> _recent.Stamp:
+    try:
+        return _recent.stamp(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
 def _layouts() -> Iterator[Any]:

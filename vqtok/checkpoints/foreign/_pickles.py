@@ -15,6 +15,7 @@ import pickletools
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ _PLAIN = frozenset(("bool", "bytearray", "complex", "dict", "float", "frozenset"
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _NESTED = 60
+_PARTS = 1 << 20
+"""Few bytes can hold one list a thousand times, each of which holds another a thousand times."""
 
 
 class Inert:
@@ -173,7 +176,7 @@ def read(path: Path) -> Any:
     try:
         with path.open("rb") as stream:
             zipped = stream.read(4) == b"PK\x03\x04"
-        return _tensors(_zipped(path) if zipped else _legacy(path), depth=0)
+        return _tensors(_zipped(path) if zipped else _legacy(path), count())
     except _Refused as error:
         raise CheckpointError(
             f"{path}: refused: it would run {error}",
@@ -187,21 +190,31 @@ def read(path: Path) -> Any:
         raise CheckpointError(f"{path}: damaged: {text or type(error).__name__}") from error
 
 
+def is_scripted(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, which holds code beside its numbers."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False  # what is wrong with it is said by whoever reads it
+
+
 def modules(found: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a pickled ``nn.Module`` by name: parameters, buffers and submodules."""
+    """Tensors by name of a pickled ``nn.Module`` or a scripted one, with those of its submodules.
+
+    A pickled module keeps parameters, buffers and submodules apart; in a TorchScript archive all
+    are attributes, among others, and buffers are there that a ``state_dict`` leaves out.
+    """
     state = found.state if isinstance(found, Inert) else found
     if not isinstance(state, dict):
         return
-    scripted = "_modules" not in state and "_parameters" not in state
-    for part in ("_parameters", "_buffers"):
-        for name, value in (state.get(part) or {}).items():
+    kinds = [state.get(kind) for kind in ("_parameters", "_buffers", "_modules") if kind in state]
+    for held in kinds or [state]:
+        for name, value in held.items() if isinstance(held, dict) else ():
             if isinstance(value, Tensor):
                 yield f"{prefix}{name}", value
-    for name, child in (state if scripted else state.get("_modules") or {}).items():
-        if scripted and isinstance(child, Tensor):
-            yield f"{prefix}{name}", child
-        elif isinstance(child, Inert):
-            yield from modules(child, f"{prefix}{name}.")
+            elif isinstance(value, Inert):
+                yield from modules(value, f"{prefix}{name}.")
 
 
 def _load(data: bytes, persistent: Callable[[Any], Any]) -> tuple[Any, int]:
@@ -269,16 +282,16 @@ def _legacy(path: Path) -> Any:
     return parts[3]
 
 
-def _tensors(found: Any, *, depth: int) -> Any:
-    """The same, with tensors in place of what was to become some."""
-    if depth > _NESTED:
-        raise ValueError(f"nested more than {_NESTED} deep")
+def _tensors(found: Any, seen: Iterator[int], *, depth: int = 0) -> Any:
+    """The same, with tensors in place of what was to become some; ``seen`` counts the parts."""
+    if depth > _NESTED or next(seen) > _PARTS:
+        raise ValueError("nested beyond all reason")
     if isinstance(found, _Later):
         return found.made()
     if isinstance(found, dict):
-        return {key: _tensors(value, depth=depth + 1) for key, value in found.items()}
+        return {key: _tensors(value, seen, depth=depth + 1) for key, value in found.items()}
     if isinstance(found, list | tuple):
-        return type(found)([_tensors(each, depth=depth + 1) for each in found])
+        return type(found)([_tensors(each, seen, depth=depth + 1) for each in found])
     if isinstance(found, Inert):
-        found.state = _tensors(found.state, depth=depth + 1)
+        found.state = _tensors(found.state, seen, depth=depth + 1)
     return found

@@ -17,12 +17,15 @@ WHOLE = (
     "diffusion_pytorch_model.safetensors",
     "pytorch_model.bin",
     "diffusion_pytorch_model.bin",
+    "autoencoder.jit",
 )
 """The first of these that is there is taken: the same weights lie there in several formats."""
 
 _HEADER_LIMIT = 100_000_000  # the safetensors library's own
 
-_PAIR = ("encoder.pkl", "decoder.pkl")
+_PAIRS = (("encoder.pkl", "decoder.pkl"), ("encoder.jit", "decoder.jit"))
+"""Networks whose sides lie in a file each."""
+
 _BELOW = ("vqvae", "movq", "vae", "checkpoints", "ckpts")
 """Directories of a pipeline or a run in which its tokenizer lies."""
 
@@ -48,7 +51,7 @@ def weights_in(path: Path) -> list[Path]:
         raise CheckpointError(
             f"{path}: no weights in it", hint=f"files that can be read: {', '.join(SUFFIXES)}"
         )
-    if len(found) > 1 and tuple(sorted(each.name for each in found)) != tuple(sorted(_PAIR)):
+    if len(found) > 1 and tuple(each.name for each in found) not in _PAIRS:
         names = ", ".join(str(each.relative_to(path)) for each in found[:4])
         raise CheckpointError(f"{path}: several checkpoints in it: {names}", hint="name one file")
     return found
@@ -71,8 +74,9 @@ def _candidates(path: Path) -> list[Path]:
     for name in WHOLE:
         if (path / name).is_file():
             return [path / name]
-    if all((path / name).is_file() for name in _PAIR):
-        return [path / name for name in _PAIR]
+    for pair in _PAIRS:
+        if all((path / name).is_file() for name in pair):
+            return [path / name for name in pair]
     files = sorted(
         each for each in path.iterdir() if each.is_file() and each.suffix.lower() in SUFFIXES
     )

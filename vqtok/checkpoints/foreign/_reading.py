@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ _CONTAINERS = ("ema", "state_dict", "model", "best_state", "generator", "net")
 
 _PREFIXES = ("module.", "_orig_mod.")
 """What DistributedDataParallel and torch.compile put before every name."""
+
+
+_DEEP, _MAPPINGS = 10, 10_000
+"""How deep mappings of weights are looked into, and how many at most."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ def _one(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 def _torch(path: Path) -> Any:
     """The object in a file of ``torch.save``; nothing in it is run."""
+    if _pickles.is_scripted(path):  # torch before 2.6 would load its code, whatever it is asked
+        return _pickles.read(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old formats; errors are what counts
@@ -132,11 +138,11 @@ def _split(path: Path, found: Any) -> tuple[dict[str, Tensor], Mapping[str, Any]
         raise CheckpointError(f"{path}: no weights by name in it, but one {kind}")
     tensors: dict[str, Tensor] = {}
     for key in _CONTAINERS:
-        tensors = dict(_flat(found[key])) if isinstance(found.get(key), Mapping) else {}
+        tensors = _flat(found[key]) if isinstance(found.get(key), Mapping) else {}
         if tensors:
             break
     extra = {str(key): each for key, each in found.items() if not _is_weights(each)}
-    tensors = tensors or dict(_flat(found))
+    tensors = tensors or _flat(found)
     for name, tensor in tensors.items():
         stored = tensor.untyped_storage().nbytes() if tensor.layout == torch.strided else 0
         # Strides of zero make a terabyte of one number.
@@ -145,12 +151,21 @@ def _split(path: Path, found: Any) -> tuple[dict[str, Tensor], Mapping[str, Any]
     return tensors, extra
 
 
-def _flat(found: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    for key, value in found.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{key}", value
-        elif isinstance(value, Mapping) and prefix.count(".") < 10:
-            yield from _flat(value, f"{prefix}{key}.")
+def _flat(found: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Tensors in nested mappings, by the names that lead to them."""
+    flat: dict[str, Tensor] = {}
+    waiting: list[tuple[str, Mapping[Any, Any]]] = [("", found)]
+    # One mapping may be held many times, by mappings that are held many times.
+    for _ in range(_MAPPINGS):
+        if not waiting:
+            break
+        prefix, mapping = waiting.pop()
+        for key, value in mapping.items():
+            if isinstance(value, Tensor):
+                flat[f"{prefix}{key}"] = value
+            elif isinstance(value, Mapping) and prefix.count(".") < _DEEP:
+                waiting.append((f"{prefix}{key}.", value))
+    return flat
 
 
 def _is_weights(value: object) -> bool:

@@ -9,14 +9,19 @@ from vqtok.checkpoints.foreign import taming
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._renamed import ours, renamed
-from vqtok.errors import CheckpointError
+from vqtok.tokenizers import movq
 
 FAMILY = Family(
     "diffusers VQModel",
     "directories of diffusers, or of a pipeline with `vqvae/`; safetensors or `.bin`",
     "`diffusers.VQModel`",
 )
-FAMILIES = (FAMILY,)
+SPATIAL = Family(
+    "MoVQ",
+    "`VQModel` of diffusers with spatial norms, as in Kandinsky 2",
+    "`diffusers.VQModel`",
+)
+FAMILIES = (FAMILY, SPATIAL)
 
 _RULES = (
     (r"^encoder\.down_blocks\.", "encoder.down."),
@@ -29,7 +34,7 @@ _RULES = (
     (r"\.attentions\.", ".attn."),
     (r"\.conv_shortcut\.", ".nin_shortcut."),
     (r"\.conv_norm_out\.", ".norm_out."),
-    (r"\.group_norm\.", ".norm."),
+    (r"\.(?:group|spatial)_norm\.", ".norm."),
     (r"\.(?:to_([qkv])|query|key|value)\.", lambda match: f".{match[1] or match[0][1]}."),
     (r"\.(?:to_out\.0|proj_attn)\.", ".proj_out."),
 )
@@ -41,12 +46,6 @@ def recognise(found: Found) -> Match | None:
                      "decoder.up_blocks.0.resnets.0.conv1.weight", "quant_conv.weight",
                      "quantize.embedding.weight"):  # fmt: skip
         return None
-    if found.config.get("norm_type", "group") != "group" or found.count(
-        "decoder.mid_block.resnets.0.norm1.conv_y."
-    ):
-        raise CheckpointError(
-            f"{found.path}: a VQModel with spatial norms (MoVQ), which is not known here"
-        )
     levels = found.count("encoder.down_blocks.{}.resnets.0.conv1.weight")
     like = renamed(found, _RULES, levels=levels)
     config = taming.sizes(
@@ -57,9 +56,11 @@ def recognise(found: Found) -> Match | None:
     )
     groups = found.config.get("norm_num_groups", config.groups)
     notes = () if found.config else ("no config.json: norms are taken to have 32 groups",)
+    config = replace(config, groups=groups if isinstance(groups, int) else config.groups)
+    spatial = found.has("decoder.mid_block.resnets.0.norm1.conv_y.weight")
     return Match(
-        FAMILY.name,
-        replace(config, groups=groups if isinstance(groups, int) else config.groups),
+        SPATIAL.name if spatial else FAMILY.name,
+        movq.Config(**vars(config)) if spatial else config,
         partial(ours, like.tensors, taming.OURS),
         notes=notes,
     )

@@ -75,8 +75,8 @@ def sizes(found: Found, *, table: tuple[int, ...], lookup: str, blocks: int) -> 
         stem=found.shape("encoder.conv_in.weight")[0],
         blocks=blocks,
         decoder_blocks=found.count("decoder.up.0.block.{}.conv1.weight"),
-        attention=_attention(found, "encoder.down", levels),
-        decoder_attention=_attention(found, "decoder.up", levels),
+        attention=attention(found, "encoder.down", levels),
+        decoder_attention=attention(found, "decoder.up", levels),
         latent=found.shape("encoder.conv_out.weight")[0],
         decoder_latent=found.shape("decoder.conv_in.weight")[1],
         dim=table[1],
@@ -87,5 +87,6 @@ def sizes(found: Found, *, table: tuple[int, ...], lookup: str, blocks: int) -> 
     )
 
 
-def _attention(found: Found, side: str, levels: int) -> tuple[int, ...]:
+def attention(found: Found, side: str, levels: int) -> tuple[int, ...]:
+    """Levels of one side that have attention."""
     return tuple(i for i in range(levels) if found.has(f"{side}.{i}.attn.0.q.weight"))
