@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vqtok.layers.spectral import Spectrum, compress, from_polar
+from vqtok.layers.spectral import Spectrum, compress, from_polar, mel_bands
 
 
 @pytest.mark.parametrize(("size", "hop"), [(8, 4), (16, 4), (640, 320)])
@@ -49,3 +49,27 @@ def test_polar_parts_are_log_magnitude_and_phase() -> None:
     torch.testing.assert_close(values.abs(), parts[:, 0].exp())
     torch.testing.assert_close(values.angle(), parts[:, 1])
     assert torch.isfinite(from_polar(torch.tensor([[1e9, 0.0], [-1e9, 0.0]])).abs()).all()
+
+
+def test_bands_are_triangles_between_even_steps_of_the_mel_scale() -> None:
+    hz = torch.arange(0.0, 4001.0, 5.0, dtype=torch.float64)
+    found = mel_bands(hz, bands=10, highest=4000.0)
+    assert found.shape == (801, 10)
+    top = 2595 * math.log10(1 + 4000 / 700)
+    low, centre, high = (
+        [700 * (10 ** ((band + side) * top / 11 / 2595) - 1) for band in range(10)]
+        for side in range(3)
+    )
+    for band in range(10):
+        rise = [(f - low[band]) / (centre[band] - low[band]) for f in hz.tolist()]
+        fall = [(high[band] - f) / (high[band] - centre[band]) for f in hz.tolist()]
+        wanted = [max(0.0, min(pair)) for pair in zip(rise, fall, strict=True)]
+        total = sum(wanted)
+        expected = torch.tensor([each / total for each in wanted], dtype=torch.float64)
+        torch.testing.assert_close(found[:, band], expected, atol=1e-9, rtol=0)
+
+
+def test_a_band_that_holds_no_bin_is_zero_not_nan() -> None:
+    found = mel_bands(torch.tensor([0.0, 2000.0], dtype=torch.float64), bands=8, highest=4000.0)
+    assert found.isfinite().all()
+    assert not found.sum(dim=0).all()

@@ -17,7 +17,11 @@ from vqtok.tokenizers import codec
 HOP = 8
 
 
-def build(quantizer: str = "rvq") -> codec.Codec:
+MEL = {"bands": 6, "warp": 1.3, "colour_db": 3.0}
+HEARS = pytest.mark.parametrize("mel", [None, MEL], ids=["bins", "bands"])
+
+
+def build(quantizer: str = "rvq", *, mel: object = None) -> codec.Codec:
     torch.manual_seed(0)
     quantizers = {
         "rvq": {"type": "quantizers/rvq", "codebook_size": 30, "depth": 3},
@@ -25,7 +29,9 @@ def build(quantizer: str = "rvq") -> codec.Codec:
     }
     data = {"type": "tokenizers/codec", "rate": 800, "frame": 16, "hop": HOP, "width": 12}
     data |= {"encoder_blocks": 2, "decoder_blocks": 2, "kernel": 3, "latent": 4}
-    model: codec.Codec = config.parse(data | {"quantizer": quantizers[quantizer]}, Config).build()
+    model: codec.Codec = config.parse(
+        data | {"quantizer": quantizers[quantizer], "mel": mel}, Config
+    ).build()
     return model.eval()
 
 
@@ -43,18 +49,22 @@ def test_every_length_comes_back_to_the_sample(quantizer: str, length: int) -> N
     assert model.decode(codes).shape == (1, 1, length)
 
 
+@HEARS
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(0, 299), max_size=6))
-def test_blocks_of_any_lengths_give_the_codes_of_the_whole(cuts: list[int]) -> None:
-    model, x = build(), sound(300)
+def test_blocks_of_any_lengths_give_the_codes_of_the_whole(mel: object, cuts: list[int]) -> None:
+    model, x = build(mel=mel), sound(300)
     edges = [0, *sorted(cuts), 300]
     blocks = [x[..., a:b] for a, b in itertools.pairwise(edges)]
     streamed = torch.cat(list(model.encode_stream(blocks)), dim=-1)
     assert torch.equal(streamed, model.encode(x).levels[0])
 
 
-def test_tiles_give_the_codes_and_samples_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x = build(), sound(1003)
+@HEARS
+def test_tiles_give_the_codes_and_samples_of_the_whole(
+    mel: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = build(mel=mel), sound(1003)
     whole = model.encode(x)
     samples = model.decode(whole)
     for tile in (7, 20, 125):
@@ -64,14 +74,16 @@ def test_tiles_give_the_codes_and_samples_of_the_whole(monkeypatch: pytest.Monke
         torch.testing.assert_close(model.decode(tiled), samples, atol=1e-6, rtol=0)
 
 
-def test_codes_do_not_depend_on_batch_mates() -> None:
-    model, x = build(), sound(200, batch=3)
+@HEARS
+def test_codes_do_not_depend_on_batch_mates(mel: object) -> None:
+    model, x = build(mel=mel), sound(200, batch=3)
     alone = torch.cat([model.encode(item[None]).levels[0] for item in x])
     assert torch.equal(model.encode(x).levels[0], alone)
 
 
-def test_codes_depend_on_the_past_alone() -> None:
-    model, x = build(), sound(200)
+@HEARS
+def test_codes_depend_on_the_past_alone(mel: object) -> None:
+    model, x = build(mel=mel), sound(200)
     changed = x.clone()
     changed[..., 120:] = 0.0
     before, after = model.encode(x).levels[0], model.encode(changed).levels[0]
@@ -85,15 +97,17 @@ def test_fewer_stages_decode_to_the_same_length() -> None:
         assert model.decode(codes.truncate(depth)).shape == (1, 1, 77)
 
 
-def test_training_and_coding_are_the_same_arithmetic() -> None:
-    model, x = build(), sound(100)
+@HEARS
+def test_evaluation_and_coding_are_the_same_arithmetic(mel: object) -> None:
+    model, x = build(mel=mel), sound(100)
     result, codes = model(x), model.encode(x)
     assert torch.equal(result.codes.levels[0], codes.levels[0])
     torch.testing.assert_close(result.x.clamp(-1, 1), model.decode(codes), atol=1e-6, rtol=0)
 
 
-def test_silence_stays_finite() -> None:
-    model = build().train()
+@HEARS
+def test_silence_stays_finite(mel: object) -> None:
+    model = build(mel=mel).train()
     result = model(torch.zeros(2, 1, 64))
     (result.x.square().mean() + result.loss).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

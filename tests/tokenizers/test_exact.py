@@ -52,8 +52,9 @@ def test_a_window_gives_the_latent_of_the_whole_image_in_float64(
                 torch.testing.assert_close(alone, whole[:, row, column], atol=1e-12, rtol=0)
 
 
-def test_a_window_gives_the_latent_of_the_whole_recording_in_float64() -> None:
-    model = test_codec.build()
+@test_codec.HEARS
+def test_a_window_gives_the_latent_of_the_whole_recording_in_float64(mel: object) -> None:
+    model = test_codec.build(mel=mel)
     twin = copy.deepcopy(model.encoder).double()
     samples = test_codec.sound(40 * test_codec.HOP)[0, 0]
     with torch.no_grad():
@@ -95,6 +96,10 @@ MODELS: dict[str, Callable[[], tuple[Tokenizer, Tensor]]] = {
         test_vqvae.picture(100, 90),
     ),
     "codec": lambda: (spread(test_codec.build()), test_codec.sound(4000)),
+    "codec, bands": lambda: (
+        spread(test_codec.build(mel=test_codec.MEL)),
+        test_codec.sound(4000),
+    ),
 }
 
 

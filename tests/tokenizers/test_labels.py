@@ -15,12 +15,14 @@ from vqtok.checkpoints import directory
 from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Config
 from vqtok.tokenizers import _tiled_images, codec
+from vqtok.tokenizers._labels import GAIN
 
 NAMES = ("anna", "bert", "carl")
 KINDS = {
     "image": TINY_IMAGE,
     "levels": TINY_IMAGE | {"type": "tokenizers/vqvae2"},
     "audio": TINY_AUDIO,
+    "audio, blocks": TINY_AUDIO | {"told": "blocks", "decoder_blocks": 2},
 }
 
 
@@ -34,7 +36,7 @@ def build(kind: str, names: tuple[str, ...] = NAMES) -> Any:
 
 
 def signal(kind: str, *, batch: int = 1) -> Tensor:
-    shape = (batch, 3, 40, 24) if kind != "audio" else (batch, 1, 1003)
+    shape = (batch, 3, 40, 24) if "audio" not in kind else (batch, 1, 1003)
     return torch.rand(shape, generator=torch.Generator().manual_seed(1)) - 0.5
 
 
@@ -71,18 +73,20 @@ def test_an_untrained_label_adds_nothing_and_learns(kind: str) -> None:
     found = model(x, labels=torch.tensor([0, 2]))
     assert torch.equal(found.x, plain(x).x)
     found.x.square().sum().backward()
-    moved = model.labels.vectors.grad.abs().sum(dim=1) > 0
+    moved = model.labels.vectors.grad.flatten(1).abs().sum(dim=1) > 0
     assert moved.tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize(("kind", "tile"), [("image", 16), ("levels", 16), ("audio", 7)])
+@pytest.mark.parametrize(
+    ("kind", "tile"), [("image", 16), ("levels", 16), ("audio", 7), ("audio, blocks", 7)]
+)
 def test_tiles_are_told_as_the_whole_is(
     kind: str, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = build(kind)
     codes = model.encode(signal(kind))
     whole = model.decode(codes, label="carl")
-    room = {"image": _tiled_images, "levels": _tiled_images, "audio": codec}[kind]
+    room = codec if "audio" in kind else _tiled_images
     monkeypatch.setattr(room, "TILE", tile)
     torch.testing.assert_close(model.decode(codes, label="carl"), whole, atol=1e-5, rtol=1e-4)
 
@@ -111,6 +115,15 @@ def test_a_model_without_labels_refuses_one(kind: str) -> None:
         model.decode(model.encode(signal(kind)), label="anna")
     with pytest.raises(UsageError, match="without labels"):
         model(signal(kind), labels=torch.tensor([0]))
+
+
+def test_each_block_is_told_by_a_vector_of_its_own() -> None:
+    model = build("audio, blocks")
+    assert model.labels.vectors.shape == (3, 2, 8)
+    z, told = torch.randn(1, 8, 1, 5), model.labels.vectors[:1]
+    first, second = model.decoder[1:3]
+    one, two = (GAIN * told[:, at, :, None, None] for at in range(2))
+    torch.testing.assert_close(model.decoder[1:3](z, told), second(first(z + one) + two))
 
 
 @pytest.mark.parametrize("names", [("anna", "anna"), ("",)])

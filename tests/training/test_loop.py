@@ -56,18 +56,19 @@ def test_an_audio_run_leaves_a_codec_and_previews(clips: Path, tmp_path: Path) -
     assert codec.decode(codec.encode(torch.zeros(1, 1, 101))).shape == (1, 1, 101)
 
 
-@pytest.mark.parametrize("kind", ["image", "audio"])
+@pytest.mark.parametrize("kind", ["image", "audio", "disguised"])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     kind: str, photos: Path, clips: Path, tmp_path: Path
 ) -> None:
-    audio = kind == "audio"
+    audio = kind != "image"
     data = clips if audio else photos
     # The schedule is planned over all steps, so the first part stops early instead of being short.
-    run(data, tmp_path / "whole", "train.steps=9", audio=audio)
+    edits = ["train.steps=9"]
+    if kind == "disguised":
+        edits.append('model.mel={"bands": 4, "warp": 1.3, "colour_db": 3.0}')
+    run(data, tmp_path / "whole", *edits, audio=audio)
     stops = itertools.count(1)
-    run(
-        data, tmp_path / "parts", "train.steps=9", audio=audio, should_stop=lambda: next(stops) == 4
-    )
+    run(data, tmp_path / "parts", *edits, audio=audio, should_stop=lambda: next(stops) == 4)
     assert resume.read_state(tmp_path / "parts")["step"] == 4
     last = run(data, tmp_path / "parts", audio=audio, resuming=True)[-1]
     assert isinstance(last, Finished)

@@ -7,6 +7,8 @@ samples later.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -80,6 +82,26 @@ def compress(spectrum: Tensor) -> Tensor:
     parts = torch.view_as_real(spectrum)
     power = parts[..., 0].square() + parts[..., 1].square() + 1e-8
     return parts * power.sqrt().rsqrt()[..., None]  # a power would be several times as slow
+
+
+def mel_bands(hz: Tensor, *, bands: int, highest: float) -> Tensor:
+    """Triangles that overlap by half, evenly on the mel scale 2595 log10(1 + f / 700).
+
+    Args:
+        hz: (…, bins) float64 frequencies of bins.
+        bands: Their number; the first begins at 0 Hz.
+        highest: Hz at which the last one ends.
+
+    Returns:
+        (…, bins, bands) float64; the weights of a band add up to 1, or to 0 if it holds no bin.
+    """
+    edges = torch.linspace(0.0, 1.0, bands + 2, dtype=torch.float64, device=hz.device)
+    edges = 700.0 * (edges * math.log1p(highest / 700.0)).expm1()
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    at = hz[..., None]
+    slopes = torch.minimum((at - low) / (centre - low), (high - at) / (high - centre))
+    triangles = slopes.clamp(min=0.0)
+    return triangles / triangles.sum(dim=-2, keepdim=True).clamp(min=1e-12)
 
 
 def from_polar(parts: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class AudioCodec(nn.Module):
         Raises:
             UsageError: x is not mono audio.
         """
-        _check_audio(x)
+        check_audio(x)
         codes = torch.cat(list(self.encode_stream([x])), dim=-1)
         return Codes(self.spec, (codes,), (int(x.shape[-1]),))
 
@@ -148,7 +148,7 @@ class AudioCodec(nn.Module):
         Raises:
             UsageError: x is not mono audio.
         """
-        _check_audio(x)
+        check_audio(x)
         return torch.cat(list(self._latents([x])), dim=-1)
 
     @torch.inference_mode()
@@ -161,7 +161,7 @@ class AudioCodec(nn.Module):
 
         The loss is the commitment term: what remains of the latents after all stages.
         """
-        _check_audio(x)
+        check_audio(x)
         z = torch.cat(list(self._latents([x])), dim=-1)
         codes = torch.cat([self.network.quantize(item[None]) for item in z.detach()])
         z_q = torch.cat([self.network.unquantize(item[None]) for item in codes])
@@ -206,6 +206,11 @@ class AudioCodec(nn.Module):
         return next(self.parameters()).device
 
 
-def _check_audio(x: Tensor) -> None:
+def check_audio(x: Tensor) -> None:
+    """Check that x is (B, 1, L), L ≥ 1.
+
+    Raises:
+        UsageError: it is not.
+    """
     if x.ndim != 3 or x.shape[1] != 1 or 0 in x.shape:
         raise UsageError(f"audio: shape {tuple(x.shape)} found, (B, 1, L) expected")

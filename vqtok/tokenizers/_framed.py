@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.layers.convnext import Block
-from vqtok.layers.spectral import Spectrum, compress
+from vqtok.layers.spectral import Spectrum
 from vqtok.protocols import Quantizer
 from vqtok.tokenizers._exact import Doubts, Exact, plain_float32
+from vqtok.tokenizers._hearing import Disguise, Hearing
 
 STEP = 75
 """The last tile of a signal is filled up to a multiple of so many frames: few forms, so batches."""
@@ -33,15 +34,23 @@ class FramedEncoder:
 
     Args:
         spectrum: Samples → frames.
-        encoder: A layer, blocks, a norm and a layer, on (B, 2·bins, 1, T) spectra → (B, D, 1, T).
+        hearing: Frames → F features.
+        encoder: A layer, blocks, a norm and a layer, on (B, F, 1, T) features → (B, D, 1, T).
         quantizer: Of the latents.
         context: Frames before one that the encoder sees.
     """
 
     def __init__(
-        self, spectrum: Spectrum, encoder: nn.Sequential, quantizer: Quantizer, *, context: int
+        self,
+        spectrum: Spectrum,
+        hearing: Hearing,
+        encoder: nn.Sequential,
+        quantizer: Quantizer,
+        *,
+        context: int,
     ) -> None:
-        self._spectrum, self._encoder, self._quantizer = spectrum, encoder, quantizer
+        self._spectrum, self._hearing = spectrum, hearing
+        self._encoder, self._quantizer = encoder, quantizer
         self._context, self._hop = context, spectrum.hop
         self._exact = Exact(encoder, self._probe)
 
@@ -50,21 +59,21 @@ class FramedEncoder:
         """What was coded so far, and how often in float64."""
         return self._exact.doubts
 
-    def latents(self, samples: Tensor) -> Tensor:
+    def latents(self, samples: Tensor, disguise: Disguise | None = None) -> Tensor:
         """(B, n·hop) float32 samples, silence before them → (B, D, n)."""
-        features = self.features(samples)
+        features = self.features(samples, disguise)
         z: Tensor = self._encoder(features.float())[:, :, 0]
         return z.float()
 
-    def features(self, samples: Tensor) -> Tensor:
-        """(B, n·hop) samples, silence before them → (B, 2·bins, 1, n) float64.
+    def features(self, samples: Tensor, disguise: Disguise | None = None) -> Tensor:
+        """(B, n·hop) samples, silence before them → (B, F, 1, n) float64.
 
         In float64, because compression magnifies what rounding adds to nearly silent bins.
         """
         history = samples.new_zeros(samples.shape[0], self._spectrum.size - self._hop)
         with torch.autocast(samples.device.type, enabled=False):
-            parts = compress(self._spectrum.analyse(samples.double(), history.double()))
-        return parts.flatten(2).mT[:, :, None]  # from (B, T, bins, 2)
+            spectrum = self._spectrum.analyse(samples.double(), history.double())
+            return self._hearing(spectrum, disguise).mT[:, :, None]  # from (B, T, F)
 
     def encode_many(self, signals: Sequence[Tensor], *, tile: int) -> list[Tensor]:
         """Signals of any lengths, each by itself; tiles of one form are batched.

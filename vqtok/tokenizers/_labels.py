@@ -1,7 +1,8 @@
 """Classes or speakers that a decoder is told: codes then hold what the label does not say.
 
-1711.00937, section 4.3, tells its WaveNet decoder the speaker. Here the decoder's input gets a
-learned vector for each label added. The encoder sees none, so codes are the same for all.
+1711.00937, section 4.3, tells its WaveNet decoder the speaker. Here the decoder's input, or that of
+each of its blocks, gets a learned vector for each label added. The encoder sees none, so codes are
+the same for all.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.errors import UsageError
+from vqtok.layers.convnext import Block
 
 Label = int | str | None
 """A name, its number, or None for a model without labels."""
 
 SHOWN = 12
+
+GAIN = 10.0
+"""Of the vectors of blocks: a label is in few items of a batch, and its vectors must not be learned
+so much later than the rest that the codes have told the speaker by then."""
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -35,14 +41,14 @@ class Labels(nn.Module):
 
     Args:
         names: In order; none: the model has no labels.
-        dim: D of the decoder's input.
+        shape: D of the decoder's input; or blocks of a ``Told`` decoder, and their width.
     """
 
-    def __init__(self, names: Sequence[str], dim: int) -> None:
+    def __init__(self, names: Sequence[str], *shape: int) -> None:
         super().__init__()
         self.names = tuple(names)
         if names:
-            self.vectors = nn.Parameter(torch.zeros(len(names), dim))
+            self.vectors = nn.Parameter(torch.zeros(len(names), *shape))
 
     def tell(self, z_q: Tensor, label: Tensor | Label) -> Tensor:
         """Add to (B, D, *grid) what the decoder is told.
@@ -54,15 +60,27 @@ class Labels(nn.Module):
         Raises:
             UsageError: none where one is needed, one where there are none, or an unknown one.
         """
+        told = self._chosen(label)
+        if told is None:
+            return z_q
+        return z_q + told.reshape(*told.shape, *(1 for _ in z_q.shape[2:]))
+
+    def given(self, z_q: Tensor, label: Tensor | Label) -> tuple[Tensor, Tensor | None]:
+        """What a ``Told`` decoder is given for ``tell``'s arguments: its input, and its vectors."""
+        if self.names and self.vectors.ndim == 3:
+            return z_q, self._chosen(label)
+        return self.tell(z_q, label), None
+
+    def _chosen(self, label: Tensor | Label) -> Tensor | None:
+        """(1, *shape), or as many as there are labels; None: the model has none."""
         if not self.names:
             self.number(label if isinstance(label, int | str) else None)
             if isinstance(label, Tensor):
                 raise UsageError("labels: this model was made without labels")
-            return z_q
+            return None
         if not isinstance(label, Tensor):
             label = torch.tensor([self.number(label)])
-        told = self.vectors[label.to(self.vectors.device)]  # (B, D) or (1, D)
-        return z_q + told.reshape(*told.shape, *(1 for _ in z_q.shape[2:]))
+        return self.vectors[label.to(self.vectors.device)]
 
     def number(self, label: Label) -> int:
         """The number of a label; 0 if the model has none and none is given.
@@ -89,3 +107,22 @@ class Labels(nn.Module):
     def _known(self) -> str:
         more = len(self.names) - SHOWN
         return f"one of {', '.join(self.names[:SHOWN])}" + (f" and {more} more" if more > 0 else "")
+
+
+class Told(nn.Sequential):
+    """Layers; the blocks among them are told a label, each by a vector of its own."""
+
+    def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
+        """Run them.
+
+        Args:
+            x: (B, D, 1, T).
+            told: (B, blocks, width) or (1, blocks, width); None: nothing.
+        """
+        at = 0
+        for layer in self:
+            if told is not None and isinstance(layer, Block):
+                x = x + GAIN * told[:, at, :, None, None]
+                at += 1
+            x = layer(x)
+        return x

@@ -2,8 +2,8 @@
 
 The shape of Vocos (arXiv:2306.00814), whose head gives log-magnitude and phase, and of FunCodec's
 frequency-domain codec (arXiv:2309.07405), with SoundStream's residual quantizer (arXiv:2107.03312).
-Differences: every layer looks back only, and the input is the power-compressed complex spectrum.
-Working at frame rate makes it several times cheaper than codecs that convolve at sample rate.
+Differences: every layer looks back only, and the input is the power-compressed complex spectrum, or
+mel bands. Working at frame rate makes it several times cheaper than convolving at sample rate.
 
 Encoding and decoding run over tiles at absolute frame positions with the left context that the
 networks see, so the codes do not depend on how the samples arrive.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +21,15 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.errors import UsageError
 from vqtok.layers.convnext import Block, ChannelNorm, Pointwise
 from vqtok.layers.spectral import Spectrum, from_polar
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
+from vqtok.tokenizers._audio import check_audio
 from vqtok.tokenizers._exact import Doubts
 from vqtok.tokenizers._framed import FramedEncoder
-from vqtok.tokenizers._labels import Label, Labels, check_names
+from vqtok.tokenizers._hearing import Hearing, Mel, check_bands
+from vqtok.tokenizers._labels import Label, Labels, Told, check_names
 
 TILE = 750
 """Frames that one tile owns: 10 s at 75 Hz."""
@@ -52,6 +53,8 @@ class Config:
         kernel: Frames that one block's depthwise window sees, itself and the past.
         latent: D, dimension that is quantised.
         labels: Names of speakers, one of which the decoder is told; none: it is told nothing.
+        told: Where the decoder is told a label: at its "input", or more strongly in all "blocks".
+        mel: Bands that the encoder hears; None: it hears all bins with their phases.
     """
 
     quantizer: AnyConfig
@@ -64,11 +67,14 @@ class Config:
     kernel: int = 7
     latent: int = 32
     labels: tuple[str, ...] = ()
+    told: Literal["input", "blocks"] = "input"
+    mel: Mel | None = None
 
     def __post_init__(self) -> None:
         if self.hop < 1 or self.frame % self.hop or self.frame < 2 * self.hop:
             raise ValueError(f"frame {self.frame} is not a multiple of hop {self.hop}, from two on")
         check_names(self.labels)
+        check_bands(self.mel, frame=self.frame, rate=self.rate)
 
     def build(self, **context: Any) -> Codec:
         """Make the tokenizer with fresh weights."""
@@ -85,24 +91,26 @@ class Codec(nn.Module):
         self.exact = True
         self.hop, self.rate = config.hop, config.rate
         self.spectrum = Spectrum(config.frame, config.hop)
-        features = 2 * self.spectrum.bins
+        self.hearing = Hearing(config.mel, frame=config.frame, rate=config.rate)
         self.encoder = nn.Sequential(
-            Pointwise(features, config.width),
+            Pointwise(self.hearing.channels, config.width),
             *(_block(config) for _ in range(config.encoder_blocks)),
             ChannelNorm(config.width),
             Pointwise(config.width, config.latent),
         )
         self.quantizer = config.quantizer.build(dim=config.latent)
-        head = Pointwise(config.width, features)
+        head = Pointwise(config.width, 2 * self.spectrum.bins)
         with torch.no_grad():  # start near silence: e^-4, not e^0, in every bin
             head.bias[::2] = QUIET
-        self.decoder = nn.Sequential(
+        self.decoder = Told(
             Pointwise(config.latent, config.width),
             *(_block(config) for _ in range(config.decoder_blocks)),
             ChannelNorm(config.width),
             head,
         )
-        self.labels = Labels(config.labels, config.latent)
+        deep = config.told == "blocks"
+        shape = (config.decoder_blocks, config.width) if deep else (config.latent,)
+        self.labels = Labels(config.labels, *shape)
         self.encoder_context = config.encoder_blocks * (config.kernel - 1)
         self.decoder_context = config.decoder_blocks * (config.kernel - 1)
         depth = self.quantizer.depth
@@ -116,7 +124,7 @@ class Codec(nn.Module):
         levels = (level,) if self.quantizer.codebook_size else ()
         self.spec = CodeSpec(modality="audio", levels=levels, rate=float(config.rate))
         self._framed = FramedEncoder(
-            self.spectrum, self.encoder, self.quantizer, context=self.encoder_context
+            self.spectrum, self.hearing, self.encoder, self.quantizer, context=self.encoder_context
         )
 
     @property
@@ -136,7 +144,7 @@ class Codec(nn.Module):
         Raises:
             UsageError: x is not mono audio, or the model has no codes.
         """
-        _check_audio(x)
+        check_audio(x)
         codes = torch.cat(list(self.encode_stream([x])), dim=-1)
         return Codes(self.spec, (codes,), (int(x.shape[-1]),))
 
@@ -152,7 +160,7 @@ class Codec(nn.Module):
         """
         self.spec.require_codes(self.name)
         for x in signals:
-            _check_audio(x[None])
+            check_audio(x[None])
         found = self._framed.encode_many([x[0] for x in signals], tile=TILE)
         return [
             Codes(self.spec, (codes[None],), (int(x.shape[-1]),))
@@ -229,7 +237,7 @@ class Codec(nn.Module):
         Raises:
             UsageError: x is not mono audio.
         """
-        _check_audio(x)
+        check_audio(x)
         return self._framed.latents(self._padded(x.to(self._device())))
 
     @torch.inference_mode()
@@ -244,13 +252,18 @@ class Codec(nn.Module):
         Returns:
             (B, 1, L) float32 in [-1, 1].
         """
-        return self._render(self.labels.tell(z_q, label))[:, None, : extent[0]].clamp(-1.0, 1.0)
+        return self._render(z_q, label)[:, None, : extent[0]].clamp(-1.0, 1.0)
 
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
-        """Reconstruct a batch differentiably; x is (B, 1, L), labels int64 (B,) if there are."""
-        length = int(x.shape[-1])
-        quantized: Quantized = self.quantizer(self._framed.latents(self._padded(x)))
-        y = self._render(self.labels.tell(quantized.z_q, labels))[:, None, :length]
+        """Reconstruct a batch differentiably; x is (B, 1, L), labels int64 (B,) if there are.
+
+        In training the encoder hears it in the disguise that ``mel`` asks for.
+        """
+        length, disguise = int(x.shape[-1]), None
+        if self.training:
+            disguise = self.hearing.disguise(len(x), generator=self.quantizer.generator)
+        quantized: Quantized = self.quantizer(self._framed.latents(self._padded(x), disguise))
+        y = self._render(quantized.z_q, labels)[:, None, :length]
         levels = (quantized.codes,) if self.spec.levels else ()
         codes = Codes(self.spec, levels, (length,))
         return Reconstructed(y, codes, quantized.loss, quantized.terms)
@@ -259,13 +272,14 @@ class Codec(nn.Module):
         """(B, 1, L) → (B, T·hop) float32."""
         return F.pad(x[:, 0].float(), (0, -x.shape[-1] % self.hop))
 
-    def _render(self, z_q: Tensor) -> Tensor:
+    def _render(self, z_q: Tensor, label: Tensor | Label) -> Tensor:
         """(B, D, n) latents, none before or after them → (B, n·hop) float32 samples."""
         ahead = self.spectrum.overlap - 1
         # Zero latents after the end stand for "nothing follows": the frames there complete the
         # last hops.
-        z = F.pad(z_q, (0, ahead))[:, :, None]  # (B, D, 1, T + ahead)
-        parts = self.decoder(z)[:, :, 0].float().mT  # (B, T + ahead, 2·bins)
+        z, told = self.labels.given(z_q, label)
+        z = F.pad(z, (0, ahead))[:, :, None]  # (B, D, 1, T + ahead)
+        parts = self.decoder(z, told)[:, :, 0].float().mT  # (B, T + ahead, 2·bins)
         with torch.autocast(z.device.type, enabled=False):
             spectrum = from_polar(parts.unflatten(2, (self.spectrum.bins, 2)))
             samples = self.spectrum.synthesise(spectrum)
@@ -275,15 +289,10 @@ class Codec(nn.Module):
     def _decode_tile(self, codes: Tensor, start: int, stop: int, label: Label) -> Tensor:
         """Samples of frames start … stop of one item, given its frames before and after: (1, n)."""
         z_q = self.quantizer.decode(codes.to(self._device()))
-        return self._render(self.labels.tell(z_q, label))[:, start * self.hop : stop * self.hop]
+        return self._render(z_q, label)[:, start * self.hop : stop * self.hop]
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
-
-
-def _check_audio(x: Tensor) -> None:
-    if x.ndim != 3 or x.shape[1] != 1 or 0 in x.shape:
-        raise UsageError(f"audio: shape {tuple(x.shape)} found, (B, 1, L) expected")
 
 
 def _block(config: Config) -> Block:
