@@ -16,14 +16,14 @@ EPS = 1e-6
 class ResBlock(nn.Module):
     """Norm, SiLU, 3x3, twice, beside a shortcut: (B, inside, H, W) → (B, out, H, W)."""
 
-    def __init__(self, inside: int, out: int, *, groups: int = GROUPS) -> None:
+    def __init__(self, inside: int, out: int, *, groups: int = GROUPS, bias: bool = True) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, inside, eps=EPS)
-        self.conv1 = nn.Conv2d(inside, out, 3, padding=1)
+        self.conv1 = nn.Conv2d(inside, out, 3, padding=1, bias=bias)
         self.norm2 = nn.GroupNorm(groups, out, eps=EPS)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=bias)
         if inside != out:
-            self.nin_shortcut = nn.Conv2d(inside, out, 1)
+            self.nin_shortcut = nn.Conv2d(inside, out, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the block."""

@@ -15,10 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.layers.residual import EPS, GROUPS, ResBlock
 from vqtok.tokenizers._whole import WholeImages
-
-GROUPS = 32
-EPS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,21 +48,9 @@ class Config:
         return Magvit2(self)
 
 
-class _Block(nn.Module):
-    def __init__(self, inside: int, out: int) -> None:
-        super().__init__()
-        self.norm1 = nn.GroupNorm(GROUPS, inside, eps=EPS)
-        self.conv1 = nn.Conv2d(inside, out, 3, padding=1, bias=False)
-        self.norm2 = nn.GroupNorm(GROUPS, out, eps=EPS)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        if inside != out:
-            self.nin_shortcut = nn.Conv2d(inside, out, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        out: Tensor = h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
-        return out
+def _blocks(inside: int, out: int, count: int) -> nn.Sequential:
+    widths = [inside, *[out] * count]
+    return nn.Sequential(*(ResBlock(width, out, bias=False) for width in widths[:-1]))
 
 
 class _Level(nn.Module):
@@ -73,7 +59,7 @@ class _Level(nn.Module):
 
     def __init__(self, inside: int, out: int, blocks: int) -> None:
         super().__init__()
-        self.block = nn.Sequential(*(_Block(out if i else inside, out) for i in range(blocks)))
+        self.block = _blocks(inside, out, blocks)
 
     def forward(self, h: Tensor) -> Tensor:
         out: Tensor = self.block(h)
@@ -122,7 +108,7 @@ class _Encoder(nn.Module):
             if index < len(widths) - 1:
                 level.downsample = nn.Conv2d(width, width, 3, stride=2, padding=1)
             self.down.append(level)
-        self.mid_block = nn.Sequential(*(_Block(widths[-1], widths[-1]) for _ in range(blocks)))
+        self.mid_block = _blocks(widths[-1], widths[-1], blocks)
         self.norm_out = nn.GroupNorm(GROUPS, widths[-1], eps=EPS)
         self.conv_out = nn.Conv2d(widths[-1], config.bits, 1)
 
@@ -141,7 +127,7 @@ class _Decoder(nn.Module):
         super().__init__()
         widths, blocks = config.widths, config.blocks
         self.conv_in = nn.Conv2d(config.bits, widths[-1], 3, padding=1)
-        self.mid_block = nn.Sequential(*(_Block(widths[-1], widths[-1]) for _ in range(blocks)))
+        self.mid_block = _blocks(widths[-1], widths[-1], blocks)
         inner = [*widths[1:], widths[-1]]
         self.adaptive = nn.ModuleList(_Adaptive(config.bits, width) for width in inner)
         self.up = nn.ModuleList()
