@@ -63,11 +63,16 @@ def test_recordings_have_hours_marked_as_estimated_if_they_are():
     assert "- 30.0 minutes, " in exact
 
 
+def test_a_decoder_that_is_told_a_label_is_shown_with_one():
+    text = card.render("m", IMAGE, facts(data={"kind": "image", "labels": ["a cat", "dog"]}))
+    assert "vqtok decode CODES.safetensors -m m --label 'a cat'\n" in text
+
+
 def test_many_labels_are_counted():
     labels = [f"class{i}" for i in range(50)]
     text = card.render("m", IMAGE, facts(data={"kind": "image", "labels": labels}))
     assert "- 50 labels: class0, " in text
-    assert text.count("class") == card.NAMED
+    assert text.partition("50 labels")[2].count("class") == card.NAMED
     assert " and 30 more" in text
 
 

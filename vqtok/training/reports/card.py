@@ -87,7 +87,7 @@ def render(
     return joined(
         f"# {plain(name)}",
         plain(recipe["about"]),
-        _use(name, spec),
+        _use(name, spec, facts.get("data", {}).get("labels", ())),
         "## Codes",
         codes(spec),
         "## Held-out split of the training folder",
@@ -119,15 +119,16 @@ def training(facts: Mapping[str, Any], *, quality: str, curves: bool) -> list[st
     ]
 
 
-def _use(name: str, spec: CodeSpec) -> str:
+def _use(name: str, spec: CodeSpec, labels: Sequence[str]) -> str:
     quoted = shlex.quote(name)
     if not spec.levels:
         return (
             "This model is continuous: it has no codes. In Python, "
             f"`vqtok.load({name!r})(x).x` reconstructs a batch."
         )
+    told = f" --label {shlex.quote(labels[0])}" if labels else ""
     back = "CODES.safetensors"
-    return f"```\nvqtok encode FILE -m {quoted}\nvqtok decode {back} -m {quoted}\n```"
+    return f"```\nvqtok encode FILE -m {quoted}\nvqtok decode {back} -m {quoted}{told}\n```"
 
 
 def codes(spec: CodeSpec) -> str:
