@@ -64,6 +64,17 @@ def test_each_further_stage_brings_the_recording_closer(sounds: tuple[Any, torch
     assert distances[-1] < 0.25 * silent
 
 
+def test_what_is_said_is_told_in_another_voice(sounds: tuple[Any, torch.Tensor]) -> None:
+    model, x = vqtok.load(MODELS / "speech-speaker"), sounds[1]
+    codes = model.encode(x)
+    voices = [model.decode(codes, label=name) for name in ("kerstin", "ast_it")]
+    assert all(each.shape == x.shape for each in voices)
+    silent = float(mel_distance(x, torch.zeros_like(x), rate=24000))
+    kept = [float(mel_distance(x, each, rate=24000)) for each in voices]
+    assert max(kept) < 0.6 * silent
+    assert float(mel_distance(*voices, rate=24000)) > 0.08 * silent
+
+
 def test_a_photos_codes_do_not_change_with_threads_tiles_or_neighbours(
     pictures: tuple[Any, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
