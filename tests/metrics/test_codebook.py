@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -81,3 +82,16 @@ def test_memory_is_that_of_the_entries_that_occur_not_of_the_size_claimed() -> N
     assert (usage.total.used, usage.total.entries) == (15, 5 << 32)
     assert usage.total.nominal_bits == 32.0
     assert usage.total.entropy_bits == pytest.approx(1.5)
+
+
+def test_very_many_stages_of_a_large_codebook_are_counted_at_once() -> None:
+    stages, size = 1 << 16, 1 << 20
+    codes = np.arange(2 * stages).reshape(stages, 2) * 7 % size
+    usage = Usage(size, stage_axis=0)
+    start = time.process_time()
+    usage.add(codes)
+    usage.add(codes)
+    total = usage.total
+    assert time.process_time() - start < 2  # stage by stage, each a megabyte, it takes minutes
+    assert (total.tokens, total.used, total.entries) == (4 * stages, 2 * stages, stages * size)
+    assert total.entropy_bits == pytest.approx(1.0)

@@ -7,8 +7,8 @@ and with fewer codes than a few times the codebook size it is too low, as is use
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,16 +56,14 @@ class Use:
 
 
 _DENSE = 1 << 20
-"""Largest codebook that is counted entry by entry; in larger ones few entries can be used."""
-
-Found = tuple[np.ndarray, np.ndarray]
-"""Entries that occurred, ascending, and how often each."""
+"""Largest histogram that is counted bin by bin; in larger ones few bins can be used."""
 
 
 class Usage:
     """A histogram per stage of one level's codes, added file by file.
 
-    Memory is that of the entries that occur, whatever size a header claims the codebook to have.
+    Memory is that of the entries that occur, whatever size a header claims the codebook to have,
+    and no work is done stage by stage: a file may claim very many.
 
     Args:
         codebook_size: K.
@@ -75,40 +73,55 @@ class Usage:
     def __init__(self, codebook_size: int, *, stage_axis: int | None = None) -> None:
         self.codebook_size = codebook_size
         self.stage_axis = stage_axis
-        self._found: list[Found] = [] if stage_axis is not None else [_nothing()]
+        self._stages = 0 if stage_axis is not None else 1
+        # what occurred, ascending, as stage * K + entry, and how often
+        self._bins = np.zeros(0, np.int64)
+        self._times = np.zeros(0, np.int64)
 
     def add(self, codes: np.ndarray) -> None:
         """Count an array of codes in [0, K); arrays of fewer or more stages may be mixed."""
-        if self.stage_axis is None:
-            stages = [codes]
-        else:
-            stages = list(np.moveaxis(codes, self.stage_axis, 0))
-        self._found += [_nothing() for _ in range(len(stages) - len(self._found))]
-        for index, stage in enumerate(stages):
-            self._found[index] = _sum(self._found[index], _counted(stage, self.codebook_size))
+        bins = codes.astype(np.int64)
+        if self.stage_axis is not None:
+            bins = np.moveaxis(bins, self.stage_axis, -1)
+            bins += np.arange(bins.shape[-1]) * self.codebook_size
+            self._stages = max(self._stages, bins.shape[-1])
+        found, times = _counted(bins.reshape(-1), self._stages * self.codebook_size)
+        if len(self._bins):
+            both = np.concatenate([self._bins, found])
+            found, where = np.unique(both, return_inverse=True)
+            # counts stay far below 2^53, up to which float64 sums of integers are exact
+            times = np.bincount(where, np.concatenate([self._times, times])).astype(np.int64)
+        self._bins, self._times = found, times
 
     @property
     def used(self) -> tuple[np.ndarray, ...]:
         """Per stage seen so far, how often each entry that occurred did."""
-        return tuple(counts for _, counts in self._found)
+        starts = np.arange(self._stages + 1) * self.codebook_size
+        cuts = np.searchsorted(self._bins, starts).tolist()
+        return tuple(self._times[a:b] for a, b in pairwise(cuts))
 
     @property
     def counts(self) -> np.ndarray:
         """(Q, K) int64, one row per stage seen so far; as large as the codebooks say they are."""
-        dense = np.zeros((len(self._found), self.codebook_size), np.int64)
-        for row, (entries, counts) in zip(dense, self._found, strict=True):
-            row[entries] = counts
-        return dense
+        dense = np.zeros(self._stages * self.codebook_size, np.int64)
+        dense[self._bins] = self._times
+        return dense.reshape(self._stages, self.codebook_size)
 
     @property
     def stages(self) -> tuple[Use, ...]:
         """Statistics of each stage by itself, first to last."""
-        return tuple(_use((counts,), self.codebook_size) for counts in self.used)
+        return tuple(self._use(counts, entropy_bits(counts), 1) for counts in self.used)
 
     @property
     def total(self) -> Use:
         """Statistics of all stages together."""
-        return _use(self.used, self.codebook_size)
+        stage = self._bins // self.codebook_size
+        in_stage = np.bincount(stage, self._times)
+        bits = -(self._times * np.log2(self._times / in_stage[stage])).sum()
+        # abs: stages of one entry each would give -0.0
+        return self._use(
+            self._times, abs(float(bits)) / max(1, int(self._times.sum())), self._stages
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The total, and the stages if there is a stack."""
@@ -116,6 +129,15 @@ class Usage:
         if self.stage_axis is not None:
             data["stages"] = [stage.to_json() for stage in self.stages]
         return data
+
+    def _use(self, counts: np.ndarray, bits: float, stages: int) -> Use:
+        return Use(
+            tokens=int(counts.sum()),
+            used=len(counts),
+            entries=max(1, stages * self.codebook_size),
+            entropy_bits=bits,
+            nominal_bits=math.log2(self.codebook_size),
+        )
 
 
 def entropy_bits(counts: np.ndarray) -> float:
@@ -126,37 +148,10 @@ def entropy_bits(counts: np.ndarray) -> float:
     return abs(float(-(seen * np.log2(seen / total)).sum() / total)) if total else 0.0
 
 
-def _nothing() -> Found:
-    return np.zeros(0, np.int64), np.zeros(0, np.int64)
-
-
-def _counted(codes: np.ndarray, size: int) -> Found:
-    flat = codes.reshape(-1).astype(np.int64)
+def _counted(bins: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     if size > _DENSE:
-        entries, counts = np.unique(flat, return_counts=True)
-        return entries, counts.astype(np.int64)
-    counts = np.bincount(flat, minlength=1)
-    entries = np.flatnonzero(counts)
-    return entries, counts[entries].astype(np.int64)
-
-
-def _sum(a: Found, b: Found) -> Found:
-    if not len(a[0]):
-        return b
-    entries = np.union1d(a[0], b[0])
-    counts = np.zeros(len(entries), np.int64)
-    for each, times in (a, b):
-        counts[np.searchsorted(entries, each)] += times
-    return entries, counts
-
-
-def _use(stages: Sequence[np.ndarray], size: int) -> Use:
-    tokens = sum(int(counts.sum()) for counts in stages)
-    bits = sum(entropy_bits(counts) * int(counts.sum()) for counts in stages)
-    return Use(
-        tokens=tokens,
-        used=sum(len(counts) for counts in stages),
-        entries=max(1, len(stages) * size),
-        entropy_bits=bits / tokens if tokens else 0.0,
-        nominal_bits=math.log2(size),
-    )
+        found, times = np.unique(bins, return_counts=True)
+        return found, times.astype(np.int64)
+    times = np.bincount(bins, minlength=1)
+    found = np.flatnonzero(times)
+    return found, times[found].astype(np.int64)
