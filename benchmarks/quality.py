@@ -4,21 +4,25 @@
 
 JPEG, WebP, AVIF, Opus and MP3 are those of `vqtok eval -m image-f8 -m jpeg`: for each file the
 highest setting whose whole file has no more bits than the model's codes, or else the lowest
-setting, which is then nearest; "over" counts such files. A model's bits are nominal, log2 K per
-code, without a header.
+setting, which is then nearest; "over" counts such files. "Opus told 9 kbit/s" is asked for that
+rate, whatever its files then take. A model's bits are nominal, log2 K per code, without a header.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import math
 import platform
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
 import torch
+from torch import Tensor
 
 from vqtok import __version__
 from vqtok.checkpoints import directory
@@ -26,17 +30,62 @@ from vqtok.media import audio, classical, image
 from vqtok.media.plan import Job
 from vqtok.metrics.report import METRICS, PROTOCOLS
 from vqtok.pipeline import compare
+from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.evaluate import EvaluateOptions
 from vqtok.pipeline.evaluated import Summary
 from vqtok.pipeline.results import Failed
 
+IMAGE_MODELS = ("image-f16", "image-f8", "image-vqvae2")
+AUDIO_MODELS = ("audio-24k",)
+OPUS_KBIT = (6, 9, 12)
+
+
+class OpusTold(Classical):
+    """Opus at a target rate instead of within bits.
+
+    Args:
+        kbit: Per second and channel, 6 to 256; smaller ones libsndfile does not ask Opus for.
+        rate_hz: Of the recordings, one of Opus's.
+    """
+
+    def __init__(self, kbit: int, *, rate_hz: float) -> None:
+        super().__init__("opus", like="nothing", rate_hz=rate_hz)
+        self.kbit, self.rate = kbit, round(rate_hz)
+
+    @property
+    def label(self) -> str:
+        """Name of its row."""
+        return f"Opus told {self.kbit} kbit/s"
+
+    def code(self, x: Tensor, *, bits: float, grey: bool = False) -> tuple[Tensor, classical.Coded]:
+        """Code and decode (C, 1, n); ``bits`` are not asked for."""
+        out = io.BytesIO()
+        # libsndfile: level 0 is 256 kbit/s a channel, level 1 is 6
+        level = 1 - (self.kbit - 6) / 250
+        samples = x[:, 0].numpy().clip(-1, 1).T
+        start = time.perf_counter()
+        soundfile.write(
+            out, samples, self.rate, format="OGG", subtype="OPUS", compression_level=level
+        )
+        written = time.perf_counter()
+        y, _ = soundfile.read(io.BytesIO(out.getvalue()), dtype="float32", always_2d=True)
+        decode_s = time.perf_counter() - written
+        signal = np.ascontiguousarray(y.T[:, : x.shape[2]])
+        coded = classical.Coded(signal, 8 * len(out.getvalue()), written - start, decode_s)
+        return torch.from_numpy(signal)[:, None], coded
+
 
 def summaries_of(
-    tokenizer: Any, files: Sequence[Path], kind: str, depth: int | None, codecs: Sequence[str]
+    tokenizer: Any, files: Sequence[Path], kind: str, depth: int | None, beside: Sequence[Any]
 ) -> tuple[Summary, ...]:
     """The model's summary, then those of the codecs that get its bits."""
     rows = [compare.Coder(tokenizer.name, lambda _: tokenizer, (kind,))]
-    rows += [compare.classical(name) for name in codecs]
+    for each in beside:
+        if isinstance(each, OpusTold):
+            made = lambda _, each=each: each  # noqa: E731
+            rows.append(compare.Coder(each.label, made, (kind,), has_codes=False))
+        else:
+            rows.append(compare.classical(each))
     options = EvaluateOptions(depth=depth, mono=True)
     comparison = compare.Comparison(rows, options=options, kinds=[kind])
     for result in comparison.run([Job(path, None, kind) for path in files]):  # type: ignore[arg-type]
@@ -45,31 +94,52 @@ def summaries_of(
     return comparison.summaries()
 
 
-def measure(kind: str, model: str, files: Sequence[Path], codecs: Sequence[str]) -> dict[str, Any]:
-    """Table and JSON of one kind of file: the model at each depth, the others beside the last."""
-    tokenizer = directory.load(model)
+def measure(
+    kind: str, models: Sequence[str], files: Sequence[Path], codecs: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One table of one kind of file: each model at each depth, the codecs beside its last."""
     rows: list[tuple[str, Summary]] = []
-    for depth in (depths := _depths(tokenizer.spec.depth)):
-        label = tokenizer.name if depth is None else f"{tokenizer.name}, depth {depth}"
-        beside = codecs if depth == depths[-1] else ()
-        first, *others = summaries_of(tokenizer, files, kind, depth, beside)
-        rows.append((label, first))
-        rows += [(f"{classical.TITLES[each.model]} beside {label}", each) for each in others]
+    notes: list[str] = []
+    for model in models:
+        tokenizer = directory.load(model)
+        beside: list[Any] = list(codecs)
+        if "opus" in codecs:
+            rate_hz = tokenizer.spec.rate
+            beside += [OpusTold(kbit, rate_hz=rate_hz) for kbit in OPUS_KBIT]
+        stages = tokenizer.spec.depth
+        depths = [None] if stages is None else list(range(1, stages + 1))
+        for depth in depths:
+            label = tokenizer.name if depth is None else f"{tokenizer.name}, depth {depth}"
+            shown = beside if depth == depths[-1] else []
+            first, *others = summaries_of(tokenizer, files, kind, depth, shown)
+            rows.append((label, first))
+            rows += [(title(each.model, label), each) for each in others]
+        notes += [f"{tokenizer.name}{level}: {text}" for level, text in uses(first)]
     unit = "bits/pixel" if kind == "image" else "kbit/s"
     columns = rows[0][1].columns
     print(f"\n{len(files)} files, mean ± sd over files\n")
     head = ["coder", unit, *(column.heading for column in columns), "over"]
     print_table([head, *(cells(label, summary) for label, summary in rows)])
-    use = first.codebook
-    if use is not None:
-        print(
-            f"\ncodebook: {use.share:.1%} used of {use.entries} entries by {use.tokens} codes, "
-            f"entropy {use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits"
+    print("", *notes, sep="\n")
+    return [{"coder": label} | summary.to_json() for label, summary in rows]
+
+
+def title(model: str, beside: str) -> str:
+    """Name of the row of a codec."""
+    return f"{classical.TITLES[model]} beside {beside}" if model in classical.TITLES else model
+
+
+def uses(summary: Summary) -> list[tuple[str, str]]:
+    """Level and how its codebook was used."""
+    many = len(summary.levels) > 1
+    return [
+        (
+            f" {name}" if many else "",
+            f"{use.share:.1%} used of {use.entries} entries by {use.tokens} codes, "
+            f"entropy {use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits",
         )
-    return {
-        "model": tokenizer.name,
-        "rows": [{"coder": label} | summary.to_json() for label, summary in rows],
-    }
+        for name, use in ((name, usage.total) for name, usage in summary.levels.items())
+    ]
 
 
 def cells(label: str, summary: Summary) -> list[str]:
@@ -113,8 +183,16 @@ def main() -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="held-out pictures")
     parser.add_argument("--audio", type=Path, metavar="DIR", help="held-out recordings")
     parser.add_argument("--audio-prefix", default="", help="only recordings named so: sp_")
-    parser.add_argument("--image-model", default="image-f8")
-    parser.add_argument("--audio-model", default="audio-24k")
+    parser.add_argument(
+        "--image-model",
+        action="append",
+        help=f"may be repeated; default: {', '.join(IMAGE_MODELS)}",
+    )
+    parser.add_argument(
+        "--audio-model",
+        action="append",
+        help=f"may be repeated; default: {', '.join(AUDIO_MODELS)}",
+    )
     parser.add_argument("--limit", type=int, help="only the first N files of each kind")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
@@ -127,12 +205,16 @@ def main() -> None:
     if chosen.images is not None:
         print_protocol("image")
         files = found(chosen.images, image.SUFFIXES, chosen.limit)
-        data["image"] = measure("image", chosen.image_model, files, codecs_for("image"))
+        data["image"] = measure(
+            "image", chosen.image_model or IMAGE_MODELS, files, codecs_for("image")
+        )
     if chosen.audio is not None:
         print_protocol("audio")
         files = found(chosen.audio, audio.SUFFIXES, None)
         files = [p for p in files if p.name.startswith(chosen.audio_prefix)][: chosen.limit]
-        data["audio"] = measure("audio", chosen.audio_model, files, codecs_for("audio"))
+        data["audio"] = measure(
+            "audio", chosen.audio_model or AUDIO_MODELS, files, codecs_for("audio")
+        )
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
@@ -144,14 +226,6 @@ def print_protocol(kind: str) -> None:
         if column.modality == kind:
             print(f"{column.title}: {column.protocol}.")
     print(" ".join((__doc__ or "").split("\n\n", 2)[2].split()))
-
-
-def _depths(depth: int | None) -> list[int | None]:
-    """1, 2, 4, … and the full depth."""
-    if depth is None:
-        return [None]
-    powers = [2**i for i in range(math.floor(math.log2(depth)) + 1)]
-    return [*powers, *([depth] if depth not in powers else [])]
 
 
 if __name__ == "__main__":

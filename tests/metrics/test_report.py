@@ -49,8 +49,8 @@ def test_json_numbers_are_strict_json() -> None:
 
 def test_cells_show_the_columns_decimals() -> None:
     psnr = select(["psnr"])[0]
-    cells = [psnr.format(value) for value in (24.7349, math.nan, None, math.inf, -math.inf)]
-    assert cells == ["24.73", "-", "-", "inf", "-inf"]
+    cells = [psnr.format(value) for value in (24.7349, math.nan, None, math.inf, -math.inf, -0.001)]
+    assert cells == ["24.73", "-", "-", "inf", "-inf", "0.00"]
     assert psnr.heading == "PSNR dB"
 
 

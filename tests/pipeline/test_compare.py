@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from tests.pipeline.fakes import Pixels, Samples, tokenizer_for
 from tests.pipeline.test_evaluate import pixels_of, write_audio, write_image
 from vqtok.codes.container import Codes
 from vqtok.errors import CodesError, UsageError
+from vqtok.media.classical import code_image
 from vqtok.media.plan import Job
 from vqtok.metrics import image
 from vqtok.pipeline import compare
+from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.compare import Coder, Compared, Comparison
 from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, ItemReport
 from vqtok.pipeline.results import Failed
@@ -118,6 +121,14 @@ def test_files_that_no_setting_makes_small_enough_are_counted(tmp_path: Path) ->
     small, _ = compared(list(run.run(jobs)))
     assert small.reports["jpeg"].bits > small.reports["coarse"].bits  # type: ignore[operator]
     assert [summary.over for summary in run.summaries()] == [0, 1]
+
+
+def test_a_codec_that_is_told_no_bits_takes_all_it_likes(tmp_path: Path) -> None:
+    (job,) = images(tmp_path, (64, 48))
+    alone = Coder("best", lambda _: Classical("jpeg", like="nothing"), ("image",), has_codes=False)
+    (found,) = compared(list(Comparison([alone], options=PSNR).run([job])))
+    best = code_image(pixels_of(job.source)[0].numpy(), "jpeg", math.inf)  # type: ignore[arg-type]
+    assert found.reports["best"].bits == best.bits
 
 
 def test_values_of_a_codec_are_those_of_its_picture(tmp_path: Path) -> None:

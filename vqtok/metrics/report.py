@@ -52,7 +52,7 @@ class Column:
             return MISSING
         if math.isinf(value):
             return "inf" if value > 0 else "-inf"
-        return f"{value:.{self.decimals}f}"
+        return f"{value:z.{self.decimals}f}"  # z: no -0
 
 
 def _column(

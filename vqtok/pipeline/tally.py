@@ -92,7 +92,8 @@ class FileTally:
         return y
 
     def _classical(self, codec: Classical, x: Tensor, *, grey: bool) -> Tensor:
-        y, coded = codec.code(x, bits=self.budgets[len(self.bits)], grey=grey)
+        bits = self.budgets[len(self.bits)] if self.budgets else math.inf
+        y, coded = codec.code(x, bits=bits, grey=grey)
         self.encode_s += coded.encode_s
         self.decode_s += coded.decode_s
         self.bits.append(coded.bits)
