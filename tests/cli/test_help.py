@@ -101,11 +101,11 @@ def test_wrong_usage_is_2_on_stderr(vqtok, picture, arguments):
 def test_model_names_complete_without_loading_anything(here, shelf):
     from vqtok.cli.options import complete_model, complete_preset, complete_subject
 
-    assert complete_model("im") == ["image-f8", "image-vqvae2"]
+    assert complete_model("im") == ["image-f16", "image-f8", "image-vqvae2"]
     assert {"audio-24k", "image-f8"} <= set(complete_model(""))
     assert "image-f8" in complete_preset("image")
     (here / "image.npy").touch()
-    assert complete_subject("image") == ["image-f8", "image-vqvae2", "image.npy"]
+    assert complete_subject("image") == ["image-f16", "image-f8", "image-vqvae2", "image.npy"]
 
 
 def test_the_shell_completes_model_names(vqtok, monkeypatch, here):

@@ -11,6 +11,7 @@ from vqtok.training import recipe
 
 CODES = {
     "image-f8": ((32, 32), 8192),
+    "image-f8-small": ((32, 32), 8192),
     "image-f16": ((16, 16), 16384),
     "image-fsq": ((32, 32), 8000),
     "dvae": ((32, 32), 1024),
