@@ -22,6 +22,8 @@ IMAGE_EDITS = [
     "train.window=16",
     "train.evaluate_every=3",
     "train.precision=float32",
+    "train.schedule=cosine",
+    "train.average=0",
 ]
 
 AUDIO_EDITS = [
@@ -38,6 +40,8 @@ AUDIO_EDITS = [
     "train.window=4096",
     "train.evaluate_every=3",
     "train.precision=float32",
+    "train.schedule=cosine",
+    "train.average=0",
 ]
 
 
