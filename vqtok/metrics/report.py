@@ -52,7 +52,7 @@ class Column:
             return MISSING
         if math.isinf(value):
             return "inf" if value > 0 else "-inf"
-        return f"{value:z.{self.decimals}f}"  # z: no -0
+        return f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"  # + 0.0: no -0
 
 
 def _column(
