@@ -18,6 +18,7 @@ from vqtok.tokenizers._quantizers import of_levels
 from vqtok.training import ranks, stages
 from vqtok.training.average import Average
 from vqtok.training.data.dataset import Batch
+from vqtok.training.deepening import deepened, silence
 from vqtok.training.lessons import Teacher
 from vqtok.training.recipe import Train
 
@@ -173,24 +174,23 @@ class Learner:
 
 
 def begin_from(model: nn.Module, start: Any) -> None:
-    """Give a fresh model the weights of a trained one; vectors of labels may be new.
+    """Give a fresh model the weights of a trained one; labels' vectors and blocks may be new.
 
     Raises:
         UsageError: the two are built differently.
     """
+    state, fresh = deepened(model, start)
+    new = ("labels.", *(f"{block}." for block in fresh))
     try:
-        odd = [
-            name
-            for keys in model.load_state_dict(start.state_dict(), strict=False)
-            for name in keys
-        ]
+        odd = [name for keys in model.load_state_dict(state, strict=False) for name in keys]
     except RuntimeError as error:
         odd = [str(error)]
-    if other := [name for name in odd if not name.startswith("labels.")]:
+    if other := [name for name in odd if not name.startswith(new)]:
         raise UsageError(
             f"-m {start.name}: its weights do not fit the recipe: {other[0]}",
-            hint="with -m, --set changes how it is trained, not how it is built",
+            hint="with -m, --set changes how it is trained; of how it is built, only more blocks",
         )
+    silence(model, fresh)
     for each in model.modules():
         if isinstance(each, Codebook):
             each.begin_averages()
