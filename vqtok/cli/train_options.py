@@ -67,7 +67,8 @@ Start = Annotated[
         "--model",
         metavar="NAME",
         autocompletion=options.complete_model,
-        help="Start from this model's weights instead of fresh ones, and train its network.",
+        help="Start from this model's weights instead of fresh ones, and train its network; "
+        "--set may give it more blocks.",
     ),
 ]
 Stage = Annotated[

@@ -12,16 +12,18 @@ from torch import Tensor, nn
 from vqtok.layers.convnext import Block
 
 
+@torch.no_grad()
 def deepened(model: nn.Module, start: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
     """The weights of a trained model under the names that they have in a deeper one.
 
     Args:
-        model: Fresh. Where ``start`` has ConvNeXt blocks in a row, it may have more of them.
+        model: Fresh. Where ``start`` has ConvNeXt blocks in a row, it may have more of them after
+            those; they become the identity.
         start: Trained.
 
     Returns:
-        State of ``start`` for ``model``, and names of the blocks that ``start`` lacks: they follow
-        those that it has. What differs in any other way keeps its name.
+        State of ``start`` for ``model``, and the names of the blocks that ``start`` lacks. What
+        differs in any other way keeps its name.
     """
     state, fresh = dict(start.state_dict()), list[str]()
     modules = dict(model.named_modules())
@@ -29,30 +31,24 @@ def deepened(model: nn.Module, start: nn.Module) -> tuple[dict[str, Tensor], lis
         new = modules.get(name)
         if not isinstance(old, nn.Sequential) or not isinstance(new, nn.Sequential):
             continue
-        added, places = _added(list(new), list(old))
-        fresh += [f"{name}.{place}" for place in added]
+        places, added = _places(list(new), list(old))
+        for place, block in added.items():
+            block.scale.zero_()
+            fresh.append(f"{name}.{place}")
         # From the last on: each moves to where the one after it has left.
         for was, place in reversed(list(enumerate(places))):
-            for key in [each for each in state if each.startswith(f"{name}.{was}.")]:
-                state[f"{name}.{place}.{key.removeprefix(f'{name}.{was}.')}"] = state.pop(key)
+            before = f"{name}.{was}."
+            for key in [each for each in state if each.startswith(before)]:
+                state[f"{name}.{place}.{key.removeprefix(before)}"] = state.pop(key)
     return state, fresh
 
 
-@torch.no_grad()
-def silence(model: nn.Module, blocks: list[str]) -> None:
-    """Make these blocks the identity."""
-    for name in blocks:
-        block = model.get_submodule(name)
-        if isinstance(block, Block):
-            block.scale.zero_()
-
-
-def _added(new: list[nn.Module], old: list[nn.Module]) -> tuple[list[int], list[int]]:
-    """Places of the new blocks, and of each old layer; none are new if the rest does not match."""
-    added, places = list[int](), list[int]()
+def _places(new: list[nn.Module], old: list[nn.Module]) -> tuple[list[int], dict[int, Block]]:
+    """Where each old layer goes, and the new blocks; none are new if the rest does not match."""
+    places, added = list[int](), dict[int, Block]()
     for place, layer in enumerate(new):
         if len(places) < len(old) and type(old[len(places)]) is type(layer):
             places.append(place)
         elif isinstance(layer, Block):
-            added.append(place)
-    return (added, places) if len(places) == len(old) else ([], list(range(len(old))))
+            added[place] = layer
+    return (places, added) if len(places) == len(old) else (list(range(len(old))), {})

@@ -18,7 +18,7 @@ from vqtok.tokenizers._quantizers import of_levels
 from vqtok.training import ranks, stages
 from vqtok.training.average import Average
 from vqtok.training.data.dataset import Batch
-from vqtok.training.deepening import deepened, silence
+from vqtok.training.deepening import deepened
 from vqtok.training.lessons import Teacher
 from vqtok.training.recipe import Train
 
@@ -190,7 +190,6 @@ def begin_from(model: nn.Module, start: Any) -> None:
             f"-m {start.name}: its weights do not fit the recipe: {other[0]}",
             hint="with -m, --set changes how it is trained; of how it is built, only more blocks",
         )
-    silence(model, fresh)
     for each in model.modules():
         if isinstance(each, Codebook):
             each.begin_averages()
