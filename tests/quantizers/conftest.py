@@ -40,6 +40,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ),
     ("vq", SMALL["vq"] | {"cosine": True, "codebook_dim": 3}),
     ("vq", SMALL["vq"] | {"ema": False, "codebook_dim": 4}),
+    ("vq", SMALL["vq"] | {"revive_at": "error"}),
     ("simvq", SMALL["simvq"] | {"samples": 0, "codebook_dim": 4, "revive": 0.0}),
     ("rvq", SMALL["rvq"] | {"codebook_dim": 4, "dropout": 0.5}),
     ("fsq", {"levels": (3, 4, 5, 6, 7, 8)}),

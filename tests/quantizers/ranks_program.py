@@ -33,6 +33,7 @@ MORTAL = {"decay": 0.8, "revive": 0.3, "revive_every": 2}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vq": ("vq", WARM | MORTAL),
     "vq-unrevived": ("vq", WARM | MORTAL | {"revive": 0.0}),
+    "vq-error": ("vq", WARM | MORTAL | {"revive_at": "error"}),
     "vq-loss": ("vq", WARM | MORTAL | {"ema": False}),
     "vq-cosine": ("vq", WARM | {"codebook_dim": 3, "cosine": True}),
     "simvq": ("simvq", WARM | MORTAL),

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.quantizers import rvq, simvq, vq
-from vqtok.quantizers._codebook import Codebook
+from vqtok.quantizers._codebook import Codebook, Heirs
 from vqtok.quantizers._kmeans import draw, kmeans
+from vqtok.quantizers._revival import successors
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -94,8 +95,50 @@ def test_revival_never_takes_more_entries_than_there_are_latents() -> None:
     assert int((book.entries[10:] != before[10:]).any(dim=1).sum()) == 4
 
 
-def test_a_step_without_latents_is_harmless() -> None:
-    book = Codebook(5, 3, revive=0.5, revive_every=1)
+def test_revival_by_error_leaves_alone_what_is_told_exactly() -> None:
+    # Without averages, so that no entry moves but by revival.
+    book = Codebook(12, 3, ema=False, revive=0.1, revive_every=1, revive_at="error")
+    book.learning.count[:] = torch.tensor([1.0] * 4 + [0.0] * 8)
+    codes = torch.arange(400) % 4
+    rows = book.entries.detach()[codes]
+    rows[7::50] += 1.0  # 8 of 400
+    book.learn(rows, codes, generator=torch.Generator().manual_seed(0))
+    revived = book.entries.detach()[4:]
+    assert {tuple(each) for each in revived.tolist()} == {tuple(r) for r in rows[7::50].tolist()}
+
+
+def test_revival_by_error_does_not_seek_outliers() -> None:
+    rows, codes = gaussian(200, 3), torch.zeros(200, dtype=torch.int64)
+    rows[0] = 1e4
+    found = 0
+    for seed in range(40):
+        book = Codebook(2, 3, ema=False, revive=0.1, revive_every=1, revive_at="error")
+        book.learning.count[:] = torch.tensor([1.0, 0.0])
+        book.entries.data[0] = 0
+        book.learn(rows, codes, generator=torch.Generator().manual_seed(seed))
+        found += bool((book.entries[1] == rows[0]).all())
+    # Its squared distance is ten thousand times that of all others together.
+    assert found <= 2
+
+
+def test_heirs_are_drawn_in_proportion_to_their_error_up_to_the_median() -> None:
+    error = torch.tensor([0.0, 1.0, 2.0, 3.0, 400.0])
+    weight = torch.tensor([0.0, 1.0, 2.0, 2.0, 2.0])  # 2 is the lower median of the four
+    count, rows = torch.tensor([1.0, 1.0, 0.0]), torch.arange(5.0)[:, None]
+    generator, draws = torch.Generator().manual_seed(0), 4000
+    found = torch.zeros(5)
+    for _ in range(draws):
+        which, fresh = successors(count, rows, revive=0.1, generator=generator, error=error)
+        assert which.tolist() == [2]
+        found[int(fresh)] += 1
+    # Five standard deviations of a share, sqrt(p (1 - p) / n), are below 0.04.
+    torch.testing.assert_close(found / draws, weight / weight.sum(), atol=0.04, rtol=0)
+    assert found[0] == 0
+
+
+@pytest.mark.parametrize("revive_at", ["random", "error"])
+def test_a_step_without_latents_is_harmless(revive_at: Heirs) -> None:
+    book = Codebook(5, 3, revive=0.5, revive_every=1, revive_at=revive_at)
     book.learning.count[3:] = 0
     before = book.entries.clone()
     book.learn(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), generator=None)

@@ -5,7 +5,7 @@ What every method with learned entries shares: ``vq`` is one of these, ``rvq`` a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from vqtok.quantizers._kmeans import kmeans, sums
 from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._revival import successors
 from vqtok.quantizers._start import Learning
+
+Heirs = Literal["random", "error"]
+"""Which latents dead entries move to: any, or rather those that their entries tell badly."""
 
 
 class Averages(Learning):
@@ -50,6 +53,7 @@ class Codebook(nn.Module):
         revive: An entry is dead when its average count falls below this fraction of the mean
             over all entries; 0: never.
         revive_every: Steps between revivals.
+        revive_at: Which latents they move to.
     """
 
     entries: Tensor
@@ -64,8 +68,10 @@ class Codebook(nn.Module):
         decay: float = 0.99,
         revive: float = 0.1,
         revive_every: int = 10,
+        revive_at: Heirs = "random",
     ) -> None:
         super().__init__()
+        self.revive_at = revive_at
         self.size, self.cosine, self.ema, self.decay = size, cosine, ema, decay
         self.revive, self.revive_every = revive, revive_every
         entries = torch.randn(size, dim)
@@ -162,9 +168,9 @@ class Codebook(nn.Module):
             self.entries[hit] = self.unit(state.total[hit] / state.count[hit, None])
         state.steps += 1
         if self.revive > 0 and int(state.steps) % self.revive_every == 0:
-            self._revive(rows.detach(), generator=generator)
+            self._revive(rows.detach(), codes, generator=generator)
 
-    def _revive(self, rows: Tensor, *, generator: torch.Generator | None) -> None:
+    def _revive(self, rows: Tensor, codes: Tensor, *, generator: torch.Generator | None) -> None:
         """Move the least used of the dead entries to random latents of the joint batch, one each.
 
         A revived entry gets the mean count, so it has log(1 / revive) / (1 - decay) steps to find
@@ -173,7 +179,12 @@ class Codebook(nn.Module):
         """
         state = self.learning
         mean = state.count.mean()
-        which, fresh = successors(state.count, rows, revive=self.revive, generator=generator)
+        error = None
+        if self.revive_at == "error":
+            error = (rows - self.entries[codes]).square().sum(dim=1)
+        which, fresh = successors(
+            state.count, rows, revive=self.revive, generator=generator, error=error
+        )
         self.entries[which] = fresh
         state.count[which] = mean
         state.total[which] = fresh * mean

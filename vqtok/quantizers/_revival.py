@@ -76,7 +76,12 @@ class Life(nn.Module):
 
 
 def successors(
-    count: Tensor, rows: Tensor, *, revive: float, generator: torch.Generator | None
+    count: Tensor,
+    rows: Tensor,
+    *,
+    revive: float,
+    generator: torch.Generator | None,
+    error: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The least used of the dead entries, and a random latent of the joint batch for each.
 
@@ -85,6 +90,8 @@ def successors(
         rows: (N, d) latents of this rank.
         revive: Dead is what is used less than this fraction of the mean.
         generator: CPU generator.
+        error: (N,) squared distance of each latent to its entry, by which it is drawn; None: all
+            are as likely.
 
     Returns:
         int64 (n,) and (n, d), the same on all ranks; n is at most the size of the joint batch.
@@ -92,5 +99,22 @@ def successors(
     dead = int((count < revive * count.mean()).sum())
     lengths = _ranks.counts(rows)
     which = count.argsort(stable=True)[: min(dead, sum(lengths))]
-    order = torch.randperm(sum(lengths), generator=generator)[: len(which)]
+    if error is None:
+        order = torch.randperm(sum(lengths), generator=generator)[: len(which)]
+    else:
+        order = _drawn(_ranks.gathered(error), len(which), generator=generator)
     return which, _ranks.picked(rows, _ranks.agreed(order.to(rows.device)), lengths)
+
+
+def _drawn(error: Tensor, count: int, *, generator: torch.Generator | None) -> Tensor:
+    """Numbers of ``count`` latents, each in its turn drawn by error among those that are left.
+
+    As k-means++ draws its centres (Arthur and Vassilvitskii 2007), but no error counts for more
+    than the median of those above zero. So a flat area of many equal latents gets no further
+    entries, and outliers, which have few like them, are not sought either.
+    """
+    inexact = error[error > 0]
+    weight = error.minimum(inexact.median()) if len(inexact) else error
+    # The smallest of exponential times divided by weights (Efraimidis and Spirakis 2006).
+    times = torch.empty(len(weight), dtype=torch.float64).exponential_(generator=generator)
+    return (times / weight.double().cpu()).argsort(stable=True)[:count]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._codebook import Codebook, check
+from vqtok.quantizers._codebook import Codebook, Heirs, check
 from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
@@ -39,6 +39,8 @@ class Config:
         kmeans: Lloyd iterations over the sample; 0: entries start at random latents of it.
         revive: An entry is dead below this fraction of the mean use; 0: never.
         revive_every: Steps between revivals.
+        revive_at: Dead entries move to "random" latents; or by "error", hardly ever to those that
+            an entry tells well already, such as those of flat areas.
     """
 
     codebook_size: int = 512
@@ -53,6 +55,7 @@ class Config:
     kmeans: int = 10
     revive: float = 0.1
     revive_every: int = 10
+    revive_at: Heirs = "random"
 
     def __post_init__(self) -> None:
         check(self)
@@ -86,6 +89,7 @@ class Vq(Warmed):
             decay=config.decay,
             revive=config.revive,
             revive_every=config.revive_every,
+            revive_at=config.revive_at,
         )
 
     def forward(self, z: Tensor) -> Quantized:
