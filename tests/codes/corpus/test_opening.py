@@ -184,8 +184,9 @@ def test_a_worker_that_outlives_a_killed_writer_keeps_no_lock(tmp_path: Path):
         "from tests.codes.corpus.samples import small\n"
         "writer = small().open(Path(sys.argv[1]), 'tar')\n"
         "child = os.fork()\n"
-        "if not child: os.close(1); time.sleep(60)\n"
-        "print(child, flush=True); time.sleep(60)\n"
+        # The child speaks for itself, once it has run: the lock is let go before fork returns.
+        "if not child: print(os.getpid(), flush=True)\n"
+        "time.sleep(60)\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as other:
