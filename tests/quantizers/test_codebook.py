@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.quantizers import rvq, simvq, vq
-from vqtok.quantizers._codebook import Codebook, Heirs
+from vqtok.quantizers._codebook import Codebook
 from vqtok.quantizers._kmeans import draw, kmeans
-from vqtok.quantizers._revival import successors
+from vqtok.quantizers._revival import RevivedAt, successors
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -137,7 +137,7 @@ def test_heirs_are_drawn_in_proportion_to_their_error_up_to_the_median() -> None
 
 
 @pytest.mark.parametrize("revive_at", ["random", "error"])
-def test_a_step_without_latents_is_harmless(revive_at: Heirs) -> None:
+def test_a_step_without_latents_is_harmless(revive_at: RevivedAt) -> None:
     book = Codebook(5, 3, revive=0.5, revive_every=1, revive_at=revive_at)
     book.learning.count[3:] = 0
     before = book.entries.clone()

@@ -5,7 +5,7 @@ What every method with learned entries shares: ``vq`` is one of these, ``rvq`` a
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,8 @@ from vqtok.quantizers import _ranks
 from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._kmeans import kmeans, sums
 from vqtok.quantizers._nearest import Packed, nearest
-from vqtok.quantizers._revival import successors
+from vqtok.quantizers._revival import RevivedAt, successors
 from vqtok.quantizers._start import Learning
-
-Heirs = Literal["random", "error"]
-"""Which latents dead entries move to: any, or rather those that their entries tell badly."""
 
 
 class Averages(Learning):
@@ -68,7 +65,7 @@ class Codebook(nn.Module):
         decay: float = 0.99,
         revive: float = 0.1,
         revive_every: int = 10,
-        revive_at: Heirs = "random",
+        revive_at: RevivedAt = "random",
     ) -> None:
         super().__init__()
         self.revive_at = revive_at

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from vqtok.quantizers import _ranks
 from vqtok.quantizers._start import Learning
+
+RevivedAt = Literal["random", "error"]
+"""Which latents dead entries move to: any, or rather those that their entries tell badly."""
 
 
 class Hits(Learning):

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._codebook import Codebook, Heirs, check
+from vqtok.quantizers._codebook import Codebook, check
 from vqtok.quantizers._gradients import Gradient, estimate
+from vqtok.quantizers._revival import RevivedAt
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
@@ -55,7 +56,7 @@ class Config:
     kmeans: int = 10
     revive: float = 0.1
     revive_every: int = 10
-    revive_at: Heirs = "random"
+    revive_at: RevivedAt = "random"
 
     def __post_init__(self) -> None:
         check(self)
