@@ -28,7 +28,7 @@ import torch
 
 import vqtok
 from vqtok.checkpoints import directory
-from vqtok.codes.shards import CorpusReader, CorpusWriter
+from vqtok.corpus.shards import CorpusReader, CorpusWriter
 from vqtok.media import audio, image
 from vqtok.media.items import Item, items_of
 from vqtok.pipeline.corpus import Timing, encode_corpus, local_engine

@@ -172,7 +172,7 @@ def _method(name: str, codebook: Any, threads: int) -> tuple[Callable[[Any], Any
         index = faiss.IndexFlatL2(dim)
         index.add(codebook.numpy())
         return lambda z: torch.from_numpy(index.search(z.numpy(), 1)[1][:, 0]), sys.maxsize
-    from vqtok.quantizers._nearest import Packed, nearest
+    from vqtok.quantizers.search.nearest import Packed, nearest
 
     if name == "vqtok":
         packed = Packed(codebook)

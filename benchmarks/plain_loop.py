@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from scoring import PART, Scores, centres, images_of, scores, variance
 from torch import Tensor, nn
 
-from vqtok.layers.convnext import Block
 from vqtok.media import image
 from vqtok.media.pixels import to_uint8
+from vqtok.nn.convnext import Block
 from vqtok.training import recipe
 from vqtok.training.schedule import learning_rate
 

@@ -237,9 +237,9 @@ def network(task: dict[str, Any]) -> Row:
     import torch
     import torch.nn.functional as F
 
-    from vqtok import heap
+    from vqtok import allocator
 
-    heap.keep()
+    allocator.keep()
     _, plan = plan_of(task)
     model: Any = plan.model.build().train()
     x = torch.rand(plan.train.batch, 3, task["window"], task["window"]) * 2 - 1

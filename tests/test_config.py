@@ -119,7 +119,7 @@ def test_families_have_members():
 @pytest.mark.parametrize("name", MEMBERS)
 def test_every_member_has_a_config_of_its_type(name: str):
     cls = config.config_class(name)
-    assert f"{cls.__module__}" == "vqtok." + name.replace("/", ".")
+    assert cls.__module__.replace(".published.", ".") == "vqtok." + name.replace("/", ".")
 
 
 def test_a_member_survives_json_with_its_type():

@@ -21,7 +21,7 @@ from PIL import Image
 import vqtok
 from vqtok.checkpoints import directory
 from vqtok.codes import files
-from vqtok.codes.shards import FORMATS, CorpusReader, CorpusWriter
+from vqtok.corpus.shards import FORMATS, CorpusReader, CorpusWriter
 from vqtok.media import audio, image
 from vqtok.media.items import items_of
 from vqtok.media.plan import Job

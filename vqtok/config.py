@@ -25,6 +25,10 @@ from vqtok.protocols import Config
 
 FAMILIES = ("quantizers", "tokenizers", "priors", "classifiers")
 
+PUBLISHED = "published"
+"""Folder in a family for networks of other people: ``tokenizers/published/dac.py`` is the type
+``"tokenizers/dac"``."""
+
 _KEYS = {
     **dict.fromkeys(("quantizer", "quantizers"), ("quantizers",)),
     **{"tokenizer": ("tokenizers",)} | dict.fromkeys(("prior", "top", "finer"), ("priors",)),
@@ -37,8 +41,16 @@ T = TypeVar("T")
 
 def members(family: str) -> list[str]:
     """Names of the files of a family, sorted: ``members("quantizers")`` → ``["fsq", "rvq", …]``."""
+    return sorted(_rooms(family))
+
+
+def _rooms(family: str) -> dict[str, str]:
+    """Files of a family by name → the module of each; ``published/`` is a room of its family."""
     folder = Path(__file__).parent / family
-    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+    own = {path.stem: f"vqtok.{family}.{path.stem}" for path in folder.glob("[!_]*.py")}
+    for path in (folder / PUBLISHED).glob("[!_]*.py"):
+        own[path.stem] = f"vqtok.{family}.{PUBLISHED}.{path.stem}"
+    return own
 
 
 def config_class(type_name: str, *, where: str = "type") -> type[Config]:
@@ -52,12 +64,13 @@ def config_class(type_name: str, *, where: str = "type") -> type[Config]:
         ConfigError: no such family or file; the hint lists or suggests names.
     """
     family, _, name = type_name.partition("/")
-    if family not in FAMILIES or name not in members(family):
+    rooms = _rooms(family) if family in FAMILIES else {}
+    if name not in rooms:
         known = [f"{each}/{file}" for each in FAMILIES for file in members(each)]
         raise ConfigError(
             f"{where}: unknown type {type_name!r}", hint=_suggest(type_name, known) or _list(known)
         )
-    module = importlib.import_module(f"vqtok.{family}.{name}")
+    module = importlib.import_module(rooms[name])
     found: type[Config] = module.Config
     return found
 
@@ -261,11 +274,11 @@ def _member_class(type_name: object, *, where: str) -> type[Config]:
 
 def _is_member(cls: type[Any]) -> bool:
     parts = cls.__module__.split(".")
-    return cls.__name__ == "Config" and len(parts) == 3 and parts[1] in FAMILIES
+    return cls.__name__ == "Config" and len(parts) >= 3 and parts[1] in FAMILIES
 
 
 def _type_name(cls: type[Any]) -> str:
-    _, family, name = cls.__module__.split(".")
+    _, family, *_, name = cls.__module__.split(".")
     return f"{family}/{name}"
 
 

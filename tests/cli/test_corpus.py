@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.pipeline.ledger import pictures, recordings
 from tests.programs import environment
-from vqtok.codes.shards import CorpusWriter
+from vqtok.corpus.shards import CorpusWriter
 
 FORMATS = ("files", "tar", "bin", "parquet", "arrow")
 

@@ -17,7 +17,7 @@ from tests.checkpoints.foreign.test_hf_audio import STEREO
 from tests.checkpoints.foreign.test_snac import SIZES
 from tests.tokenizers.published import ENCODEC, lively, tiny
 from vqtok.checkpoints import directory
-from vqtok.tokenizers import snac
+from vqtok.tokenizers.published import snac
 
 
 @pytest.fixture

@@ -261,7 +261,7 @@ class ResumeRoom(Room):
         from vqtok.training.kept import Kept
         from vqtok.training.log import Journal, records
         from vqtok.training.precision import Precision
-        from vqtok.training.reports import curve
+        from vqtok.training.report import curve
         from vqtok.training.vitals import Vitals
 
         name, _, content = data.partition(b"\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.codes.corpus.samples import small
+from tests.corpus.samples import small
 from vqtok.pipeline.corpus_facts import corpus_facts
 
 

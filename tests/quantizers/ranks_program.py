@@ -19,8 +19,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vqtok import config
-from vqtok.quantizers import _ranks
+from vqtok import config, distributed
 
 STEPS = 24
 BATCH = 12
@@ -86,7 +85,7 @@ def states(case: str, rank: int, world: int, *, generator: bool = True) -> Itera
         optimizer.zero_grad()
         model(x).backward()
         gradients = [each.grad for each in model.parameters() if each.grad is not None]
-        for gradient, total in zip(gradients, _ranks.summed(*gradients), strict=True):
+        for gradient, total in zip(gradients, distributed.summed(*gradients), strict=True):
             gradient.copy_(total / world)
         optimizer.step()
         yield model

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.quantizers.conftest import DIM, latents
-from vqtok.quantizers import _nearest
-from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._nearest import Packed, nearest
+from vqtok.quantizers.search import nearest as search_nearest
+from vqtok.quantizers.search.candidates import Doubt
+from vqtok.quantizers.search.nearest import Packed, nearest
 
 Make = Callable[[], nn.Module]
 
@@ -85,7 +85,7 @@ def brute(z: Tensor, entries: Tensor, reach: float) -> tuple[np.ndarray, np.ndar
 def test_doubts_are_those_of_all_distances_in_float64(
     count: int, size: int, dim: int, reach: float, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_nearest, "TILE", tile)
+    monkeypatch.setattr(search_nearest, "TILE", tile)
     z, entries = gaussian(count, dim), gaussian(size, dim, seed=1)
     doubt = Doubt.of(z.double(), reach)
     codes = nearest(z, Packed(entries), doubt)

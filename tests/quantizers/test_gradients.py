@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from vqtok.nn.gradients import rotate, straight_through
 from vqtok.quantizers import vq
-from vqtok.quantizers._gradients import rotate, straight_through
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

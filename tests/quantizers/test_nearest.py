@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vqtok.quantizers import _candidates, _nearest, _product
-from vqtok.quantizers._nearest import Packed, nearest
+from vqtok.quantizers.search import candidates as search_candidates
+from vqtok.quantizers.search import nearest as search_nearest
+from vqtok.quantizers.search import product
+from vqtok.quantizers.search import product as search_product
+from vqtok.quantizers.search.nearest import Packed, nearest
 
 
 def oracle(z: Tensor, codebook: Tensor) -> np.ndarray:
@@ -67,9 +70,9 @@ def test_many_tiles_give_the_same_codes_as_one(monkeypatch: pytest.MonkeyPatch) 
     codebook[700] = codebook[20]
     z[:50] = codebook[20]
     whole = nearest(z, codebook)
-    monkeypatch.setattr(_nearest, "TILE", 64)
+    monkeypatch.setattr(search_nearest, "TILE", 64)
     for kept in (0, 1 << 23):  # packed at every call, or once
-        monkeypatch.setattr(_nearest, "KEPT", kept)
+        monkeypatch.setattr(search_nearest, "KEPT", kept)
         assert torch.equal(nearest(z, codebook), whole)
     assert whole[:50].tolist() == [20] * 50
 
@@ -97,7 +100,7 @@ def test_near_ties_have_the_same_code_in_any_batch_on_any_thread_count_and_block
     try:
         for threads, buffer in [(1, 1 << 14), (2, 1 << 20), (1, 1 << 21)]:
             torch.set_num_threads(threads)
-            monkeypatch.setattr(_nearest, "BUFFER", buffer)
+            monkeypatch.setattr(search_nearest, "BUFFER", buffer)
             assert torch.equal(nearest(z, codebook), whole)
             assert torch.equal(nearest(z[300:317], codebook), whole[300:317])
     finally:
@@ -114,8 +117,8 @@ def test_a_collapsed_codebook_is_not_compared_copy_by_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pairs = []
-    real = _candidates.distances
-    for module in (_candidates, _nearest):
+    real = search_candidates.distances
+    for module in (search_candidates, search_nearest):
         monkeypatch.setattr(module, "distances", lambda z, e: pairs.append(len(z)) or real(z, e))
     codebook = torch.ones(3000, 8)
     codebook[17] = 2.0
@@ -217,14 +220,14 @@ def test_threads_do_not_leave_each_others_setting_behind() -> None:
 
     def others() -> None:
         while not stop.is_set():
-            with _product._precision("cpu", "bf16"):
+            with product._precision("cpu", "bf16"):
                 time.sleep(1e-4)
 
     thread = threading.Thread(target=others)
     thread.start()
     try:
         for _ in range(100):
-            with _product._precision("cpu", "ieee"):
+            with product._precision("cpu", "ieee"):
                 time.sleep(1e-4)
                 assert settings.fp32_precision == "ieee"
     finally:
@@ -243,10 +246,10 @@ def test_a_back_end_that_computes_in_bf16_is_not_trusted(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
     for shape in [(64, 3, 100), (128, 65, 512), (256, 257, 1024)]:
-        assert not _product._trusted.__wrapped__(*shape)
+        assert not product._trusted.__wrapped__(*shape)
     monkeypatch.undo()
     z, codebook = gaussian(300, 8), gaussian(600, 8, seed=1)
-    monkeypatch.setattr(_product, "_trusted", lambda *shape: False)
+    monkeypatch.setattr(search_product, "_trusted", lambda *shape: False)
     assert_nearest(nearest(z, codebook), z, codebook)
 
 
@@ -254,6 +257,6 @@ def test_products_keep_to_their_bound() -> None:
     for rows, inner, columns in [(64, 9, 512), (128, 65, 300), (64, 257, 128)]:
         left, right = gaussian(rows, inner), gaussian(inner, columns, seed=1)
         out = torch.empty(rows, columns)
-        _product.multiply(left, right, out=out)
+        product.multiply(left, right, out=out)
         error = (out - left.double() @ right.double()).abs()
-        assert bool((error <= _product.bound(inner) * (left.abs() @ right.abs())).all())
+        assert bool((error <= product.bound(inner) * (left.abs() @ right.abs())).all())

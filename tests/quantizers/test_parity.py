@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from vqtok.nn.gradients import rotate
 from vqtok.quantizers import bsq, fsq, grouped, lfq, rvq, vq
-from vqtok.quantizers._gradients import rotate
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

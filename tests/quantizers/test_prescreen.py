@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vqtok.quantizers import _candidates, _nearest, _prescreen
-from vqtok.quantizers._nearest import Packed
+from vqtok.quantizers.search import candidates as search_candidates
+from vqtok.quantizers.search import nearest as search_nearest
+from vqtok.quantizers.search import prescreen as search_prescreen
+from vqtok.quantizers.search.nearest import Packed
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -26,15 +28,15 @@ def clustered(count: int, dim: int, spread: float, seed: int) -> Tensor:
 def assert_same(z: Tensor, codebook: Tensor) -> int:
     """What the screen decides is what float32 and float64 find; returns how much it decides."""
     packed = Packed(codebook)
-    codes, undecided = _prescreen.prescreen(z, packed.screen())
+    codes, undecided = search_prescreen.prescreen(z, packed.screen())
     decided = torch.ones(len(z), dtype=torch.bool)
     decided[undecided] = False
-    assert torch.equal(codes[decided], _nearest._search(z, packed)[decided])
+    assert torch.equal(codes[decided], search_nearest._search(z, packed)[decided])
     return int(decided.sum())
 
 
 def usable() -> bool:
-    return _prescreen.trusted(512, 19, 1024)
+    return search_prescreen.trusted(512, 19, 1024)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 8, 65])
@@ -87,11 +89,11 @@ def test_many_tiles_and_blocks_are_as_one(monkeypatch: pytest.MonkeyPatch) -> No
     z, codebook = gaussian(1500, 8), gaussian(3000, 8, seed=1)
     codebook[2500] = codebook[20]
     z[:50] = codebook[20]
-    monkeypatch.setattr(_nearest, "TILE", 512)
-    monkeypatch.setattr(_prescreen, "BUFFER", 1 << 16)
-    monkeypatch.setattr(_prescreen, "ROWS", 320)
+    monkeypatch.setattr(search_nearest, "TILE", 512)
+    monkeypatch.setattr(search_prescreen, "BUFFER", 1 << 16)
+    monkeypatch.setattr(search_prescreen, "ROWS", 320)
     for kept in (0, 1 << 23):  # rounded at every call, or once
-        monkeypatch.setattr(_nearest, "KEPT", kept)
+        monkeypatch.setattr(search_nearest, "KEPT", kept)
         decided = assert_same(z, codebook)
     if usable():
         assert decided > 1490
@@ -102,11 +104,11 @@ def test_without_its_tolerance_codes_would_be_wrong(monkeypatch: pytest.MonkeyPa
     packed = Packed(codebook)
     if not usable():
         pytest.skip("bfloat16 products of this machine are not rounded once, at the end")
-    expected = _nearest._search(z, packed)
-    assert torch.equal(_prescreen.prescreen(z, packed.screen())[0], expected)
-    monkeypatch.setattr(_prescreen, "tolerance", lambda square, *rest: 0 * square)
-    monkeypatch.setattr(_prescreen, "HALF", 0.0)
-    assert not torch.equal(_prescreen.prescreen(z, packed.screen())[0], expected)
+    expected = search_nearest._search(z, packed)
+    assert torch.equal(search_prescreen.prescreen(z, packed.screen())[0], expected)
+    monkeypatch.setattr(search_prescreen, "tolerance", lambda square, *rest: 0 * square)
+    monkeypatch.setattr(search_prescreen, "HALF", 0.0)
+    assert not torch.equal(search_prescreen.prescreen(z, packed.screen())[0], expected)
 
 
 @given(
@@ -122,7 +124,7 @@ def test_scores_are_off_by_no_more_than_the_tolerance(
     codebook = gaussian(60, dim, seed=seed) * spread + offset
     z = gaussian(40, dim, seed=seed + 1) * spread + offset
     screen = Packed(codebook).screen()
-    left, slack = _prescreen._left(z, screen)
+    left, slack = search_prescreen._left(z, screen)
     ((_, tile),) = screen.tiles()
     scores = left.double() @ tile.flatten(1)[:, : len(codebook)].double()
     true = (z[:, None].double() - codebook.double()).square().sum(dim=2)
@@ -143,36 +145,36 @@ def test_rows_near_too_many_entries_are_handed_back_and_right() -> None:
     codebook[1000:] += 5 * gaussian(2000, 24, seed=2)
     z = torch.cat((codebook[:40] + 1e-5, codebook[1000:2960] + 0.01))
     packed = Packed(codebook)
-    _, undecided = _prescreen.prescreen(z, packed.screen())
+    _, undecided = search_prescreen.prescreen(z, packed.screen())
     if usable():
         assert undecided.tolist() == list(range(40))
         assert not packed.screen().crowded
-    assert torch.equal(_nearest.nearest(z, packed), _nearest._search(z, packed))
+    assert torch.equal(search_nearest.nearest(z, packed), search_nearest._search(z, packed))
 
 
 def test_a_crowded_codebook_is_left_to_float32_from_then_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_prescreen, "_native", lambda: True)
+    monkeypatch.setattr(search_prescreen, "_native", lambda: True)
     packed = Packed(1 + 1e-3 * gaussian(2000, 8))
     packed.entries[0] = -50  # far from the mean, for bfloat16, all the others are one
     packed = Packed(packed.entries)
     z = 1 + 1e-3 * gaussian(4000, 8, seed=1)
-    expected = _nearest._search(z, packed)
-    assert torch.equal(_nearest.nearest(z, packed), expected)
+    expected = search_nearest._search(z, packed)
+    assert torch.equal(search_nearest.nearest(z, packed), expected)
     assert packed.screen().crowded
-    monkeypatch.setattr(_prescreen, "prescreen", None)
-    assert torch.equal(_nearest.nearest(z, packed), expected)
+    monkeypatch.setattr(search_prescreen, "prescreen", None)
+    assert torch.equal(search_nearest.nearest(z, packed), expected)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
 def test_broken_rows_and_entries_are_left_to_float32(value: float) -> None:
     z, codebook = gaussian(300, 8), gaussian(500, 8, seed=1)
     z[[3, 200], 2] = value
-    _, undecided = _prescreen.prescreen(z, Packed(codebook).screen())
+    _, undecided = search_prescreen.prescreen(z, Packed(codebook).screen())
     assert {3, 200} <= set(undecided.tolist())
     codebook[9, 4] = value
-    _, undecided = _prescreen.prescreen(z, Packed(codebook).screen())
+    _, undecided = search_prescreen.prescreen(z, Packed(codebook).screen())
     assert len(undecided) == 300
 
 
@@ -191,24 +193,24 @@ def test_products_that_truncate_or_add_up_in_bf16_are_not_trusted(
 
     for wrong in (truncated, added_up):
         monkeypatch.setattr(torch, "mm", wrong)
-        assert not _prescreen.trusted.__wrapped__(64, 11, 256)
+        assert not search_prescreen.trusted.__wrapped__(64, 11, 256)
     monkeypatch.undo()
-    monkeypatch.setattr(_prescreen, "trusted", lambda *shape: False)
-    _, undecided = _prescreen.prescreen(gaussian(300, 8), Packed(gaussian(500, 8)).screen())
+    monkeypatch.setattr(search_prescreen, "trusted", lambda *shape: False)
+    _, undecided = search_prescreen.prescreen(gaussian(300, 8), Packed(gaussian(500, 8)).screen())
     assert len(undecided) == 300
 
 
 def test_a_large_search_goes_through_it_where_the_cpu_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_prescreen, "_native", lambda: True)
+    monkeypatch.setattr(search_prescreen, "_native", lambda: True)
     calls = []
-    real = _prescreen.prescreen
-    monkeypatch.setattr(_prescreen, "prescreen", lambda *args: calls.append(1) or real(*args))
+    real = search_prescreen.prescreen
+    monkeypatch.setattr(search_prescreen, "prescreen", lambda *args: calls.append(1) or real(*args))
     z, packed = gaussian(4096, 8), Packed(gaussian(300, 8, seed=1))
-    whole = _nearest.nearest(z, packed)
+    whole = search_nearest.nearest(z, packed)
     assert calls == [1]
-    assert torch.equal(_nearest.nearest(z[:20], packed), whole[:20])
+    assert torch.equal(search_nearest.nearest(z[:20], packed), whole[:20])
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # not the kernels of the probe
-    assert torch.equal(_nearest.nearest(z, packed), whole)
+    assert torch.equal(search_nearest.nearest(z, packed), whole)
     assert calls == [1]
 
 
@@ -218,7 +220,7 @@ def test_the_nearest_of_candidates_is_the_oracles() -> None:
     rng = np.random.default_rng(0)
     pairs = [(i, j) for i in range(50) for j in rng.permutation(30)[: rng.integers(1, 12)]]
     row, code = (np.array(each) for each in zip(*pairs, strict=True))
-    kept = _candidates.Candidates(torch.zeros(50, dtype=torch.bool))
+    kept = search_candidates.Candidates(torch.zeros(50, dtype=torch.bool))
     kept.add(row, code, np.zeros(len(row), dtype=np.int16))
     kept.drop(torch.zeros(50, dtype=torch.int16))
     found = kept.nearest(z, entries)
@@ -231,15 +233,15 @@ def test_the_nearest_of_candidates_is_the_oracles() -> None:
 def test_a_codebook_in_training_counts_as_crowded_for_some_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_prescreen, "_native", lambda: True)
-    monkeypatch.setattr(_nearest, "TRUSTED", 3)
+    monkeypatch.setattr(search_prescreen, "_native", lambda: True)
+    monkeypatch.setattr(search_nearest, "TRUSTED", 3)
     entries = 1 + 1e-3 * gaussian(2000, 8)
     entries[0] = -50
     z = 1 + 1e-3 * gaussian(4000, 8, seed=1)
     first = packed = Packed(entries)
     looked = []
     for _ in range(5):
-        assert torch.equal(_nearest.nearest(z, packed), _nearest._search(z, first))
+        assert torch.equal(search_nearest.nearest(z, packed), search_nearest._search(z, first))
         looked.append(packed._screen is not None)
         packed = Packed(entries, earlier=packed)
     assert looked == [True, False, False, True, False]

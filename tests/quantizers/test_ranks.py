@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from tests import programs
 from tests.quantizers import ranks_program
-from vqtok.quantizers import _ranks
+from vqtok import distributed
 
 WORLD = 2
 LIMIT_S = 300.0
@@ -91,9 +91,9 @@ def test_evaluation_does_not_wait_for_other_ranks(folder: Path) -> None:
 
 def test_alone_nothing_changes() -> None:
     rows = torch.randn(5, 3)
-    assert (_ranks.world(), _ranks.rank()) == (1, 0)
-    assert _ranks.summed(rows)[0] is rows
-    assert torch.equal(_ranks.gathered(rows), rows)
-    assert _ranks.agreed(rows) is rows and _ranks.pooled(rows) is rows
-    assert _ranks.share(7) == (7, slice(0, 7))
-    assert torch.equal(_ranks.picked(rows, torch.tensor([4, 0]), [5]), rows[[4, 0]])
+    assert (distributed.world(), distributed.rank()) == (1, 0)
+    assert distributed.summed(rows)[0] is rows
+    assert torch.equal(distributed.gathered(rows), rows)
+    assert distributed.agreed(rows) is rows and distributed.pooled(rows) is rows
+    assert distributed.share(7) == (7, slice(0, 7))
+    assert torch.equal(distributed.picked(rows, torch.tensor([4, 0]), [5]), rows[[4, 0]])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqtok.quantizers import simvq
-from vqtok.quantizers._nearest import nearest
+from vqtok.quantizers.search.nearest import nearest
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vqtok.tokenizers import dac, encodec, mimi
+from vqtok.tokenizers.published import dac, encodec, mimi
 
 ENCODEC: dict[str, Any] = {
     "num_quantizers": 5,

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.tokenizers.test_codec import MEL, build, sound
-from vqtok import config
+from vqtok import config, distributed
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
-from vqtok.quantizers import _ranks
 from vqtok.tokenizers._hearing import Disguise, Hearing, Mel, check_bands
 
 RATE, FRAME = 24000, 1280
@@ -96,8 +95,8 @@ def test_ranks_draw_the_disguises_of_the_joint_batch(monkeypatch: pytest.MonkeyP
     whole = heard.disguise(6, generator=seeded(0))
     assert whole is not None
     for start in (0, 2, 4):
-        share = _ranks.Share(6, slice(start, start + 2))
-        monkeypatch.setattr(_ranks, "share", lambda batch, share=share: share)
+        share = distributed.Share(6, slice(start, start + 2))
+        monkeypatch.setattr(distributed, "share", lambda batch, share=share: share)
         part = heard.disguise(2, generator=seeded(0))
         assert part is not None
         for each, all_ in zip(part, whole, strict=True):

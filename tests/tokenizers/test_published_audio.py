@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.tokenizers.published import TINY, sound, tiny
 from vqtok.checkpoints import directory
 from vqtok.errors import UsageError
-from vqtok.tokenizers import dac, encodec
+from vqtok.tokenizers.published import dac, encodec
 
 EXACT = ("dac", "encodec")
 

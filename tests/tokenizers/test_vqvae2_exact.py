@@ -13,8 +13,8 @@ from torch import Tensor
 from tests.tokenizers.test_exact import disturb, settled_by_nobody
 from tests.tokenizers.test_vqvae import picture
 from tests.tokenizers.test_vqvae2 import FORMS, build, same
-from vqtok.layers.hierarchy import Seen, Way
-from vqtok.layers.regions import cut
+from vqtok.nn.hierarchy import Seen, Way
+from vqtok.nn.regions import cut
 from vqtok.tokenizers import _leveled, _tiled_images
 
 

@@ -16,7 +16,7 @@ from vqtok.errors import CheckpointError, ConfigError, UsageError
 from vqtok.training import loop
 from vqtok.training.log import Evaluated, Event, Finished, Started
 from vqtok.training.prepare import prepare
-from vqtok.training.reports.rehearsal import rehearse
+from vqtok.training.report.rehearsal import rehearse
 
 EDITS = [
     "model.width=8",

@@ -18,7 +18,7 @@ from vqtok.training import loop
 from vqtok.training.kept import Kept
 from vqtok.training.log import Evaluated
 from vqtok.training.recipe import Adversarial, Train
-from vqtok.training.reports import preview
+from vqtok.training.report import preview
 
 
 def kept(tmp_path: Path, **fields: Any) -> Kept:

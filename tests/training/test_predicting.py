@@ -19,7 +19,7 @@ from vqtok.errors import ConfigError, UsageError
 from vqtok.training import loop
 from vqtok.training.log import Evaluated, Event, Finished, Progress, Started
 from vqtok.training.prepare import prepare
-from vqtok.training.reports.rehearsal import rehearse
+from vqtok.training.report.rehearsal import rehearse
 
 
 def run(data: Path, output: Path, *edits: str, **options: object) -> list[Event]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vqtok.cli.training_view import duration
 
 if TYPE_CHECKING:
-    from vqtok.training.reports.rehearsal import Rehearsal
+    from vqtok.training.report.rehearsal import Rehearsal
 
 
 def lines_of(facts: Rehearsal) -> list[tuple[str, str]]:

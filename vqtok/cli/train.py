@@ -111,7 +111,7 @@ def _command() -> str:
 def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, Any]) -> None:
     """Print what the run would be."""
     from vqtok.training.prepare import prepare
-    from vqtok.training.reports import rehearsal
+    from vqtok.training.report import rehearsal
 
     facts = rehearsal.rehearse(prepare(data, output, **plan))
     for note in facts.notes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from vqtok.codes.shards import CorpusReader, Entry
+from vqtok.corpus.shards import CorpusReader, Entry
 from vqtok.errors import CodesError, UsageError, VqtokError
 from vqtok.media.plan import Job, Plan
 from vqtok.pipeline import decode

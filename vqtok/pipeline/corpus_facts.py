@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vqtok.checkpoints import directory
-from vqtok.codes.shards import CodebookUse, CorpusInfo, CorpusReader
+from vqtok.corpus.shards import CodebookUse, CorpusInfo, CorpusReader
 from vqtok.errors import one_line
 from vqtok.metrics.codebook import entropy_bits
 from vqtok.pipeline import canvas, codeplot

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from vqtok.allocator import give_back
 from vqtok.codes import files, streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
-from vqtok.heap import give_back
 from vqtok.media import image
 from vqtok.pipeline import playing
 from vqtok.pipeline.ahead import finish_behind

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vqtok import __version__, atomic
+from vqtok.allocator import give_back
 from vqtok.codes import files, streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
 from vqtok.errors import CodesError
-from vqtok.heap import give_back
 from vqtok.media import image
 from vqtok.media.opening import os_message
 from vqtok.media.pixels import parse_background

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vqtok.codes import files
-from vqtok.codes.collection import Found, Unread, gather, is_corpus
 from vqtok.codes.container import Codes
+from vqtok.corpus.collection import Found, Unread, gather, is_corpus
 from vqtok.errors import CodesError, UsageError
 from vqtok.media.inputs import STDIN, expanded, inputs_of
 from vqtok.media.kinds import Kind

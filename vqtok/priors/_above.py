@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vqtok.codes.spec import SPATIAL, LevelSpec
 from vqtok.errors import ConfigError
-from vqtok.layers.convnext import Block, ChannelNorm
+from vqtok.nn.convnext import Block, ChannelNorm
 
 
 class Above(nn.Module):

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import ConfigError
-from vqtok.layers.attention import Caches, Turns, turns
-from vqtok.layers.gated import Layer
+from vqtok.nn.attention import Caches, Turns, turns
+from vqtok.nn.gated import Layer
 from vqtok.priors._above import Above
 from vqtok.priors._autoregressive import Autoregressive
 from vqtok.priors._classes import Classes, check_names

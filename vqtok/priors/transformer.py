@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import RANKS, CodeSpec, LevelSpec
-from vqtok.layers.attention import Block, Caches, Turns, turns
+from vqtok.nn.attention import Block, Caches, Turns, turns
 from vqtok.priors._above import Above
 from vqtok.priors._autoregressive import Autoregressive
 from vqtok.priors._classes import Classes, check_names

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqtok.nn.gradients import straight_through
 from vqtok.protocols import Assigned, Quantized
-from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._evenness import entropy_of_mean
-from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._terms import quantized
+from vqtok.quantizers.search.candidates import Doubt
 
 MOST = 31
 """Bits of a code."""

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqtok.quantizers import _ranks
-from vqtok.quantizers._candidates import Doubt
+from vqtok import distributed
 from vqtok.quantizers._kmeans import kmeans, sums
-from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._revival import RevivedAt, successors
 from vqtok.quantizers._start import Learning
+from vqtok.quantizers.search.candidates import Doubt
+from vqtok.quantizers.search.nearest import Packed, nearest
 
 
 class Averages(Learning):
@@ -129,7 +129,7 @@ class Codebook(nn.Module):
         centres = kmeans(
             sample, self.size, iterations=iterations, cosine=self.cosine, generator=generator
         )
-        centres = _ranks.agreed(centres)
+        centres = distributed.agreed(centres)
         self.entries.copy_(centres)
         self.learning.count.fill_(share)
         # Sum and count belong together: a sum without its count moves every entry at once.
@@ -152,7 +152,7 @@ class Codebook(nn.Module):
             generator: CPU generator of revival's random choices.
         """
         state = self.learning
-        count, total = _ranks.summed(*sums(rows.detach(), codes, self.size))
+        count, total = distributed.summed(*sums(rows.detach(), codes, self.size))
         if not bool(total.isfinite().all()):
             return
         state.count.lerp_(count, 1 - self.decay)

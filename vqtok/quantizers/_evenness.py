@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vqtok.quantizers import _ranks
+from vqtok import distributed
 
 
 def entropy_of_mean(digits: Sequence[Tensor], *, joint: bool) -> Tensor:
@@ -30,7 +30,7 @@ def entropy_of_mean(digits: Sequence[Tensor], *, joint: bool) -> Tensor:
     high = _combined(digits[half:])
     low = _combined(digits[:half]) if half else high.new_ones(len(high), 1)
     mean = high.t() @ low / len(high)
-    mean = _ranks.pooled(mean) if joint else mean
+    mean = distributed.pooled(mean) if joint else mean
     # Codes that nothing reaches: 0 log 0 is 0, and its slope should stay finite.
     return -(mean * mean.clamp(min=1e-12).log()).sum()
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqtok.quantizers._nearest import nearest
+from vqtok.quantizers.search.nearest import nearest
 
 
 def draw(rows: Tensor, count: int, *, generator: torch.Generator | None) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vqtok.quantizers import _ranks
+from vqtok import distributed
 from vqtok.quantizers._start import Learning
 
 RevivedAt = Literal["random", "error"]
@@ -67,7 +67,7 @@ class Life(nn.Module):
             return None
         state = self.learning
         hits = torch.bincount(codes, minlength=self.size).to(rows.dtype)
-        hits, bad = _ranks.summed(hits, (~rows.isfinite()).sum().to(rows.dtype))
+        hits, bad = distributed.summed(hits, (~rows.isfinite()).sum().to(rows.dtype))
         if bool(bad):
             return None
         state.count.lerp_(hits, 1 - self.decay)
@@ -102,13 +102,13 @@ def successors(
         int64 (n,) and (n, d), the same on all ranks; n is at most the size of the joint batch.
     """
     dead = int((count < revive * count.mean()).sum())
-    lengths = _ranks.counts(rows)
+    lengths = distributed.counts(rows)
     which = count.argsort(stable=True)[: min(dead, sum(lengths))]
     if error is None:
         order = torch.randperm(sum(lengths), generator=generator)[: len(which)]
     else:
-        order = _drawn(_ranks.gathered(error), len(which), generator=generator)
-    return which, _ranks.picked(rows, _ranks.agreed(order.to(rows.device)), lengths)
+        order = _drawn(distributed.gathered(error), len(which), generator=generator)
+    return which, distributed.picked(rows, distributed.agreed(order.to(rows.device)), lengths)
 
 
 def _drawn(error: Tensor, count: int, *, generator: torch.Generator | None) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqtok.quantizers import _ranks
+from vqtok import distributed
 
 
 class Learning(nn.Module):
@@ -58,7 +58,7 @@ class Sample(Learning):
 
     def add(self, rows: Tensor) -> None:
         """Take in the (N, d) latents of one step; not if one is NaN or infinite."""
-        joint = _ranks.gathered(rows)
+        joint = distributed.gathered(rows)
         if not bool(joint.isfinite().all()):  # one such row would spoil every centre
             return
         self.rows = torch.cat((self.rows, joint))[-self.capacity :].clone()

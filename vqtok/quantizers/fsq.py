@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vqtok.nn.gradients import straight_through
 from vqtok.protocols import Assigned, Quantized
-from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._evenness import entropy_of_mean
-from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._terms import quantized
+from vqtok.quantizers.search.candidates import Doubt
 
 MARGIN = 1e-3
 """tanh never reaches its limits; this lets the outermost levels be reached by finite latents."""

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vqtok import distributed
 from vqtok.protocols import Quantized
-from vqtok.quantizers import _ranks
 from vqtok.quantizers._codeless import Codeless, no_codes
 from vqtok.quantizers._rows import Projection, from_rows, to_rows
 from vqtok.quantizers._start import Clock
@@ -95,7 +95,7 @@ class Gaussian(Codeless):
             out = out + self._noise(out) * (0.5 * posterior.logvar).exp()
         # Eq. 15 of 1606.04934 with a dimension as the group.
         each = posterior.kl().transpose(0, 1).flatten(1).mean(dim=1)  # (D,)
-        each = _ranks.pooled(each) if self.training else each
+        each = distributed.pooled(each) if self.training else each
         kl = each.clamp(min=self.config.free_bits).sum()
         return quantized(out, no_codes(z), {"kl": self._weight(kl) * kl})
 
@@ -108,7 +108,7 @@ class Gaussian(Codeless):
 
     def _noise(self, like: Tensor) -> Tensor:
         """Standard Gaussian numbers, one after another in the order of items and positions."""
-        total, mine = _ranks.share(like.shape[0])
+        total, mine = distributed.share(like.shape[0])
         rows = (total, *like.shape[2:], like.shape[1])
         noise = torch.randn(rows, generator=self.generator, dtype=like.dtype)[mine]
         return noise.movedim(-1, 1).to(like.device)

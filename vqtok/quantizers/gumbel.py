@@ -21,16 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqtok import distributed
+from vqtok.nn.gradients import straight_through
 from vqtok.protocols import Assigned, Quantized
-from vqtok.quantizers import _ranks
-from vqtok.quantizers._candidates import Doubt
-from vqtok.quantizers._gradients import straight_through
 from vqtok.quantizers._kmeans import kmeans
-from vqtok.quantizers._nearest import Packed, nearest
-from vqtok.quantizers._product import slices
 from vqtok.quantizers._rows import from_rows, to_rows
 from vqtok.quantizers._start import Clock, Warmed
 from vqtok.quantizers._terms import quantized
+from vqtok.quantizers.search.candidates import Doubt
+from vqtok.quantizers.search.nearest import Packed, nearest
+from vqtok.quantizers.search.product import slices
 
 BLOCK = 1 << 22
 """Logits at once, where no gradient is wanted."""
@@ -170,7 +170,7 @@ class Gumbel(Warmed):
     def _place(self, sample: Tensor, *, latest: int) -> None:
         iterations, generator = self.config.kmeans, self.generator
         centres = kmeans(sample, self.codebook_size, iterations=iterations, generator=generator)
-        centres = _ranks.agreed(centres)
+        centres = distributed.agreed(centres)
         squares = centres.square().sum(dim=1)
         # -b |z - e|², but for what is the same for all entries.
         scores = 2 * sample[-CALIBRATION:] @ centres.t() - squares
@@ -224,8 +224,8 @@ def _exponential(like: Tensor, generator: torch.Generator | None) -> Tensor:
     Where the CPU's noise would take longer than the step, on GPUs and for all of several ranks,
     only a seed comes from it, another one for each rank.
     """
-    if like.device.type != "cpu" or _ranks.world() > 1:
-        seed = int(torch.randint(1 << 62, (), generator=generator)) + _ranks.rank()
+    if like.device.type != "cpu" or distributed.world() > 1:
+        seed = int(torch.randint(1 << 62, (), generator=generator)) + distributed.rank()
         generator = torch.Generator(like.device).manual_seed(seed)
     noise = torch.empty_like(like).detach().exponential_(generator=generator)
     return noise.clamp_(min=torch.finfo(noise.dtype).tiny)

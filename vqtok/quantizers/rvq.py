@@ -14,14 +14,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from vqtok import distributed
+from vqtok.nn.gradients import Gradient, estimate
 from vqtok.protocols import Assigned, Quantized
-from vqtok.quantizers import _ranks
-from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._codebook import Codebook, check
-from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._rows import from_rows, projection, rounding, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
+from vqtok.quantizers.search.candidates import Doubt
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,8 @@ def kept_stages(
     Returns:
         int64 (items of the joint batch,), and which of them are this rank's.
     """
-    total, mine = _ranks.share(batch)
+    total, mine = distributed.share(batch)
     fewer = torch.randint(1, config.depth + 1, (total,), generator=generator)
     drop = torch.rand(total, generator=generator) < config.dropout
     kept = torch.where(drop, fewer, config.depth)
-    return _ranks.agreed(kept.to(device)), mine
+    return distributed.agreed(kept.to(device)), mine

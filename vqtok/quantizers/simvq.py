@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqtok import distributed
+from vqtok.nn.gradients import Gradient, estimate
 from vqtok.protocols import Assigned, Quantized
-from vqtok.quantizers import _ranks
-from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._codebook import check
-from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._kmeans import kmeans
-from vqtok.quantizers._nearest import Packed, nearest
 from vqtok.quantizers._revival import Life
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
+from vqtok.quantizers.search.candidates import Doubt
+from vqtok.quantizers.search.nearest import Packed, nearest
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class SimVq(Warmed):
         # Directions that the map shrinks to float32's rounding would make entries without bounds.
         back = torch.linalg.pinv(weight, rtol=1e-6)
         fresh = ((targets.double() - bias) @ back.t()).to(self.frozen.dtype)
-        self.frozen[which] = _ranks.agreed(fresh)  # a decomposition may round differently
+        self.frozen[which] = distributed.agreed(fresh)  # a decomposition may round differently
 
     @torch.no_grad()
     def _place(self, sample: Tensor, *, latest: int) -> None:
@@ -180,7 +180,7 @@ class SimVq(Warmed):
             iterations=self.config.kmeans,
             generator=self.generator,
         )
-        self.frozen.copy_(_ranks.agreed(centres))
+        self.frozen.copy_(distributed.agreed(centres))
         self.life.begin(latest / self.codebook_size)
         nn.init.eye_(self.map.weight)
         nn.init.zeros_(self.map.bias)

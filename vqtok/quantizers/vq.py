@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vqtok.nn.gradients import Gradient, estimate
 from vqtok.protocols import Assigned, Quantized
-from vqtok.quantizers._candidates import Doubt
 from vqtok.quantizers._codebook import Codebook, check
-from vqtok.quantizers._gradients import Gradient, estimate
 from vqtok.quantizers._revival import RevivedAt
 from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
+from vqtok.quantizers.search.candidates import Doubt
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.layers.convnext import Block
-from vqtok.layers.spectral import Spectrum
+from vqtok.nn.convnext import Block
+from vqtok.nn.spectral import Spectrum
 from vqtok.protocols import Quantizer
 from vqtok.tokenizers._exact import Doubts, Exact, plain_float32
 from vqtok.tokenizers._hearing import Disguise, Hearing

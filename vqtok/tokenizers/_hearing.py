@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqtok.layers.spectral import compress, mel_bands
-from vqtok.quantizers import _ranks
+from vqtok import distributed
+from vqtok.nn.spectral import compress, mel_bands
 
 HIGHEST = 8000.0
 """Hz of the uppermost band's end: above it a recording tells more of its microphone than of words.
@@ -117,7 +117,7 @@ class Hearing:
         mel = self._mel
         if mel is None or (mel.warp == 1.0 and mel.colour_db == 0.0):
             return None
-        total, mine = _ranks.share(batch)
+        total, mine = distributed.share(batch)
         drawn = torch.rand(total, generator=generator, dtype=torch.float64)
         waves = torch.randn(total, WAVES, generator=generator, dtype=torch.float64)
         places = (torch.arange(mel.bands, dtype=torch.float64) + 0.5) / mel.bands

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from vqtok.layers.convnext import Block, ChannelNorm, Pointwise
-from vqtok.layers.hierarchy import Decoder, Encoder
-from vqtok.layers.pyramid import Residual
+from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
+from vqtok.nn.hierarchy import Decoder, Encoder
+from vqtok.nn.pyramid import Residual
 from vqtok.tokenizers._output import parameters
 
 if TYPE_CHECKING:

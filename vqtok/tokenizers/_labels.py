@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.errors import UsageError
-from vqtok.layers.convnext import Block
+from vqtok.nn.convnext import Block
 
 Label = int | str | None
 """A name, its number, or None for a model without labels."""

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.codes.container import Array
-from vqtok.layers.hierarchy import Encoder, Seen, Way
-from vqtok.layers.regions import Region, Span, cut
+from vqtok.nn.hierarchy import Encoder, Seen, Way
+from vqtok.nn.regions import Region, Span, cut
 from vqtok.protocols import Quantizer
 from vqtok.tokenizers._exact import Doubts, Exact, plain_float32
 from vqtok.tokenizers._tiled import BATCH, PROBE, Picture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from vqtok.layers.pyramid import Decoder, Encoder, StridedDecoder, StridedEncoder
+from vqtok.nn.pyramid import Decoder, Encoder, StridedDecoder, StridedEncoder
 from vqtok.tokenizers._output import parameters
 
 if TYPE_CHECKING:

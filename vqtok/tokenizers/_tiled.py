@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.errors import CodesError
-from vqtok.layers.regions import Region, cut, region
+from vqtok.nn.regions import Region, cut, region
 from vqtok.protocols import Quantizer
 from vqtok.tokenizers._exact import Doubts, Exact, plain_float32
 from vqtok.tokenizers._tiles import Tile, tiles

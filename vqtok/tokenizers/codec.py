@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.layers.convnext import Block, ChannelNorm, Pointwise
-from vqtok.layers.spectral import Spectrum, from_polar
+from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
+from vqtok.nn.spectral import Spectrum, from_polar
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Reconstructed
 from vqtok.tokenizers._audio import check_audio

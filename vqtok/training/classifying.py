@@ -24,7 +24,7 @@ from vqtok.training.data.sources import Found, find
 from vqtok.training.lessons import Classification, Teacher
 from vqtok.training.log import Learns
 from vqtok.training.recipe import Recipe, load, parse, refuse
-from vqtok.training.reports import classifier_card
+from vqtok.training.report import classifier_card
 from vqtok.training.task import Measured
 
 OTHERS = ("losses", "adversarial", "stage", "features", "gain_db", "samples")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqtok.layers.convnext import Block
+from vqtok.nn.convnext import Block
 
 
 @torch.no_grad()

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.codes.spec import LevelSpec
+from vqtok.distributed import summed, world
 from vqtok.errors import TrainingError
-from vqtok.quantizers._ranks import summed, world
 from vqtok.training.log import total
 from vqtok.training.vitals import LevelVitals, Vitals
 

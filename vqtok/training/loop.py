@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from vqtok import heap
+from vqtok import allocator
 from vqtok.checkpoints.devices import pick_device
 from vqtok.training import ranks
 from vqtok.training.log import Event, Finished, list_unreadable
 from vqtok.training.prepare import prepare
-from vqtok.training.reports.board import Board, writer_class
+from vqtok.training.report.board import Board, writer_class
 from vqtok.training.run import Run
 
 SHOWN_EVERY = 10
@@ -82,7 +82,7 @@ def train(
             device=str(place),
             command=command,
         )
-        heap.keep()
+        allocator.keep()
         run.begin()
         board = Board(output, first_step=run.step) if tensorboard and run.speaks else None
         try:

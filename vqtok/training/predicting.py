@@ -12,9 +12,9 @@ import torch
 from vqtok.checkpoints import directory as directories
 from vqtok.checkpoints import priors
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.distributed import rank as this_rank
+from vqtok.distributed import world
 from vqtok.errors import VqtokError
-from vqtok.quantizers._ranks import rank as this_rank
-from vqtok.quantizers._ranks import world
 from vqtok.training.data import cells
 from vqtok.training.data.dataset import Dataset
 from vqtok.training.data.grids import Grids
@@ -24,7 +24,7 @@ from vqtok.training.learner import begin_from
 from vqtok.training.lessons import Prediction, Teacher
 from vqtok.training.log import Learns
 from vqtok.training.recipe import Recipe
-from vqtok.training.reports import prior_card, samples
+from vqtok.training.report import prior_card, samples
 from vqtok.training.task import Measured
 
 if TYPE_CHECKING:

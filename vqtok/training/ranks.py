@@ -1,7 +1,7 @@
 """Several processes as one run: what ``torchrun`` starts, through torch.distributed.
 
 The batch of a step is the joint batch of all ranks: DistributedDataParallel averages gradients,
-``quantizers/_ranks.py`` adds up what codebooks count. Rank 0 alone measures, saves and speaks.
+``distributed.py`` adds up what codebooks count. Rank 0 alone measures, saves and speaks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from vqtok.quantizers._ranks import rank, summed, world
+from vqtok.distributed import rank, summed, world
 
 PATIENCE = timedelta(hours=2)
 """How long the others wait while rank 0 measures."""

@@ -12,7 +12,7 @@ import torch
 
 from vqtok import config
 from vqtok.checkpoints import resume
-from vqtok.quantizers._ranks import rank, world
+from vqtok.distributed import rank, world
 from vqtok.training import ranks
 from vqtok.training.data.dataset import Batch
 from vqtok.training.health import Health
@@ -20,8 +20,8 @@ from vqtok.training.kept import Kept
 from vqtok.training.learner import Learner
 from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
 from vqtok.training.recipe import Recipe
-from vqtok.training.reports import gallery
-from vqtok.training.reports.facts import facts_of
+from vqtok.training.report import gallery
+from vqtok.training.report.facts import facts_of
 from vqtok.training.schedule import learning_rate
 from vqtok.training.task import Task
 

@@ -19,7 +19,7 @@ from vqtok.training.lessons import Reconstruction, Teacher
 from vqtok.training.log import Learns
 from vqtok.training.losses import likelihoods
 from vqtok.training.recipe import Recipe
-from vqtok.training.reports import card, preview
+from vqtok.training.report import card, preview
 from vqtok.training.task import Measured
 
 

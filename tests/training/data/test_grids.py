@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import coded
-from tests.codes.corpus.samples import SPECS, Corpus, item
+from tests.corpus.samples import SPECS, Corpus, item
 from vqtok.codes import files
 from vqtok.errors import CodesError, UsageError
 from vqtok.training.data.grids import find, is_codes

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vqtok import config
 from vqtok.errors import ConfigError
-from vqtok.layers.discriminators import Judged
+from vqtok.nn.discriminators import Judged
 from vqtok.training import recipe
 from vqtok.training.losses.adversarial import SETTINGS, Adversary
 from vqtok.training.recipe import Adversarial

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from vqtok.errors import CheckpointError, ConfigError, UsageError
-from vqtok.layers.efficientnet import TAPS
+from vqtok.nn.efficientnet import TAPS
 from vqtok.training.losses import perceptual
 from vqtok.training.losses.objectives import Objective
 from vqtok.training.losses.pair import Pair

@@ -19,7 +19,7 @@ from vqtok.checkpoints.foreign._layout import Family, Match, left_out
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._renamed import ours
 from vqtok.errors import CheckpointError
-from vqtok.tokenizers.cosmos import Config
+from vqtok.tokenizers.published.cosmos import Config
 
 FAMILY = Family(
     "Cosmos DI",

@@ -10,7 +10,7 @@ from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._settings import picked, require
 from vqtok.errors import CheckpointError
-from vqtok.tokenizers import dac
+from vqtok.tokenizers.published import dac
 
 DAC = Family("DAC `.pth`", "files of descript-audio-codec", "`descript-audio-codec`")
 FAMILIES = (DAC,)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.tokenizers.dalle import Config
+from vqtok.tokenizers.published.dalle import Config
 
 FAMILY = Family("DALL-E dVAE", "a directory with `encoder.pkl` and `decoder.pkl`", "`dall_e`")
 FAMILIES = (FAMILY,)

@@ -9,7 +9,7 @@ from vqtok.checkpoints.foreign import taming
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._renamed import ours, renamed
-from vqtok.tokenizers import movq
+from vqtok.tokenizers.published import movq
 
 FAMILY = Family(
     "diffusers VQModel",

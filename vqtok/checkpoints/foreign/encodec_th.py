@@ -13,7 +13,7 @@ from vqtok.checkpoints.foreign import _names
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.errors import CheckpointError
-from vqtok.tokenizers import encodec
+from vqtok.tokenizers.published import encodec
 
 ENCODEC = Family("EnCodec `.th`", "files of the encodec package: the 24 kHz model", "`encodec`")
 FAMILIES = (ENCODEC,)

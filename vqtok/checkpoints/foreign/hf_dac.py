@@ -8,7 +8,7 @@ from vqtok.checkpoints.foreign import _names
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._settings import picked, require
-from vqtok.tokenizers import dac
+from vqtok.tokenizers.published import dac
 
 DAC = Family("DAC", "Hugging Face directories with `model_type` dac", "`transformers`")
 FAMILIES = (DAC,)

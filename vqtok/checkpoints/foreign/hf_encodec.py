@@ -8,7 +8,7 @@ from vqtok.checkpoints.foreign import _names
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._settings import picked, require
-from vqtok.tokenizers import encodec, encodec_chunked
+from vqtok.tokenizers.published import encodec, encodec_chunked
 
 ENCODEC = Family(
     "EnCodec 24 kHz", "Hugging Face directories with `model_type` encodec", "`transformers`"

@@ -9,7 +9,7 @@ from vqtok.checkpoints.foreign import _names
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._settings import picked, require
-from vqtok.tokenizers import mimi
+from vqtok.tokenizers.published import mimi
 
 MIMI = Family("Mimi", "Hugging Face directories with `model_type` mimi", "`transformers`")
 FAMILIES = (MIMI,)

@@ -7,7 +7,7 @@ from functools import partial
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._renamed import averaged
-from vqtok.tokenizers.magvit2 import Config
+from vqtok.tokenizers.published.magvit2 import Config
 
 FAMILY = Family(
     "Open-MAGVIT2",

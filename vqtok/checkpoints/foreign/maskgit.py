@@ -7,7 +7,7 @@ from functools import partial
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._renamed import ours
-from vqtok.tokenizers.maskgit import Config
+from vqtok.tokenizers.published.maskgit import Config
 
 FAMILY = Family(
     "MaskGIT VQGAN",

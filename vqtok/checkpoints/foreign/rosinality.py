@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.tokenizers.rosinality import Config
+from vqtok.tokenizers.published.rosinality import Config
 
 FAMILY = Family(
     "VQ-VAE-2 (rosinality)",

@@ -8,7 +8,7 @@ from vqtok.checkpoints.foreign import _names
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._settings import picked
-from vqtok.tokenizers import snac
+from vqtok.tokenizers.published import snac
 
 SNAC = Family("SNAC", "directories of the snac package", "`snac`")
 FAMILIES = (SNAC,)

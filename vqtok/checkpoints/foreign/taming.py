@@ -11,7 +11,7 @@ from functools import partial
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._renamed import averaged
-from vqtok.tokenizers.vqgan import Config
+from vqtok.tokenizers.published.vqgan import Config
 
 PLAIN = Family(
     "VQGAN",

@@ -19,7 +19,7 @@ from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._renamed import ours
 from vqtok.checkpoints.foreign._settings import require
 from vqtok.errors import CheckpointError
-from vqtok.tokenizers.titok import Config
+from vqtok.tokenizers.published.titok import Config
 
 FAMILY = Family(
     "TiTok",

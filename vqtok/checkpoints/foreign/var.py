@@ -11,7 +11,7 @@ from torch import Tensor
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._renamed import ours
-from vqtok.tokenizers.var import SCALES, Config
+from vqtok.tokenizers.published.var import SCALES, Config
 
 FAMILY = Family(
     "VAR",

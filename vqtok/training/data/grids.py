@@ -15,8 +15,8 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from vqtok.codes.collection import Found, Unread, gather, is_corpus
 from vqtok.codes.spec import CodeSpec
+from vqtok.corpus.collection import Found, Unread, gather, is_corpus
 from vqtok.errors import CodesError, UsageError
 from vqtok.media.inputs import STDIN, expanded, inputs_of, walk
 from vqtok.media.kinds import MODALITIES, Kind

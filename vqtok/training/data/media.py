@@ -11,7 +11,7 @@ from vqtok.training.data.heldout import checker, split
 from vqtok.training.data.places import Part
 from vqtok.training.data.sources import Found
 from vqtok.training.recipe import Train
-from vqtok.training.reports.inventory import inventory
+from vqtok.training.report.inventory import inventory
 
 
 class Media:

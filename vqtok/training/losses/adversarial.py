@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vqtok.errors import ConfigError
-from vqtok.layers.discriminators import Judged, Patches, Spectra
+from vqtok.nn.discriminators import Judged, Patches, Spectra
 from vqtok.training.recipe import Adversarial
 
 

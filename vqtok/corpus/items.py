@@ -1,0 +1,138 @@
+"""One item beside its codes: its name, number and header as JSON, written and read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from vqtok.codes.container import Codes
+from vqtok.codes.header import Header
+from vqtok.codes.spec import CodeSpec, integer
+from vqtok.corpus import names
+from vqtok.corpus.vocabulary import fits
+from vqtok.errors import CodesError
+
+_LONGEST = 1 << 24  # bytes in a line: a header holds a spec, and specs of many levels are long
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item.
+
+    Attributes:
+        number: Its place in the corpus' list of names.
+        name: Relative POSIX name, "cats/1.png"; safe to build a path below a folder from.
+        codes: numpy arrays (B, *axes), B = 1 or the number of channels.
+        header: What decoding needs.
+    """
+
+    number: int
+    name: str
+    codes: Codes
+    header: Header
+
+
+@dataclass(frozen=True)
+class Label:
+    """An item without its codes."""
+
+    number: int
+    name: str
+    header: Header
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """The one text form of JSON in a corpus: ASCII, sorted, without spaces."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def load(text: str | bytes) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CodesError: it is none.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CodesError("damaged: not JSON") from error
+    if not isinstance(data, dict):
+        raise CodesError("damaged: not a JSON object")
+    return data
+
+
+def label(entry: Entry) -> dict[str, Any]:
+    """Name, number and the whole header; ``read_label`` reads it back."""
+    return {**entry.header.to_json(), "name": entry.name, "number": entry.number}
+
+
+def short_label(entry: Entry, spec: CodeSpec) -> dict[str, Any]:
+    """The same without what the corpus' spec says already."""
+    known = spec.to_json()
+    whole = label(entry)
+    return {key: value for key, value in whole.items() if known.get(key, _ABSENT) != value}
+
+
+def read_label(data: Mapping[str, Any], spec: CodeSpec) -> Label:
+    """Read what ``label`` or ``short_label`` made.
+
+    Args:
+        data: Untrusted.
+        spec: Of the corpus.
+
+    Raises:
+        CodesError: a value is missing, unsafe, or of another spec.
+    """
+    header = Header.from_json({**spec.to_json(), **data})
+    if not fits(header.spec, spec):
+        raise CodesError("an item of another model than the corpus")
+    try:
+        number = integer(data.get("number"), "number", low=0)
+    except ValueError as error:
+        raise CodesError(f"damaged: {error}") from error
+    return Label(number, names.read(data.get("name")), header)
+
+
+def shapes(data: object, spec: CodeSpec) -> list[tuple[int, ...]]:
+    """Array shapes of each level, checked as far as that goes without the extent.
+
+    Raises:
+        CodesError: not one list of sizes for each level and axis.
+    """
+    if not isinstance(data, list) or len(data) != len(spec.levels):
+        raise CodesError("damaged: not one shape for each level")
+    found = []
+    for level, shape in zip(spec.levels, data, strict=True):
+        if not isinstance(shape, list) or len(shape) != len(level.axes):
+            raise CodesError("damaged: a shape of another rank")
+        try:
+            found.append(tuple(integer(size, "shape") for size in shape))
+        except ValueError as error:
+            raise CodesError(f"damaged: {error}") from error
+    return found
+
+
+def tokens(shapes: Sequence[Sequence[int]]) -> int:
+    """Codes in one channel of these shapes."""
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def lines(stream: BinaryIO, *, start: int, size: int) -> Iterator[dict[str, Any]]:
+    """JSON objects of a range of a file, one a line.
+
+    Raises:
+        CodesError: damaged, or a line that is too long to be ours.
+    """
+    stream.seek(start)
+    while size:
+        line = stream.readline(min(size, _LONGEST))
+        if not line.endswith(b"\n"):
+            raise CodesError("damaged: a line without an end")
+        size -= len(line)
+        yield load(line)
+
+
+_ABSENT = object()

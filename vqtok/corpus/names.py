@@ -1,0 +1,164 @@
+"""Names of items: which are allowed, and the unique file or member name that each becomes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from vqtok.corpus.kinds import SIDE, STATE
+from vqtok.errors import CodesError, UsageError
+
+_LONGEST = 255 - len(".safetensors")  # bytes in a file name on common file systems
+_TAKEN = tuple(name.casefold() for name in (*SIDE, STATE))
+_ELSEWHERE = frozenset(("", ".", ".."))
+_HIDDEN = re.compile(r"__[^/]*__(/|$)")
+
+
+def fault(name: object) -> str | None:
+    """What makes a name unusable as a relative POSIX path; None: nothing."""
+    if not isinstance(name, str) or not name:
+        return "not a name"
+    if name.startswith("/"):
+        return "absolute"
+    if not _ELSEWHERE.isdisjoint(name.split("/")):
+        return "leads elsewhere"
+    if "\0" in name or "\\" in name:
+        return "holds a character that no portable name may hold"
+    return None
+
+
+def read(name: object) -> str:
+    """A name from a corpus that someone else may have made.
+
+    Raises:
+        CodesError: absolute, or leading out of its folder.
+    """
+    wrong = fault(name)
+    if wrong or not isinstance(name, str):
+        raise CodesError(f"unsafe name {name!r}: {wrong}")
+    return name
+
+
+def digest(names: Sequence[str]) -> str:
+    """SHA-256 of the list of names, order included."""
+    hasher = hashlib.sha256()
+    for name in names:
+        hasher.update(json.dumps(name).encode() + b"\n")
+    return hasher.hexdigest()
+
+
+class Keys:
+    """The unique path of each item, without suffix, made from its name.
+
+    A key is the name without its suffix ("cats/1.png" → "cats/1"). Those that would share one keep
+    their suffix ("a.png", "a.jpg"); those that still would get a digest of their name. Names that
+    differ in case alone count as equal: some file systems cannot tell them apart.
+
+    Args:
+        names: All names of the corpus. They are read again when keys are asked for, not copied.
+        dots: False: no dot in the last part, which WebDataset would cut there.
+        suffixes: What is put behind a key to make a file of it.
+
+    Raises:
+        UsageError: a name that is unusable or there twice.
+    """
+
+    def __init__(self, names: Sequence[str], *, dots: bool, suffixes: tuple[str, ...]) -> None:
+        self._names = names
+        self._dots = dots
+        self._suffixes = suffixes
+        for name in names:
+            if wrong := fault(name):
+                raise UsageError(f"{name!r}: cannot name an item: {wrong}")
+        twice = _repeated(_hashes(iter(names), len(names)))
+        if twice.any():
+            raise UsageError(f"{names[int(twice.argmax())]!r}: there twice among the items")
+        self._effort = np.zeros(len(names), np.uint8)
+        while True:
+            clashes = self._clashes()
+            if not clashes.any():
+                return
+            if (self._effort[clashes] >= _FULL).all():
+                culprit = names[int(clashes.argmax())]
+                raise UsageError(f"{culprit!r}: cannot be told from another item")
+            self._effort[clashes] = np.minimum(self._effort[clashes] + 1, _FULL)
+
+    def __getitem__(self, number: int) -> str:
+        """Key of an item."""
+        return _key(self._names[number], int(self._effort[number]), dots=self._dots)
+
+    def _clashes(self) -> np.ndarray:
+        # Hashes instead of the keys themselves: millions of names need few megabytes.
+        folders: set[str] = set()
+
+        def keys() -> Iterator[str]:
+            for number in range(len(self._names)):
+                key = self[number].casefold()
+                for suffix in self._suffixes:
+                    if suffix + "/" in key:
+                        folders.update(_folders(key, suffix))
+                yield key
+
+        clashes = _repeated(_hashes(keys(), len(self._names)))
+        if folders:
+            for number in range(len(self._names)):
+                key = self[number].casefold()
+                clashes[number] |= any(key + suffix in folders for suffix in self._suffixes)
+        return clashes
+
+
+_FULL = 2
+
+
+def _key(name: str, effort: int, *, dots: bool) -> str:
+    *folders, last = name.split("/")
+    stem, dot, _ = last.rpartition(".")
+    key = stem if effort == 0 and dot and stem else last
+    if effort == _FULL:
+        key += "-" + _short(name)
+    if not dots:
+        key = key.replace(".", "_")
+    if folders and folders[0].casefold() in _TAKEN:
+        folders[0] = "_" + folders[0]
+    parts = [_fitting(part) for part in (*folders, key)]
+    whole = "/".join(parts)
+    # WebDataset takes such a first part for a mark of its own and skips the member.
+    return "x" + whole if not dots and _HIDDEN.match(whole) else whole
+
+
+def _fitting(part: str) -> str:
+    """Printable, of a length that file systems take; whatever is changed leaves a digest."""
+    if part.isprintable() and len(part.encode()) <= _LONGEST:
+        return part
+    clean = "".join(letter if letter.isprintable() else "_" for letter in part)
+    short = clean.encode()[: _LONGEST - 9].decode(errors="ignore")
+    return f"{short}-{_short(part)}"
+
+
+def _folders(key: str, suffix: str) -> Iterator[str]:
+    """Those folders above a key that are called like files."""
+    parts = key.split("/")
+    for depth, part in enumerate(parts[:-1], start=1):
+        if part.endswith(suffix):
+            yield "/".join(parts[:depth])
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(json.dumps(text).encode()).hexdigest()[:8]
+
+
+def _hashes(texts: Iterator[str], count: int) -> np.ndarray:
+    digests = (
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for text in texts
+    )
+    return np.fromiter(digests, "V8", count).view(np.uint64)
+
+
+def _repeated(hashes: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    return np.asarray(counts[inverse] > 1)

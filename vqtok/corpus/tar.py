@@ -1,0 +1,105 @@
+"""Format "tar": WebDataset shards, for each item ``KEY.npy`` and ``KEY.json``.
+
+``KEY.npy`` is the codes file that ``vqtok.codes.files`` writes (``numpy.load`` gives the array),
+``KEY.json`` its header with the item's name and number. Keys hold no dot in their last part, where
+WebDataset cuts them. Owner, mode and times are fixed.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from vqtok.codes import files
+from vqtok.corpus import disk, items, place
+from vqtok.corpus.info import CorpusInfo, Extent, ShardInfo
+from vqtok.corpus.items import Entry
+from vqtok.corpus.kinds import shard_name
+from vqtok.corpus.place import Place
+from vqtok.errors import CodesError
+
+SUFFIXES = (".npy", ".json")
+
+
+def compose(where: Place, shard: int, entries: Iterable[Entry]) -> list[Extent]:
+    """Write a shard."""
+    name = shard_name("tar", shard)
+    with (
+        where.fresh(name) as out,
+        tarfile.open(fileobj=cast(BinaryIO, out), mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for entry in entries:
+            key = where.keys[entry.number]
+            whole = io.BytesIO()
+            files.write(whole, entry.codes, entry.header, format="npy")
+            _add(archive, key + ".npy", whole.getvalue())
+            _add(archive, key + ".json", items.dump(items.label(entry)).encode())
+    return [place.extent(name, out)]
+
+
+def read(folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
+    """Read a shard's members one after the other; nothing is ever unpacked to disk."""
+    (whole,) = shard.extents
+    with disk.regular(folder / whole.path) as stream:
+        try:
+            source = cast(BinaryIO, _Shard(stream, whole.bytes))
+            with tarfile.open(fileobj=source, mode="r:") as archive:
+                yield from _entries(archive, info, largest=whole.bytes)
+        except CodesError as error:
+            raise CodesError(f"{folder / whole.path}: {error}", hint=error.hint) from error
+        except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+            raise CodesError(f"{folder / whole.path}: damaged: {error}") from error
+
+
+def _entries(archive: tarfile.TarFile, info: CorpusInfo, *, largest: int) -> Iterator[Entry]:
+    while True:
+        first = _member(archive, largest)
+        if first is None:
+            return
+        second = _member(archive, largest)
+        key = first[0].removesuffix(".npy")
+        if second is None or first[0] != f"{key}.npy" or second[0] != f"{key}.json":
+            raise CodesError(f"damaged: {first[0]!r} is not followed by its .json")
+        codes, header = files.read(io.BytesIO(first[1]))
+        told = items.read_label(items.load(second[1]), info.spec)
+        if told.header != header:
+            raise CodesError(f"damaged: {key!r}: two headers that differ")
+        yield Entry(told.number, told.name, codes, header)
+
+
+def _member(archive: tarfile.TarFile, largest: int) -> tuple[str, bytes] | None:
+    member = archive.next()
+    archive.members = []  # type: ignore[attr-defined]  # the library would remember all of them
+    if member is None:
+        return None
+    plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
+    if not plain or not 0 <= member.size <= largest:
+        # Links and devices have no place here; sparse members could be larger than any disk.
+        raise CodesError(f"unsafe member {member.name!r}")
+    content = archive.extractfile(member)
+    data = b"" if content is None else content.read()
+    if len(data) != member.size:
+        raise CodesError("truncated")
+    return member.name, data
+
+
+class _Shard:
+    """A shard as tarfile reads it: what a header promises is not asked for beyond its end."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self._size = stream, size
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        if size < 0:
+            raise tarfile.ReadError("a negative size")
+        return self._stream.read(max(0, min(size, self._size - self.tell())))
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), 0o644
+    archive.addfile(member, io.BytesIO(data))

@@ -1,0 +1,93 @@
+"""A layer of gated causal convolutions in two stacks (arXiv:1606.05328, section 2.2, figure 2).
+
+Windows include their own position: whoever uses the layers moves the input by one row (vertical
+stack) and one column (horizontal stack) beforehand, so that a position sees what is before it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqtok.nn.attention import Attention, Caches, Turns
+
+
+class Layer(nn.Module):
+    """One gated layer of both stacks; position (i, j) of either sees what is before (i, j) alone.
+
+    Args:
+        width: C.
+        kernel: Side of the window, of which half looks back.
+        dropout: Share of what is added that training leaves out.
+        told: Whether something is known beside the codes.
+        heads: Of the attention that follows; 0: none does.
+    """
+
+    def __init__(self, width: int, *, kernel: int, dropout: float, told: bool, heads: int) -> None:
+        super().__init__()
+        self.reach = kernel // 2
+        self.vertical = nn.Conv2d(width, 2 * width, (self.reach + 1, kernel))
+        self.horizontal = nn.Conv2d(width, 2 * width, (1, self.reach + 1))
+        self.between = nn.Conv2d(2 * width, 2 * width, 1)
+        self.leave = nn.Conv2d(width, width, 1)
+        self.told = nn.Conv2d(width, 4 * width, 1, bias=False) if told else None
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width, bias=False) if heads else None
+        self.attention = Attention(width, heads=heads) if heads else None
+
+    def forward(
+        self, down: Tensor, right: Tensor, known: Tensor | None, places: Turns
+    ) -> tuple[Tensor, Tensor]:
+        """Both stacks, (B, C, H, W) each → the same; ``known`` is (B, C, H, W) or broadcasts."""
+        hints = self.hints(known)
+        down, between = self.rows(F.pad(down, (0, 0, self.reach, 0)), hints[0])
+        right = right + self.columns(F.pad(right, (self.reach, 0)), between, hints[1])
+        if self.attention is None:
+            return down, right
+        mixed = self.attend(right.flatten(2).mT, places)
+        return down, right + mixed.mT.reshape(right.shape)
+
+    def hints(self, known: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
+        """What both stacks' gates get added."""
+        if self.told is None or known is None:
+            return 0.0, 0.0
+        first, second = self.told(known).chunk(2, dim=1)
+        return first, second
+
+    def rows(self, seen: Tensor, hint: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The vertical stack.
+
+        Args:
+            seen: (B, C, reach + n, W): the rows before, then those to compute.
+            hint: For the gates.
+
+        Returns:
+            (B, C, n, W), and what the horizontal stack takes over, (B, 2C, n, W).
+        """
+        raw = self.vertical(F.pad(seen, (self.reach, self.reach)))
+        return _gated(raw + hint), self.between(raw)
+
+    def columns(self, seen: Tensor, between: Tensor, hint: Tensor | float) -> Tensor:
+        """What the horizontal stack adds.
+
+        Args:
+            seen: (B, C, n, reach + m): the columns before, then those to compute.
+            between: (B, 2C, n, m) of the vertical stack.
+            hint: For the gates.
+        """
+        out: Tensor = self.dropout(self.leave(_gated(self.horizontal(seen) + between + hint)))
+        return out
+
+    def attend(self, x: Tensor, places: Turns, caches: Caches | None = None) -> Tensor:
+        """What attention adds to (B, n, C), positions in raster order."""
+        if self.attention is None or self.norm is None:
+            return torch.zeros_like(x)
+        out: Tensor = self.dropout(self.attention(self.norm(x), places, caches))
+        return out
+
+
+def _gated(x: Tensor) -> Tensor:
+    """Eq. 2: tanh of one half of the channels times the sigmoid of the other."""
+    a, b = x.chunk(2, dim=1)
+    return a.tanh() * b.sigmoid()

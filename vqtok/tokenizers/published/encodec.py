@@ -1,0 +1,192 @@
+"""EnCodec (Défossez et al. 2022, 2210.13438): causal convolutions around an LSTM, residual codes.
+
+The network is that of the transformers library, with its weights under its published names, norms
+of weights computed once. Here is the streamable form, such as EnCodec 24 kHz; ``encodec_chunked``
+has the one that works in chunks. Differences: all stages by default instead of the fewest, and
+long recordings go through in tiles, the LSTMs' states and the ends of convolutions carried along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from math import ceil, log2, prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vqtok.tokenizers._audio import AudioCodec, Pass
+from vqtok.tokenizers.published import _transformers
+
+TILE_S = 10
+"""Seconds of a tile; reflected starts look ahead by some frames, which the first tile must hold."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the network; names, meanings and defaults are those of the library's config.
+
+    Attributes:
+        num_quantizers: Q; 32 of 10 bits at 75 Hz are 24 kbit/s.
+        sampling_rate: Hz.
+        hidden_size: D, dimension that is quantised.
+        num_filters: Channels at the sampling rate.
+        num_residual_layers: Residual blocks per rate.
+        upsampling_ratios: Of the decoder; the product is the hop.
+        kernel_size: Of the first convolutions.
+        last_kernel_size: Of the last ones.
+        residual_kernel_size: Inside the blocks.
+        dilation_growth_rate: From block to block.
+        pad_mode: "reflect" or "constant".
+        compress: Channels of a block by those inside it.
+        num_lstm_layers: In encoder and decoder each.
+        codebook_size: K.
+        codebook_dim: Of an entry; None: ``hidden_size``, and nothing else works.
+        use_conv_shortcut: A convolution beside each block.
+    """
+
+    num_quantizers: int = 32
+    sampling_rate: int = 24000
+    hidden_size: int = 128
+    num_filters: int = 32
+    num_residual_layers: int = 1
+    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    dilation_growth_rate: int = 2
+    pad_mode: str = "reflect"
+    compress: int = 2
+    num_lstm_layers: int = 2
+    codebook_size: int = 1024
+    codebook_dim: int | None = None
+    use_conv_shortcut: bool = True
+
+    def build(self, *, drawn: bool = True, **context: Any) -> AudioCodec:
+        """Make the tokenizer with fresh weights; needs the transformers package.
+
+        Args:
+            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
+            context: Of no meaning here.
+        """
+        return AudioCodec(self, Network(self, drawn=drawn))
+
+
+class Network(nn.Module):
+    """The library's modules, and how a signal goes through them tile by tile."""
+
+    def __init__(self, config: Config, *, drawn: bool) -> None:
+        super().__init__()
+        self.rate, self.hop = config.sampling_rate, prod(config.upsampling_ratios)
+        self.codebook_size = config.codebook_size
+        library = _transformers.module("encodec", "modeling_encodec")
+        with _transformers.drawing(drawn):
+            whole = library.EncodecModel(settings(asdict(config)))
+        self.encoder = _transformers.unparametrized(whole.encoder)
+        self.decoder = _transformers.unparametrized(whole.decoder)
+        self.quantizer: Any = plain_codebooks(whole.quantizer)
+        layers: Any = self.quantizer.layers
+        self.depth = len(layers)
+        self.tile: int | None = max(1, TILE_S * self.rate // self.hop)
+        before, after = _reach(self.encoder), _reach(self.decoder)
+        self.encoder_reach = ceil(before.front / self.hop) + 1, 0
+        self.decoder_reach = ceil(after.front), 0
+        self._tails = ceil(before.back), ceil(after.back)
+
+    def encoding(self) -> Pass:
+        """A fresh pass over the windows of one signal."""
+        return _Carried(self.encoder, tail=self._tails[0])
+
+    def decoding(self) -> Pass:
+        """A fresh pass over the windows of one signal's latents."""
+        return _Carried(self.decoder, tail=self._tails[1])
+
+    def quantize(self, z: Tensor) -> Tensor:
+        """(1, D, T) → int64 (1, Q, T)."""
+        codes: Tensor = self.quantizer.encode(z)  # (Q, 1, T)
+        return codes.transpose(0, 1)
+
+    def unquantize(self, codes: Tensor) -> Tensor:
+        """(1, Q, T), or fewer stages → (1, D, T)."""
+        z_q: Tensor = self.quantizer.decode(codes.transpose(0, 1))
+        return z_q
+
+
+def settings(keys: Mapping[str, Any]) -> Any:
+    """The library's config, which tells the number of codebooks by a bandwidth."""
+    rest = dict(keys)
+    count, ratios = rest.pop("num_quantizers"), rest["upsampling_ratios"]
+    bits = ceil(log2(rest["codebook_size"])) * ceil(rest["sampling_rate"] / prod(ratios))
+    # Half a codebook more, because the library rounds down.
+    return _transformers.settings(
+        "encodec", {**rest, "target_bandwidths": [(count + 0.5) * bits / 1000]}
+    )
+
+
+class _Carried:
+    """Layers around an LSTM, over the windows of one signal in their order.
+
+    What comes before the LSTM sees the window's past again; the LSTM goes on from its state; what
+    comes after it sees the last frames that the LSTM gave before.
+
+    Args:
+        network: The library's encoder or decoder.
+        tail: Frames before one that the layers after the LSTM see.
+    """
+
+    def __init__(self, network: nn.Module, *, tail: int) -> None:
+        layers: Any = network.layers
+        at = next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
+        self._front, self._lstm, self._back = layers[:at], layers[at].lstm, layers[at + 1 :]
+        self._tail = tail
+        self._state: tuple[Tensor, Tensor] | None = None
+        self._kept: Tensor | None = None
+
+    def __call__(self, window: Tensor, skip: int, own: int) -> Tensor:
+        h = _through(self._front, window)[..., skip : skip + own].permute(2, 0, 1)  # (T, 1, C)
+        out, self._state = self._lstm(h, self._state)
+        h = (out + h).permute(1, 2, 0)
+        known = 0 if self._kept is None else self._kept.shape[-1]
+        joined = h if self._kept is None else torch.cat([self._kept, h], dim=-1)
+        self._kept = joined[..., max(0, joined.shape[-1] - self._tail) :]
+        y = _through(self._back, joined)
+        return y[..., known * (y.shape[-1] // joined.shape[-1]) :]
+
+
+class _Reach(NamedTuple):
+    """Steps before one that change it: ``front`` in the input's, ``back`` in the LSTM's."""
+
+    front: float
+    back: float
+
+
+def _reach(network: nn.Module) -> _Reach:
+    front, reach, scale = 0.0, 0.0, 1.0
+    layers: Any = network.layers
+    for layer in layers:
+        if hasattr(layer, "lstm"):
+            front, reach, scale = reach, 0.0, 1.0
+        for each in layer.modules():
+            if isinstance(each, nn.ConvTranspose1d):
+                reach += scale * ((each.kernel_size[0] - 1) // each.stride[0])
+                scale /= each.stride[0]
+            elif isinstance(each, nn.Conv1d):
+                # Reflected ends look back by less than the kernel too: hence twice.
+                reach += scale * 2 * (each.kernel_size[0] - 1) * each.dilation[0]
+                scale *= each.stride[0]
+    return _Reach(front, reach)
+
+
+def _through(layers: Iterable[Any], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+def plain_codebooks(quantizer: nn.Module) -> nn.Module:
+    """The library's quantizer without what only training counts."""
+    for each in quantizer.modules():
+        for name in ("inited", "cluster_size", "embed_avg"):
+            each._buffers.pop(name, None)
+    return quantizer

@@ -1,0 +1,205 @@
+"""EnCodec in chunks (Défossez et al. 2022, 2210.13438): the stereo model at 48 kHz.
+
+Each chunk of a second is brought to one loudness and coded by itself; what it was divided by, its
+scale, is a second level of codes: the four bytes of a float32, lowest first, so that nothing is
+lost and its bits are counted. Neighbours overlap by a hundredth, where decoding fades. The last
+chunk's codes are filled up with zeros, as the library does. The network is that of transformers.
+
+Group norms see a whole chunk and chunks lie at fixed places, but a recording goes through whole:
+``exact`` is False.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import ceil, prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.tokenizers.published import _transformers
+from vqtok.tokenizers.published._whole_audio import Levels, WholeAudioCodec
+from vqtok.tokenizers.published.encodec import plain_codebooks, settings
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the network; names and meanings are those of the library's config.
+
+    Attributes:
+        num_quantizers: Q; 16 of 10 bits at 150 Hz are 24 kbit/s.
+        audio_channels: Channels that are coded together.
+        sampling_rate: Hz.
+        chunk_length_s: Seconds of a chunk.
+        overlap: Share of it that the next one has too.
+        hidden_size: D, dimension that is quantised.
+        num_filters: Channels at the sampling rate.
+        num_residual_layers: Residual blocks per rate.
+        upsampling_ratios: Of the decoder; the product is the hop.
+        kernel_size: Of the first convolutions.
+        last_kernel_size: Of the last ones.
+        residual_kernel_size: Inside the blocks.
+        dilation_growth_rate: From block to block.
+        pad_mode: "reflect" or "constant".
+        compress: Channels of a block by those inside it.
+        num_lstm_layers: In encoder and decoder each.
+        codebook_size: K.
+        codebook_dim: Of an entry; None: ``hidden_size``, and nothing else works.
+        use_conv_shortcut: A convolution beside each block.
+        use_causal_conv: False: convolutions look ahead as far as back.
+        norm_type: "time_group_norm" or "weight_norm".
+        normalize: Whether chunks are brought to one loudness.
+    """
+
+    num_quantizers: int = 16
+    audio_channels: int = 2
+    sampling_rate: int = 48000
+    chunk_length_s: float = 1.0
+    overlap: float = 0.01
+    hidden_size: int = 128
+    num_filters: int = 32
+    num_residual_layers: int = 1
+    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    dilation_growth_rate: int = 2
+    pad_mode: str = "reflect"
+    compress: int = 2
+    num_lstm_layers: int = 2
+    codebook_size: int = 1024
+    codebook_dim: int | None = None
+    use_conv_shortcut: bool = True
+    use_causal_conv: bool = False
+    norm_type: str = "time_group_norm"
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.chunk_length_s > 0 and 0 <= self.overlap < 1):
+            raise ValueError("chunk_length_s must be positive, and overlap in [0, 1)")
+        if self.chunk_length_s * self.sampling_rate < prod(self.upsampling_ratios):
+            raise ValueError("a chunk is shorter than one frame")
+
+    def build(self, *, drawn: bool = True, **context: Any) -> WholeAudioCodec:
+        """Make the tokenizer with fresh weights; needs the transformers package.
+
+        Args:
+            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
+            context: Of no meaning here.
+        """
+        return WholeAudioCodec(self, Network(self, drawn=drawn))
+
+
+class Network(nn.Module):
+    """The library's modules, chunk by chunk."""
+
+    def __init__(self, config: Config, *, drawn: bool) -> None:
+        super().__init__()
+        found = settings(asdict(config))
+        self._chunk, self._stride = int(found.chunk_length), int(found.chunk_stride)
+        self._hop, self._normalize = prod(config.upsampling_ratios), config.normalize
+        self._frames = ceil(self._chunk / self._hop)
+        library = _transformers.module("encodec", "modeling_encodec")
+        with _transformers.drawing(drawn):
+            whole = library.EncodecModel(found)
+        self.encoder = _transformers.unparametrized(whole.encoder)
+        self.decoder = _transformers.unparametrized(whole.decoder)
+        self.quantizer: Any = plain_codebooks(whole.quantizer)
+        stride = (self._stride,)
+        codes = LevelSpec(
+            "codes", ("q", "t"), config.codebook_size, stride, config.num_quantizers, self._frames
+        )
+        scales = LevelSpec("scale", ("t",), 256, stride, steps=4)
+        self.spec = CodeSpec(
+            modality="audio",
+            levels=(codes, scales) if config.normalize else (codes,),
+            rate=float(config.sampling_rate),
+            channels=config.audio_channels,
+        )
+
+    def latents(self, x: Tensor) -> Tensor:
+        """(1, C, L) → (1, D, chunks · frames); zeros where the last chunk has no frames."""
+        parts = []
+        for chunk in self._chunks(x):
+            z: Tensor = self.encoder(chunk / self._scale(chunk))
+            parts.append(nn.functional.pad(z, (0, self._frames - z.shape[-1])))
+        return torch.cat(parts, dim=-1)
+
+    def codes(self, x: Tensor, z: Tensor) -> Levels:
+        """(1, Q, chunks · frames), and (1, chunks · 4) bytes of scales."""
+        chunks = self._chunks(x)
+        found = []
+        for chunk, latents in zip(chunks, z.split(self._frames, dim=-1), strict=True):  # type: ignore[no-untyped-call]
+            used = ceil(chunk.shape[-1] / self._hop)
+            codes = self.quantizer.encode(latents[..., :used]).transpose(0, 1)
+            found.append(nn.functional.pad(codes, (0, self._frames - used)))
+        joined = torch.cat(found, dim=-1)
+        if not self._normalize:
+            return (joined,)
+        scales = torch.cat([self._scale(chunk).flatten() for chunk in chunks])
+        return joined, _bytes(scales)[None]
+
+    def unquantize(self, levels: Levels) -> Tensor:
+        """(1, Q, T), or fewer stages → (1, D, T)."""
+        z_q: Tensor = self.quantizer.decode(levels[0].transpose(0, 1))
+        return z_q
+
+    def render(self, z_q: Tensor, levels: Levels | None, length: int) -> Tensor:
+        """(1, D, T) → (1, C, length); without scales every chunk is as loud as was coded."""
+        scales = torch.ones(z_q.shape[-1] // self._frames, device=z_q.device)
+        if self._normalize and levels is not None:
+            scales = _numbers(levels[1][0])
+        heard = []
+        for index, part in enumerate(z_q.split(self._frames, dim=-1)):  # type: ignore[no-untyped-call]
+            left = length - index * self._stride
+            used = ceil(min(left, self._chunk) / self._hop)
+            heard.append(self.decoder(part[..., :used]) * scales[index])
+        return _faded(heard, self._stride)[..., :length]
+
+    def _chunks(self, x: Tensor) -> list[Tensor]:
+        starts = range(0, x.shape[-1], self._stride)
+        return [x[..., start : start + self._chunk] for start in starts]
+
+    def _scale(self, chunk: Tensor) -> Tensor:
+        """What a chunk is divided by: (1, 1, 1)."""
+        if not self._normalize:
+            return torch.ones(1, 1, 1, device=chunk.device)
+        mono = torch.sum(chunk, 1, keepdim=True) / chunk.shape[1]
+        return mono.pow(2).mean(dim=-1, keepdim=True).sqrt() + 1e-8
+
+
+def _faded(parts: list[Tensor], stride: int) -> Tensor:
+    """Join (1, C, n) parts that begin every ``stride`` samples, each under a triangle.
+
+    The library's arithmetic, but for a last part that ends before the one before it: there the
+    library fails.
+    """
+    first = parts[0]
+    total = max(index * stride + part.shape[-1] for index, part in enumerate(parts))
+    times = torch.linspace(0, 1, first.shape[-1] + 2, device=first.device, dtype=first.dtype)[1:-1]
+    weight = 0.5 - (times - 0.5).abs()
+    out = first.new_zeros(*first.shape[:-1], total)
+    weights = first.new_zeros(total)
+    for index, part in enumerate(parts):
+        place = slice(index * stride, index * stride + part.shape[-1])
+        share = weight[: part.shape[-1]]
+        out[..., place] += share * part
+        weights[place] += share
+    return out / weights
+
+
+def _bytes(numbers: Tensor) -> Tensor:
+    """(n,) float32 → int64 (4n,) in [0, 255], lowest byte first on any machine."""
+    whole = numbers.float().contiguous().view(torch.int32).long() & 0xFFFFFFFF
+    shifts = torch.arange(0, 32, 8, device=numbers.device)
+    return ((whole[:, None] >> shifts) & 0xFF).flatten()
+
+
+def _numbers(found: Tensor) -> Tensor:
+    """What ``_bytes`` was given; what is no number of a loudness becomes silence."""
+    shifts = torch.arange(0, 32, 8, device=found.device)
+    whole = (found.view(-1, 4) << shifts).sum(dim=1)
+    signed = torch.where(whole >= 1 << 31, whole - (1 << 32), whole).to(torch.int32)
+    return signed.view(torch.float32).nan_to_num(0.0, 0.0, 0.0)

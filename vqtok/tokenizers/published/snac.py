@@ -1,0 +1,169 @@
+"""SNAC (Siuzdak et al. 2024, 2410.14411): residual codes at several rates, coarse to fine.
+
+Re-stated from the published code; the norms of weights are folded in, and the noise in the decoder
+is drawn from a fixed seed for each signal, so that the same codes give the same sound. Signals are
+padded to whole stretches of codes, as upstream does; decoded ones get their length back. Of local
+attention the windows lie at fixed places, but recordings go through whole: ``exact`` is False.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm, prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.tokenizers.published._snac import Down, LocalAttention, Snake, Stage, Up
+from vqtok.tokenizers.published._whole_audio import Levels, WholeAudioCodec
+
+NOISE_SEED = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes; keys, meanings and defaults are those of the published class.
+
+    Attributes:
+        sampling_rate: Hz.
+        encoder_dim: Channels at the sampling rate; doubled with each stride.
+        encoder_rates: Strides; the product is the hop.
+        latent_dim: D; None: what the encoder ends with, and nothing else works.
+        decoder_dim: Channels at frame rate; halved with each stride.
+        decoder_rates: Strides of the decoder.
+        attn_window_size: Frames of local attention; None: no attention.
+        codebook_size: K of each level.
+        codebook_dim: Of an entry.
+        vq_strides: Frames per code of each level, coarse to fine; each divides the first.
+        noise: Whether the decoder adds noise.
+        depthwise: Whether convolutions of the blocks are depthwise.
+    """
+
+    sampling_rate: int = 44100
+    encoder_dim: int = 64
+    encoder_rates: tuple[int, ...] = (3, 3, 7, 7)
+    latent_dim: int | None = None
+    decoder_dim: int = 1536
+    decoder_rates: tuple[int, ...] = (7, 7, 3, 3)
+    attn_window_size: int | None = 32
+    codebook_size: int = 4096
+    codebook_dim: int = 8
+    vq_strides: tuple[int, ...] = (8, 4, 2, 1)
+    noise: bool = True
+    depthwise: bool = True
+
+    def __post_init__(self) -> None:
+        width = self.encoder_dim << len(self.encoder_rates)
+        if self.latent_dim not in (None, width):
+            raise ValueError(f"latent_dim {self.latent_dim} is not {width}, as the encoder gives")
+        if prod(self.encoder_rates) != prod(self.decoder_rates):
+            raise ValueError("encoder_rates and decoder_rates have different products")
+        strides = self.vq_strides
+        if not strides or any(each < 1 or strides[0] % each for each in strides):
+            raise ValueError("vq_strides do not divide the first of them")
+
+    def build(self, **context: Any) -> WholeAudioCodec:
+        """Make the tokenizer with fresh weights."""
+        return WholeAudioCodec(self, Network(self))
+
+
+class Network(nn.Module):
+    """The encoder, one quantizer per level, and the decoder."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._hop = prod(config.encoder_rates)
+        block = lcm(config.vq_strides[0], config.attn_window_size or 1)
+        self._multiple = self._hop * block
+        self.encoder, self.decoder = _encoder(config), _decoder(config)
+        dim = config.encoder_dim << len(config.encoder_rates)
+        sizes = {"codebook_size": config.codebook_size, "codebook_dim": config.codebook_dim}
+        stages = [Stage(dim, stride=stride, **sizes) for stride in config.vq_strides]
+        self.quantizer = nn.ModuleDict({"quantizers": nn.ModuleList(stages)})
+        levels = tuple(
+            LevelSpec(
+                name=f"codes{index}",
+                axes=("t",),
+                codebook_size=config.codebook_size,
+                stride=(self._multiple,),
+                steps=block // stride,
+            )
+            for index, stride in enumerate(config.vq_strides)
+        )
+        self.spec = CodeSpec(modality="audio", levels=levels, rate=float(config.sampling_rate))
+
+    def latents(self, x: Tensor) -> Tensor:
+        """(1, 1, L) → (1, D, T), T a multiple of the longest stretch."""
+        z: Tensor = self.encoder(F.pad(x, (0, -x.shape[-1] % self._multiple)))
+        return z
+
+    def codes(self, x: Tensor, z: Tensor) -> Levels:
+        """(1, T_i) of each level."""
+        found = []
+        for stage in self._stages():
+            codes, z_q = stage.assign(z)
+            z = z - z_q
+            found.append(codes)
+        return tuple(found)
+
+    def unquantize(self, levels: Levels) -> Tensor:
+        """(1, T_i) of each level → (1, D, T)."""
+        total: Tensor | float = 0.0
+        for stage, codes in zip(self._stages(), levels, strict=True):
+            total = total + stage.decode(codes)
+        return torch.as_tensor(total)
+
+    def _stages(self) -> list[Stage]:
+        stages: Any = self.quantizer["quantizers"]
+        return list(stages)
+
+    def render(self, z_q: Tensor, levels: Levels | None, length: int) -> Tensor:
+        """(1, D, T) → (1, 1, length)."""
+        devices = [z_q.device] if z_q.is_cuda else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(NOISE_SEED)
+            y: Tensor = self.decoder(z_q)
+        return y[..., :length]
+
+
+def _encoder(config: Config) -> nn.Module:
+    dim = config.encoder_dim
+    layers: list[nn.Module] = [nn.Conv1d(1, dim, 7, padding=3)]
+    for stride in config.encoder_rates:
+        layers.append(Down(dim, stride, depthwise=config.depthwise))
+        dim *= 2
+    if config.attn_window_size is not None:
+        layers.append(LocalAttention(dim, config.attn_window_size))
+    layers.append(nn.Conv1d(dim, dim, 7, padding=3, groups=dim if config.depthwise else 1))
+    return _Through(nn.Sequential(*layers), "block")
+
+
+def _decoder(config: Config) -> nn.Module:
+    latent, dim = config.encoder_dim << len(config.encoder_rates), config.decoder_dim
+    layers: list[nn.Module] = [nn.Conv1d(latent, dim, 7, padding=3)]
+    if config.depthwise:
+        layers = [nn.Conv1d(latent, latent, 7, padding=3, groups=latent), nn.Conv1d(latent, dim, 1)]
+    if config.attn_window_size is not None:
+        layers.append(LocalAttention(dim, config.attn_window_size))
+    for stride in config.decoder_rates:
+        layers.append(Up(dim, stride, noise=config.noise, depthwise=config.depthwise))
+        dim //= 2
+    layers += [Snake(dim), nn.Conv1d(dim, 1, 7, padding=3), nn.Tanh()]
+    return _Through(nn.Sequential(*layers), "model")
+
+
+class _Through(nn.Module):
+    """Layers under the name that their weights were published with."""
+
+    def __init__(self, layers: nn.Module, name: str) -> None:
+        super().__init__()
+        self.add_module(name, layers)
+        self._layers_name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the layers make of x."""
+        y: Tensor = self.get_submodule(self._layers_name)(x)
+        return y

@@ -1,0 +1,111 @@
+"""What a prior is worth: the cost of held-out codes, and samples to look at or listen to."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vqtok.codes.container import Codes
+from vqtok.media import audio, image
+from vqtok.media.mosaic import enlarged, mosaic
+from vqtok.metrics.likelihood import Costs
+from vqtok.training.data.cells import Cells, apart
+from vqtok.training.data.grids import Grids
+from vqtok.training.report.gallery import FOLDER
+
+SIDE = 128
+"""Small pictures are enlarged to about this side."""
+
+COLUMNS = 4
+
+RGB = 3
+
+PROTOCOL = (
+    "Cross-entropy of the codes of each item's beginning, as much as a training window holds, then "
+    "the mean over all codes; the unigram entropy is that of these very codes."
+)
+
+
+def dimensions(modality: str, extent: tuple[int, ...]) -> int:
+    """Numbers in a signal: three a pixel, or one a sample."""
+    return math.prod(extent) * (1 if modality == "audio" else RGB)
+
+
+@torch.inference_mode()
+def measure(
+    model: Any, grids: Grids, extent: tuple[int, ...], *, batch: int, told: bool
+) -> dict[str, float]:
+    """The cost of the beginnings of items.
+
+    Args:
+        model: A prior in evaluation mode.
+        grids: Held-out items, one at least, all as large as ``extent``.
+        extent: Of what is measured of each.
+        batch: Items at a time.
+        told: Whether the prior is told each item's class.
+
+    Returns:
+        "nats_per_code", "bits_per_code", "bits_per_dimension" and "unigram_bits_per_code".
+    """
+    origin = grids.origin
+    shapes, labels = origin.shapes(extent), grids.labels()
+    cutter = Cells(grids, extent, seed=0)
+    costs = Costs(origin.spec.levels)
+    for start in range(0, len(grids), batch):
+        items = range(start, min(start + batch, len(grids)))
+        flat = torch.from_numpy(np.stack([cutter.beginning(item) for item in items]))
+        levels = apart(flat, shapes)
+        condition = torch.from_numpy(labels[items.start : items.stop]) if told else None
+        codes = Codes(origin.spec, levels, extent)
+        nats = [each.cpu().numpy() for each in model.nll(codes, condition=condition)]
+        costs.add([each.numpy() for each in levels], nats)
+    total = costs.total
+    per_item = total.bits_per_code * total.codes / len(grids)
+    return {
+        "nats_per_code": total.nats_per_code,
+        "bits_per_code": total.bits_per_code,
+        "bits_per_dimension": per_item / dimensions(origin.spec.modality, extent),
+        "unigram_bits_per_code": total.unigram_bits,
+    }
+
+
+def preview(
+    model: Any,
+    tokenizer: Any,
+    output: Path,
+    *,
+    step: int,
+    count: int,
+    extent: tuple[int, ...],
+    seed: int,
+) -> tuple[str, ...]:
+    """Sample, decode and write ``previews/``: one class after the other, the same seed each time.
+
+    Returns:
+        Names of the previews, relative to ``output``.
+    """
+    classes = model.classes
+    numbers = torch.arange(count) % len(classes) if classes else None
+    codes = model.sample(count, extent, condition=numbers, seed=seed)
+    labels: tuple[str, ...] = getattr(getattr(tokenizer, "labels", None), "names", ())
+    signals = []
+    for number, item in enumerate(codes.split()):
+        name = classes[number % len(classes)] if classes else ""
+        told = {"label": name if name in labels else labels[0]} if labels else {}
+        signals.append(tokenizer.decode(item, **told)[0].float().cpu().numpy())
+    folder = output / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    if codes.spec.modality == "audio":
+        names = [f"step-{step:07d}-{number + 1}-sample.wav" for number in range(count)]
+        for name, samples in zip(names, signals, strict=True):
+            with audio.Writer(folder / name, int(codes.spec.rate or 0), 1) as writer:
+                writer.write(samples)
+    else:
+        names = [f"step-{step:07d}.png"]
+        pictures = [enlarged(each, side=SIDE) for each in signals]
+        image.write(folder / names[0], mosaic(pictures, columns=COLUMNS))
+    return tuple(f"{FOLDER}/{name}" for name in names)
