@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -25,23 +26,36 @@ def test_exit_codes_are_those_of_the_shell():
 
 
 @pytest.mark.parametrize("child", CHILDREN)
-def test_message_and_hint_survive_copies_and_processes(child: type[VqtokError]):
-    error = child("cat.bmp: cannot read image", hint="supported: png")
+def test_all_fields_survive_copies_and_processes(child: type[VqtokError]):
+    error = child("cannot read image", hint="supported: png").about("cat.bmp")
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
-        assert (type(again), str(again), again.hint) == (child, str(error), error.hint)
+        assert type(again) is child
+        assert (again.subject, again.reason) == ("cat.bmp", "cannot read image")
+        assert (str(again), again.hint) == ("cat.bmp: cannot read image", "supported: png")
 
 
-def test_a_hint_is_not_needed():
-    assert VqtokError("a: b").hint is None
+def test_the_message_is_the_subject_and_what_is_wrong_with_it():
+    error = VqtokError(Path("a.npy"), "truncated: 3 bytes found")
+    assert (error.subject, error.reason) == ("a.npy", "truncated: 3 bytes found")
+    assert (str(error), error.hint) == ("a.npy: truncated: 3 bytes found", None)
+
+
+def test_a_reason_alone_is_not_searched_for_a_subject():
+    error = VqtokError("truncated: 3 bytes found")
+    assert (error.subject, error.reason, str(error)) == ("", str(error), "truncated: 3 bytes found")
+
+
+def test_only_an_error_without_a_subject_takes_one():
+    assert str(VqtokError("truncated").about("a.npy").about("b.tar")) == "a.npy: truncated"
 
 
 def test_control_characters_of_a_file_do_not_reach_the_terminal():
-    error = VqtokError("a.npy: level '\x1b[2Jtop\n\u2028' found")
-    assert str(error) == "a.npy: level '\ufffd[2Jtop\ufffd\ufffd' found"
-    assert str(VqtokError("caf\udce9.png: empty file")) == "caf\udce9.png: empty file"
+    error = VqtokError("a\x1b.npy", "level '\x1b[2Jtop\n\u2028' found")
+    assert str(error) == "a\ufffd.npy: level '\ufffd[2Jtop\ufffd\ufffd' found"
+    assert str(VqtokError("empty file").about("caf\udce9.png")) == "caf\udce9.png: empty file"
 
 
 def test_a_file_that_quotes_itself_at_length_is_cut_in_the_middle():
-    text = str(VqtokError(f"a.npy: level {'x' * 10**6} found"))
+    text = str(VqtokError("a.npy", f"level {'x' * 10**6} found"))
     assert text.startswith("a.npy: level xx") and text.endswith("xx found")
     assert len(text) <= errors.LONGEST + 3

@@ -1,4 +1,4 @@
-"""Every error that vqtok raises on purpose.
+"""Errors that vqtok raises on purpose.
 
 VqtokError                 1
 ├── UsageError             2   flags, arguments, plans, missing extras
@@ -14,10 +14,14 @@ The number is the exit code of the command line. Anything else that escapes is a
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING, overload
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class ExitCode(IntEnum):
-    """What the process returns to the shell."""
+    """Tells the shell how the command ended."""
 
     DONE = 0
     FAILED = 1
@@ -33,9 +37,11 @@ LONGEST = 600
 """Characters of a message: files may quote themselves in it at any length."""
 
 
-def one_line(text: str) -> str:
-    """The text without control characters, which a terminal would obey, and of bounded length."""
-    plain = "".join(each if each.isprintable() or each in _UNDECODED else "\ufffd" for each in text)
+def one_line(text: object) -> str:
+    """Replace control characters, which a terminal would obey, and cut what is too long."""
+    plain = "".join(
+        each if each.isprintable() or each in _UNDECODED else "\ufffd" for each in str(text)
+    )
     if len(plain) <= LONGEST:
         return plain
     half = LONGEST // 2
@@ -43,44 +49,65 @@ def one_line(text: str) -> str:
 
 
 class VqtokError(Exception):
-    """An error to show to a user as it is: subject first, then what is wrong.
+    """Tells a user what is wrong with what: ``cat.png: truncated``.
 
-    Args:
-        message: ``"cat.bmp: cannot read image: not a BMP file"``; no full stop. What a hostile file
-            says of itself may be part of it, so it goes through ``one_line``.
+    Called with a reason, or with a subject and a reason; what a hostile file says of itself may be
+    part of both, so they go through ``one_line``.
+
+    Attributes:
+        subject: File, flag or model that is at fault; "" where only a caller knows it.
+        reason: What is wrong, without a full stop.
         hint: What to type or change, or None.
     """
 
     exit_code = ExitCode.FAILED
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(one_line(message))
+    @overload
+    def __init__(self, reason: str, /, *, hint: str | None = None) -> None: ...
+
+    @overload
+    def __init__(self, subject: object, reason: str, /, *, hint: str | None = None) -> None: ...
+
+    def __init__(self, *text: object, hint: str | None = None) -> None:
+        words = [one_line(each) for each in text]
+        super().__init__(*words)
+        self.subject = words[0] if len(words) == 2 else ""
+        self.reason = words[-1]
         self.hint = hint
+
+    def __str__(self) -> str:
+        """Join subject and reason."""
+        return one_line(f"{self.subject}: {self.reason}" if self.subject else self.reason)
+
+    def about(self, subject: object) -> Self:
+        """Name the subject, unless it is known already."""
+        self.subject = self.subject or one_line(subject)
+        return self
 
 
 class UsageError(VqtokError):
-    """Flags or arguments that cannot be carried out, known before any work."""
+    """Refuses flags or arguments that cannot be carried out, known before any work."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigError(VqtokError):
-    """A config, preset or ``--set`` assignment that does not fit its dataclass."""
+    """Refuses a config, preset or ``--set`` assignment that does not fit its dataclass."""
 
     exit_code = ExitCode.USAGE
 
 
 class MediaError(VqtokError):
-    """An image or audio file that cannot be read or written."""
+    """Refuses an image or audio file that cannot be read or written."""
 
 
 class CodesError(VqtokError):
-    """A codes file that is damaged, foreign, out of range or another model's."""
+    """Refuses a codes file that is damaged, foreign, out of range or another model's."""
 
 
 class CheckpointError(VqtokError):
-    """A model directory that is missing, incomplete or damaged."""
+    """Refuses a model directory that is missing, incomplete or damaged."""
 
 
 class TrainingError(VqtokError):
-    """A training run that cannot go on: it diverged, and nothing that was tried brought it back."""
+    """Ends a training run that diverged and that no remedy brought back."""

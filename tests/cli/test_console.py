@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def failure(name: str, reason: str, hint: str | None = None) -> Failed:
-    return Failed(Path(name), MediaError(f"{name}: {reason}", hint=hint))
+    return Failed(Path(name), MediaError(name, reason, hint=hint))
 
 
 def test_equal_errors_are_one_line_that_counts_the_rest(capsys):
@@ -43,7 +43,7 @@ def test_equal_errors_are_one_line_that_counts_the_rest(capsys):
 
 
 def test_errors_that_are_not_about_the_input_stay_as_they_are(capsys):
-    error = MediaError("model: damaged")
+    error = MediaError("model", "damaged")
     Console().failures([Failed(Path("a.png"), error), Failed(Path("b.png"), error)])
     assert capsys.readouterr().err == "Error: model: damaged\n"
 

@@ -31,7 +31,7 @@ def check_stdout(plan: Plan, *, as_json: bool) -> None:
     if all(job.target is not None for job in plan.jobs):
         return
     if as_json:
-        raise UsageError("--json: standard output carries the result itself", hint="-o FILE")
+        raise UsageError("--json", "standard output carries the result itself", hint="-o FILE")
     if is_terminal(sys.stdout):
         raise UsageError("standard output is a terminal, not for binary data", hint="-o FILE")
 

@@ -48,7 +48,7 @@ def cas(console: Console, tests: Sequence[str], info: ModelInfo, chosen: Choices
         UsageError: no directory to work in, or one that is not empty; a prior without classes.
     """
     if info.learned is None:
-        raise UsageError(f"--cas: {info.name} is no prior", hint="-m PRIOR")
+        raise UsageError("--cas", f"{info.name} is no prior", hint="-m PRIOR")
     folder = _folder(chosen)
     from vqtok.pipeline import cas as pipeline
     from vqtok.pipeline import plans, prior_models
@@ -96,10 +96,10 @@ def cas(console: Console, tests: Sequence[str], info: ModelInfo, chosen: Choices
 
 def _folder(chosen: Choices) -> Path:
     if chosen.output is None:
-        raise UsageError("--cas: needs a directory for its pictures", hint="-o DIR")
+        raise UsageError("--cas", "needs a directory for its pictures", hint="-o DIR")
     folder = Path(chosen.output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not chosen.force:
-        raise UsageError(f"{folder}: not empty", hint="-f overwrites what is there")
+        raise UsageError(folder, "not empty", hint="-f overwrites what is there")
     if chosen.force:
         import shutil
 

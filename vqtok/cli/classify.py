@@ -44,7 +44,7 @@ def classify(
         typer.Exit: 1 if an input failed.
     """
     if refused:
-        raise UsageError(f"{refused[0]}: of no effect on a classifier", hint="leave it out")
+        raise UsageError(refused[0], "of no effect on a classifier", hint="leave it out")
     from vqtok.pipeline import plans
 
     plan = plans.for_evaluate(files)

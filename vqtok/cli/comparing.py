@@ -58,7 +58,7 @@ def coders(names: Sequence[str | None], load: Loader) -> list[Coder]:
         else:
             row, place = _model(load(name), alone=len(names) == 1)
         if place in seen:
-            raise UsageError(f"-m {name}: named twice")
+            raise UsageError(f"-m {name}", "named twice")
         seen.add(place)
         if any(row.label == each.label for each in rows):  # another directory of the same name
             row = replace(row, label=str(name))
@@ -94,7 +94,7 @@ def targets(
     if output is None or len(rows) == 1:
         return lambda label, job: job.target
     if "{" in output:
-        raise UsageError(f"-o {output}: several models need a directory", hint="-o DIR/")
+        raise UsageError(f"-o {output}", "several models need a directory", hint="-o DIR/")
     found = {}
     for row in rows:
         folder = re.sub(r"[^\w.-]+", "-", row.label).strip(".-") or "model"

@@ -166,6 +166,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def _split(failed: Failed) -> tuple[str, str]:
     """An error as (input, reason), to group equal reasons; ("", message) if not about an input."""
+    if failed.error.subject:
+        return failed.error.subject, failed.error.reason
     message = str(failed.error)
     for subject in ("-", "stdin") if failed.source is None else (one_line(str(failed.source)),):
         if message.startswith(f"{subject}: "):

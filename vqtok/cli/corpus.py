@@ -66,9 +66,9 @@ def refuse(*, shard_size: int | None, engine: str) -> None:
     _check_engine(engine)
     hint = "--format tar, files, bin, parquet or arrow"
     if shard_size is not None:
-        raise UsageError("--shard-size: only a corpus has shards", hint=hint)
+        raise UsageError("--shard-size", "only a corpus has shards", hint=hint)
     if engine != "local":
-        raise UsageError(f"--engine {engine}: only a corpus is made that way", hint=hint)
+        raise UsageError(f"--engine {engine}", "only a corpus is made that way", hint=hint)
 
 
 def encode(console: Console, files: Sequence[str], chosen: Choices) -> None:
@@ -214,21 +214,21 @@ def _folder(chosen: Choices) -> Path:
         given = "" if chosen.output is None else f" -o {chosen.output!r}:"
         raise UsageError(f"--format {chosen.format}:{given} a corpus is a folder", hint="-o DIR/")
     if chosen.skip_existing:
-        raise UsageError("--skip-existing: a corpus goes on by itself", hint="leave it out")
+        raise UsageError("--skip-existing", "a corpus goes on by itself", hint="leave it out")
     return Path(str(chosen.output))
 
 
 def _check_engine(engine: str) -> None:
     if engine not in ENGINES:
-        raise UsageError(f"--engine {engine}: unknown engine", hint=" or ".join(ENGINES))
+        raise UsageError(f"--engine {engine}", "unknown engine", hint=" or ".join(ENGINES))
     if engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise UsageError("--engine ray: Ray is not installed", hint="pip install 'vqtok[ray]'")
+        raise UsageError("--engine ray", "Ray is not installed", hint="pip install 'vqtok[ray]'")
 
 
 def _failure(item: Item) -> Failed:
     from vqtok.pipeline.results import Failed
 
-    return Failed(Path(str(item.place)), item.problem or MediaError(f"{item.place}: unknown"))
+    return Failed(Path(str(item.place)), item.problem or MediaError(item.place, "unknown"))
 
 
 def _dry_run(console: Console, plan: CorpusPlan, folder: Path) -> None:

@@ -38,7 +38,7 @@ def corpus_of(files: Sequence[str]) -> Path | None:
 
     found = [Path(each) for each in files if Path(each).is_dir() and is_corpus(Path(each))]
     if found and len(files) > 1:
-        raise UsageError(f"{found[0]}: a corpus is decoded by itself", hint="name nothing else")
+        raise UsageError(found[0], "a corpus is decoded by itself", hint="name nothing else")
     return found[0] if found else None
 
 
@@ -55,10 +55,10 @@ def decode(console: Console, folder: Path, output: str | None, chosen: Choices) 
     from vqtok.pipeline.decode import DecodeOptions
 
     if output in (None, "", "-"):
-        raise UsageError(f"{folder}: a corpus is decoded into a directory", hint="-o DIR/")
+        raise UsageError(folder, "a corpus is decoded into a directory", hint="-o DIR/")
     target = Path(str(output))
     if target.exists() and not target.is_dir():
-        raise UsageError(f"-o {output}: is no directory", hint="-o DIR/")
+        raise UsageError(f"-o {output}", "is no directory", hint="-o DIR/")
     reader = CorpusReader(folder)
     plan = corpus_decode.plan(
         reader,

@@ -118,9 +118,9 @@ def evaluate(
     page = reporting.place(report, examples, force=force)
     if real is not None:
         if other is None:
-            raise UsageError("--cas: of which prior?", hint="-m PRIOR")
+            raise UsageError("--cas", "of which prior?", hint="-m PRIOR")
         if page is not None:
-            raise UsageError("--report: of no effect with --cas", hint="leave it out")
+            raise UsageError("--report", "of no effect with --cas", hint="leave it out")
         cas.cas(
             console,
             files,

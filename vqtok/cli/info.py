@@ -73,15 +73,15 @@ def info(
 
 def _check(subjects: list[str], plot: Path | None, *, force: bool) -> None:
     if "-" in subjects and is_terminal(sys.stdin):
-        raise UsageError("-: stdin is a terminal", hint="cat FILE | vqtok info -")
+        raise UsageError("-", "stdin is a terminal", hint="cat FILE | vqtok info -")
     if plot is None:
         return
     if len(subjects) > 1:
-        raise UsageError("--plot: draws one codes file", hint="name one file")
+        raise UsageError("--plot", "draws one codes file", hint="name one file")
     if plot.suffix.lower() != ".png":
-        raise UsageError(f"--plot {plot}: only PNG can be written", hint=f"{plot.stem}.png")
+        raise UsageError(f"--plot {plot}", "only PNG can be written", hint=f"{plot.stem}.png")
     if plot.exists() and not force:
-        raise UsageError(f"{plot}: already exists", hint="-f overwrites")
+        raise UsageError(plot, "already exists", hint="-f overwrites")
 
 
 def _draw(console: Console, place: object, target: Path) -> None:

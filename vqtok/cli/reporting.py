@@ -30,15 +30,15 @@ def place(report: str | None, examples: int | None, *, force: bool) -> Path | No
     """
     if report is None:
         if examples is not None:
-            raise UsageError("--examples: of which page?", hint="--report FILE.html")
+            raise UsageError("--examples", "of which page?", hint="--report FILE.html")
         return None
     page = Path(report)
     if page.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--report {report}: a page ends in .html", hint="--report FILE.html")
+        raise UsageError(f"--report {report}", "a page ends in .html", hint="--report FILE.html")
     if page.is_dir():
-        raise UsageError(f"{page}: is a directory")
+        raise UsageError(page, "is a directory")
     if page.exists() and not force:
-        raise UsageError(f"{page}: already exists", hint="-f overwrites")
+        raise UsageError(page, "already exists", hint="-f overwrites")
     refuse_unwritable({str(page.parent)})
     return page
 

@@ -185,7 +185,7 @@ def sample(
     reads = None
     judge = None if reject is None else prior_models.judge_of(info, reject)
     if candidates is not None and judge is None:
-        raise UsageError("--candidates: who chooses?", hint="--reject CLASSIFIER")
+        raise UsageError("--candidates", "who chooses?", hint="--reject CLASSIFIER")
     if plan.kind != "codes" or tokenizer is not None or judge is not None:
         reads = prior_models.tokenizer_of(info, learned, tokenizer)
     console.note("loading torch")
@@ -250,13 +250,13 @@ def _check(
         UsageError: it cannot.
     """
     if keep is not None and prompt is None:
-        raise UsageError("--keep: of what?", hint="--prompt FILE")
+        raise UsageError("--keep", "of what?", hint="--prompt FILE")
     if prompt is not None and not prompt.is_file():
-        raise UsageError(f"--prompt {prompt}: no such file")
+        raise UsageError(f"--prompt {prompt}", "no such file")
     if columns is not None and not plan.is_grid:
-        raise UsageError("--columns: only a grid has columns", hint="-o grid.png")
+        raise UsageError("--columns", "only a grid has columns", hint="-o grid.png")
     if plan.targets[0] is None:
         if as_json:
-            raise UsageError("--json: standard output carries the result itself", hint="-o FILE")
+            raise UsageError("--json", "standard output carries the result itself", hint="-o FILE")
         if is_terminal(sys.stdout):
             raise UsageError("standard output is a terminal, not for binary data", hint="-o FILE")

@@ -46,9 +46,9 @@ def score(
         typer.Exit: 1 if an input failed.
     """
     if refused:
-        raise UsageError(f"{refused[0]}: of no effect on a prior", hint="leave it out")
+        raise UsageError(refused[0], "of no effect on a prior", hint="leave it out")
     if info.learned is None:
-        raise UsageError(f"{info.name}: a tokenizer, not a prior")
+        raise UsageError(info.name, "a tokenizer, not a prior")
     from vqtok.pipeline import prior_models
     from vqtok.pipeline.score import Scoring
 

@@ -132,13 +132,13 @@ def _check_output(output: Path, *, resume: bool, force: bool) -> None:
         UsageError: the directory holds a model, or is none.
     """
     if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: exists and is not a directory")
+        raise UsageError(output, "exists and is not a directory")
     if resume and force:
         raise UsageError("--force and --resume exclude each other")
     begun = any((output / name).exists() for name in ("config.json", "resume.safetensors"))
     if begun and not (resume or force):
         raise UsageError(
-            f"{output}: already holds a model", hint="--resume goes on with it, -f starts anew"
+            output, "already holds a model", hint="--resume goes on with it, -f starts anew"
         )
 
 

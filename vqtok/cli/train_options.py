@@ -160,7 +160,7 @@ def default_output(data: Sequence[str]) -> Path:
     name = whole.name if whole.is_dir() or not path.suffix else whole.stem
     name = name.lstrip(".-")  # the list of models leaves hidden folders out
     if not name:
-        raise UsageError(f"--data {data[0]}: gives the model no name", hint="-o DIR names it")
+        raise UsageError(f"--data {data[0]}", "gives the model no name", hint="-o DIR names it")
     return Path("models") / name
 
 
@@ -173,9 +173,9 @@ def check_start(
         UsageError: with what to type instead.
     """
     if stage is not None and stage not in STAGES:
-        raise UsageError(f"--stage {stage}: unknown", hint=f"known: {', '.join(STAGES)}")
+        raise UsageError(f"--stage {stage}", "unknown", hint=f"known: {', '.join(STAGES)}")
     if stage == "decoder" and start is None and not resume:
-        raise UsageError("--stage decoder: needs a model to start from", hint="-m NAME")
+        raise UsageError("--stage decoder", "needs a model to start from", hint="-m NAME")
     if start is not None and resume:
         raise UsageError(
             "--model and --resume exclude each other", hint="--resume goes on with the run's own"

@@ -196,7 +196,8 @@ def require(name: str) -> None:
     """
     if not available(name):
         raise UsageError(
-            f"{name}: needs the package {_PACKAGES[name]}, which is not installed",
+            name,
+            f"needs the package {_PACKAGES[name]}, which is not installed",
             hint="pip install 'vqtok[metrics]'",
         )
 

@@ -151,7 +151,7 @@ def select(names: Iterable[str]) -> tuple[Column, ...]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "metrics: " + ", ".join(known)
-            raise UsageError(f"--metrics {name}: unknown metric", hint=hint)
+            raise UsageError(f"--metrics {name}", "unknown metric", hint=hint)
     return tuple(column for column in METRICS if column.name in wanted)
 
 

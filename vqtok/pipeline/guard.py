@@ -61,7 +61,7 @@ def _explained(source: Path | None, target: Path | None, error: Exception) -> Vq
         text = str(error)
         subjects = (name, one_line(str(target)), "stdin", "stdout", "--")
         known = isinstance(error, NAMED) or text.startswith(subjects) or "cannot write" in text
-        made = error if known else type(error)(f"{name}: {text}", hint=error.hint)
+        made = error if known else error.about(name)
     elif isinstance(error, MemoryError) or _is_out_of_memory(error):
         made = MediaError(f"{name}: not enough memory", hint=_memory_hint(error))
     elif isinstance(error, OSError):
