@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    import numpy as np
     from torch import Tensor
 
     from vqtok.codes.container import Codes
@@ -141,6 +142,153 @@ class Tokenizer(Protocol):
 
     def __call__(self, x: Tensor) -> Reconstructed:
         """Differentiable; the same arithmetic as encode and decode."""
+        ...
+
+
+class RoundTrip(NamedTuple):
+    """What a coder makes of signals that it encodes and decodes again."""
+
+    x: np.ndarray
+    """(B, C, *space) float32: the reconstruction, of the input's size."""
+    codes: Codes | None
+    """numpy codes; None of a model whose latents are continuous."""
+    latents: np.ndarray | None
+    """(B, D, *grid) float32, as the quantizer is given them, of such a model."""
+    encode_s: float
+    """Seconds in the encoder."""
+    decode_s: float
+    """Seconds in the decoder."""
+
+
+class Coder(Protocol):
+    """A model at work, behind a border of numpy arrays: files to codes and back need no more.
+
+    Implemented in ``backends/``. Its codes are numpy arrays of each level's small dtype.
+    """
+
+    @property
+    def spec(self) -> CodeSpec:
+        """Spec of its codes, with the fingerprint of its model."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """NAME of its model; "" if that was not loaded from a directory."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether codes depend on nothing but the signal and the model."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes or speakers that decoding is conditioned on; empty: none."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Type of the device it computes on: "cpu" or "cuda"."""
+        ...
+
+    @property
+    def recomputed(self) -> tuple[int, int]:
+        """Counts of the latents coded so far, and of those computed again in float64."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that one call may use."""
+        ...
+
+    def use_threads(self, count: int) -> None:
+        """Limit the CPU threads of calls from this thread, and from threads that start later."""
+        ...
+
+    def encode_many(self, signals: Sequence[np.ndarray]) -> list[Codes]:
+        """Encode (C, *space) float32 signals in [-1, 1] of any sizes, each as if it were alone."""
+        ...
+
+    def decode(self, codes: Codes, *, label: str | int | None = None) -> np.ndarray:
+        """Decode codes to (B, C, *extent) float32.
+
+        Raises:
+            UsageError: a label that the model does not know, or none where it needs one.
+        """
+        ...
+
+    def round_trip(
+        self, x: np.ndarray, *, depth: int | None = None, label: str | int | None = None
+    ) -> RoundTrip:
+        """Encode and decode (B, C, *space) float32 in [-1, 1], also with continuous latents.
+
+        Args:
+            x: The signals.
+            depth: Keep the first N residual stages; None: all.
+            label: Of all signals, if the model has labels.
+
+        Raises:
+            CodesError: a depth that these codes do not have.
+        """
+        ...
+
+
+class ImageCoder(Coder, Protocol):
+    """Images ⇄ codes, a window or a tile in memory at a time where the model is exact."""
+
+    def encode_windows(
+        self, size: tuple[int, int], read: Callable[[slice, slice], np.ndarray]
+    ) -> Codes:
+        """Encode one image of (H, W) pixels.
+
+        Args:
+            size: (H, W).
+            read: Rows and columns → (C, h, w) float32 in [-1, 1] of them.
+        """
+        ...
+
+    def decode_tiles(
+        self, codes: Codes, *, item: int = 0, label: str | int | None = None
+    ) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Decode one image of a batch.
+
+        Yields:
+            Rows, columns, and (C, h, w) float32 of them; together they cover the extent once.
+        """
+        ...
+
+
+class AudioCoder(Coder, Protocol):
+    """Audio ⇄ codes, in pieces where the model is exact."""
+
+    def encode_stream(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+        """Encode audio that arrives in blocks.
+
+        Args:
+            blocks: (B, C, n) float32 samples in [-1, 1] at ``spec.rate`` Hz, of any lengths.
+
+        Yields:
+            Codes (B, *axes) of every level; joined they are those of the joined blocks.
+        """
+        ...
+
+    def decode_stream(
+        self,
+        pieces: Iterable[tuple[np.ndarray, ...]],
+        length: int | None = None,
+        *,
+        label: str | int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Decode codes that arrive in pieces.
+
+        Args:
+            pieces: Codes (B, *axes) of every level.
+            length: Samples to give in total; None: all that the codes stand for.
+            label: The speaker, if the model has labels.
+
+        Yields:
+            (B, C, n) float32 samples, the same ones however the codes arrive.
+        """
         ...
 
 
