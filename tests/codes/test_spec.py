@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.codes import strategies as some
+from vqtok.codes import rates
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import CodesError
@@ -37,7 +38,7 @@ def test_tokens_and_bits_are_those_of_the_arrays(item):
         array[0].size * math.log2(level.codebook_size)
         for level, array in zip(spec.levels, codes.levels, strict=True)
     )
-    assert spec.bits(codes.extent, depth=depth) == pytest.approx(bits)
+    assert rates.bits_of(spec, codes.extent, depth=depth) == pytest.approx(bits)
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 65535, 65536, 65537, 1 << 32])
@@ -46,21 +47,6 @@ def test_the_dtype_is_the_smallest_that_holds_every_code(size: int):
     assert np.iinfo(dtype).max >= size - 1
     smaller = [np.dtype(f"u{width}") for width in (1, 2, 4) if width < dtype.itemsize]
     assert all(np.iinfo(each).max < size - 1 for each in smaller)
-
-
-def test_the_nominal_rate_is_bits_per_signal_unit():
-    image, audio = some.image(1024)[0].spec, some.audio()[0].spec
-    assert image.nominal_rate() == 10 / 64  # bits per pixel
-    assert audio.nominal_rate() == 4 * 10 * 75  # bits per second
-    assert audio.nominal_rate(depth=1) == 750
-    large = (8 * 100, 8 * 100)
-    assert image.bits(large) / math.prod(large) == image.nominal_rate()
-
-
-def test_a_rate_that_depends_on_the_size_is_not_given():
-    spec = CodeSpec("image", (LevelSpec("codes", ("n",), 16, (), 32),))
-    with pytest.raises(CodesError, match="depends on the input's size"):
-        spec.nominal_rate()
 
 
 def test_an_extent_of_another_rank_is_refused():
@@ -114,7 +100,7 @@ def test_codes_in_blocks_come_in_whole_blocks(length: int, stride: int, steps: i
     (count,) = level.shape((length,))
     assert count % steps == 0
     assert (count // steps - 1) * stride < length <= count // steps * stride
-    assert spec.nominal_rate() == pytest.approx(4 * steps / stride * 100)
+    assert rates.nominal(spec) == pytest.approx(4 * steps / stride / 10)
     assert CodeSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 

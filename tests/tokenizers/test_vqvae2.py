@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.tokenizers.test_vqvae import picture
 from vqtok import config
+from vqtok.codes import rates
 from vqtok.codes.container import Codes
 from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Config
@@ -234,7 +235,7 @@ def test_the_papers_grids_and_size() -> None:
     ).build()
     # Section 3.1: 256x256 pixels become 32x32 and 64x64 codes.
     assert model.spec.shapes((256, 256)) == ((32, 32), (64, 64))
-    assert model.spec.nominal_rate() == pytest.approx(9 / 64 + 9 / 16)
+    assert rates.nominal(model.spec) == pytest.approx(9 / 64 + 9 / 16)
 
     def conv(inputs: int, outputs: int, side: int) -> int:
         return inputs * outputs * side**2 + outputs

@@ -121,19 +121,30 @@ def _summary(console: Console, done: list[Done], failed: int, verb: str) -> None
 
 
 def _measures(group: list[Done], name: str) -> str:
+    from vqtok.codes import rates
+
     count = f"{len(group)} {name}{'' if len(group) == 1 else 's'}"
     seconds = max(sum(each.seconds for each in group), 1e-9)
     tokens = sum(each.tokens for each in group)
     bits = sum(each.bits for each in group)
     if name == "image":
-        pixels = sum(each.extent[0] * each.extent[1] for each in group)
-        rate, speed = f"{bits / pixels:.3f} bits per pixel", f"{len(group) / seconds:.3g} files/s"
+        amount = sum(rates.amount(each.extent, None) for each in group)
+        speed = f"{len(group) / seconds:.3g} files/s"
     else:
-        duration_s = sum(each.duration_s or 0.0 for each in group)
-        count += f", {duration_s:.1f} s"
-        rate = f"{bits / duration_s / 1000:.2f} kbit/s" if duration_s else "no samples"
-        speed = f"{duration_s / seconds:.3g} times real time"
+        amount = sum(rates.amount(each.extent, each.rate_hz) for each in group)
+        count += f", {amount:.1f} s"
+        speed = f"{amount / seconds:.3g} times real time"
+    modality = group[0].modality
+    rate = rate_text(rates.rate(bits, amount, modality), modality) if amount else "no samples"
     return f"{count}, {tokens} codes, {rate}, {speed}"
+
+
+def rate_text(rate: float, modality: str) -> str:
+    """Write a rate with its unit."""
+    from vqtok.codes import rates
+
+    digits = 3 if modality == "image" else 2
+    return f"{rate:.{digits}f} {rates.unit(modality).name}"
 
 
 def _exit(console: Console, failed: list[Failed], *, done: int) -> None:

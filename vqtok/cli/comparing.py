@@ -134,9 +134,11 @@ class Table:
             self._console.result("  ".join([*cells, name]))
 
 
-def unit_of(report: ItemReport) -> str:
+def unit_of(report: ItemReport | Summary) -> str:
     """The unit of a report's rate."""
-    return "bits/pixel" if report.rate_hz is None else "kbit/s"
+    from vqtok.codes import rates
+
+    return rates.unit(report.modality).symbol
 
 
 def show(console: Console, summaries: Sequence[Summary], like: str | None) -> None:
@@ -150,7 +152,7 @@ def show(console: Console, summaries: Sequence[Summary], like: str | None) -> No
     first = summaries[0]
     files = f"{first.files} {'image' if first.rate_hz is None else 'recording'}"
     files += "" if first.files == 1 else "s"
-    unit = "bits/pixel" if first.rate_hz is None else "kbit/s"
+    unit = unit_of(first)
     heads = ["model", *(column.heading for column in first.columns), unit, "by entropy", "over"]
     rows = [_cells(each, first.columns) for each in summaries]
     kept = [i for i in range(len(heads)) if any(row[i] for row in rows)]

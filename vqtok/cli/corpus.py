@@ -198,11 +198,10 @@ class _Totals:
         """One line, in the units of what was encoded."""
         count = f"{info.items} {'images' if info.pixels is not None else 'recordings'}"
         parts = [count, f"{info.tokens} codes"]
-        if info.pixels:
-            parts.append(f"{info.bits / info.pixels:.3f} bits per pixel")
         if info.seconds:
             parts[0] += f", {info.seconds:.1f} s"
-            parts.append(f"{info.bits / info.seconds / 1000:.2f} kbit/s")
+        if info.amount:
+            parts.append(batch.rate_text(info.rate, info.spec.modality))
         if self._count:
             seconds = max(time.perf_counter() - self._begun, 1e-9)
             parts.append(f"{self._count / seconds:.3g} files/s")

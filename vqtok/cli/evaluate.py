@@ -232,6 +232,8 @@ def _run(
 
 
 def _show_summary(console: Console, summary: Summary) -> None:
+    from vqtok.codes import rates
+
     if console.as_json:
         console.json(summary.to_json())
         return
@@ -244,7 +246,7 @@ def _show_summary(console: Console, summary: Summary) -> None:
         value = f"{column.format(found.mean)} ± {column.format(found.sd)} {column.unit}".rstrip()
         left_out = f" ({found.left_out} not defined)" if found.left_out else ""
         lines.append(f"  {column.title + ':':<16}{value}{left_out}")
-    unit = "bits per pixel" if summary.rate_hz is None else "kbit/s"
+    unit = rates.unit(summary.modality).name
     use = summary.codebook
     speed = "megapixels/s" if summary.rate_hz is None else "times real time"
     rows = [("rate", "continuous, there are no codes")]

@@ -53,7 +53,9 @@ def _codes(facts: Rehearsal) -> str:
         return ""
     if not rate:
         return "none: a continuous model"
-    unit = "bits per pixel" if facts.modality == "image" else "kbit/s"
+    from vqtok.codes import rates
+
+    unit = rates.unit(facts.modality).name
     parts = [f"{facts.window_tokens} for a window of {_extent(facts.window)}"]
     if facts.typical is not None:
         parts.append(f"{facts.typical_tokens} for a file of {_extent(facts.typical)}")

@@ -136,22 +136,6 @@ class CodeSpec:
         """Number of codes that a signal of this extent becomes (one channel)."""
         return sum(math.prod(shape) for shape in self.shapes(extent, depth=depth))
 
-    def bits(self, extent: tuple[int, ...], *, depth: int | None = None) -> float:
-        """Nominal bits (log2 K per code) of a signal of this extent (one channel)."""
-        shapes = self.shapes(extent, depth=depth)
-        pairs = zip(self.levels, shapes, strict=True)
-        return sum(level.bits_per_code * math.prod(shape) for level, shape in pairs)
-
-    def nominal_rate(self, *, depth: int | None = None) -> float:
-        """Bits per pixel for images, bits per second for audio, by strides and codebook sizes."""
-        total = 0.0
-        for level in self.levels:
-            kept = (level.depth if depth is None else depth) if "q" in level.axes else 1
-            if "n" in level.axes:
-                raise CodesError(f"level {level.name!r}: rate depends on the input's size")
-            total += level.bits_per_code * (kept or 1) * level.steps / math.prod(level.stride)
-        return total * (self.rate or 1.0)
-
     def to_json(self) -> dict[str, Any]:
         """JSON data for headers; ``from_json`` reads it back."""
         levels = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vqtok.codes import rates
 from vqtok.corpus import disk, flat, index, place
 from vqtok.corpus.identity import Identity
 from vqtok.corpus.info import CodebookUse, CorpusInfo, Extent
@@ -84,9 +85,7 @@ def _describe(
         items=totals.items,
         failed=totals.failed,
         tokens=sum(counts),
-        bits=sum(
-            level.bits_per_code * count for level, count in zip(spec.levels, counts, strict=True)
-        ),
+        bits=rates.bits(spec.levels, counts),
         pixels=None if audio else totals.samples,
         seconds=totals.samples / spec.rate if audio and spec.rate else None,
         shards=tuple(log.shards),

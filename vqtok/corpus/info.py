@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec, integer
 from vqtok.corpus.identity import Identity, checking, text
 from vqtok.corpus.kinds import FAILED, HISTOGRAM, OFFSETS, paths
@@ -114,6 +115,16 @@ class CorpusInfo:
     def shard_items(self) -> int:
         """Items in a shard, but for the last."""
         return self.identity.shard_items
+
+    @property
+    def amount(self) -> float:
+        """Pixels, or seconds of audio."""
+        return float(self.pixels or self.seconds or 0)
+
+    @property
+    def rate(self) -> float:
+        """Nominal bits per pixel, or kbit/s; 0 if nothing was encoded."""
+        return rates.rate(self.bits, self.amount, self.spec.modality)
 
     @property
     def model(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from vqtok.codes import rates
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import LevelSpec
@@ -174,16 +175,15 @@ def _size(item: np.ndarray, level: LevelSpec) -> str:
 
 
 def _title(header: Header, codes: Codes) -> str:
-    sound = codes.spec.modality == "audio"
-    rate = float(codes.spec.rate or 1.0)
-    pairs = zip(codes.spec.levels, codes.levels, strict=True)
-    bits = sum(level.bits_per_code * array.size for level, array in pairs)
-    amount = math.prod(codes.extent) / (rate if sound else 1.0)
-    if sound:
-        facts = f"{amount:.2f} s, {bits / amount / 1000:.3g} kbit/s"
+    modality = codes.spec.modality
+    bits = rates.bits(codes.spec.levels, [array.size for array in codes.levels])
+    amount = rates.amount(codes.extent, codes.spec.rate)
+    if modality == "audio":
+        size = f"{amount:.2f} s"
     else:
         height, width = codes.extent[-2:]
-        facts = f"{width}x{height} pixels, {bits / amount:.3g} bits/pixel"
+        size = f"{width}x{height} pixels"
+    facts = f"{size}, {rates.rate(bits, amount, modality):.3g} {rates.unit(modality).symbol}"
     names = [name for name in (header.source.name, header.model) if name]
     return ", ".join([*names, facts])
 

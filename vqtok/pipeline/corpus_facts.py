@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vqtok.checkpoints import directory
+from vqtok.codes import rates
 from vqtok.corpus.shards import CodebookUse, CorpusInfo, CorpusReader
 from vqtok.errors import one_line
 from vqtok.metrics.codebook import entropy_bits
@@ -101,12 +102,11 @@ class CorpusFacts:
             "layout": None if info.layout is None else dict(info.layout),
         }
         if info.pixels:
-            data |= {"pixels": info.pixels, "bits_per_pixel": round(info.bits / info.pixels, 4)}
+            data["pixels"] = info.pixels
         if info.seconds:
-            data |= {
-                "duration_s": round(info.seconds, 4),
-                "kbit_per_s": round(info.bits / info.seconds / 1000, 4),
-            }
+            data["duration_s"] = round(info.seconds, 4)
+        if info.amount:
+            data[rates.unit(info.spec.modality).key] = round(info.rate, 4)
         return data
 
     def rows(self) -> Rows:
@@ -136,11 +136,10 @@ class CorpusFacts:
 
     def _rate(self) -> str:
         info = self.info
-        if info.seconds:
-            return f"{info.bits / info.seconds / 1000:.3g} kbit/s over {info.seconds:.1f} s"
-        if info.pixels:
-            return f"{info.bits / info.pixels:.3g} bits per pixel over {info.pixels} pixels"
-        return "nothing was encoded"
+        if not info.amount:
+            return "nothing was encoded"
+        over = f"{info.seconds:.1f} s" if info.seconds else f"{info.pixels} pixels"
+        return f"{info.rate:.3g} {rates.unit(info.spec.modality).name} over {over}"
 
 
 def corpus_facts(folder: Path) -> CorpusFacts:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vqtok import __version__, atomic
 from vqtok.allocator import give_back
-from vqtok.codes import files, streams
+from vqtok.codes import files, rates, streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
 from vqtok.errors import CodesError
@@ -138,7 +138,6 @@ def measured(
     """The result of one job, from its header and the shape of each level of one channel."""
     spec, channels = header.spec, header.channels
     counts = [channels * math.prod(shape) for shape in shapes]
-    pairs = zip(spec.levels, counts, strict=True)
     return Done(
         source=job.source,
         target=job.target,
@@ -148,7 +147,7 @@ def measured(
         extent=header.extent,
         shapes=shapes,
         tokens=sum(counts),
-        bits=sum(level.bits_per_code * count for level, count in pairs),
+        bits=rates.bits(spec.levels, counts),
         seconds=seconds,
         channels=channels,
         rate_hz=spec.rate if spec.modality == "audio" else None,

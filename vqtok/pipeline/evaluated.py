@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqtok.codes import rates
 from vqtok.metrics.codebook import Usage, Use
 from vqtok.metrics.report import CODEBOOK, PROTOCOLS, RATES, Column, Statistic, plain
 from vqtok.pipeline.results import label
@@ -55,14 +55,14 @@ class ItemReport:
     @property
     def amount(self) -> float:
         """Pixels, or seconds."""
-        return math.prod(self.extent) / (self.rate_hz or 1.0)
+        return rates.amount(self.extent, self.rate_hz)
 
     @property
     def rate(self) -> float | None:
         """Nominal bits per pixel, or kbit/s over all channels; None without codes."""
         if self.bits is None:
             return None
-        return self.bits / self.amount / (1.0 if self.rate_hz is None else 1000.0)
+        return rates.rate(self.bits, self.amount, self.modality)
 
     @property
     def picture(self) -> Path | None:
@@ -74,7 +74,7 @@ class ItemReport:
     @property
     def caption(self) -> str:
         """Rate and first metric in words: "0.203 bits/pixel, PSNR 24.73 dB"."""
-        unit = "bits/pixel" if self.rate_hz is None else "kbit/s"
+        unit = rates.unit(self.modality).symbol
         words = [CONTINUOUS if self.rate is None else f"{self.rate:.3g} {unit}"]
         for column in self.columns[:1] if self.rate_hz is None else self.columns:
             if column.name in ("psnr", "stoi", "mel"):

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vqtok.codes import rates
+
 if TYPE_CHECKING:
     from vqtok.codes.header import Header
     from vqtok.codes.spec import CodeSpec, LevelSpec
@@ -79,7 +81,8 @@ class CodesFacts:
     @property
     def bits(self) -> float:
         """Nominal bits of them."""
-        return sum(math.prod(each.shape) * each.level.bits_per_code for each in self.levels)
+        counts = [math.prod(each.shape) for each in self.levels]
+        return rates.bits([each.level for each in self.levels], counts)
 
     def to_json(self) -> dict[str, Any]:
         """JSON data."""
@@ -101,8 +104,9 @@ class CodesFacts:
             "size_bytes": self.size_bytes,
             "vqtok": header.vqtok,
         }
-        key = "bits_per_pixel" if header.spec.modality == "image" else "kbit_per_s"
-        data[key] = round(_rate(self.bits, header.spec, header.extent), 4)
+        data[rates.unit(header.spec.modality).key] = round(
+            _rate(self.bits, header.spec, header.extent), 4
+        )
         return data
 
     def rows(self) -> Rows:
@@ -239,13 +243,11 @@ def _extent(spec: CodeSpec, extent: tuple[int, ...], count: int) -> str:
 
 
 def _rate(bits: float, spec: CodeSpec, extent: tuple[int, ...]) -> float:
-    amount = math.prod(extent) / (spec.rate or 1.0)
-    return bits / amount / (1 if spec.modality == "image" else 1000) if amount else 0.0
+    return rates.rate(bits, rates.amount(extent, spec.rate), spec.modality)
 
 
 def _rate_text(bits: float, spec: CodeSpec, extent: tuple[int, ...]) -> str:
-    unit = "bits per pixel" if spec.modality == "image" else "kbit/s"
-    return f"{_rate(bits, spec, extent):.3g} {unit}"
+    return f"{_rate(bits, spec, extent):.3g} {rates.unit(spec.modality).name}"
 
 
 def _source(header: Header) -> str:

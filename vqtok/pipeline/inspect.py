@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from vqtok.checkpoints import directory, foreign
+from vqtok.codes import rates
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, modality, sniff
 from vqtok.media.opening import seekable, subject
@@ -174,7 +175,7 @@ def _expected(kind: str, extent: tuple[int, ...], *, channels: int = 1) -> Expec
         shapes=info.spec.shapes(extent),
         channels=channels,
         tokens=channels * info.spec.tokens(extent),
-        bits=channels * info.spec.bits(extent),
+        bits=channels * rates.bits_of(info.spec, extent),
     )
 
 

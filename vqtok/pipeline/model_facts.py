@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vqtok.codes import rates
 from vqtok.pipeline.models import PLURALS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ModelFacts:
         spec = self.info.spec
         if not spec.levels or any("n" in level.axes for level in spec.levels):
             return None
-        return spec.nominal_rate() / (1 if spec.modality == "image" else 1000)
+        return rates.nominal(spec)
 
     @property
     def rate_text(self) -> str:
@@ -39,13 +40,13 @@ class ModelFacts:
             return "continuous"
         spec = self.info.spec
         if all("n" in level.axes for level in spec.levels):
-            return f"{spec.bits(()):.4g} bits per {_subject(spec)}"
+            return f"{rates.bits_of(spec, ()):.4g} bits per {_subject(spec)}"
         if self.rate is None:
             return "depends on the size"
-        unit = "bits per pixel" if spec.modality == "image" else "kbit/s"
+        unit = rates.unit(spec.modality).name
         if spec.depth is None or spec.depth == 1:
             return f"{self.rate:.3g} {unit}"
-        least = spec.nominal_rate(depth=1) / (1 if spec.modality == "image" else 1000)
+        least = rates.nominal(spec, depth=1)
         return f"{self.rate:.3g} {unit} ({least:.3g} at depth 1 of {spec.depth})"
 
     @property
@@ -80,8 +81,9 @@ class ModelFacts:
             "config": info.config,
             **({"family": info.foreign, "notes": list(info.notes)} if info.foreign else {}),
         }
-        key = "bits_per_pixel" if info.spec.modality == "image" else "kbit_per_s"
-        data[key] = None if self.rate is None else round(self.rate, 4)
+        data[rates.unit(info.spec.modality).key] = (
+            None if self.rate is None else round(self.rate, 4)
+        )
         data["rate_hz"] = data.pop("rate")
         return data
 

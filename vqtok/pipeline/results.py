@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqtok.codes import rates
 from vqtok.errors import VqtokError
 
 
@@ -50,13 +50,16 @@ class Done:
     @property
     def bits_per_pixel(self) -> float | None:
         """Nominal bits per pixel; None for audio."""
-        return self.bits / math.prod(self.extent) if self.rate_hz is None else None
+        return self._rate() if self.rate_hz is None else None
 
     @property
     def kbit_per_s(self) -> float | None:
         """Nominal kbit/s over all channels; None for images and for audio without samples."""
-        duration_s = self.duration_s
-        return self.bits / duration_s / 1000 if duration_s else None
+        return self._rate() if self.duration_s else None
+
+    def _rate(self) -> float:
+        amount = rates.amount(self.extent, self.rate_hz)
+        return rates.rate(self.bits, amount, self.modality)
 
     def to_json(self) -> dict[str, Any]:
         """One JSON line: units in the names, keys that do not apply left out."""

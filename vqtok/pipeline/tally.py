@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqtok.codes import rates
 from vqtok.errors import CodesError
 from vqtok.metrics.codebook import Usage, Use
 from vqtok.metrics.report import Column, Running
@@ -86,8 +87,8 @@ class FileTally:
             y: Tensor = tokenizer.decode(found, **told(label)).float().cpu()
             self.decode_s += time.perf_counter() - start
         self.codes.append(list(plain_codes.levels))
-        pairs = zip(self.spec.levels, plain_codes.levels, strict=True)
-        self.bits.append(sum(level.bits_per_code * array.size for level, array in pairs))
+        counts = [array.size for array in plain_codes.levels]
+        self.bits.append(rates.bits(self.spec.levels, counts))
         self._extend(found.extent, channels=len(found))
         return y
 
@@ -200,7 +201,7 @@ class Tally:
         tokens = sum(total.tokens for total in totals)
         coded = sum(total.entropy_bits * total.tokens for total in totals)
         sound = self.spec.modality == "audio"
-        unit = (self._amount or math.nan) * (1000.0 if sound else 1.0)
+        amount = self._amount or math.nan
         speed = self._amount / (1.0 if sound else 1e6)
         depths = [len(usage.used) for usage in self._usages.values() if usage.stage_axis]
         return Summary(
@@ -211,8 +212,10 @@ class Tally:
             rate_hz=self.spec.rate if sound else None,
             files=self.files,
             amount=self._amount,
-            rate=self._bits / unit if totals or self.classical else None,
-            entropy_rate=coded / unit if totals else None,
+            rate=rates.rate(self._bits, amount, self.spec.modality)
+            if totals or self.classical
+            else None,
+            entropy_rate=rates.rate(coded, amount, self.spec.modality) if totals else None,
             statistics={name: running.statistic for name, running in self._metrics.items()},
             rate_statistic=self._rates.statistic,
             codebook=Use(

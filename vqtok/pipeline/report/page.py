@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vqtok import __version__, atomic
+from vqtok.codes import rates
 from vqtok.errors import MediaError
 from vqtok.media.opening import os_message
 from vqtok.metrics.report import Column
@@ -161,7 +162,7 @@ class Report:
         if not series:
             return ""
         name = f"{kind}-{column.name}"
-        return plots.rates(series, x=sections.UNITS[kind], y=column.heading, name=name) + "\n"
+        return plots.rates(series, x=rates.unit(kind).symbol, y=column.heading, name=name) + "\n"
 
     def _failure_list(self) -> Iterator[str]:
         if not self._failures:

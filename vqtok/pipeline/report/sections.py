@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from vqtok.codes import rates
 from vqtok.errors import one_line
 from vqtok.metrics.report import Column
 from vqtok.pipeline.evaluated import CONTINUOUS
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from vqtok.pipeline.evaluated import ItemReport, Summary
 
 TITLES = {"image": "Images", "audio": "Recordings"}
-UNITS = {"image": "bits/pixel", "audio": "kbit/s"}
 
 ABOUT = {
     "image": "The slider shows two versions one over the other; the arrow keys move it. Error maps "
@@ -31,7 +31,12 @@ def table(rows: Sequence[Summary], like: str | None) -> str:
     """Means and spreads, the best mean of each column in bold type."""
     first, kind = rows[0], rows[0].modality
     has_over = any(row.classical for row in rows)
-    heads = ["model", *(column.heading for column in first.columns), UNITS[kind], "by entropy"]
+    heads = [
+        "model",
+        *(column.heading for column in first.columns),
+        rates.unit(kind).symbol,
+        "by entropy",
+    ]
     heads += ["over"] * has_over
     caption = f"{count(first.files, kind)}, mean ± standard deviation over files"
     caption += "; the best mean in bold type" if len(rows) > 1 else ""
@@ -116,7 +121,7 @@ def _caption(view: View) -> str:
 
 
 def _measured(report: ItemReport) -> str:
-    unit = UNITS[report.modality]
+    unit = rates.unit(report.modality).symbol
     words = [CONTINUOUS if report.rate is None else f"{report.rate:.3f} {unit}"]
     for column in report.columns:
         value = f"{column.title} {column.format(report.values[column.name])}"

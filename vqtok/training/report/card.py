@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vqtok import atomic
+from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec
 from vqtok.training import log
 from vqtok.training.report import curve, gallery
@@ -143,11 +144,11 @@ def codes(spec: CodeSpec) -> str:
             f"- `{level.name}` ({', '.join(level.axes)}): {level.codebook_size} entries{stack}, "
             f"one position per {stride} {'pixels' if spec.modality == 'image' else 'samples'}"
         )
-    rate = spec.nominal_rate()
+    nominal = rates.nominal(spec)
     if spec.modality == "image":
-        lines.append(f"- {rate:.3f} bits per pixel, any image size")
+        lines.append(f"- {nominal:.3f} bits per pixel, any image size")
     else:
-        lines.append(f"- {rate / 1000:.2f} kbit/s at {spec.rate:.0f} Hz mono, any length")
+        lines.append(f"- {nominal:.2f} kbit/s at {spec.rate:.0f} Hz mono, any length")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec
 from vqtok.training.log import Learns
 from vqtok.training.run import Run
@@ -95,7 +96,7 @@ def rehearse(run: Run) -> Rehearsal:
     window = run.task.window(spec)
     typical = _typical(spec, data)
     sizes = _stored(run.model)
-    rate = spec.nominal_rate() if spec.levels else 0.0
+    nominal = rates.nominal(spec)
     return Rehearsal(
         modality=spec.modality,
         device=started.device,
@@ -107,8 +108,8 @@ def rehearse(run: Run) -> Rehearsal:
         typical=typical,
         typical_tokens=spec.tokens(typical) if typical else 0,
         learns=run.task.learns,
-        bits_per_pixel=rate if spec.modality == "image" else None,
-        kbit_per_s=rate / 1000 if spec.modality == "audio" else None,
+        bits_per_pixel=nominal if spec.modality == "image" else None,
+        kbit_per_s=nominal if spec.modality == "audio" else None,
         receptive_field=_receptive_field(run.model),
         files=started.files,
         held_out=started.held_out,
