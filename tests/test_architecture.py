@@ -29,7 +29,7 @@ INSIDE: dict[str, set[str]] = {
     "distributed": {"nn"},
     "media": set(),
     "nn": set(),
-    "metrics": set(),
+    "metrics": {"codes"},
     "quantizers": CORE | {"nn", "distributed"},
     "tokenizers": CORE | {"nn", "codes", "quantizers", "distributed"},
     "priors": CORE | {"nn", "codes"},

@@ -132,15 +132,16 @@ def _train(console: Console, data: Path, output: Path, models: Loaded, chosen: C
 
 def _accuracy(judge: Path, images: Plan, models: Loaded) -> float:
     from vqtok.checkpoints import classifiers
+    from vqtok.metrics.accuracy import Accuracy
     from vqtok.pipeline import classify
     from vqtok.pipeline.results import Failed
 
     classifier = classifiers.load(judge, device=models.device)
-    found = classify.Accuracy(judge.name, chance=0.0)
+    found = Accuracy(judge.name, chance=0.0)
     for each in classify.classify(classifier, images.jobs):
         if isinstance(each, Failed):
             raise each.error
-        found.add(each)
+        found.add(each.label, right=each.right)
     return found.share
 
 

@@ -14,7 +14,7 @@ from vqtok.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
-    from vqtok.pipeline.classify import Accuracy
+    from vqtok.metrics.accuracy import Accuracy
     from vqtok.pipeline.results import Failed
 
 
@@ -52,11 +52,12 @@ def classify(
         progress.stage(f"loading {info.name}")
         from vqtok.checkpoints import classifiers
         from vqtok.checkpoints.devices import pick_device
+        from vqtok.metrics.accuracy import Accuracy
         from vqtok.pipeline import classify as pipeline
         from vqtok.pipeline.results import Failed
 
         classifier = classifiers.load(info.path, device=pick_device(device, threads=threads))
-        accuracy = pipeline.Accuracy(info.name, chance=1 / max(1, len(info.classes)))
+        accuracy = Accuracy(info.name, chance=1 / max(1, len(info.classes)))
         failed: list[Failed] = batch.failures_of(plan)
         results = pipeline.classify(classifier, plan.jobs, label=label)
         with closing(results):  # type: ignore[type-var]  # a generator
@@ -67,7 +68,7 @@ def classify(
                 if isinstance(each, Failed):
                     failed.append(each)
                     continue
-                accuracy.add(each)
+                accuracy.add(each.label, right=each.right)
                 if not console.as_json:
                     mark = "" if each.right else f"  not {each.label}"
                     console.result(f"{each.probability:.3f}  {each.source}  {each.found}{mark}")

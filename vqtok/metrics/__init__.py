@@ -1,1 +1,1 @@
-"""How good a reconstruction is: one value per item, each protocol stated."""
+"""Measures of reconstructions, codes and latents, each declared once with its protocol."""

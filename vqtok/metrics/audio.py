@@ -1,4 +1,4 @@
-"""Sound metrics: SI-SDR raw and delay-aligned, mel distance, PESQ, STOI; one value per item.
+"""Metrics of audio: SI-SDR raw and delay-aligned, mel distance, PESQ, STOI; one value per item.
 
 In every function ``x`` is the original and ``y`` the reconstruction, (B, L) or (B, 1, L) float in
 [-1, 1] at one rate; channels of a recording are items of the batch. A value that is not defined for
@@ -7,7 +7,6 @@ an item (silence, too short) is NaN.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
 from typing import NamedTuple
@@ -16,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqtok.errors import UsageError
 from vqtok.metrics.mel import spectrogram
+from vqtok.metrics.metric import Metric
 
 MEL_SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
 """(window in samples, mel bins) of each scale: DAC (arXiv:2306.06546), section 3.4."""
@@ -32,12 +31,15 @@ PESQ_MOST_S = 15.0
 """Longest piece scored at once. The package crashes beyond 50 utterances, and an utterance with its
 pause has at least 0.4 s there; ITU-T P.862.3 wants 8 to 30 s anyway."""
 
+MAX_DELAY_S = 0.02
+"""Largest delay that is looked for: codecs are late by few samples; far out, pitch periods win."""
+
 STOI_LEAST_S = 0.4
 """About 30 frames of 25.6 ms at half overlap: below it STOI is not defined."""
 
 
 class Aligned(NamedTuple):
-    """What ``aligned_si_sdr`` returns."""
+    """Holds SI-SDR and the delay that it was found at."""
 
     value: Tensor
     """(B,) float64 dB at the best delay."""
@@ -46,10 +48,10 @@ class Aligned(NamedTuple):
 
 
 def si_sdr(x: Tensor, y: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio in dB (arXiv:1811.02508) of zero-mean signals.
+    """Compute the scale-invariant signal-to-distortion ratio in dB (arXiv:1811.02508).
 
-    10 log10(|a x|² / |y - a x|²) with a = <x, y> / <x, x>, computed in float64 without
-    regularisation.
+    10 log10(|a x|² / |y - a x|²) with a = <x, y> / <x, x> of zero-mean signals, computed in float64
+    without regularisation.
 
     Returns:
         (B,) float64; +inf if y is x up to scale and offset, NaN if x or y is constant.
@@ -58,7 +60,7 @@ def si_sdr(x: Tensor, y: Tensor) -> Tensor:
 
 
 def aligned_si_sdr(x: Tensor, y: Tensor, *, max_delay: int) -> Aligned:
-    """The highest SI-SDR over all whole-sample delays of y up to ``max_delay`` either way.
+    """Find the highest SI-SDR over whole-sample delays of y up to ``max_delay`` either way.
 
     At delay d the pair x[n], y[n + d] is compared where both exist, each made zero-mean there.
     Codecs with a known delay (DAC is 8 samples early) lose many dB raw and nothing here.
@@ -74,12 +76,12 @@ def aligned_si_sdr(x: Tensor, y: Tensor, *, max_delay: int) -> Aligned:
     """
     a, b = _mono(x).double(), _mono(y).double()
     length = a.shape[1]
-    reach = min(max_delay, length // 4)
-    order = sorted(range(-reach, reach + 1), key=lambda d: (abs(d), -d))
+    widest = min(max_delay, length // 4)
+    order = sorted(range(-widest, widest + 1), key=lambda d: (abs(d), -d))
     delays = torch.tensor(order, device=a.device)
     # Centring first changes no value below, and keeps the sums of squares from cancelling.
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    size = 1 << (length + reach).bit_length()
+    size = 1 << (length + widest).bit_length()
     spectrum = torch.fft.rfft(a, size).conj() * torch.fft.rfft(b, size)
     cross = torch.fft.irfft(spectrum, size)[:, delays % size]  # (B, delays): sum of x[n] y[n + d]
     overlap = (length - delays.abs()).double()
@@ -98,7 +100,7 @@ def aligned_si_sdr(x: Tensor, y: Tensor, *, max_delay: int) -> Aligned:
 
 
 def mel_distance(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
-    """DAC's mel distance: L1 between log10 mel magnitudes, summed over seven scales.
+    """Compute DAC's mel distance: L1 between log10 mel magnitudes, summed over seven scales.
 
     Windows 32 … 2048 with 5 … 320 bins, hop a quarter window, magnitudes (power 1) clamped at 1e-5,
     mean over bins and frames; no linear term. This is the training loss of descript-audio-codec as
@@ -120,9 +122,9 @@ def mel_distance(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
 
 
 def pesq(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
-    """Wide-band PESQ (ITU-T P.862.2, package ``pesq``): MOS-LQO, 1.04 … 4.64; soxr to 16 kHz first.
+    """Compute wide-band PESQ (ITU-T P.862.2, package ``pesq``): MOS-LQO, 1.04 … 4.64.
 
-    Signals longer than 15 s are cut into the fewest equal pieces that are not; the value is the
+    Signals are resampled to 16 kHz (soxr); those longer than 15 s are cut into the fewest equal pieces that are not; the value is the
     mean over the pieces where it is defined.
 
     Returns:
@@ -131,7 +133,7 @@ def pesq(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
     Raises:
         UsageError: the package is missing.
     """
-    require("pesq")
+    PESQ.require()
     import soxr
 
     values = []
@@ -145,7 +147,7 @@ def pesq(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
 
 
 def _pesq(x: np.ndarray, y: np.ndarray) -> float:
-    """PESQ of up to 15 s of float32 at 16 kHz, or NaN."""
+    """Score up to 15 s of float32 at 16 kHz; NaN if there is no speech."""
     import pesq as package
 
     if not x.any() or not y.any():
@@ -157,7 +159,7 @@ def _pesq(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def stoi(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
-    """Short-time objective intelligibility, 0 … 1 (Taal et al. 2011, package ``pystoi``, 10 kHz).
+    """Compute short-time objective intelligibility, 0 … 1 (Taal et al. 2011, package ``pystoi``).
 
     Returns:
         (B,) float64; NaN where fewer than 30 frames are not silent.
@@ -165,7 +167,7 @@ def stoi(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
     Raises:
         UsageError: the package is missing.
     """
-    require("stoi")
+    STOI.require()
     from pystoi import stoi as package
 
     values = []
@@ -183,30 +185,8 @@ def stoi(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def available(name: str) -> bool:
-    """Whether what a metric needs is installed: "pesq" and "stoi" need an extra package."""
-    return name not in _PACKAGES or importlib.util.find_spec(_PACKAGES[name]) is not None
-
-
-def require(name: str) -> None:
-    """Check that a metric can be computed.
-
-    Raises:
-        UsageError: its package is missing; the hint says what to install.
-    """
-    if not available(name):
-        raise UsageError(
-            name,
-            f"needs the package {_PACKAGES[name]}, which is not installed",
-            hint="pip install 'vqtok[metrics]'",
-        )
-
-
-_PACKAGES = {"pesq": "pesq", "stoi": "pystoi"}
-
-
 def _mono(x: Tensor) -> Tensor:
-    """(B, L) or (B, 1, L) → (B, L)."""
+    """Drop the channel axis: (B, L) or (B, 1, L) → (B, L)."""
     return x[:, 0] if x.ndim == 3 else x
 
 
@@ -215,7 +195,7 @@ def _numpy(x: Tensor) -> np.ndarray:
 
 
 def _overlap_sums(a: Tensor, delays: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of a and a² over its samples that overlap the other signal at each delay.
+    """Sum a and a² over the samples that overlap the other signal at each delay.
 
     Args:
         a: (B, L).
@@ -233,7 +213,7 @@ def _overlap_sums(a: Tensor, delays: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _exact_si_sdr(a: Tensor, b: Tensor, delay: int) -> Tensor:
-    """SI-SDR of a[n] against b[n + delay], () float64 dB: exact where the correlation is near 1."""
+    """Compare a[n] with b[n + delay]: () float64 dB, exact where the correlation is near 1."""
     length = a.shape[0]
     a = a[max(0, -delay) : length - max(0, delay)]
     b = b[max(0, delay) : length - max(0, -delay)]
@@ -243,3 +223,50 @@ def _exact_si_sdr(a: Tensor, b: Tensor, delay: int) -> Tensor:
     target = (a @ b) / (a @ a) * a
     noise = b - target
     return 10.0 * torch.log10((target @ target) / (noise @ noise))
+
+
+def _raw(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
+    return si_sdr(x, y)
+
+
+def _aligned(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
+    return aligned_si_sdr(x, y, max_delay=round(MAX_DELAY_S * rate)).value
+
+
+def _delay(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
+    found = aligned_si_sdr(x, y, max_delay=round(MAX_DELAY_S * rate))
+    return found.delay.double().where(~found.value.isnan(), math.nan)  # silence has none
+
+
+SI_SDR = Metric(
+    "si_sdr_db", "SI-SDR", "dB", ".2f", True,
+    protocol="scale-invariant signal-to-distortion ratio of zero-mean signals",
+    name="si-sdr", modality="audio", measure=_raw,
+)  # fmt: skip
+SI_SDR_ALIGNED = Metric(
+    "si_sdr_aligned_db", "SI-SDR aligned", "dB", ".2f", True,
+    protocol="SI-SDR at the best whole-sample delay within 20 ms either way",
+    name="si-sdr-aligned", modality="audio", measure=_aligned,
+)  # fmt: skip
+DELAY = Metric(
+    "delay_samples", "Delay", "samples", ".0f",
+    protocol="that delay, at the model's rate; positive: the reconstruction is late",
+    name="delay", modality="audio", measure=_delay,
+)  # fmt: skip
+MEL = Metric(
+    "mel_distance", "Mel", "", ".3f", False, label="mel distance",
+    protocol="as in DAC: L1 of log10 mel magnitudes (floor 1e-5), windows 32 ... 2048 with 5 ... "
+    "320 bins, hop a quarter, summed over the seven",
+    name="mel", modality="audio", measure=mel_distance,
+)  # fmt: skip
+PESQ = Metric(
+    "pesq_wb", "PESQ-WB", "", ".2f", True,
+    protocol="ITU-T P.862.2 by the package pesq, both signals resampled to 16 kHz, in equal pieces "
+    "of at most 15 s; not defined without speech",
+    name="pesq", modality="audio", measure=pesq, package="pesq",
+)  # fmt: skip
+STOI = Metric(
+    "stoi", "STOI", "", ".3f", True,
+    protocol="Taal et al. 2011 by the package pystoi at 10 kHz; not defined below 30 audible frames",
+    name="stoi", modality="audio", measure=stoi, package="pystoi",
+)  # fmt: skip

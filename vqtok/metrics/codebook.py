@@ -1,4 +1,4 @@
-"""How much of a codebook is used: an exact histogram over everything that was added. numpy only.
+"""Use of codebooks: an exact histogram over everything that was added. numpy only.
 
 Entropy is of order 0, from the counted frequencies: it says what a plain entropy coder would need,
 and with fewer codes than a few times the codebook size it is too low, as is use.
@@ -9,14 +9,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from vqtok.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from vqtok.codes.spec import LevelSpec
 
 
 @dataclass(frozen=True)
 class Use:
-    """Statistics of one codebook, or of several stages together.
+    """Holds statistics of one codebook, or of several stages together.
 
     Attributes:
         tokens: Codes counted.
@@ -34,16 +41,16 @@ class Use:
 
     @property
     def share(self) -> float:
-        """Used entries as a fraction of all, 0 to 1."""
+        """Divide used entries by all, 0 to 1."""
         return self.used / self.entries
 
     @property
     def perplexity(self) -> float:
-        """exp(entropy): how many equally frequent entries would carry as much; mean per stage."""
+        """Count the equally frequent entries that would carry as much: 2^entropy, mean per stage."""
         return float(2.0**self.entropy_bits)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data, with units in the names."""
+        """Give JSON data, with units in the names."""
         return {
             "tokens": self.tokens,
             "used": self.used,
@@ -60,7 +67,7 @@ _DENSE = 1 << 20
 
 
 class Usage:
-    """A histogram per stage of one level's codes, added file by file.
+    """Counts one level's codes, file by file, a histogram per stage.
 
     Memory is that of the entries that occur, whatever size a header claims the codebook to have,
     and no work is done stage by stage: a file may claim very many.
@@ -77,6 +84,12 @@ class Usage:
         # what occurred, ascending, as stage * K + entry, and how often
         self._bins = np.zeros(0, np.int64)
         self._times = np.zeros(0, np.int64)
+
+    @classmethod
+    def of(cls, level: LevelSpec) -> Self:
+        """Begin to count a level's codes, (B, *axes)."""
+        stage_axis = 1 + level.axes.index("q") if "q" in level.axes else None
+        return cls(level.codebook_size, stage_axis=stage_axis)
 
     def add(self, codes: np.ndarray) -> None:
         """Count an array of codes in [0, K); arrays of fewer or more stages may be mixed."""
@@ -95,26 +108,26 @@ class Usage:
 
     @property
     def used(self) -> tuple[np.ndarray, ...]:
-        """Per stage seen so far, how often each entry that occurred did."""
+        """Count each entry that occurred, per stage seen so far."""
         starts = np.arange(self._stages + 1) * self.codebook_size
         cuts = np.searchsorted(self._bins, starts).tolist()
         return tuple(self._times[a:b] for a, b in pairwise(cuts))
 
     @property
     def counts(self) -> np.ndarray:
-        """(Q, K) int64, one row per stage seen so far; as large as the codebooks say they are."""
+        """Lay the counts out as (Q, K) int64; as large as the codebooks say they are."""
         dense = np.zeros(self._stages * self.codebook_size, np.int64)
         dense[self._bins] = self._times
         return dense.reshape(self._stages, self.codebook_size)
 
     @property
     def stages(self) -> tuple[Use, ...]:
-        """Statistics of each stage by itself, first to last."""
+        """Describe each stage by itself, first to last."""
         return tuple(self._use(counts, entropy_bits(counts), 1) for counts in self.used)
 
     @property
     def total(self) -> Use:
-        """Statistics of all stages together."""
+        """Describe all stages together."""
         stage = self._bins // self.codebook_size
         in_stage = np.bincount(stage, self._times)
         bits = -(self._times * np.log2(self._times / in_stage[stage])).sum()
@@ -124,7 +137,7 @@ class Usage:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The total, and the stages if there is a stack."""
+        """Give JSON data of the total, and of the stages if there is a stack."""
         data = self.total.to_json()
         if self.stage_axis is not None:
             data["stages"] = [stage.to_json() for stage in self.stages]
@@ -141,7 +154,7 @@ class Usage:
 
 
 def entropy_bits(counts: np.ndarray) -> float:
-    """Entropy of a histogram, bits per event; 0 where nothing was counted."""
+    """Compute the entropy of a histogram, bits per event; 0 where nothing was counted."""
     seen = counts[counts > 0].astype(np.float64)
     total = seen.sum()
     # abs: one entry alone would give -0.0
@@ -155,3 +168,23 @@ def _counted(bins: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     times = np.bincount(bins, minlength=1)
     found = np.flatnonzero(times)
     return found, times[found].astype(np.int64)
+
+
+PROTOCOL = (
+    "Codebook: exact counts over all files. Entropy is of order 0, each level and stage by its own "
+    "frequencies; with fewer codes than some ten per entry, use and entropy come out too low."
+)
+"""How use, entropy and the rate by entropy come about."""
+
+USE = Metric("use", "codebook use", "", ".1%", True)
+PERPLEXITY = Metric("perplexity", "perplexity", "", ".0f", True)
+BITS_PER_PIXEL = Metric(
+    "bits_per_pixel", "Bits/pixel", "", ".4f", modality="image",
+    protocol="log2 K bits for each code, over the pixels of the original",
+)  # fmt: skip
+KBIT_PER_S = Metric(
+    "kbit_per_s", "kbit/s", "", ".3f", modality="audio",
+    protocol="log2 K bits for each code, all channels, over the seconds of the original",
+)  # fmt: skip
+RATES = {"image": BITS_PER_PIXEL, "audio": KBIT_PER_S}
+"""What each modality's codes cost, per file."""

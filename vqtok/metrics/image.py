@@ -1,4 +1,4 @@
-"""Picture metrics: PSNR, SSIM, MS-SSIM; one value per image.
+"""Metrics of images: PSNR, SSIM, MS-SSIM; one value per image.
 
 Protocol, the same for all three: RGB, and the reconstruction counts as the 8-bit file that would be
 written: both sides are rounded to 0 … 255 (half to even) and clipped first. Higher is better.
@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from vqtok.metrics.metric import Metric
+
 KERNEL = 11
 """Pixels of the SSIM window (Wang et al. 2004: Gaussian, sigma 1.5)."""
 
@@ -28,7 +30,9 @@ STRIP = 1 << 19
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB: peak 255, one mean over pixels and channels per image.
+    """Compute the peak signal-to-noise ratio in dB, peak 255.
+
+    One mean over pixels and channels per image.
 
     Args:
         x: Original, (B, 3, H, W) float in [-1, 1].
@@ -42,7 +46,9 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity: Gaussian window 11, sigma 1.5, K1 .01, K2 .03, data range 1; RGB.
+    """Compute structural similarity of RGB.
+
+    Gaussian window 11, sigma 1.5, K1 .01, K2 .03, data range 1.
 
     The mean runs over channels and over positions where the whole window lies inside the image, as
     in scikit-image and the paper's code. (torchmetrics, which computes the map, also averages a
@@ -61,7 +67,9 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Multi-scale SSIM: five scales, the paper's weights, 2x2 means between, windows as ``ssim``.
+    """Compute multi-scale SSIM.
+
+    Five scales, the paper's weights, 2x2 means between, windows as ``ssim``.
 
     Args:
         x: Original, (B, 3, H, W) float in [-1, 1].
@@ -89,7 +97,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM over whole windows of one image pair, (1, 3, H, W) in [0, 1] → () float64."""
+    """Average SSIM over whole windows of one image pair, (1, 3, H, W) in [0, 1] → () float64."""
     edge = KERNEL // 2
     total, count = torch.zeros((), dtype=torch.float64), 0
     for top, bottom in _strips(a, b):
@@ -103,7 +111,7 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _contrast(a: Tensor, b: Tensor) -> Tensor:
-    """Mean contrast-structure term over whole windows of one image pair → () float64."""
+    """Average the contrast-structure term over whole windows of one image pair → () float64."""
     total, count = torch.zeros((), dtype=torch.float64), 0
     for top, bottom in _strips(a, b):
         pack = structural_similarity_index_measure(
@@ -116,7 +124,7 @@ def _contrast(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _strips(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both images in strips that overlap so that each whole window lies in exactly one."""
+    """Cut both images into strips, so that each whole window lies in exactly one."""
     positions = a.shape[-2] - KERNEL + 1
     step = max(1, STRIP // a.shape[-1])
     for start in range(0, positions, step):
@@ -125,15 +133,34 @@ def _strips(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _rounded(x: Tensor) -> Tensor:
-    """[-1, 1] → whole numbers 0 … 255 as float32, rounded as the picture writer rounds."""
+    """Round [-1, 1] to whole numbers 0 … 255 in float32, as the image writer does."""
     return ((x.float() + 1.0) * 127.5).round().clamp(0.0, 255.0)
 
 
 def _pairs(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each image by itself, (1, 3, H, W) float32 in [0, 1]."""
+    """Yield each image by itself, (1, 3, H, W) float32 in [0, 1]."""
     for a, b in zip(x, y, strict=True):
         yield _rounded(a)[None] / 255.0, _rounded(b)[None] / 255.0
 
 
 def _undefined(x: Tensor) -> Tensor:
     return torch.full((x.shape[0],), math.nan, dtype=torch.float64)
+
+
+PSNR = Metric(
+    "psnr_db", "PSNR", "dB", ".2f", True,
+    protocol="RGB rounded to 8 bits, peak 255, one mean squared error over all pixels and channels",
+    name="psnr", modality="image", measure=psnr,
+)  # fmt: skip
+SSIM = Metric(
+    "ssim", "SSIM", "", ".4f", True,
+    protocol="8-bit RGB scaled to [0, 1], Gaussian window 11, sigma 1.5, K1 .01, K2 .03, data "
+    "range 1, mean over channels and whole windows; not defined below 11 pixels",
+    name="ssim", modality="image", measure=ssim,
+)  # fmt: skip
+MS_SSIM = Metric(
+    "ms_ssim", "MS-SSIM", "", ".4f", True,
+    protocol="five scales (.0448 .2856 .3001 .2363 .1333) of 2x2 means, windows as for SSIM; "
+    "not defined below 176 pixels",
+    name="ms-ssim", modality="image", measure=ms_ssim,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""How much a variational autoencoder's latents carry, over everything that was added.
+"""Use of a variational autoencoder's latents, over everything that was added.
 
 Active units: Burda et al. 2015, "Importance Weighted Autoencoders" (1509.00519), section 5.2: a
 unit counts if the mean of its posterior varies over the data, Cov_x(E_q[u]) > 0.01. The others say
@@ -11,12 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqtok.metrics.metric import Metric
+
 ACTIVE = 0.01
 """Least variance of an active unit (1509.00519, section 5.2)."""
 
 
 class Latents:
-    """Running statistics of posteriors, in float64; memory is a few numbers per dimension."""
+    """Collects statistics of posteriors, in float64; memory is a few numbers per dimension."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,15 +48,19 @@ class Latents:
 
     @property
     def variances(self) -> Tensor:
-        """(D,) float64: variance of each dimension's posterior mean over the data."""
+        """Compute the variance of each dimension's posterior mean over the data, (D,) float64."""
         return self._squares / max(1, self.count)
 
     @property
     def active(self) -> int:
-        """Dimensions that vary: active units."""
+        """Count the dimensions that vary: active units."""
         return int((self.variances > ACTIVE).sum())
 
     @property
     def kl(self) -> float:
-        """Nats per position: summed over dimensions, mean over positions and items."""
+        """Sum divergences over dimensions, mean over positions and items: nats per position."""
         return self._kl / max(1, self.count)
+
+
+KL = Metric("kl", "KL divergence", "nats per position", ".3g", False)
+ACTIVE_UNITS = Metric("active_units", "active units", "", ".0f", True)

@@ -1,39 +1,24 @@
-"""How well codes are predicted: nats and bits per code, beside what knows only frequencies."""
+"""Cost of codes by a prior, in nats and bits, beside coders that know only frequencies."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vqtok.metrics.codebook import Usage
+from vqtok.metrics.metric import Metric
 
-
-class Level(Protocol):
-    """What is asked of a level of codes."""
-
-    @property
-    def name(self) -> str:
-        """Of the level."""
-        ...
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """Of its arrays."""
-        ...
-
-    @property
-    def codebook_size(self) -> int:
-        """K."""
-        ...
+if TYPE_CHECKING:
+    from vqtok.codes.spec import LevelSpec
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What codes cost.
+    """Holds what codes cost.
 
     Attributes:
         codes: How many there are.
@@ -51,16 +36,16 @@ class Cost:
 
     @property
     def bits_per_code(self) -> float:
-        """The same as ``nats_per_code``."""
+        """Give ``nats_per_code`` in bits."""
         return self.nats_per_code / math.log(2)
 
     @property
     def saved(self) -> float:
-        """By which share of the unigram entropy the prior is below it."""
+        """Compute by which share of the unigram entropy the prior is below it."""
         return 1.0 - self.bits_per_code / self.unigram_bits if self.unigram_bits else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data, with units in the names."""
+        """Give JSON data, with units in the names."""
         return {
             "codes": self.codes,
             "nats_per_code": round(self.nats_per_code, 6),
@@ -78,16 +63,13 @@ class Costs:
         levels: Of the codes.
     """
 
-    def __init__(self, levels: Sequence[Level]) -> None:
+    def __init__(self, levels: Sequence[LevelSpec]) -> None:
         self._levels = tuple(levels)
         self._nats = [0.0 for _ in levels]
-        self._usages = [
-            Usage(x.codebook_size, stage_axis=1 + x.axes.index("q") if "q" in x.axes else None)
-            for x in levels
-        ]
+        self._usages = [Usage.of(level) for level in levels]
 
     def add(self, codes: Sequence[np.ndarray], nats: Sequence[np.ndarray]) -> None:
-        """Take in a batch.
+        """Take a batch.
 
         Args:
             codes: (B, *axes) integers of each level.
@@ -99,7 +81,7 @@ class Costs:
 
     @property
     def levels(self) -> dict[str, Cost]:
-        """Of each level by name, coarse to fine."""
+        """Give the cost of each level by name, coarse to fine."""
         return {
             level.name: _cost(usage, nats)
             for level, usage, nats in zip(self._levels, self._usages, self._nats, strict=True)
@@ -107,7 +89,7 @@ class Costs:
 
     @property
     def total(self) -> Cost:
-        """Of all levels together."""
+        """Give the cost of all levels together."""
         found = list(self.levels.values())
         codes = sum(each.codes for each in found)
         share = [each.codes / codes if codes else 0.0 for each in found]
@@ -128,3 +110,12 @@ def _cost(usage: Usage, nats: float) -> Cost:
         unigram_bits=use.entropy_bits,
         uniform_bits=use.nominal_bits,
     )
+
+
+NATS_PER_ITEM = Metric("nats_per_item", "cross-entropy", "nats per image", ".3f", False)
+NATS_PER_CODE = Metric("nats_per_code", "cross-entropy", "nats per code", ".4f", False)
+BITS_PER_CODE = Metric("bits_per_code", "cross-entropy", "bits per code", ".3f", False)
+UNIGRAM = Metric("unigram_bits_per_code", "unigram entropy", "bits per code", ".3f")
+BITS_PER_DIMENSION = Metric(
+    "bits_per_dimension", "cross-entropy", "bits per dimension", ".4f", False
+)

@@ -18,7 +18,7 @@ _LOG_STEP = math.log(6.4) / 27.0
 
 @lru_cache(maxsize=64)
 def filterbank(*, rate: float, window: int, bins: int) -> Tensor:
-    """Triangles on Slaney's mel scale from 0 Hz to rate/2, each of unit area in Hz.
+    """Build triangles on Slaney's mel scale from 0 Hz to rate/2, of unit area in Hz.
 
     Args:
         rate: Hz.
@@ -28,7 +28,7 @@ def filterbank(*, rate: float, window: int, bins: int) -> Tensor:
     Returns:
         (bins, window // 2 + 1) float32; shared between callers, so never write into it.
     """
-    # A measurement may ask first, in inference mode; training could then not use what is kept.
+    # The first caller may be in inference mode; training could not use what it left in the cache.
     with torch.inference_mode(False):
         top = _mel(rate / 2)
         edges = torch.tensor(
@@ -43,7 +43,9 @@ def filterbank(*, rate: float, window: int, bins: int) -> Tensor:
 
 
 def spectrogram(x: Tensor, *, rate: float, window: int, bins: int) -> Tensor:
-    """Mel-weighted STFT magnitudes: periodic Hann, hop window/4, centred frames, reflected edges.
+    """Compute mel-weighted STFT magnitudes.
+
+    Periodic Hann, hop window/4, centred frames, reflected edges.
 
     Args:
         x: (B, L) float. Where L is too short to be reflected, zeros follow it.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,47 +46,6 @@ class Classified:
             "class": self.label,
             "found": self.found,
             "probability": round(self.probability, 6),
-        }
-
-
-@dataclass
-class Accuracy:
-    """How often a classifier is right.
-
-    Attributes:
-        model: NAME of the classifier.
-        chance: Share that guessing gives: 1 of the classes.
-        right: Images by class, those that were recognised.
-        all: Images by class.
-    """
-
-    model: str
-    chance: float
-    right: Counter[str] = field(default_factory=Counter)
-    all: Counter[str] = field(default_factory=Counter)
-
-    def add(self, each: Classified) -> None:
-        """Take in an image."""
-        self.all[each.label] += 1
-        self.right[each.label] += each.right
-
-    @property
-    def share(self) -> float:
-        """Of all images, those that were recognised."""
-        return self.right.total() / self.all.total() if self.all else 0.0
-
-    def by_class(self) -> dict[str, float]:
-        """The same for each class, sorted by name."""
-        return {name: self.right[name] / count for name, count in sorted(self.all.items())}
-
-    def to_json(self) -> dict[str, Any]:
-        """One JSON line."""
-        return {
-            "model": self.model,
-            "images": self.all.total(),
-            "accuracy": round(self.share, 6),
-            "chance": round(self.chance, 6),
-            "classes": {name: round(share, 6) for name, share in self.by_class().items()},
         }
 
 
