@@ -28,7 +28,8 @@ from vqtok import __version__
 from vqtok.checkpoints import directory
 from vqtok.media import audio, classical, image
 from vqtok.media.plan import Job
-from vqtok.metrics.report import METRICS, PROTOCOLS
+from vqtok.metrics.metric import PROTOCOLS
+from vqtok.metrics.registry import MEASURES
 from vqtok.pipeline import compare
 from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.evaluate import EvaluateOptions
@@ -222,7 +223,7 @@ def main() -> None:
 def print_protocol(kind: str) -> None:
     """Say how the numbers of a table come about."""
     print(f"\n{PROTOCOLS[kind]}")
-    for column in METRICS:
+    for column in MEASURES:
         if column.modality == kind:
             print(f"{column.title}: {column.protocol}.")
     print(" ".join((__doc__ or "").split("\n\n", 2)[2].split()))

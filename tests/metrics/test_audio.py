@@ -12,7 +12,6 @@ from pystoi import stoi as stoi_package
 from torch import Tensor
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-from vqtok.errors import UsageError
 from vqtok.metrics import audio
 
 
@@ -164,22 +163,3 @@ def test_stoi_of_too_little_speech_is_not_defined() -> None:
     assert audio.stoi(quiet * 0, x, rate=24000).isnan().all()
     assert audio.stoi(x[:, :2400], x[:, :2400], rate=24000).isnan().all()
     assert audio.stoi(x[:, :1], x[:, :1], rate=24000).isnan().all()
-
-
-@pytest.mark.parametrize("name", ["pesq", "stoi"])
-def test_a_missing_package_is_one_line_that_says_what_to_install(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(audio.importlib.util, "find_spec", lambda package: None)
-    assert not audio.available(name)
-    with pytest.raises(
-        UsageError, match=rf"^{name}: needs the package \w+, which is not"
-    ) as caught:
-        getattr(audio, name)(noise(100, seed=1), noise(100, seed=2), rate=24000)
-    assert caught.value.hint == "pip install 'vqtok[metrics]'"
-
-
-def test_metrics_of_vqtok_itself_are_always_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio.importlib.util, "find_spec", lambda package: None)
-    for name in ("psnr", "si-sdr", "mel"):
-        audio.require(name)

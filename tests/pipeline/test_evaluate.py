@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -272,7 +273,7 @@ def test_only_the_chosen_metrics_are_computed(tmp_path: Path) -> None:
 def test_missing_packages_leave_their_columns_out_with_one_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio.importlib.util, "find_spec", lambda package: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     run = evaluation()
     assert run.notes == ["PESQ-WB and STOI left out; to add: pip install 'vqtok[metrics]'"]
     report = only(list(run.run([Job(write_audio(tmp_path / "a.wav"), None, "audio")])))

@@ -21,12 +21,12 @@ from vqtok.training.recipe import Adversarial, Train
 from vqtok.training.report import preview
 
 
-def kept(tmp_path: Path, **fields: Any) -> Kept:
-    return Kept(tmp_path, Train(losses={}, **fields), quality="psnr_db", save=directory.save)
+def kept(tmp_path: Path, *, quality: str = "psnr_db", **fields: Any) -> Kept:
+    return Kept(tmp_path, Train(losses={}, **fields), quality=quality, save=directory.save)
 
 
 def test_more_decibels_are_better_and_less_distance(tmp_path: Path) -> None:
-    by_psnr, by_mel = kept(tmp_path), kept(tmp_path, best_by="mel_distance")
+    by_psnr, by_mel = kept(tmp_path), kept(tmp_path, quality="mel_distance")
     values = [3.0, 2.0, 4.0, 4.0]
     found = [by_psnr.is_best({"psnr_db": v}, step=i) for i, v in enumerate(values)]
     assert found == [True, False, True, False]
@@ -40,7 +40,7 @@ def test_beside_a_discriminator_the_latest_is_the_best(tmp_path: Path) -> None:
     assert all(adversarial.is_best({"psnr_db": -i}, step=i) for i in range(3))
 
 
-@pytest.mark.parametrize("name", ["psnr", "fid"])
+@pytest.mark.parametrize("name", ["psnr", "fid", "ssim", "unigram_bits_per_code"])
 def test_an_unknown_metric_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="best_by"):
         kept(tmp_path, best_by=name)

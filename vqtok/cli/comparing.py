@@ -14,7 +14,7 @@ from vqtok.errors import UsageError
 
 if TYPE_CHECKING:
     from vqtok.media.plan import Job
-    from vqtok.metrics.report import Column
+    from vqtok.metrics.metric import Metric
     from vqtok.pipeline.compare import Coder, Compared
     from vqtok.pipeline.evaluated import ItemReport, Summary
     from vqtok.pipeline.models import Models
@@ -171,7 +171,7 @@ def show(console: Console, summaries: Sequence[Summary], like: str | None) -> No
         console.note(sentence)
 
 
-def _cells(summary: Summary, columns: Sequence[Column]) -> list[str]:
+def _cells(summary: Summary, columns: Sequence[Metric]) -> list[str]:
     cells = [summary.model]
     for column in columns:
         found = summary.statistics[column.name]

@@ -124,8 +124,8 @@ def mel_distance(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
 def pesq(x: Tensor, y: Tensor, *, rate: float) -> Tensor:
     """Compute wide-band PESQ (ITU-T P.862.2, package ``pesq``): MOS-LQO, 1.04 … 4.64.
 
-    Signals are resampled to 16 kHz (soxr); those longer than 15 s are cut into the fewest equal pieces that are not; the value is the
-    mean over the pieces where it is defined.
+    Signals are resampled to 16 kHz (soxr); those longer than 15 s are cut into the fewest equal
+    pieces that are not. The value is the mean over the pieces where it is defined.
 
     Returns:
         (B,) float64; NaN where PESQ finds no speech (silence) or the signal is too short.
@@ -267,6 +267,7 @@ PESQ = Metric(
 )  # fmt: skip
 STOI = Metric(
     "stoi", "STOI", "", ".3f", True,
-    protocol="Taal et al. 2011 by the package pystoi at 10 kHz; not defined below 30 audible frames",
+    protocol="Taal et al. 2011 by the package pystoi at 10 kHz; not defined below 30 audible "
+    "frames",
     name="stoi", modality="audio", measure=stoi, package="pystoi",
 )  # fmt: skip

@@ -46,7 +46,7 @@ class Use:
 
     @property
     def perplexity(self) -> float:
-        """Count the equally frequent entries that would carry as much: 2^entropy, mean per stage."""
+        """Count equally frequent entries that would carry as much: 2^entropy, mean per stage."""
         return float(2.0**self.entropy_bits)
 
     def to_json(self) -> dict[str, Any]:

@@ -24,7 +24,9 @@ ALL = {metric.key: metric for metric in _declared()}
 """Metrics by key."""
 
 MEASURES = tuple(
-    sorted((each for each in ALL.values() if each.measure), key=lambda each: each.modality != "image")
+    sorted(
+        (each for each in ALL.values() if each.measure), key=lambda each: each.modality != "image"
+    )
 )
 """Metrics of an original and its reconstruction, in the order of a table's columns."""
 
@@ -86,7 +88,8 @@ def choose(
         return chosen, []
     chosen = tuple(metric for metric in MEASURES if metric.is_installed)
     missing = [
-        metric.title for metric in MEASURES
+        metric.title
+        for metric in MEASURES
         if metric not in chosen and metric.modality in modalities
     ]
     if not missing:

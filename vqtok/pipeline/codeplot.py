@@ -47,9 +47,7 @@ def plot(header: Header, codes: Codes) -> np.ndarray:
             shown, note = _shown(item, level)
             text = f"{name}{which}{_size(item, level)}; each code has its own colour{note}"
             panels.append(canvas.caption(code_map(shown), text))
-        usage = Usage(
-            level.codebook_size, stage_axis=1 + level.axes.index("q") if "q" in level.axes else None
-        )
+        usage = Usage.of(level)
         usage.add(array)
         stages = "; stages from dark to bright" if len(usage.used) > 1 else ""
         text = name + _words(usage.total) + stages

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from vqtok.media import audio, image
-from vqtok.metrics.report import Column
+from vqtok.metrics.metric import Metric
 from vqtok.pipeline import channels as channel
 from vqtok.pipeline import mels, pictures
 from vqtok.pipeline.evaluated import ItemReport as ItemReport
@@ -40,7 +40,7 @@ class EvaluateOptions:
 
     Attributes:
         depth: Keep the first N residual stages; None: all.
-        metrics: Names of columns (``metrics.report.METRICS``); None: all that are installed.
+        metrics: Names of metrics (``metrics.registry.MEASURES``); None: all that are installed.
         mono: Mix the channels of audio down to one.
         background: Colour behind transparent pixels.
         max_pixels: Larger images are refused; None: no limit.
@@ -91,7 +91,7 @@ class Evaluation:
         kinds: Sequence[str] = ("image", "audio"),
         name: str = "",
     ) -> None:
-        from vqtok.pipeline.measure import choose
+        from vqtok.metrics.registry import choose
 
         self.options = options or EvaluateOptions()
         self._tokenizer_for = tokenizer_for
@@ -99,7 +99,7 @@ class Evaluation:
         self._name, self.has_model = name, False
         self._tallies: dict[str, Tally] = {}
 
-    def columns(self, kind: str) -> tuple[Column, ...]:
+    def columns(self, kind: str) -> tuple[Metric, ...]:
         """The metrics that are computed for a kind of file, in order."""
         return tuple(column for column in self._columns if column.modality == kind)
 
@@ -183,8 +183,6 @@ class Evaluation:
     ) -> Measured:
         import torch
 
-        from vqtok.pipeline.measure import measure_image
-
         options = self.options
         pixels, info = image.read(
             place, background=options.background, max_pixels=options.max_pixels
@@ -195,7 +193,7 @@ class Evaluation:
         y = tally.code(tokenizer, x, depth=options.depth, label=label, grey=grey)
         if grey:  # decode restores it as grey: the mean of the channels
             y = y.mean(1, keepdim=True).expand_as(x)
-        tally.values(measure_image(x, y, self.columns("image")), weight=1.0)
+        tally.values({each.name: each.value(x, y) for each in self.columns("image")}, weight=1.0)
         report = tally.done(job.source, target=job.target)
         if job.target is not None and report.picture is not None:
             array = y[0].numpy()
@@ -216,8 +214,6 @@ class Evaluation:
     ) -> Measured:
         import torch
 
-        from vqtok.pipeline.measure import measure_audio
-
         rate, columns = int(tokenizer.spec.rate), self.columns("audio")
         together = tokenizer.spec.channels
         label = label_for(tokenizer, job.source, self.options.label)
@@ -234,7 +230,8 @@ class Evaluation:
                 given = torch.from_numpy(channel.grouped(segment, together, name=str(place)))
                 coded = tally.code(tokenizer, given, depth=self.options.depth, label=label)
                 y = torch.from_numpy(channel.ungrouped(coded.numpy(), channels))[:, None]
-                tally.values(measure_audio(x, y, columns, rate=rate), weight=segment.shape[-1])
+                values = {each.name: each.value(x, y, rate_hz=rate) for each in columns}
+                tally.values(values, weight=segment.shape[-1])
                 if writer is not None:
                     writer.write(y[:, 0].numpy())
                 if first is None:

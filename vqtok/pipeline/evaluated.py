@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vqtok.codes import rates
-from vqtok.metrics.codebook import Usage, Use
-from vqtok.metrics.report import CODEBOOK, PROTOCOLS, RATES, Column, Statistic, plain
+from vqtok.metrics import codebook
+from vqtok.metrics.codebook import RATES, Usage, Use
+from vqtok.metrics.metric import PROTOCOLS, Metric, Statistic, plain
 from vqtok.pipeline.results import label
 
 CONTINUOUS = "continuous"
@@ -48,7 +49,7 @@ class ItemReport:
     decode_s: float
     rate_hz: float | None = None
     target: Path | None = None
-    columns: tuple[Column, ...] = ()
+    columns: tuple[Metric, ...] = ()
     model: str = ""
     segment_bits: tuple[float, ...] = ()
 
@@ -78,8 +79,7 @@ class ItemReport:
         words = [CONTINUOUS if self.rate is None else f"{self.rate:.3g} {unit}"]
         for column in self.columns[:1] if self.rate_hz is None else self.columns:
             if column.name in ("psnr", "stoi", "mel"):
-                shown = column.format(self.values[column.name])
-                words.append(f"{column.title} {shown} {column.unit}".rstrip())
+                words.append(f"{column.title} {column.text(self.values[column.name])}")
         return ", ".join(words)
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class ItemReport:
             "extent": list(self.extent),
             "tokens": self.tokens,
             "bits": None if self.bits is None else round(self.bits, 3),
-            _rate_column(self.modality).key: None if self.rate is None else plain(self.rate),
+            RATES[self.modality].key: None if self.rate is None else plain(self.rate),
         }
         if self.rate_hz is not None:
             data["channels"] = self.channels
@@ -146,21 +146,21 @@ class Summary:
     levels: Mapping[str, Usage]
     encode_speed: float
     decode_speed: float
-    columns: tuple[Column, ...] = ()
+    columns: tuple[Metric, ...] = ()
     classical: str = ""
     over: int = 0
 
     @property
-    def rate_column(self) -> Column:
+    def rate_column(self) -> Metric:
         """The column of the nominal rate."""
-        return _rate_column(self.modality)
+        return RATES[self.modality]
 
     @property
     def protocol(self) -> tuple[str, ...]:
         """How the numbers came about, sentence by sentence."""
         columns = self.columns if self.codebook is None else (*self.columns, self.rate_column)
         each = [f"{c.title}: {c.protocol}." for c in columns]
-        last = self.classical or (CODEBOOK if self.codebook else "")
+        last = self.classical or (codebook.PROTOCOL if self.codebook else "")
         return (PROTOCOLS[self.modality], *each, *((last,) if last else ()))
 
     def to_json(self) -> dict[str, Any]:
@@ -190,7 +190,3 @@ class Summary:
         data[f"decode_{speed}"] = plain(self.decode_speed)
         data["protocol"] = list(self.protocol)
         return data
-
-
-def _rate_column(modality: str) -> Column:
-    return next(column for column in RATES if column.modality == modality)

@@ -131,8 +131,7 @@ def _codes(source: Path | BinaryIO) -> CodesFacts:
     codes, header = files.read(source)
     levels = []
     for level, array in zip(codes.spec.levels, codes.levels, strict=True):
-        axis = 1 + level.axes.index("q") if "q" in level.axes else None
-        usage = Usage(level.codebook_size, stage_axis=axis)
+        usage = Usage.of(level)
         usage.add(array)
         shape = tuple(array.shape if len(array) > 1 else array.shape[1:])
         levels.append(LevelFacts(level, shape, usage))

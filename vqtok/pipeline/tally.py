@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vqtok.codes import rates
 from vqtok.errors import CodesError
 from vqtok.metrics.codebook import Usage, Use
-from vqtok.metrics.report import Column, Running
+from vqtok.metrics.metric import Metric, Running, weighted_mean
 from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.evaluated import ItemReport, Summary
 from vqtok.pipeline.labels import told
@@ -37,7 +37,7 @@ class FileTally:
     """
 
     spec: CodeSpec
-    columns: tuple[Column, ...]
+    columns: tuple[Metric, ...]
     model: str = ""
     budgets: Sequence[float] = ()
     bits: list[float] = field(default_factory=list)
@@ -129,8 +129,6 @@ class FileTally:
 
     def done(self, source: Path | None, *, target: Path | None) -> ItemReport:
         """The file's report."""
-        from vqtok.pipeline.measure import weighted_mean
-
         return ItemReport(
             source=source,
             modality=self.spec.modality,
@@ -158,18 +156,12 @@ class Tally:
         model: What the reports call it; "": by its own name.
     """
 
-    def __init__(self, tokenizer: Any, columns: tuple[Column, ...], *, model: str = "") -> None:
+    def __init__(self, tokenizer: Any, columns: tuple[Metric, ...], *, model: str = "") -> None:
         self.spec: CodeSpec = tokenizer.spec
         self.model = model or str(getattr(tokenizer, "name", ""))
         self.classical = tokenizer.protocol if isinstance(tokenizer, Classical) else ""
         self.columns = columns
-        self._usages = {
-            level.name: Usage(
-                level.codebook_size,
-                stage_axis=1 + level.axes.index("q") if "q" in level.axes else None,
-            )
-            for level in self.spec.levels
-        }
+        self._usages = {level.name: Usage.of(level) for level in self.spec.levels}
         self._metrics = {column.name: Running() for column in columns}
         self._rates = Running()
         self.files = self.over = 0

@@ -11,27 +11,14 @@ from vqtok import atomic
 from vqtok import config as configs
 from vqtok.checkpoints.facts import CARD, TRAINING
 from vqtok.errors import ConfigError
+from vqtok.metrics import registry
+from vqtok.metrics.metric import Metric
 from vqtok.training.recipe import Train
 
 Save = Callable[..., None]
 """Writes a model directory: ``Task.save``."""
 
 FOLDER = "checkpoints"
-
-BETTER = {
-    "psnr_db": 1,
-    "mel_distance": -1,
-    "kl": -1,
-    "active_units": 1,
-    "accuracy": 1,
-    "nats_per_item": -1,
-    "nats_per_code": -1,
-    "bits_per_code": -1,
-    "bits_per_dimension": -1,
-    "use": 1,
-    "perplexity": 1,
-}
-"""Metric → whether more (1) or less (-1) of it is better."""
 
 
 class Kept:
@@ -53,8 +40,10 @@ class Kept:
         if self.by == "auto":
             # A discriminator trades the metric for sharpness: by the metric, its first model wins.
             self.by = quality if plan.adversarial is None else "last"
-        if self.by != "last" and not _sense(self.by):
-            known = ", ".join(["auto", "last", *sorted(BETTER)])
+        self._metric = registry.find(self.by)
+        if self.by != "last" and not _has_best(self._metric, quality):
+            found = (key for key, each in registry.ALL.items() if _has_best(each, quality))
+            known = ", ".join(["auto", "last", *sorted(found)])
             raise ConfigError(f"train.best_by: {self.by!r} is no metric", hint=f"known: {known}")
         self.best: dict[str, Any] = {}
         """{"step": …, "value": …} of the best model; {} before the first measurement."""
@@ -66,7 +55,7 @@ class Kept:
 
     def is_best(self, metrics: Mapping[str, float], *, step: int) -> bool:
         """Whether a model with these metrics is the best so far; it then counts as that."""
-        if self.by == "last":
+        if self._metric is None:
             self.best = {"step": step}
             return True
         if self.by not in metrics:
@@ -75,7 +64,7 @@ class Kept:
                 hint="measured: " + ", ".join(sorted(metrics)),
             )
         value = metrics[self.by]
-        if "value" in self.best and _sense(self.by) * (value - self.best["value"]) <= 0:
+        if "value" in self.best and not self._metric.is_better(value, self.best["value"]):
             return False
         self.best = {"step": step, "value": value}
         return True
@@ -109,7 +98,8 @@ class Kept:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _sense(metric: str) -> int:
-    """Of ``BETTER``; "use_top" is the use of one level. 0: no metric."""
-    kind = metric.partition("_")[0]
-    return BETTER.get(metric) or (BETTER[kind] if kind in ("use", "perplexity") else 0)
+def _has_best(metric: Metric | None, quality: str) -> bool:
+    """Whether training measures it, and one direction of it is better."""
+    if metric is None or metric.higher_is_better is None:
+        return False
+    return metric.measure is None or metric.key == quality

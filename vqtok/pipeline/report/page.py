@@ -21,7 +21,7 @@ from vqtok import __version__, atomic
 from vqtok.codes import rates
 from vqtok.errors import MediaError
 from vqtok.media.opening import os_message
-from vqtok.metrics.report import Column
+from vqtok.metrics.metric import Metric
 from vqtok.pipeline.compare import Compared
 from vqtok.pipeline.report import plots, sections
 from vqtok.pipeline.report.examples import Examples
@@ -152,7 +152,7 @@ class Report:
             yield f"<li>{escape(line)}</li>\n"
         yield "</ul></details>\n</section>\n"
 
-    def _plot(self, kind: str, column: Column, rows: Sequence[Summary]) -> str:
+    def _plot(self, kind: str, column: Metric, rows: Sequence[Summary]) -> str:
         series = []
         for number, row in enumerate(rows):
             mean = (row.rate_statistic.mean, row.statistics[column.name].mean)

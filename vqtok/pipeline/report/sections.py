@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vqtok.codes import rates
 from vqtok.errors import one_line
-from vqtok.metrics.report import Column
+from vqtok.metrics.metric import Metric
 from vqtok.pipeline.evaluated import CONTINUOUS
 from vqtok.pipeline.report import plots
 from vqtok.pipeline.report.examples import Example, View
@@ -62,7 +62,7 @@ def table(rows: Sequence[Summary], like: str | None) -> str:
     return "".join([*out, "</tbody>\n</table></div>\n"])
 
 
-def _best(column: Column, rows: Sequence[Summary]) -> float | None:
+def _best(column: Metric, rows: Sequence[Summary]) -> float | None:
     means = [row.statistics[column.name].mean for row in rows]
     known = [mean for mean in means if not math.isnan(mean)]
     if column.higher_is_better is None or not known:

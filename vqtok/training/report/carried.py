@@ -24,8 +24,7 @@ class Carried:
         self._usages: dict[str, Usage] = {}
         self._latents: Latents | None = None
         for level in model.spec.levels:
-            axis = 1 + level.axes.index("q") if "q" in level.axes else None
-            self._usages[level.name] = Usage(level.codebook_size, stage_axis=axis)
+            self._usages[level.name] = Usage.of(level)
         if not self._usages and hasattr(model.quantizer, "posterior"):
             self._latents = Latents()
 
