@@ -33,8 +33,8 @@ from vqtok.media import audio
 from vqtok.media.items import Place
 from vqtok.metrics.audio import stoi
 from vqtok.training import recipe as recipes
-from vqtok.training.data.heldout import checker, split
-from vqtok.training.data.sources import find
+from vqtok.training.data.files import find_files
+from vqtok.training.data.media import checker, split
 
 TIMES_CHANCE = 5.0
 """The bar."""
@@ -114,7 +114,7 @@ def clips_of(place: Path, voices: Path, names: Sequence[str]) -> tuple[list[Clip
     """
     said = json.loads((place / "training.json").read_text(encoding="utf-8"))
     plan = recipes.parse(said["recipe"]).train
-    files = find([str(voices)], kind="audio").files
+    files = find_files([str(voices)], kind="audio").files
     if files.names != tuple(names):
         raise SystemExit(f"{voices}: speakers {files.names}, the model has {names}")
     parts = split(

@@ -16,11 +16,11 @@ from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import ConfigError, UsageError
 from vqtok.media import image
 from vqtok.training.asked import Asked, Settled
-from vqtok.training.data import reading
 from vqtok.training.data.dataset import Dataset
+from vqtok.training.data.files import FoundFiles, find_files, opened
 from vqtok.training.data.fit import keys
-from vqtok.training.data.media import Media
-from vqtok.training.data.sources import Found, find
+from vqtok.training.data.media import MediaData
+from vqtok.training.data.survey import survey
 from vqtok.training.lessons import Classification, Teacher
 from vqtok.training.log import Learns
 from vqtok.training.recipe import Recipe, load, parse, refuse
@@ -47,7 +47,7 @@ def settle_classifier(asked: Asked) -> Settled:
     refuse(recipe.train, OTHERS, touched=keys(asked.edits), what="a classifier")
     if not recipe.train.labels:
         raise ConfigError("train.labels: false: a classifier has nothing else to learn")
-    found = find(asked.data, kind="image")
+    found = find_files(asked.data, kind="image")
     model: Any = recipe.model
     if not model.classes:
         recipe = dataclasses.replace(
@@ -70,9 +70,9 @@ class Classifying:
     quality = "accuracy"
     reads: tuple[str, ...] = ()
 
-    def __init__(self, recipe: Recipe, found: Found) -> None:
+    def __init__(self, recipe: Recipe, found: FoundFiles) -> None:
         self.recipe, self.plan, self.count = recipe, recipe.train, len(found.files)
-        self._media = Media(found, self.plan, rate=None)
+        self._media = MediaData(found, self.plan, rate=None)
 
     @property
     def held_out(self) -> int:
@@ -82,7 +82,7 @@ class Classifying:
     @property
     def unreadable(self) -> dict[str, str]:
         """Files that turned out not to be readable: name → why."""
-        return self._media.bad
+        return self._media.unreadable
 
     def build(self, device: torch.device) -> Any:
         """The network, with fresh weights."""
@@ -113,7 +113,7 @@ class Classifying:
         files = self._media.measured
         right, nats = 0, 0.0
         for path, label in zip(files, files.labels().tolist(), strict=True):
-            with reading.opened(path) as source:
+            with opened(path) as source:
                 pixels, _ = image.read(source)
             found = model.probabilities(torch.from_numpy(pixels)[None])[0]
             right += int(found.argmax()) == label
@@ -122,7 +122,7 @@ class Classifying:
 
     def inventory(self, dataset: Dataset) -> dict[str, Any]:
         """By the headers of some files."""
-        return self._media.inventory(dataset)
+        return survey(self._media.training, self._media.kind).to_json(labels=dataset.names)
 
     def save(
         self,

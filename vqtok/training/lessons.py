@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqtok.codes.container import Codes
 from vqtok.protocols import Reconstructed
-from vqtok.training.data.cells import apart
+from vqtok.training.data.code_windows import split_levels
 from vqtok.training.data.dataset import Batch
 from vqtok.training.losses.adversarial import Adversary
 from vqtok.training.losses.objectives import Objective
@@ -121,7 +121,7 @@ class Prediction:
     def __call__(self, model: Any, batch: Batch, *, step: int) -> Lesson:
         """Predict every code of the batch from those before it."""
         flat = batch.values.to(self._device, non_blocking=True)
-        levels = apart(flat, self._shapes)
+        levels = split_levels(flat, self._shapes)
         told = None if batch.labels is None else batch.labels.to(self._device)
         with self.precision.autocast():
             loss: Tensor = model(Codes(self._spec, levels, self._extent), condition=told)

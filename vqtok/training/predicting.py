@@ -15,11 +15,11 @@ from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.distributed import rank as this_rank
 from vqtok.distributed import world
 from vqtok.errors import VqtokError
-from vqtok.training.data import cells
+from vqtok.training.data.code_items import CodeItems
+from vqtok.training.data.code_windows import CodeSampler, fit_window
 from vqtok.training.data.dataset import Dataset
-from vqtok.training.data.grids import Grids
-from vqtok.training.data.heldout import numbers
-from vqtok.training.data.shelf import Bad
+from vqtok.training.data.media import split_numbers
+from vqtok.training.data.sampling import Unreadable
 from vqtok.training.learner import begin_from
 from vqtok.training.lessons import Prediction, Teacher
 from vqtok.training.log import Learns
@@ -36,7 +36,7 @@ class Predicting:
 
     Args:
         recipe: What to build and how to train it; its model has the classes' names.
-        grids: All codes.
+        items: All codes.
         unreadable: Files of codes that could not be read: name → why.
         start: A prior of the recipe's config whose weights to begin with, or None.
 
@@ -50,27 +50,27 @@ class Predicting:
     def __init__(
         self,
         recipe: Recipe,
-        grids: Grids,
+        items: CodeItems,
         unreadable: dict[str, str],
         *,
         start: Prior | None = None,
     ) -> None:
         self.recipe, self.plan = recipe, recipe.train
-        self.reads = (grids.origin.spec.fingerprint,)
-        self.origin, self.start, self.unreadable = grids.origin, start, unreadable
-        self.count = len(grids)
+        self.reads = (items.origin.spec.fingerprint,)
+        self.origin, self.start, self.unreadable = items.origin, start, unreadable
+        self.count = len(items)
         self._classes: tuple[str, ...] = getattr(recipe.model, "classes", ())
-        fitted = cells.fit(grids, most=self.plan.window)
+        fitted = fit_window(items, most=self.plan.window)
         self.extent = fitted.extent
         self.smaller = int((~fitted.large).sum())
-        large = grids.told(self._classes).part(np.flatnonzero(fitted.large))
-        training, held = numbers(
+        large = items.with_classes(self._classes).subset(np.flatnonzero(fitted.large))
+        training, held = split_numbers(
             len(large),
             share=self.plan.holdout,
             seed=self.plan.seed,
             enough=self.plan.holdout_items,
         )
-        self._training, self._held = large.part(training), large.part(held)
+        self._training, self._held = large.subset(training), large.subset(held)
         self._told = bool(self._classes)
         self._tokenizer: Any = None
         self._looked = False
@@ -99,8 +99,8 @@ class Predicting:
         """Windows of the training items."""
         return Dataset(
             self._training,
-            cutter=cells.Cells(self._training, self.extent, seed=self.plan.seed),
-            bad=Bad(),
+            sampler=CodeSampler(self._training, self.extent, seed=self.plan.seed),
+            unreadable=Unreadable(),
             recipe=self.plan,
             labels=self._told,
             rank=rank,
@@ -118,7 +118,7 @@ class Predicting:
 
     def measure(self, model: Any, output: Path, *, step: int) -> Measured:
         """The cost of the beginnings of held-out items; samples, if their tokenizer is here."""
-        part = self._held.part(np.arange(min(len(self._held), self.plan.holdout_items)))
+        part = self._held.subset(np.arange(min(len(self._held), self.plan.holdout_items)))
         metrics = samples.measure(model, part, self.extent, batch=self.plan.batch, told=self._told)
         tokenizer = self._find_tokenizer(model) if self.plan.samples else None
         if tokenizer is None:

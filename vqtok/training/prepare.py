@@ -15,9 +15,10 @@ from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Tokenizer
 from vqtok.training.asked import Asked, Settled
 from vqtok.training.classifying import settle_classifier
-from vqtok.training.data.fit import fit, keys, modality, survey
-from vqtok.training.data.grids import is_codes
-from vqtok.training.data.sources import Found, Kind, find
+from vqtok.training.data.code_items import is_codes
+from vqtok.training.data.files import FoundFiles, Kind, find_files
+from vqtok.training.data.fit import fit, keys, modality
+from vqtok.training.data.survey import survey
 from vqtok.training.prepare_prior import settle_prior
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, family, load, parse, refuse
 from vqtok.training.run import Run
@@ -80,7 +81,7 @@ def _settle_tokenizer(asked: Asked) -> Settled:
         recipe = load(asked.preset, edits=asked.edits)
         found = _find(asked.data, kind=modality(recipe))
     else:
-        found = find(asked.data)
+        found = find_files(asked.data)
         recipe = load(DEFAULT_PRESET[found.kind], edits=asked.edits)
         recipe, adapted = fit(recipe, survey(found.files, found.kind), kept=keys(asked.edits))
     if asked.saved is None:
@@ -97,14 +98,14 @@ def _settle_tokenizer(asked: Asked) -> Settled:
     return Settled(recipe, task, (*found.notes(), *adapted))
 
 
-def _find(data: Sequence[str], *, kind: Kind) -> Found:
+def _find(data: Sequence[str], *, kind: Kind) -> FoundFiles:
     if is_codes(data):
         raise UsageError(
             "--data: these are codes, the recipe is for "
             + ("audio" if kind == "audio" else "images"),
             hint=f"--preset {DEFAULT_PRESET['codes']} learns a prior of codes",
         )
-    return find(data, kind=kind)
+    return find_files(data, kind=kind)
 
 
 def _check(recipe: Recipe, *, kept: Collection[str]) -> None:
@@ -152,7 +153,7 @@ def _fits_half(model: Any) -> bool:
     return all(torch.equal(w, w.half().to(w.dtype)) for w in weights if w.is_floating_point())
 
 
-def _labelled(recipe: Recipe, found: Found) -> Recipe:
+def _labelled(recipe: Recipe, found: FoundFiles) -> Recipe:
     """Give the model the names of the files' directories, if it has none of its own."""
     model = recipe.model
     if getattr(model, "labels", None):

@@ -9,9 +9,8 @@ from vqtok import config
 from vqtok.checkpoints import priors
 from vqtok.errors import UsageError
 from vqtok.training.asked import Asked, Settled
-from vqtok.training.data import grids
+from vqtok.training.data.code_items import CodeItems, Origin, find_codes
 from vqtok.training.data.fit import keys
-from vqtok.training.data.grids import Grids, Origin
 from vqtok.training.predicting import Predicting
 from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load, parse, refuse
 
@@ -42,19 +41,19 @@ def settle_prior(asked: Asked) -> Settled:
     else:
         recipe = load(asked.preset or DEFAULT_PRESET["codes"], edits=asked.edits)
     refuse(recipe.train, OTHERS, touched=keys(asked.edits), what="a prior")
-    found, bad = grids.find(asked.data)
+    found, unreadable = find_codes(asked.data)
     _check_origin(found.origin, asked, start)
     notes: tuple[str, ...] = ()
     if asked.saved is None and start is None:
         recipe, notes = _fitted(recipe, found)
-    task = Predicting(recipe, found, bad, start=start)
+    task = Predicting(recipe, found, unreadable, start=start)
     if task.smaller:
         size = "x".join(str(side) for side in reversed(task.extent))
         notes = (*notes, f"left out: {task.smaller} items smaller than {size}")
     return Settled(recipe, task, notes)
 
 
-def _fitted(recipe: Recipe, found: Grids) -> tuple[Recipe, tuple[str, ...]]:
+def _fitted(recipe: Recipe, found: CodeItems) -> tuple[Recipe, tuple[str, ...]]:
     """The classes and the stages of the codes, where the recipe leaves them open."""
     model: Any = recipe.model
     changes: dict[str, object] = {}

@@ -98,7 +98,9 @@ class Run:
 
     def bad(self) -> tuple[str, ...]:
         """Why each file that could not be read was left out, by name."""
-        return tuple(dict(sorted((self.task.unreadable | self.dataset.bad).items())).values())
+        return tuple(
+            dict(sorted((self.task.unreadable | self.dataset.unreadable).items())).values()
+        )
 
     @cached_property
     def inventory(self) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class Run:
         return Started(
             modality=self.spec.modality,
             learns=self.task.learns,
-            files=len(self.dataset.files),
+            files=len(self.dataset.items),
             held_out=self.task.held_out,
             parameters=sum(p.numel() for p in self.model.parameters()),
             device=str(self.device),

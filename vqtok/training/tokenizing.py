@@ -12,8 +12,9 @@ from vqtok.checkpoints import directory as directories
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Tokenizer
 from vqtok.training.data.dataset import Dataset
-from vqtok.training.data.media import Media
-from vqtok.training.data.sources import Found
+from vqtok.training.data.files import FoundFiles
+from vqtok.training.data.media import MediaData
+from vqtok.training.data.survey import survey
 from vqtok.training.learner import begin_from
 from vqtok.training.lessons import Reconstruction, Teacher
 from vqtok.training.log import Learns
@@ -39,7 +40,7 @@ class Tokenizing:
     def __init__(
         self,
         recipe: Recipe,
-        found: Found,
+        found: FoundFiles,
         *,
         start: Tokenizer | None = None,
         reads: Sequence[str] = (),
@@ -63,7 +64,7 @@ class Tokenizing:
         if self.start is not None:
             begin_from(model, self.start)
         rate = None if model.spec.rate is None else int(model.spec.rate)
-        self._media = Media(self.found, self.plan, rate=rate)
+        self._media = MediaData(self.found, self.plan, rate=rate)
         return model
 
     @property
@@ -74,7 +75,7 @@ class Tokenizing:
     @property
     def unreadable(self) -> dict[str, str]:
         """Files that turned out not to be readable: name → why."""
-        return self._media.bad
+        return self._media.unreadable
 
     def window(self, spec: CodeSpec) -> tuple[int, ...]:
         """Extent of an item of a batch."""
@@ -105,7 +106,7 @@ class Tokenizing:
 
     def inventory(self, dataset: Dataset) -> dict[str, Any]:
         """By the headers of some files."""
-        return self._media.inventory(dataset)
+        return survey(self._media.training, self._media.kind).to_json(labels=dataset.names)
 
     def save(
         self,

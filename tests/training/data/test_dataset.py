@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vqtok.errors import ConfigError, MediaError
-from vqtok.training.data.dataset import Batch, Dataset, of_media
-from vqtok.training.data.sources import find
+from vqtok.training.data.dataset import Batch, Dataset
+from vqtok.training.data.files import find_files
+from vqtok.training.data.media import media_dataset
 from vqtok.training.recipe import Train
 
 PLAN = Train(losses={}, batch=3, window=20, seed=5, workers=2)
 
 
 def images(files: Sequence[Path], plan: Train = PLAN, **context: int) -> Dataset:
-    return of_media(files, kind="image", recipe=plan, rate=None, **context)
+    return media_dataset(files, kind="image", recipe=plan, rate=None, **context)
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -51,7 +52,7 @@ def test_windows_have_the_promised_shape_and_range(photos: Path, clips: Path) ->
     assert x.dtype == torch.float32
     assert x.abs().max() <= 1.0
     assert x.is_contiguous(memory_format=torch.channels_last)
-    sounds = of_media(sorted(clips.iterdir()), kind="audio", recipe=PLAN, rate=800).batch(0)
+    sounds = media_dataset(sorted(clips.iterdir()), kind="audio", recipe=PLAN, rate=800).batch(0)
     assert sounds.signal().shape == (3, 1, 20)
     assert 0.0 < sounds.signal().abs().max() <= 0.31
 
@@ -136,7 +137,7 @@ def test_unreadable_files_are_noted_and_passed_over(photos: Path) -> None:
     data = images(files)
     for step in range(12):
         assert np.isfinite(data.batch(step).signal().numpy()).all()
-    assert list(data.bad) == [str(files[0]), str(files[3])]
+    assert list(data.unreadable) == [str(files[0]), str(files[3])]
     # What stands in for a broken file does not depend on whether it is already known.
     late = images(files, replace(PLAN, cache_gb=0.0))
     assert same(late.batch(11), data.batch(11))
@@ -163,7 +164,7 @@ def test_labels_are_the_directories_of_the_files(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
         for i in range(3):
             Image.new("RGB", (20, 20), (grey,) * 3).save(tmp_path / name / f"{i}.png")
-    files = find([str(tmp_path)]).files
+    files = find_files([str(tmp_path)]).files
     data = images(files, replace(PLAN, labels=True, batch=9))
     batch = data.batch(0)
     assert data.names == ("cats", "dogs/large", "dogs/small")
@@ -192,7 +193,7 @@ def test_images_on_the_device_give_the_same_crops(tmp_path: Path) -> None:
         device = images(files, replace(plan, cache="device"))
         for step in range(4):
             assert same(device.batch(step), memory.batch(step))
-        assert device.bad == memory.bad
+        assert device.unreadable == memory.unreadable
 
 
 def test_images_of_several_sizes_do_not_fit_the_device(photos: Path) -> None:

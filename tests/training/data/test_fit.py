@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqtok import config
-from vqtok.training.data.fit import Facts, fit, keys, modality, spec_of, survey
-from vqtok.training.data.sources import find
+from vqtok.training.data.files import find_files
+from vqtok.training.data.fit import fit, keys, modality, spec_of
+from vqtok.training.data.survey import Survey, survey
 from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load
 
 IMAGE = load(DEFAULT_PRESET["image"])
@@ -18,12 +19,12 @@ AUDIO = load(DEFAULT_PRESET["audio"])
 SIDE = st.integers(1, 3000)
 
 
-def photos_of(count: int, *size: int) -> Facts:
-    return Facts("image", count, sides=((size[0], size[1]),))
+def photos_of(count: int, *size: int) -> Survey:
+    return Survey("image", count, sides=((size[0], size[1]),))
 
 
-def clips_of(count: int, seconds: float) -> Facts:
-    return Facts("audio", count, seconds=(seconds,))
+def clips_of(count: int, seconds: float) -> Survey:
+    return Survey("audio", count, seconds=(seconds,))
 
 
 def entries(recipe: Recipe) -> int:
@@ -99,7 +100,7 @@ def test_what_the_user_set_stays() -> None:
 def test_any_images_give_a_recipe_that_holds_together(
     count: int, sides: list[tuple[int, int]]
 ) -> None:
-    recipe, notes = fit(IMAGE, Facts("image", count, sides=tuple(sides)))
+    recipe, notes = fit(IMAGE, Survey("image", count, sides=tuple(sides)))
     size = entries(recipe)
     assert recipe.train.window % 8 == 0
     assert 8 <= recipe.train.window <= IMAGE.train.window
@@ -119,7 +120,7 @@ def test_any_images_give_a_recipe_that_holds_together(
     seconds=st.lists(st.floats(0.001, 1e5), min_size=1, max_size=4),
 )
 def test_any_recordings_give_a_recipe_that_holds_together(count: int, seconds: list[float]) -> None:
-    recipe, _ = fit(AUDIO, Facts("audio", count, seconds=tuple(seconds)))
+    recipe, _ = fit(AUDIO, Survey("audio", count, seconds=tuple(seconds)))
     assert recipe.train.window % 320 == 0
     assert 4096 <= recipe.train.window <= AUDIO.train.window
     assert 64 <= entries(recipe) <= 1024
@@ -138,9 +139,9 @@ def test_other_recipes_are_fitted_as_far_as_they_have_the_fields(preset: str) ->
 
 def test_a_survey_reads_headers_and_passes_over_what_is_broken(photos: Path, clips: Path) -> None:
     (photos / "0.png").write_bytes(b"")
-    seen = survey(find([str(photos)]).files, "image")
+    seen = survey(find_files([str(photos)]).files, "image")
     assert seen.count == 6
     assert seen.sides == tuple((24 + i, 30) for i in range(1, 6))
-    heard = survey(find([str(clips)]).files, "audio")
+    heard = survey(find_files([str(clips)]).files, "audio")
     assert heard.seconds == pytest.approx([(1500 + 700 * i) / 800 for i in range(5)])
-    assert fit(IMAGE, Facts("image", 3)) == (IMAGE, ())  # nothing is known
+    assert fit(IMAGE, Survey("image", 3)) == (IMAGE, ())  # nothing is known

@@ -2,40 +2,45 @@
 
 That is why a resumed run sees exactly the data that an uninterrupted one would have seen, with
 nothing to save, and why it does not matter which thread reads what, nor what is kept in memory.
-Item i of step s has a generator of its own, seeded by (seed, s, i). What it is cut from is the
-cutter's business: images go by in epochs, each once in an order of its own; recordings are drawn by
-their lengths, with replacement.
+Window i of step s has a generator of its own, seeded by (seed, s, i). What it is cut from is the
+sampler's business: images go by in epochs, each once in an order of its own; recordings are drawn
+by their lengths, with replacement.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vqtok.errors import ConfigError, MediaError
-from vqtok.media.items import Place
-from vqtok.training.data import ahead
-from vqtok.training.data.cutters import Elsewhere, Pictures, Sounds, Table
-from vqtok.training.data.order import Order
-from vqtok.training.data.places import Part, Places
-from vqtok.training.data.shelf import Bad
+from vqtok.errors import MediaError
+from vqtok.training.data.sampling import Sampler, Unreadable
 from vqtok.training.recipe import Train
+
+QUEUED = 2
+"""Finished steps that may wait, beyond one in the making for every worker."""
+
+MOST_WORKERS = 8
+
+Step = TypeVar("Step")
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Items as they travel to the device.
+    """Holds items as they travel to the device.
 
     Attributes:
         values: (B, 3, H, W) uint8, channels last in memory; (B, 1, L) float32; or of codes
             (B, S) int64, one level after the other.
-        labels: (B,) int64, places in ``Dataset.names``; None if the recipe wants none.
+        labels: (B,) int64, positions in ``Dataset.names``; None if the recipe wants none.
     """
 
     values: Tensor
@@ -45,34 +50,29 @@ class Batch:
         return len(self.values)
 
     def signal(self, device: torch.device | str = "cpu") -> Tensor:
-        """(B, C, *space) float32 in [-1, 1] on the device; images are channels last in memory."""
+        """Convert to (B, C, *space) float32 in [-1, 1] on the device; images are channels last."""
         x = self.values.to(device, non_blocking=True)
         # The sum is exact where it matters: 0 is -1, 255 is 1.
         return x if x.is_floating_point() else x.float().div_(127.5).sub_(1.0)
 
     def pinned(self) -> Batch:
-        """The same in memory from which a GPU copies while it works."""
+        """Copy to memory from which a GPU copies while it works."""
         if self.values.is_cuda:
             return self
         labels = None if self.labels is None else self.labels.pin_memory()
         return Batch(self.values.pin_memory(), labels)
 
 
-class _Item(NamedTuple):
-    file: int
-    cut: np.ndarray
-
-
-class Files(Protocol):
-    """What can be drawn from: places of files, or codes that were read already."""
+class Items(Protocol):
+    """What windows are cut from: files, or codes that were read already."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the directories that hold the items, sorted."""
+        """Directories that hold the items, sorted."""
         ...
 
     def labels(self) -> np.ndarray:
-        """(n,) int64: for each item the place of its directory in ``names``."""
+        """Number each item's directory by its position in ``names``: (n,) int64."""
         ...
 
     def __len__(self) -> int: ...
@@ -82,40 +82,15 @@ class Files(Protocol):
         ...
 
 
-class Cutter(Protocol):
-    """Which item is drawn, and what of it."""
-
-    @property
-    def order(self) -> Order:
-        """Chooses the item."""
-        ...
-
-    def begin(self) -> None:
-        """Called before the windows of every batch."""
-        ...
-
-    def cut(self, file: int, rng: np.random.Generator) -> np.ndarray:
-        """A window of an item, of the same shape for all.
-
-        Raises:
-            MediaError: the item cannot be read; ``Elsewhere`` if others of its windows can.
-        """
-        ...
-
-    def join(self, files: np.ndarray, cuts: np.ndarray) -> Tensor:
-        """The windows of a batch, stacked, as ``Batch.values``."""
-        ...
-
-
 class Dataset:
-    """Random windows of items.
+    """Makes batches of random windows.
 
     Args:
-        files: Training items.
-        cutter: Draws and cuts them.
-        bad: Where the cutter notes what cannot be read.
-        recipe: Batch, accumulation, workers, labels and seed.
-        labels: Whether batches tell each item's class.
+        items: To train on.
+        sampler: Chooses and cuts them.
+        unreadable: Where the sampler notes what cannot be read.
+        recipe: Batch, accumulation, workers and seed.
+        labels: Whether batches have each item's label.
         rank: Which process this is.
         ranks: How many there are.
         device: Where the model is: to pin memory for a GPU.
@@ -126,31 +101,30 @@ class Dataset:
 
     def __init__(
         self,
-        files: Files,
+        items: Items,
         *,
-        cutter: Cutter,
-        bad: Bad,
+        sampler: Sampler,
+        unreadable: Unreadable,
         recipe: Train,
         labels: bool,
         rank: int = 0,
         ranks: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.files, self.recipe = files, recipe
+        self.items, self.recipe = items, recipe
         self.rank, self.ranks = rank, ranks
         self.device = torch.device(device)
-        self.workers = ahead.threads(recipe.workers)
-        self.names = files.names if labels else ()
-        self._cutter, self._bad = cutter, bad
-        self._labels = files.labels() if labels else None
+        self.names = items.names if labels else ()
+        self._sampler, self._unreadable = sampler, unreadable
+        self._labels = items.labels() if labels else None
 
     @property
-    def bad(self) -> dict[str, str]:
+    def unreadable(self) -> dict[str, str]:
         """Files that could not be read so far: name → why, sorted."""
-        return self._bad.reasons()
+        return self._unreadable.reasons()
 
     def batch(self, step: int, *, part: int = 0) -> Batch:
-        """Some of a step's items.
+        """Make one of a step's batches.
 
         A step has ranks · accumulate · batch items. Rank r takes a run of accumulate · batch of
         them, from r · accumulate · batch on, and its part p the p-th ``batch`` of that run: two
@@ -167,11 +141,11 @@ class Dataset:
         return self._batch(step, part, threading.Event())
 
     def batches(self, start: int) -> Generator[tuple[Batch, ...], None, None]:
-        """From step ``start`` on, without end: the ``recipe.accumulate`` batches of each step.
+        """Make the ``recipe.accumulate`` batches of each step from ``start`` on, without end.
 
         ``recipe.workers`` threads prepare them ahead; what they raise is raised here.
         """
-        return ahead.prepared(self._step, start, workers=self.workers)
+        return prefetched(self._step, start, workers=worker_count(self.recipe))
 
     def _step(self, step: int, closing: threading.Event) -> tuple[Batch, ...]:
         parts = tuple(self._batch(step, p, closing) for p in range(self.recipe.accumulate))
@@ -180,86 +154,74 @@ class Dataset:
     def _batch(self, step: int, part: int, closing: threading.Event) -> Batch:
         size = self.recipe.batch
         first = (self.rank * self.recipe.accumulate + part) * size
-        items: list[_Item] = []
-        self._cutter.begin()
+        chosen: list[int] = []
+        cuts: list[np.ndarray] = []
+        self._sampler.begin()
         for number in range(first, first + size):
             if closing.is_set():
-                raise ahead.Closing
-            items.append(self._item(step, number))
-        files = np.array([each.file for each in items])
-        values = self._cutter.join(files, np.stack([each.cut for each in items]))
-        labels = None if self._labels is None else torch.from_numpy(self._labels[files])
+                raise CancelledError
+            item, cut = self._window(step, number)
+            chosen.append(item)
+            cuts.append(cut)
+        numbers = np.array(chosen)
+        values = self._sampler.join(numbers, np.stack(cuts))
+        labels = None if self._labels is None else torch.from_numpy(self._labels[numbers])
         return Batch(values, labels)
 
-    def _item(self, step: int, number: int) -> _Item:
-        """One window; a file that cannot be read gives way to the next one that can."""
-        seed, count = self.recipe.seed, len(self.files)
+    def _window(self, step: int, number: int) -> tuple[int, np.ndarray]:
+        """An item and its window; one that cannot be read gives way to the next that can."""
+        seed, count = self.recipe.seed, len(self.items)
         rng = np.random.default_rng([seed, step, number])
         per_step = self.ranks * self.recipe.accumulate * self.recipe.batch
-        file = self._cutter.order.file(step * per_step + number, rng)
+        item = self._sampler.order.file(step * per_step + number, rng)
         for attempt in range(count):
             if attempt:  # what the failed file drew must not matter: it may not have been opened
                 rng = np.random.default_rng([seed, step, number, attempt])
-            at = (file + attempt) % count
-            if at in self._bad:
+            at = (item + attempt) % count
+            if at in self._unreadable:
                 continue
             try:
-                return _Item(at, self._cutter.cut(at, rng))
+                return at, self._sampler.cut(at, rng)
             except MediaError as error:
-                hopeless = not isinstance(error, Elsewhere)
-                self._bad.add(at, self.files[at], error, hopeless=hopeless)
-        raise MediaError(f"--data: none of the {count} files can be read")
+                self._unreadable.add(at, self.items[at], error)
+        raise MediaError("--data", f"none of the {count} files can be read")
 
 
-def of_media(
-    files: Sequence[Place],
-    *,
-    kind: Literal["image", "audio"],
-    recipe: Train,
-    rate: int | None,
-    rank: int = 0,
-    ranks: int = 1,
-    device: torch.device | str = "cpu",
-) -> Dataset:
-    """Random windows of images or recordings.
+def worker_count(recipe: Train) -> int:
+    """Decide how many threads read files: as wanted, or by the processor."""
+    if recipe.workers is not None:
+        return max(0, recipe.workers)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(MOST_WORKERS, usable or 1))
+
+
+def prefetched(
+    make: Callable[[int, threading.Event], Step], start: int, *, workers: int
+) -> Generator[Step, None, None]:
+    """Yield ``make(start, …)``, ``make(start + 1, …)`` and so on without end, in order.
 
     Args:
-        files: Training files: a ``Places``, a ``Part`` of one, or a list.
-        kind: What they are.
-        recipe: Batch, accumulation, window, augmentation, cache, workers, labels and seed.
-        rate: Hz of the model, for audio; None: as the files are.
-        rank: Which process this is.
-        ranks: How many there are.
-        device: Where the model is: for ``cache="device"``, and to pin memory for a GPU.
+        make: Makes one step; it should raise soon after the event is set.
+        start: First step.
+        workers: Threads; 0: each step is made when it is asked for.
 
     Raises:
-        ConfigError: labels are wanted and there are fewer than two, or a cache does not fit.
-        MediaError: no recording can be read.
+        Exception: what ``make`` raised, at the step where it did.
     """
-    places = files if isinstance(files, Places | Part) else Places.of(files)
-    bad = Bad()
-    if recipe.labels and len(places.names) < 2:
-        raise ConfigError(
-            "train.labels: all files lie in one directory",
-            hint="a directory for every class or speaker, and --data above them",
-        )
-    if recipe.cache == "device" and kind == "audio":
-        raise ConfigError("train.cache: device is for images", hint="train.cache=memory")
-    cutter: Cutter
-    if kind == "audio":
-        cutter = Sounds(places, recipe, bad, rate=rate)
-    elif recipe.cache == "device":
-        workers = ahead.threads(recipe.workers)
-        cutter = Table(places, recipe, bad, device=torch.device(device), workers=workers)
-    else:
-        cutter = Pictures(places, recipe)
-    return Dataset(
-        places,
-        cutter=cutter,
-        bad=bad,
-        recipe=recipe,
-        labels=recipe.labels,
-        rank=rank,
-        ranks=ranks,
-        device=device,
-    )
+    closing = threading.Event()
+    step = start
+    if not workers:
+        while True:
+            yield make(step, closing)
+            step += 1
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="vqtok-data")
+    queue: deque[Future[Step]] = deque()
+    try:
+        while True:
+            while len(queue) < workers + QUEUED:
+                queue.append(pool.submit(make, step, closing))
+                step += 1
+            yield queue.popleft().result()
+    finally:
+        closing.set()
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,6 +1,6 @@
 """The default recipe, fitted to the files: 50 thumbnails are not trained on like 50 000 photos.
 
-Only what the user left open is changed, every change is told, and it depends on nothing but the
+Only what the user left open is changed, every change is noted, and it depends on nothing but the
 headers of some of the files.
 """
 
@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, Literal, NamedTuple
 
 from vqtok import config
 from vqtok.codes.spec import CodeSpec
-from vqtok.errors import MediaError
-from vqtok.media import image
-from vqtok.media.items import Place
-from vqtok.training.data import reading
+from vqtok.training.data.survey import Survey
 from vqtok.training.recipe import Recipe, parse
-
-LOOKED_AT = 256
-"""Files whose headers are read."""
 
 LATENTS_PER_ENTRY = 16
 """Distinct latents that an entry of a codebook needs: with fewer it learns single patches by heart,
@@ -47,25 +40,8 @@ SHORTEST_STRETCH = 4096
 """Samples of audio: the longest window of the spectral losses is half of it."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the files are like.
-
-    Attributes:
-        kind: "image" or "audio".
-        count: How many there are.
-        sides: (height, width) of some images.
-        seconds: Durations of some recordings.
-    """
-
-    kind: Literal["image", "audio"]
-    count: int
-    sides: tuple[tuple[int, int], ...] = ()
-    seconds: tuple[float, ...] = ()
-
-
 class Fitted(NamedTuple):
-    """A recipe and what was changed in it.
+    """Holds a recipe and what was changed in it.
 
     Attributes:
         recipe: To train with.
@@ -76,47 +52,28 @@ class Fitted(NamedTuple):
     notes: tuple[str, ...]
 
 
-def survey(files: Sequence[Place], kind: Literal["image", "audio"]) -> Facts:
-    """Look at the headers of some of the files; those that cannot be read say nothing."""
-    count = len(files)
-    step = max(1, count // LOOKED_AT)
-    sides: list[tuple[int, int]] = []
-    seconds: list[float] = []
-    for number in range(0, min(count, step * LOOKED_AT), step):
-        try:
-            if kind == "audio":
-                seconds.append(reading.facts(files[number]).duration_s)
-                continue
-            with reading.opened(files[number]) as source:
-                info = image.probe(source)
-            sides.append((info.height, info.width))
-        except MediaError:
-            continue
-    return Facts(kind, count, tuple(sides), tuple(seconds))
-
-
 def keys(edits: Sequence[str]) -> frozenset[str]:
-    """The fields that ``key=value`` edits set, which ``fit`` must leave alone."""
+    """Return the fields that ``key=value`` edits set, which ``fit`` must leave alone."""
     return frozenset(edit.partition("=")[0] for edit in edits)
 
 
 def spec_of(recipe: Recipe) -> CodeSpec:
-    """Modality, strides and rate of the recipe's model."""
+    """Build the spec of the recipe's model: modality, strides and rate."""
     spec: CodeSpec = recipe.model.build().spec
     return spec
 
 
 def modality(recipe: Recipe) -> Literal["image", "audio"]:
-    """The kind of files that the recipe's model takes."""
+    """Tell which kind of files the recipe's model takes."""
     return kind_of(spec_of(recipe))
 
 
 def kind_of(spec: CodeSpec) -> Literal["image", "audio"]:
-    """The kind of files that a model of these codes takes."""
+    """Tell which kind of files a model of these codes takes."""
     return "audio" if spec.modality == "audio" else "image"
 
 
-def fit(recipe: Recipe, facts: Facts, *, kept: Collection[str] = ()) -> Fitted:
+def fit(recipe: Recipe, facts: Survey, *, kept: Collection[str] = ()) -> Fitted:
     """Change what does not suit the files.
 
     Args:
@@ -131,17 +88,17 @@ def fit(recipe: Recipe, facts: Facts, *, kept: Collection[str] = ()) -> Fitted:
     work = _Fitting(config.dump(recipe), kept)
     stride = max(spec.levels[0].stride)
     if facts.kind == "image":
-        extent = _image_window(work, facts, stride)
+        amount = _image_window(work, facts, stride)
     else:
-        extent = _audio_window(work, facts, stride, int(spec.rate or 1))
-    _codebook(work, facts, extent)
+        amount = _audio_window(work, facts, stride, int(spec.rate or 1))
+    _codebook(work, facts, amount)
     _holdout(work, facts)
-    _steps(work, facts, extent)
+    _steps(work, facts, amount)
     return Fitted(parse(work.data, where="fitted recipe"), tuple(work.notes))
 
 
-class _Extent(NamedTuple):
-    """How much there is.
+class _Amount(NamedTuple):
+    """Measures how much data there is.
 
     Attributes:
         latents: Code positions in all files together.
@@ -155,7 +112,7 @@ class _Extent(NamedTuple):
 
 
 class _Fitting:
-    """A recipe as JSON data while it is changed."""
+    """Changes a recipe, as JSON data."""
 
     def __init__(self, data: dict[str, Any], kept: Collection[str]) -> None:
         self.data, self.notes = data, list[str]()
@@ -180,7 +137,7 @@ class _Fitting:
         self.notes.append(f"{key} {before} → {value}: {why}")
 
 
-def _image_window(work: _Fitting, facts: Facts, stride: int) -> _Extent:
+def _image_window(work: _Fitting, facts: Survey, stride: int) -> _Amount:
     shrink = work.get("train.shrink") or math.inf
     scales = [min(1.0, shrink / min(side)) for side in facts.sides]
     sides = [
@@ -196,14 +153,14 @@ def _image_window(work: _Fitting, facts: Facts, stride: int) -> _Extent:
         _batch(work, (window / work.get("train.window")) ** 2)
     area = facts.count * fmean(height * width for height, width in sides)
     long = median(max(each) for each in sides)
-    return _Extent(
+    return _Amount(
         latents=area / stride**2,
         windows=area / work.get("train.window") ** 2,
         what=f"{_number(facts.count)} images of about {long:.0f}x{short}",
     )
 
 
-def _audio_window(work: _Fitting, facts: Facts, stride: int, rate: int) -> _Extent:
+def _audio_window(work: _Fitting, facts: Survey, stride: int, rate: int) -> _Amount:
     typical, window = median(facts.seconds), work.get("train.window")
     if typical * rate < window:
         least = math.ceil(SHORTEST_STRETCH / stride) * stride
@@ -212,7 +169,7 @@ def _audio_window(work: _Fitting, facts: Facts, stride: int, rate: int) -> _Exte
         _batch(work, window / work.get("train.window"))
     total = facts.count * fmean(facts.seconds)
     length = f"{total / 3600:.3g} hours" if total >= 5400 else f"{total / 60:.2g} minutes"
-    return _Extent(
+    return _Amount(
         latents=total * rate / stride,
         windows=total * rate / work.get("train.window"),
         what=f"{length} of audio",
@@ -220,38 +177,38 @@ def _audio_window(work: _Fitting, facts: Facts, stride: int, rate: int) -> _Exte
 
 
 def _batch(work: _Fitting, factor: float) -> None:
-    """As many codes in a step as before."""
+    """Raise the batch, for as many codes in a step as before."""
     batch = work.get("train.batch")
     larger = max(batch, min(LARGEST_BATCH, round(batch * factor)))
     work.set("train.batch", larger, "smaller windows, as many codes in a step")
 
 
-def _codebook(work: _Fitting, facts: Facts, extent: _Extent) -> None:
+def _codebook(work: _Fitting, facts: Survey, amount: _Amount) -> None:
     key = "model.quantizer.codebook_size"
     size = work.get(key)
     if not isinstance(size, int):
         return
-    bits = math.floor(math.log2(max(1.0, extent.latents / LATENTS_PER_ENTRY)))
+    bits = math.floor(math.log2(max(1.0, amount.latents / LATENTS_PER_ENTRY)))
     most = max(FEWEST_ENTRIES, 2**bits)
     if size > most:
-        held = _number(round(extent.latents))
-        work.set(key, most, f"{extent.what} hold only {held} code positions")
+        held = _number(round(amount.latents))
+        work.set(key, most, f"{amount.what} hold only {held} code positions")
 
 
-def _holdout(work: _Fitting, facts: Facts) -> None:
+def _holdout(work: _Fitting, facts: Survey) -> None:
     handful = min(HANDFUL, max(1, facts.count // 10))
     if facts.count > 1 and round(work.get("train.holdout") * facts.count) < handful:
         share = round(handful / facts.count, 4)
         work.set("train.holdout", share, f"{handful} of {facts.count} files to measure on")
 
 
-def _steps(work: _Fitting, facts: Facts, extent: _Extent) -> None:
+def _steps(work: _Fitting, facts: Survey, amount: _Amount) -> None:
     before, steps = work.get("train.steps"), work.get("train.steps")
     per_step = work.get("train.batch") * work.get("train.accumulate")
-    enough = max(FEWEST_STEPS, math.ceil(PASSES * extent.windows / per_step / 100) * 100)
+    enough = max(FEWEST_STEPS, math.ceil(PASSES * amount.windows / per_step / 100) * 100)
     if work.get("train.minutes") is None and enough < steps:
-        passes = enough * per_step / extent.windows
-        work.set("train.steps", enough, f"{extent.what} are seen {passes:,.0f} times by then")
+        passes = enough * per_step / amount.windows
+        work.set("train.steps", enough, f"{amount.what} are seen {passes:,.0f} times by then")
     steps = work.get("train.steps")
     often = max(100, steps // MEASUREMENTS // 50 * 50)
     if steps < before and often < work.get("train.evaluate_every"):

@@ -1,21 +1,37 @@
-"""Images or recordings of a run: those to train on, those that are held out, and what they are."""
+"""Images or recordings of a run: those to train on, and those that are held out.
+
+Held-out files are chosen by the seed, and opened before they are relied on.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 
-from vqtok.training.data.dataset import Dataset, of_media
-from vqtok.training.data.heldout import checker, split
-from vqtok.training.data.places import Part
-from vqtok.training.data.sources import Found
+from vqtok.errors import ConfigError, MediaError
+from vqtok.media.items import Place
+from vqtok.training.data import audio
+from vqtok.training.data.dataset import Dataset, worker_count
+from vqtok.training.data.files import FileList, FileSubset, FoundFiles
+from vqtok.training.data.images import CropSampler, DeviceCropSampler, read_pixels
+from vqtok.training.data.sampling import Sampler, Unreadable
 from vqtok.training.recipe import Train
-from vqtok.training.report.inventory import inventory
+
+ENOUGH = 16
+"""Held-out files that are opened to see whether they can be read."""
+
+OPENING_S = 10
+"""Of a long recording only the beginning is tried."""
+
+Check = Callable[[Place], None]
+"""Raises ``MediaError`` for a file that cannot be read."""
 
 
-class Media:
-    """Files, split once.
+class MediaData:
+    """Splits the files of a run once.
 
     Args:
         found: All of them.
@@ -26,9 +42,9 @@ class Media:
         MediaError: no file can be read.
     """
 
-    def __init__(self, found: Found, plan: Train, *, rate: int | None) -> None:
+    def __init__(self, found: FoundFiles, plan: Train, *, rate: int | None) -> None:
         self.kind, self._plan, self._rate = found.kind, plan, rate
-        self._split = split(
+        self.training, self.held_out, self.unreadable = split(
             found.files,
             share=plan.holdout,
             seed=plan.seed,
@@ -37,24 +53,14 @@ class Media:
         )
 
     @property
-    def held_out(self) -> Part:
-        """Files that are never trained on; those that were opened come first."""
-        return self._split.held_out
-
-    @property
-    def measured(self) -> Part:
-        """Those of them that are measured while training."""
-        return self._split.held_out[: self._plan.holdout_items]
-
-    @property
-    def bad(self) -> dict[str, str]:
-        """Files that turned out not to be readable: name → why."""
-        return self._split.bad
+    def measured(self) -> FileSubset:
+        """Held-out files that are measured while training; they were opened."""
+        return self.held_out[: self._plan.holdout_items]
 
     def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
-        """Windows of the training files."""
-        return of_media(
-            self._split.training,
+        """Make batches of the training files."""
+        return media_dataset(
+            self.training,
             kind=self.kind,
             recipe=self._plan,
             rate=self._rate,
@@ -63,6 +69,158 @@ class Media:
             device=device,
         )
 
-    def inventory(self, dataset: Dataset) -> dict[str, Any]:
-        """What the training files are like, by the headers of some."""
-        return inventory(self._split.training, kind=self.kind, labels=dataset.names)
+
+def media_dataset(
+    files: Sequence[Place],
+    *,
+    kind: Literal["image", "audio"],
+    recipe: Train,
+    rate: int | None,
+    rank: int = 0,
+    ranks: int = 1,
+    device: torch.device | str = "cpu",
+) -> Dataset:
+    """Make batches of random windows of images or recordings.
+
+    Args:
+        files: Training files: a ``FileList``, a ``FileSubset`` of one, or a list.
+        kind: What they are.
+        recipe: Batch, accumulation, window, augmentation, cache, workers, labels and seed.
+        rate: Hz of the model, for audio; None: as the files are.
+        rank: Which process this is.
+        ranks: How many there are.
+        device: Where the model is: for ``cache="device"``, and to pin memory for a GPU.
+
+    Raises:
+        ConfigError: labels are wanted and there are fewer than two, or a cache does not fit.
+        MediaError: no recording can be read.
+    """
+    items = files if isinstance(files, FileList | FileSubset) else FileList.of(files)
+    unreadable = Unreadable()
+    if recipe.labels and len(items.names) < 2:
+        raise ConfigError(
+            "train.labels",
+            "all files lie in one directory",
+            hint="a directory for every class or speaker, and --data above them",
+        )
+    if recipe.cache == "device" and kind == "audio":
+        raise ConfigError("train.cache", "device is for images", hint="train.cache=memory")
+    sampler: Sampler
+    if kind == "audio":
+        sampler = audio.AudioSampler(items, recipe, unreadable, rate=rate)
+    elif recipe.cache == "device":
+        sampler = DeviceCropSampler(
+            items, recipe, unreadable, device=torch.device(device), workers=worker_count(recipe)
+        )
+    else:
+        sampler = CropSampler(items, recipe)
+    return Dataset(
+        items,
+        sampler=sampler,
+        unreadable=unreadable,
+        recipe=recipe,
+        labels=recipe.labels,
+        rank=rank,
+        ranks=ranks,
+        device=device,
+    )
+
+
+class Split(NamedTuple):
+    """Separates training from held-out files, one of each at least.
+
+    A single file is trained on and measured on; the card then says so.
+
+    Attributes:
+        training: In the order of the files.
+        held_out: Those that could be read first, each group in the order of the files.
+        unreadable: Files that turned out not to be readable, which are in neither: name → why.
+    """
+
+    training: FileSubset
+    held_out: FileSubset
+    unreadable: dict[str, str]
+
+
+def split(
+    files: FileList,
+    *,
+    share: float,
+    seed: int,
+    check: Check | None = None,
+    enough: int = ENOUGH,
+) -> Split:
+    """Split files, in the same way for the same seed.
+
+    Args:
+        files: All of them.
+        share: Of the files to hold out.
+        seed: Of the choice.
+        check: ``checker``. A file that fails gives way to another one. None: no file is opened.
+        enough: Held-out files to check, since more are not measured.
+
+    Raises:
+        MediaError: no file can be read.
+    """
+    order, count = _drawn(len(files), share=share, seed=seed)
+    good: list[int] = []
+    unreadable: dict[str, str] = {}
+    tried = 0
+    if check is not None:
+        for at in order:
+            if len(good) == min(count, enough):
+                break
+            tried += 1
+            file = files[int(at)]
+            try:
+                check(file)
+            except MediaError as error:
+                unreadable[str(file)] = str(error)
+            else:
+                good.append(int(at))
+        if not good:
+            raise MediaError("--data", f"none of the {len(files)} files can be read")
+    later = order[tried:]
+    training, held = _apart(good, later, count - len(good))
+    return Split(files.subset(training), files.subset(held), unreadable)
+
+
+def split_numbers(
+    count: int, *, share: float, seed: int, enough: int = ENOUGH
+) -> tuple[np.ndarray, np.ndarray]:
+    """``split`` of items that were all read already: (training, held out), int64 numbers."""
+    order, held = _drawn(count, share=share, seed=seed)
+    first = min(held, enough)
+    return _apart(order[:first], order[first:], held - first)
+
+
+def _drawn(count: int, *, share: float, seed: int) -> tuple[np.ndarray, int]:
+    """All numbers in the order in which they are held out, and how many are."""
+    order = np.random.default_rng([seed, count]).permutation(count)
+    return order, min(max(1, round(share * count)), max(1, count - 1))
+
+
+def _apart(
+    first: Sequence[int] | np.ndarray, later: np.ndarray, more: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training and held-out numbers, both what is held out ``first`` and ``more`` of the others."""
+    held = np.concatenate([np.sort(first), np.sort(later[:more])]).astype(np.int64)
+    training = np.sort(later[more:])
+    return (training if len(training) else held), held
+
+
+def checker(kind: Literal["image", "audio"], *, rate: int | None) -> Check:
+    """Make a check that reads a file to its end, or a long recording's beginning."""
+
+    def check_image(file: Place) -> None:
+        read_pixels(file, side=None)
+
+    def check_audio(file: Place) -> None:
+        info = audio.read_info(file)
+        if audio.is_long(info):
+            hz = rate or info.rate
+            audio.read_part(file, rate=hz, start=0, length=OPENING_S * hz)
+        else:
+            audio.read_all(file, rate=rate)
+
+    return check_image if kind == "image" else check_audio

@@ -26,7 +26,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "device": str(run.device),
         "ranks": world(),
         "precision": run.learner.precision.name,
-        "files": len(run.dataset.files),
+        "files": len(run.dataset.items),
         "held_out_files": run.task.held_out,
         "unreadable": len(run.bad()),
         "skipped": run.health.vitals.skipped,

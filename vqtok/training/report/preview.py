@@ -13,7 +13,8 @@ from vqtok.media import audio, image
 from vqtok.media.items import Place
 from vqtok.metrics.audio import mel_distance
 from vqtok.metrics.image import psnr
-from vqtok.training.data import reading
+from vqtok.training.data.audio import read_beginning
+from vqtok.training.data.files import opened
 from vqtok.training.report import gallery
 from vqtok.training.report.carried import Carried
 
@@ -75,7 +76,7 @@ def _images(
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     carried = Carried(model)
     for index, path in enumerate(files):
-        with reading.opened(path) as source:
+        with opened(path) as source:
             pixels, _ = image.read(source)
         x = torch.from_numpy(_centre(pixels))[None]
         y = carried.reconstruct(x, label=None if labels is None else int(labels[index]))
@@ -96,7 +97,7 @@ def _clips(
     rate = int(model.spec.rate)
     carried = Carried(model)
     for index, path in enumerate(files):
-        samples = reading.beginning(path, rate=rate, seconds=SECONDS)
+        samples = read_beginning(path, rate=rate, seconds=SECONDS)
         x = torch.from_numpy(samples[None])
         y = carried.reconstruct(x, label=None if labels is None else int(labels[index]))
         values.append(float(mel_distance(y, x, rate=rate)))

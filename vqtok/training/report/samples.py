@@ -13,8 +13,8 @@ from vqtok.codes.container import Codes
 from vqtok.media import audio, image
 from vqtok.media.mosaic import enlarged, mosaic
 from vqtok.metrics.likelihood import Costs
-from vqtok.training.data.cells import Cells, apart
-from vqtok.training.data.grids import Grids
+from vqtok.training.data.code_items import CodeItems
+from vqtok.training.data.code_windows import CodeSampler, split_levels
 from vqtok.training.report.gallery import FOLDER
 
 SIDE = 128
@@ -37,13 +37,13 @@ def dimensions(modality: str, extent: tuple[int, ...]) -> int:
 
 @torch.inference_mode()
 def measure(
-    model: Any, grids: Grids, extent: tuple[int, ...], *, batch: int, told: bool
+    model: Any, items: CodeItems, extent: tuple[int, ...], *, batch: int, told: bool
 ) -> dict[str, float]:
     """The cost of the beginnings of items.
 
     Args:
         model: A prior in evaluation mode.
-        grids: Held-out items, one at least, all as large as ``extent``.
+        items: Held-out items, one at least, all as large as ``extent``.
         extent: Of what is measured of each.
         batch: Items at a time.
         told: Whether the prior is told each item's class.
@@ -51,20 +51,20 @@ def measure(
     Returns:
         "nats_per_code", "bits_per_code", "bits_per_dimension" and "unigram_bits_per_code".
     """
-    origin = grids.origin
-    shapes, labels = origin.shapes(extent), grids.labels()
-    cutter = Cells(grids, extent, seed=0)
+    origin = items.origin
+    shapes, labels = origin.shapes(extent), items.labels()
+    sampler = CodeSampler(items, extent, seed=0)
     costs = Costs(origin.spec.levels)
-    for start in range(0, len(grids), batch):
-        items = range(start, min(start + batch, len(grids)))
-        flat = torch.from_numpy(np.stack([cutter.beginning(item) for item in items]))
-        levels = apart(flat, shapes)
-        condition = torch.from_numpy(labels[items.start : items.stop]) if told else None
+    for start in range(0, len(items), batch):
+        numbers = range(start, min(start + batch, len(items)))
+        flat = torch.from_numpy(np.stack([sampler.beginning(number) for number in numbers]))
+        levels = split_levels(flat, shapes)
+        condition = torch.from_numpy(labels[numbers.start : numbers.stop]) if told else None
         codes = Codes(origin.spec, levels, extent)
         nats = [each.cpu().numpy() for each in model.nll(codes, condition=condition)]
         costs.add([each.numpy() for each in levels], nats)
     total = costs.total
-    per_item = total.bits_per_code * total.codes / len(grids)
+    per_item = total.bits_per_code * total.codes / len(items)
     return {
         "nats_per_code": total.nats_per_code,
         "bits_per_code": total.bits_per_code,

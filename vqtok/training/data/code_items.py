@@ -1,4 +1,4 @@
-"""Codes that a prior is trained on: of many items of one model, in one file, any of them at once.
+"""The codes that a prior is trained on: many items of one model, any of them at once.
 
 Whatever they were read from, they are copied into an anonymous file that the system keeps in memory
 as far as there is room. What an item costs beyond its codes is some dozens of bytes.
@@ -27,7 +27,7 @@ DTYPES = ("uint8", "uint16", "uint32")
 
 
 class Origin(NamedTuple):
-    """Whose codes they are.
+    """Says whose codes they are.
 
     Attributes:
         spec: Of the tokenizer, with its fingerprint.
@@ -40,16 +40,16 @@ class Origin(NamedTuple):
     depth: int | None
 
     def shapes(self, extent: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        """Of each level's codes of an item."""
+        """Return the shape of each level's codes of an item."""
         return self.spec.shapes(extent, depth=self.depth)
 
     def tokens(self, extent: tuple[int, ...]) -> int:
-        """Codes of an item."""
+        """Count the codes of an item."""
         return self.spec.tokens(extent, depth=self.depth)
 
 
-class Grids:
-    """Codes of items, or of some of them.
+class CodeItems:
+    """Holds the codes of all items, or of some of them.
 
     Attributes:
         origin: Whose they are.
@@ -63,26 +63,26 @@ class Grids:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Classes: directories that hold the items, sorted, unless ``told`` others.
+        """Classes: directories that hold the items, sorted, or those of ``with_classes``.
 
         Of all items, whichever part this is.
         """
         return tuple(sorted(self._store.labels)) if self._classes is None else self._classes
 
     def labels(self) -> np.ndarray:
-        """(n,) int64: for each item the place of its directory in ``names``; -1: it has none."""
+        """Number each directory by its position in ``names``, -1 if not there: (n,) int64."""
         order = {name: number for number, name in enumerate(self.names)}
         table = np.array([order.get(name, -1) for name in self._store.labels], dtype=np.int64)
         out: np.ndarray = table[np.frombuffer(self._store.label, np.int32)[self._chosen]]
         return out
 
-    def told(self, classes: Sequence[str]) -> Grids:
-        """The same items with the classes of a model that is there already."""
-        return Grids(self._store, self._chosen, classes=tuple(classes))
+    def with_classes(self, classes: Sequence[str]) -> CodeItems:
+        """Number the same items by the classes of a model that exists already."""
+        return CodeItems(self._store, self._chosen, classes=tuple(classes))
 
     @property
     def extents(self) -> np.ndarray:
-        """(n, rank) int64: of each item's signal."""
+        """Extent of each item's signal: (n, rank) int64."""
         flat = np.frombuffer(self._store.extents, np.int64)
         out: np.ndarray = flat.reshape(len(self._store), -1)[self._chosen]
         return out
@@ -93,9 +93,9 @@ class Grids:
         ends = np.frombuffer(self._store.ends, np.int64)
         return int(np.diff(ends, prepend=0)[self._chosen].sum())
 
-    def part(self, chosen: np.ndarray) -> Grids:
-        """Some of the items, by their numbers in these."""
-        return Grids(self._store, self._chosen[chosen], classes=self._classes)
+    def subset(self, chosen: np.ndarray) -> CodeItems:
+        """Choose items by their numbers in these."""
+        return CodeItems(self._store, self._chosen[chosen], classes=self._classes)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -104,12 +104,12 @@ class Grids:
         return self._store.name(int(self._chosen[index]))
 
     def levels(self, index: int) -> tuple[np.ndarray, ...]:
-        """An item's codes, (*axes) of each level, as they lie in the file."""
+        """Read an item's codes, (*axes) of each level, as they lie in the file."""
         return self._store.levels(int(self._chosen[index]))
 
 
 class _Store:
-    """All items, appended one by one."""
+    """Stores all items in a file, appended one by one."""
 
     def __init__(self, origin: Origin, file: BinaryIO) -> None:
         self.origin, self._file = origin, file
@@ -121,7 +121,7 @@ class _Store:
         self._names, self._name_ends = bytearray(), array("q")
 
     def add(self, found: Found) -> None:
-        """Take in an item: each channel of a recording is one of its own."""
+        """Append an item: each channel of a recording is one of its own."""
         for channel in range(len(found.codes)):
             flat = [level[channel].reshape(-1) for level in found.codes.levels]
             codes = np.concatenate(flat).astype(self._dtype, copy=False)
@@ -133,7 +133,7 @@ class _Store:
             self._name_ends.append(len(self._names))
 
     def seal(self) -> None:
-        """Nothing comes any more: the file may be closed, its content stays."""
+        """End appending: the file may be closed, its content stays."""
         self._file.flush()
         self._codes = np.memmap(self._file, dtype=self._dtype, mode="r")
 
@@ -158,21 +158,21 @@ class _Store:
 
 
 def is_codes(data: Sequence[str]) -> bool:
-    """Whether what ``--data`` names is codes: corpora, codes files, folders of them without media.
+    """Tell whether ``--data`` names codes: corpora, codes files, folders of them without media.
 
     Only names are looked at.
     """
     return all(map(_is_codes, data))
 
 
-def _is_codes(place: str) -> bool:
-    path = Path(place)
+def _is_codes(name: str) -> bool:
+    path = Path(name)
     if not path.is_dir():
         return MODALITIES.get(path.suffix.lower()) == "codes"
     if is_corpus(path):
         return True
     none = True
-    for _, suffix in walk(place, []):
+    for _, suffix in walk(name, []):
         kind = MODALITIES.get(suffix)
         if kind not in (None, "codes"):
             return False
@@ -180,7 +180,7 @@ def _is_codes(place: str) -> bool:
     return not none
 
 
-def find(data: Sequence[str]) -> tuple[Grids, dict[str, str]]:
+def find_codes(data: Sequence[str]) -> tuple[CodeItems, dict[str, str]]:
     """Read all codes under corpora, folders, files, patterns and ``@lists``.
 
     Returns:
@@ -190,33 +190,35 @@ def find(data: Sequence[str]) -> tuple[Grids, dict[str, str]]:
         UsageError: codes of two models or depths in one, or of none.
         CodesError: no codes, or a corpus that is unfinished or damaged.
     """
-    places = expanded(data)
-    if STDIN in places:
-        raise UsageError("-: training reads codes from files, not from stdin")
-    corpora = [Path(each) for each in places if is_corpus(Path(each))]
-    others = [each for each in places if not is_corpus(Path(each))]
+    paths = expanded(data)
+    if STDIN in paths:
+        raise UsageError("-", "training reads codes from files, not from stdin")
+    corpora = [Path(each) for each in paths if is_corpus(Path(each))]
+    others = [each for each in paths if not is_corpus(Path(each))]
     found = inputs_of(others, CODES) if others else None
-    bad = {} if found is None else {name: str(error) for name, error in found.failures}
+    unreadable = {} if found is None else {name: str(error) for name, error in found.failures}
     loose = () if found is None else found.items
     pairs = [(each.path, each.root) for each in loose if each.path is not None]
     with tempfile.TemporaryFile() as file:
-        store = _fill(gather(corpora, pairs), cast(BinaryIO, file), bad)
+        store = _fill(gather(corpora, pairs), cast(BinaryIO, file), unreadable)
         if store is not None:
             store.seal()
     if store is None:
         raise CodesError(
-            next(iter(bad.values()), f"--data: no codes in {', '.join(data)}"),
+            next(iter(unreadable.values()), f"--data: no codes in {', '.join(data)}"),
             hint="a prior is trained on codes: vqtok encode FOLDER/ -o CODES/",
         )
-    return Grids(store, np.arange(len(store))), bad
+    return CodeItems(store, np.arange(len(store))), unreadable
 
 
-def _fill(items: Iterable[Found | Unread], file: BinaryIO, bad: dict[str, str]) -> _Store | None:
+def _fill(
+    items: Iterable[Found | Unread], file: BinaryIO, unreadable: dict[str, str]
+) -> _Store | None:
     store: _Store | None = None
     first: Found | None = None
     for each in items:
         if isinstance(each, Unread):
-            bad[each.name] = str(each.error)
+            unreadable[each.name] = str(each.error)
             continue
         if store is None or first is None:
             first = each
@@ -230,14 +232,15 @@ def _fill(items: Iterable[Found | Unread], file: BinaryIO, bad: dict[str, str]) 
 def _check_same(first: Found, other: Found) -> None:
     if first.codes.spec != other.codes.spec:
         raise UsageError(
-            f"--data: codes of two models: {first.name} of {_model(first)}, "
+            "--data",
+            f"codes of two models: {first.name} of {_model(first)}, "
             f"{other.name} of {_model(other)}",
             hint="a prior is of the codes of one model",
         )
     if first.codes.depth != other.codes.depth:
         raise UsageError(
-            f"--data: {first.name} has {first.codes.depth} stages, "
-            f"{other.name} has {other.codes.depth}",
+            "--data",
+            f"{first.name} has {first.codes.depth} stages, {other.name} has {other.codes.depth}",
             hint="vqtok encode --depth N makes all alike",
         )
 

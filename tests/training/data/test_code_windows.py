@@ -14,13 +14,13 @@ from tests import coded
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import ConfigError
-from vqtok.training.data.cells import Cells, apart, fit
-from vqtok.training.data.grids import Grids, find
+from vqtok.training.data.code_items import CodeItems, find_codes
+from vqtok.training.data.code_windows import CodeSampler, fit_window, split_levels
 
 SIDE = st.integers(1, 60)
 
 
-def places(spec: CodeSpec, extent: tuple[int, ...]) -> Codes:
+def positions(spec: CodeSpec, extent: tuple[int, ...]) -> Codes:
     """Codes that tell where they are: the number of their row times 16 plus that of the column."""
     levels = []
     for level in spec.levels:
@@ -34,10 +34,10 @@ def spec_of(*strides: int) -> CodeSpec:
     return CodeSpec("image", tuple(levels), fingerprint="aa")
 
 
-def grids_of(folder: Path, *items: Codes) -> Grids:
+def items_of(folder: Path, *items: Codes) -> CodeItems:
     for number, codes in enumerate(items):
         coded.write(folder / f"{number:03d}.npy", codes)
-    return find([str(folder)])[0]
+    return find_codes([str(folder)])[0]
 
 
 @given(extent=st.tuples(SIDE, SIDE), window=st.tuples(SIDE, SIDE), seed=st.integers(0, 99))
@@ -49,62 +49,64 @@ def test_all_levels_of_a_window_begin_at_one_pixel(
 ) -> None:
     spec = spec_of(8, 4)
     window = (min(extent[0], window[0]), min(extent[1], window[1]))
-    grids = grids_of(tmp_path_factory.mktemp("codes"), places(spec, extent))
-    flat = Cells(grids, window, seed=0).cut(0, np.random.default_rng(seed))
+    items = items_of(tmp_path_factory.mktemp("codes"), positions(spec, extent))
+    flat = CodeSampler(items, window, seed=0).cut(0, np.random.default_rng(seed))
     shapes = spec.shapes(window)
-    top, bottom = (each[0].numpy() for each in apart(torch.from_numpy(flat)[None], shapes))
+    top, bottom = (each[0].numpy() for each in split_levels(torch.from_numpy(flat)[None], shapes))
     assert top.shape == shapes[0]
     row, column = divmod(int(top[0, 0]), 16)
-    expected = places(spec, extent)
+    expected = positions(spec, extent)
     for level, found, step in zip(expected.levels, (top, bottom), (1, 2), strict=True):
         cut = level[0, row * step :, column * step :][: found.shape[0], : found.shape[1]]
         np.testing.assert_array_equal(found, cut)
 
 
 def test_every_window_is_drawn(tmp_path: Path) -> None:
-    cells = Cells(grids_of(tmp_path, places(spec_of(8), (32, 24))), (16, 16), seed=0)
-    begun = {int(cells.cut(0, np.random.default_rng(seed))[0]) for seed in range(200)}
+    sampler = CodeSampler(items_of(tmp_path, positions(spec_of(8), (32, 24))), (16, 16), seed=0)
+    begun = {int(sampler.cut(0, np.random.default_rng(seed))[0]) for seed in range(200)}
     assert begun == {16 * row + column for row in range(3) for column in range(2)}
-    assert int(cells.beginning(0)[0]) == 0
+    assert int(sampler.beginning(0)[0]) == 0
 
 
 def test_items_of_one_size_are_taken_whole(tmp_path: Path) -> None:
-    found = fit(grids_of(tmp_path, places(spec_of(8, 4), (30, 21))), most=100)
+    found = fit_window(items_of(tmp_path, positions(spec_of(8, 4), (30, 21))), most=100)
     assert found.extent == (30, 21)
 
 
-def test_large_items_are_cut_until_their_codes_fit(tmp_path: Path) -> None:
+def test_large_items_are_cut_until_their_codes_fit_window(tmp_path: Path) -> None:
     spec = spec_of(8, 4)
-    grids = grids_of(tmp_path, places(spec, (60, 40)))
-    found = fit(grids, most=60)
+    items = items_of(tmp_path, positions(spec, (60, 40)))
+    found = fit_window(items, most=60)
     assert spec.tokens(found.extent) <= 60
     assert found.extent == (24, 32)  # 12 + 48 codes; the longest axis gives way first
     with pytest.raises(ConfigError, match=r"train\.window"):
-        fit(grids, most=4)
+        fit_window(items, most=4)
 
 
 def test_few_small_items_are_left_out_and_many_make_windows_smaller(tmp_path: Path) -> None:
-    large, little = places(spec_of(8), (40, 40)), places(spec_of(8), (16, 24))
-    few = fit(grids_of(tmp_path / "few", *[large] * 12, little), most=100)
+    large, little = positions(spec_of(8), (40, 40)), positions(spec_of(8), (16, 24))
+    few = fit_window(items_of(tmp_path / "few", *[large] * 12, little), most=100)
     assert few.extent == (40, 40)
     assert few.large.tolist() == [True] * 12 + [False]
-    many = fit(grids_of(tmp_path / "many", *[large] * 3, little), most=100)
+    many = fit_window(items_of(tmp_path / "many", *[large] * 3, little), most=100)
     assert many.extent == (16, 24)
     assert many.large.all()
 
 
 def test_a_long_recording_is_drawn_more_often(tmp_path: Path) -> None:
     items = [coded.codes_of(coded.AUDIO, (length,), seed=0) for length in (800, 7200)]
-    cells = Cells(grids_of(tmp_path, *items), (400,), seed=0)
-    drawn = [cells.order.file(n, np.random.default_rng(n)) for n in range(1000)]
+    sampler = CodeSampler(items_of(tmp_path, *items), (400,), seed=0)
+    drawn = [sampler.order.file(n, np.random.default_rng(n)) for n in range(1000)]
     assert 0.86 < np.mean(drawn) < 0.94
 
 
-def test_codes_without_a_place_need_items_of_one_size(tmp_path: Path) -> None:
+def test_codes_without_a_position_need_items_of_one_size(tmp_path: Path) -> None:
     spec = CodeSpec("image", (LevelSpec("codes", ("n",), 8, (), 5),), fingerprint="aa")
     items = [coded.codes_of(spec, extent, seed=0) for extent in ((32, 32), (32, 40))]
     with pytest.raises(ConfigError, match="several sizes"):
-        fit(grids_of(tmp_path / "two", *items), most=100)
-    one = grids_of(tmp_path / "one", items[0])
-    assert fit(one, most=100).extent == (32, 32)
-    assert Cells(one, (32, 32), seed=0).beginning(0).tolist() == items[0].levels[0][0].tolist()
+        fit_window(items_of(tmp_path / "two", *items), most=100)
+    one = items_of(tmp_path / "one", items[0])
+    assert fit_window(one, most=100).extent == (32, 32)
+    assert (
+        CodeSampler(one, (32, 32), seed=0).beginning(0).tolist() == items[0].levels[0][0].tolist()
+    )

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from vqtok.errors import MediaError, UsageError
 from vqtok.media.tars import Member
-from vqtok.training.data.places import Places, part
-from vqtok.training.data.sources import PROBLEMS, find
+from vqtok.training.data.files import PROBLEMS, FileList, find_files
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -38,7 +37,7 @@ def test_the_kind_of_most_files_is_taken_and_the_rest_is_counted(tmp_path: Path)
     touch(tmp_path, "a.png", "b/c.JPG", "d.wav", "e.txt", "f.zip", "g.txt", "README", ".hidden.png")
     (tmp_path / "folder.png").mkdir()
     touch(tmp_path, "folder.png/h.webp")
-    found = find([str(tmp_path)])
+    found = find_files([str(tmp_path)])
     assert found.kind == "image"
     names = [str(Path(each.tar if isinstance(each, Member) else each)) for each in found.files]
     assert names == [str(tmp_path / n) for n in ("a.png", "b/c.JPG", "folder.png/h.webp")]
@@ -49,25 +48,25 @@ def test_the_kind_of_most_files_is_taken_and_the_rest_is_counted(tmp_path: Path)
 
 def test_a_wanted_kind_beats_the_majority(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png", "c.wav")
-    found = find([str(tmp_path)], kind="audio")
+    found = find_files([str(tmp_path)], kind="audio")
     assert list(found.files) == [tmp_path / "c.wav"]
     assert found.left_out == {"image": 2}
     touch(tmp_path / "pictures", "a.png")
     with pytest.raises(UsageError, match="these are image files") as error:
-        find([str(tmp_path / "pictures")], kind="audio")
+        find_files([str(tmp_path / "pictures")], kind="audio")
     assert error.value.hint == "--preset image-f8"
 
 
 def test_as_many_of_each_are_images(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.wav")
-    assert find([str(tmp_path)]).kind == "image"
+    assert find_files([str(tmp_path)]).kind == "image"
 
 
 def test_tars_are_searched_wherever_they_lie(tmp_path: Path) -> None:
     touch(tmp_path, "z.png")
     pack(tmp_path / "0.tar", "./cats/a.png", "cats/a.cls", "dogs/b.jpg")
     for data in ([str(tmp_path)], [str(tmp_path / "0.tar"), str(tmp_path / "z.png")]):
-        found = find(data)
+        found = find_files(data)
         assert [str(each) for each in found.files] == [
             str(tmp_path / "0.tar" / "./cats/a.png"),
             str(tmp_path / "0.tar/dogs/b.jpg"),
@@ -84,11 +83,11 @@ def test_tars_are_searched_wherever_they_lie(tmp_path: Path) -> None:
 def test_patterns_and_lists_leave_out_what_is_no_media(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.txt", "c/d.png", "e/f.txt")
     (tmp_path / "none.zip").write_bytes(b"")
-    found = find([str(tmp_path / "*")])
+    found = find_files([str(tmp_path / "*")])
     assert [each.name for each in found.files] == ["a.png", "d.png"]
     assert sum(found.left_out.values()) >= 2
     (tmp_path / "list").write_text(f"{tmp_path}/a.png\n{tmp_path}/missing.png\n")
-    found = find([f"@{tmp_path}/list"])
+    found = find_files([f"@{tmp_path}/list"])
     assert list(found.files) == [tmp_path / "a.png"]
     assert found.left_out == {".png": 1}
     assert "no such file" in found.problems[0]
@@ -99,7 +98,7 @@ def test_a_file_that_is_named_twice_is_taken_once(
 ) -> None:
     touch(tmp_path, "a.png", "b.png")
     monkeypatch.chdir(tmp_path)
-    assert len(find([".", str(tmp_path), "a.png", "./b.png"]).files) == 2
+    assert len(find_files([".", str(tmp_path), "a.png", "./b.png"]).files) == 2
 
 
 @pytest.mark.parametrize("data", ["missing/", "missing.png", "empty", "notes.txt", "*.gif", "-"])
@@ -110,12 +109,12 @@ def test_an_argument_that_gives_nothing_is_an_error(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises((MediaError, UsageError)):
-        find([data])
+        find_files([data])
 
 
 def test_damaged_tars_in_a_folder_are_told_and_passed_over(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "junk.tar", "z.png")
-    found = find([str(tmp_path)])
+    found = find_files([str(tmp_path)])
     assert [each.name for each in found.files] == ["a.png", "z.png"]
     assert found.left_out == {".tar": 1}
     assert "junk.tar" in found.problems[0]
@@ -123,25 +122,25 @@ def test_damaged_tars_in_a_folder_are_told_and_passed_over(tmp_path: Path) -> No
 
 def test_many_problems_are_counted_and_not_all_kept(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", *(f"{i}.tar" for i in range(PROBLEMS + 5)))
-    found = find([str(tmp_path)])
+    found = find_files([str(tmp_path)])
     assert found.left_out == {".tar": PROBLEMS + 5}
     assert len(found.problems) == PROBLEMS
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(max_size=3), st.booleans()), max_size=20))
 def test_places_come_back_as_they_went_in(rows: list[tuple[str, str, bool]]) -> None:
-    places, expected, labels = Places(), [], []
+    files, expected, labels = FileList(), [], []
     for number, (name, label, inside) in enumerate(rows):
         name = name.replace("\0", "")
         path = Path(os.fsdecode(b"\xff") + name)  # no UTF-8
         place = Member(Path(f"{label}.tar"), name, 512 * number, number) if inside else path
-        places.add(place, label)
+        files.add(place, label)
         expected.append(place)
         labels.append(label)
-    assert list(places) == expected
-    assert list(places[1:]) == expected[1:]
-    assert [places.names[number] for number in places.labels()] == labels
-    odd = part(places, places.labels() * 0 + len(rows) - 1) if rows else []
+    assert list(files) == expected
+    assert list(files[1:]) == expected[1:]
+    assert [files.names[number] for number in files.labels()] == labels
+    odd = files.subset(files.labels() * 0 + len(rows) - 1) if rows else []
     assert list(odd) == expected[-1:] * len(rows)
 
 
@@ -149,15 +148,15 @@ MEMBERS = """
 import tracemalloc
 from pathlib import Path
 from vqtok.media.tars import Member
-from vqtok.training.data.places import Places
+from vqtok.training.data.files import FileList
 
 tracemalloc.start()
-places = Places()
+files = FileList()
 for i in range(100_000):
     name = f"speaker-{i % 100:04}/recording-{i:07}.flac"
-    places.add(Member(Path("data/shard-0001.tar"), name, 4096 * i, 2048), name[:12])
+    files.add(Member(Path("data/shard-0001.tar"), name, 4096 * i, 2048), name[:12])
 held, _ = tracemalloc.get_traced_memory()  # the peak has the last growth of a table twice
-assert len(places) == 100_000
+assert len(files) == 100_000
 print(held)
 """
 

@@ -10,26 +10,27 @@ from hypothesis import strategies as st
 
 from vqtok.errors import MediaError
 from vqtok.media.items import Place
-from vqtok.training.data.heldout import checker, split
+from vqtok.training.data.files import FileList
+from vqtok.training.data.media import checker, split
 
 COUNTS = st.integers(1, 60)
 SHARES = st.floats(0.0, 0.9)
 
 
-def names(count: int) -> list[Path]:
-    return [Path(f"{i:03}.png") for i in range(count)]
+def names(count: int) -> FileList:
+    return FileList.of([Path(f"{i:03}.png") for i in range(count)])
 
 
 @given(count=COUNTS, share=SHARES, seed=st.integers(0, 3))
 def test_splits_are_disjoint_whole_and_repeatable(count: int, share: float, seed: int) -> None:
     files = names(count)
-    train, held, bad = split(files, share=share, seed=seed)
-    assert train and held and not bad
+    train, held, unreadable = split(files, share=share, seed=seed)
+    assert train and held and not unreadable
     again = split(files, share=share, seed=seed)
     assert (list(again.training), list(again.held_out)) == (list(train), list(held))
     if count > 1:
         assert not set(train) & set(held)
-        assert sorted([*train, *held]) == files
+        assert sorted([*train, *held]) == list(files)
 
 
 @given(count=COUNTS, share=SHARES, broken=st.sets(st.integers(0, 59)), enough=st.integers(1, 20))
@@ -40,22 +41,22 @@ def test_the_first_held_out_files_can_be_read(
 
     def check(place: Place) -> None:
         if int(Path(place.name).stem) in broken:
-            raise MediaError(f"{place}: broken")
+            raise MediaError(place, "broken")
 
     if broken >= set(range(count)):
         with pytest.raises(MediaError, match="none of the"):
             split(files, share=share, seed=0, check=check, enough=enough)
         return
     plain = split(files, share=share, seed=0)
-    train, held, bad = split(files, share=share, seed=0, check=check, enough=enough)
+    train, held, unreadable = split(files, share=share, seed=0, check=check, enough=enough)
     sound = count - len(broken & set(range(count)))
     checked = list(held)[: min(enough, len(plain.held_out), sound)]
     assert checked
     assert not {int(each.stem) for each in checked} & broken
-    assert {int(Path(name).stem) for name in bad} <= broken
+    assert {int(Path(name).stem) for name in unreadable} <= broken
     if sound > len(held):
         assert not set(train) & set(held)
-        assert len(train) + len(held) + len(bad) == count
+        assert len(train) + len(held) + len(unreadable) == count
 
 
 def test_broken_files_of_either_kind_are_seen(photos: Path, clips: Path) -> None:

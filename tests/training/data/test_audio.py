@@ -12,8 +12,9 @@ import soundfile
 import torch
 
 from vqtok.errors import MediaError
-from vqtok.training.data import reading
-from vqtok.training.data.dataset import Dataset, of_media
+from vqtok.training.data import audio
+from vqtok.training.data.dataset import Dataset
+from vqtok.training.data.media import media_dataset
 from vqtok.training.recipe import Train
 
 RATE = 8000
@@ -21,7 +22,7 @@ PLAN = Train(losses={}, batch=4, window=2000, seed=3, workers=0, gain_db=0.0)
 
 
 def sounds(folder: Path, plan: Train = PLAN, *, rate: int = RATE) -> Dataset:
-    return of_media(sorted(folder.iterdir()), kind="audio", recipe=plan, rate=rate)
+    return media_dataset(sorted(folder.iterdir()), kind="audio", recipe=plan, rate=rate)
 
 
 def ramp(path: Path, seconds: float, **context: str) -> np.ndarray:
@@ -37,7 +38,7 @@ def ramp(path: Path, seconds: float, **context: str) -> np.ndarray:
 def test_windows_of_a_long_recording_are_parts_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, subtype: str
 ) -> None:
-    monkeypatch.setattr(reading, "LONG_S", 2.0)
+    monkeypatch.setattr(audio, "LONG_S", 2.0)
     whole = ramp(tmp_path / name, 5.0, subtype=subtype)
     batch = sounds(tmp_path).batch(0).values[:, 0].numpy()
     starts = set()
@@ -53,7 +54,7 @@ def test_windows_of_a_long_recording_are_parts_of_it(
 def test_the_cache_changes_nothing_of_long_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
-    monkeypatch.setattr(reading, "LONG_S", 2.0)
+    monkeypatch.setattr(audio, "LONG_S", 2.0)
     noise = np.random.default_rng(0).normal(0, 0.1, 6 * RATE)
     soundfile.write(tmp_path / f"a.{format.lower()}", noise, RATE, format=format)
     for rate in (RATE, 11025):
@@ -68,7 +69,7 @@ def test_the_cache_changes_nothing_of_long_recordings(
 def test_a_damaged_part_of_a_long_recording_leaves_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "LONG_S", 2.0)
+    monkeypatch.setattr(audio, "LONG_S", 2.0)
     samples = np.full(8 * RATE, 0.25, dtype=np.float32)
     samples[4 * RATE :] = np.nan
     (tmp_path / "data").mkdir()
@@ -79,7 +80,7 @@ def test_a_damaged_part_of_a_long_recording_leaves_the_rest(
     values = torch.cat(first).unique()
     assert values.min() > 0.24  # from a.wav, before the damage
     assert values.max() > 0.49
-    assert list(data.bad) == [str(tmp_path / "data/a.wav")]
+    assert list(data.unreadable) == [str(tmp_path / "data/a.wav")]
     fresh = sounds(tmp_path / "data")
     for step in reversed(range(6)):  # what went wrong before must not matter
         assert torch.equal(fresh.batch(step).values, first[step])
@@ -121,4 +122,4 @@ def test_recordings_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "b.wav", np.full(5000, 0.5), RATE)
     data = sounds(tmp_path)
     assert data.batch(0).values.min() > 0.49
-    assert list(data.bad) == [str(tmp_path / "a.wav")]
+    assert list(data.unreadable) == [str(tmp_path / "a.wav")]

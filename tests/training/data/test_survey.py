@@ -12,8 +12,8 @@ import soundfile
 from PIL import Image
 
 from vqtok.media.items import items_of
-from vqtok.training.report import inventory as module
-from vqtok.training.report.inventory import inventory
+from vqtok.training.data import survey as module
+from vqtok.training.data.survey import survey
 
 
 def test_images_have_sizes(tmp_path: Path):
@@ -21,7 +21,7 @@ def test_images_have_sizes(tmp_path: Path):
     for index, size in enumerate(sizes):
         Image.new("RGB", size).save(tmp_path / f"{index}.png")
     (tmp_path / "3.png").write_bytes(b"broken")
-    found = inventory(sorted(tmp_path.iterdir()), kind="image", labels=("cat", "dog"))
+    found = survey(sorted(tmp_path.iterdir()), "image").to_json(labels=("cat", "dog"))
     assert found == {
         "kind": "image", "files": 4, "labels": ["cat", "dog"], "probed": 3,
         "smallest": [5, 5], "median": [20, 10], "largest": [30, 40],
@@ -31,16 +31,16 @@ def test_images_have_sizes(tmp_path: Path):
 def test_recordings_have_durations_and_rates(tmp_path: Path):
     for index, (rate, length) in enumerate([(8000, 8000), (16000, 32000), (8000, 24000)]):
         soundfile.write(tmp_path / f"{index}.wav", np.zeros(length), rate)
-    found = inventory(sorted(tmp_path.iterdir()), kind="audio")
+    found = survey(sorted(tmp_path.iterdir()), "audio").to_json()
     assert found["rates"] == [8000, 16000]
     assert (found["shortest_s"], found["median_s"], found["longest_s"]) == (1.0, 2.0, 3.0)
     assert found["hours"] == pytest.approx(6.0 / 3600)
 
 
 def test_hours_of_many_files_are_estimated_from_some(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(module, "PROBED", 10)
+    monkeypatch.setattr(module, "SURVEYED", 10)
     soundfile.write(tmp_path / "a.wav", np.zeros(16000), 8000)
-    found = inventory([tmp_path / "a.wav"] * 95, kind="audio")
+    found = survey([tmp_path / "a.wav"] * 95, "audio").to_json()
     assert found["probed"] <= 10
     assert found["hours"] == pytest.approx(95 * 2.0 / 3600)
 
@@ -53,10 +53,10 @@ def test_members_of_tars_are_read_in_place(tmp_path: Path):
         info.size = len(picture.getvalue())
         archive.addfile(info, io.BytesIO(picture.getvalue()))
     places = [item.place for item in items_of([str(tmp_path / "shard.tar")], ("image",))]
-    assert inventory(places, kind="image")["median"] == [9, 7]
+    assert survey(places, "image").to_json()["median"] == [9, 7]
 
 
 @pytest.mark.parametrize("kind", ["image", "audio"])
 def test_nothing_readable_is_said_to_be_nothing(tmp_path: Path, kind: str):
-    assert inventory([], kind=kind)["probed"] == 0
-    assert inventory([tmp_path / "gone.png"], kind=kind)["probed"] == 0
+    assert survey([], kind).to_json()["probed"] == 0
+    assert survey([tmp_path / "gone.png"], kind).to_json()["probed"] == 0
