@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # As many processes as cores: one thread each, and where a test has more, none that spins.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what runs in the background, and programs inherit it; not so if there is a
+    # handler. Tests interrupt programs that they start.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
 
 # Fixed examples: a run that fails fails again. No deadline: machines are busy.
 settings.register_profile("vqtok", deadline=None, derandomize=True)

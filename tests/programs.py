@@ -9,6 +9,9 @@ from pathlib import Path
 
 import vqtok
 
+LIMIT_S = 600.0
+"""Longer than any program takes on a busy machine: one that is not over by then hangs."""
+
 ROOT = Path(vqtok.__file__).resolve().parents[1]
 
 
@@ -21,5 +24,5 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program and take what it prints."""
     command = [sys.executable, "-c", program, *arguments]
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment(), timeout=120
+        command, check=False, capture_output=True, text=True, env=environment(), timeout=LIMIT_S
     )

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.pipeline.ledger import pictures, recordings
-from tests.programs import environment
+from tests.programs import LIMIT_S, environment
 from vqtok.corpus.shards import CorpusWriter
 
 FORMATS = ("files", "tar", "bin", "parquet", "arrow")
@@ -348,12 +348,12 @@ def test_killed_at_any_moment_and_run_again_it_is_the_same_folder(vqtok, here, f
             wait_for_more(here / "again", before, process)
         time.sleep(chance.uniform(0.0, 0.15))
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=LIMIT_S)
         kills += process.returncode == -signal.SIGKILL
         advanced += recorded(here / "again") != before
     assert kills >= 3 and advanced >= 2
     last = run(*command, "-o", "again", cwd=here)
-    last.communicate(timeout=120)
+    last.communicate(timeout=LIMIT_S)
     assert last.returncode == 1
     assert tree(here / "again") == tree(here / "whole")
 
@@ -366,7 +366,7 @@ def test_a_signal_leaves_a_corpus_that_goes_on(vqtok, here, number, code):
     process = run(*command, cwd=here)
     wait_for_more(here / "c", {}, process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code
     assert b"Traceback" not in errors
     assert not (here / "c" / "index.json").exists()
@@ -390,7 +390,7 @@ def recorded(folder: Path) -> dict[str, int]:
 def wait_for_more(folder: Path, before: dict[str, int], process: subprocess.Popen[bytes]) -> None:
     """Return once results are recorded that were not there before."""
     start = sum(before.values())
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while process.poll() is None and time.monotonic() < deadline:
         now = recorded(folder)
         if sum(now.values()) > start + 1000:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.programs import environment
+from tests.programs import LIMIT_S, environment
 from vqtok.codes import files
 
 COMMAND = [sys.executable, "-m", "vqtok"]
@@ -41,7 +41,7 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment(), **(streams | options))
 
 
-def wait_for(stream: Any, count: int, *, seconds: float = 60) -> bytes:
+def wait_for(stream: Any, count: int, *, seconds: float = LIMIT_S) -> bytes:
     """At least so many bytes of a pipe that stays open."""
     data, end = b"", time.monotonic() + seconds
     while len(data) < count:
@@ -67,7 +67,7 @@ def test_codes_leave_before_the_recording_ends(here: Path):
     # A tile of 750 frames is 7.5 s of it; its codes are there while the rest is still to be said.
     early = wait_for(process.stdout, 3 * 750)
     assert b'{"stream":1,' in early[:200]
-    late, errors = process.communicate(data[HEAD + 2 * 10 * RATE :], timeout=60)
+    late, errors = process.communicate(data[HEAD + 2 * 10 * RATE :], timeout=LIMIT_S)
     assert (process.returncode, errors) == (0, b"")
     codes, header = files.read(io.BytesIO(early + late))
     expected, expected_header = files.read(here / "a.npy")
@@ -91,7 +91,7 @@ def test_sound_is_played_before_the_recording_ends_and_is_that_of_the_file(here:
     assert encoder.poll() is None
     encoder.stdin.write(data[HEAD + 2 * 16 * RATE :])
     encoder.stdin.close()
-    late, errors = decoder.communicate(timeout=60)
+    late, errors = decoder.communicate(timeout=LIMIT_S)
     assert (decoder.returncode, errors, encoder.wait()) == (0, b"", 0)
     encoder.stderr.close()
     played = early + late
@@ -134,15 +134,15 @@ def test_a_signal_ends_a_flow_without_a_word(vqtok, here: Path, verb, number, co
     if target == "-":
         wait_for(process.stdout, 500)
     else:
-        end = time.monotonic() + 60
+        end = time.monotonic() + LIMIT_S
         while not list(here.iterdir()):
             assert time.monotonic() < end
             time.sleep(0.05)
     process.send_signal(number)
-    process.wait(timeout=60)  # with its input still open: it must not end for another reason
+    process.wait(timeout=LIMIT_S)  # with its input still open: it must not end for another reason
     process.stdin.close()
     process.stdin = None
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, errors) == (code, b"")
     assert list(here.iterdir()) == []
 
@@ -154,9 +154,9 @@ def test_a_reader_that_leaves_ends_the_writer_quietly(here: Path):
     process.stdout.close()
     process.stdout = None
     try:
-        _, errors = process.communicate(data, timeout=60)
+        _, errors = process.communicate(data, timeout=LIMIT_S)
     except BrokenPipeError:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, errors) == (-signal.SIGPIPE, b"")
 
 
@@ -170,7 +170,7 @@ def test_a_reader_that_leaves_while_files_are_written_leaves_no_temporary_file(p
     os.close(writer)
     os.read(reader, 1)  # the first name, then no more
     os.close(reader)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == -signal.SIGPIPE, errors
     names = [path.name for path in (here / "out").iterdir()]
     assert names

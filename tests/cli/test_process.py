@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import environment
+from tests.programs import LIMIT_S, environment
 
 COMMAND = [sys.executable, "-m", "vqtok"]
 
@@ -75,7 +75,7 @@ def test_a_signal_leaves_no_half_file_and_no_traceback(vqtok, recording, here, n
     assert process.stderr.readline() == "started\n"
     assert len(list(here.iterdir())) == 3  # the file that grows
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code
     assert errors == ""
     assert sorted(path.name for path in here.iterdir()) == ["a.safetensors", "a.wav"]
@@ -94,7 +94,7 @@ def test_a_signal_while_a_c_library_calls_back_is_not_lost(vqtok, recording, her
     assert process.stderr is not None
     assert process.stderr.readline() == b"started\n"
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT_S)
     errors = errors.replace(b"started\n", b"")
     assert process.returncode == code, errors.decode()
     assert errors == b""
@@ -106,7 +106,7 @@ def test_a_closed_pipe_ends_it_quietly(here):
     os.close(reader)
     process = start(*COMMAND, "--help", stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, errors) == (-signal.SIGPIPE, b"")  # 141 to a shell
 
 
@@ -119,7 +119,7 @@ def test_codes_are_not_written_to_a_terminal_nor_media_read_from_one(picture, he
         ours, theirs = pty.openpty()
         process = start(*COMMAND, *arguments, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
         os.close(theirs)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT_S)
         os.close(ours)
         assert process.returncode == 2
         assert words in errors
@@ -151,7 +151,7 @@ def test_the_first_sign_of_life_comes_before_torch_on_a_terminal(picture, here):
         if not piece:
             break
         text += piece
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=LIMIT_S)
     os.close(ours)
     assert process.returncode == 0
     assert out.splitlines() == ["loading image-f8 False", "a.safetensors"]
@@ -160,7 +160,7 @@ def test_the_first_sign_of_life_comes_before_torch_on_a_terminal(picture, here):
 
 def test_nothing_but_vqtok_files_are_touched_by_help(here: Path):
     process = start(*COMMAND, "models", stdout=subprocess.PIPE, cwd=here)
-    assert b"image-f8" in process.communicate(timeout=60)[0]
+    assert b"image-f8" in process.communicate(timeout=LIMIT_S)[0]
     assert list(here.iterdir()) == []
 
 
@@ -183,7 +183,7 @@ main()
 def test_what_c_libraries_print_is_heard_with_vv_only(here, picture, flag: str, heard: bool):
     picture("a.png")
     process = start(sys.executable, "-c", NOISY, "encode", "a.png", flag, stderr=subprocess.PIPE)
-    errors = process.communicate(timeout=60)[1].decode()
+    errors = process.communicate(timeout=LIMIT_S)[1].decode()
     assert process.returncode == 0
     assert "Python\n" in errors
     assert ("a library" in errors) is heard

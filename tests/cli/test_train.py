@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.test_process import start
 from tests.conftest import TINY_AUDIO, TINY_IMAGE
+from tests.programs import LIMIT_S
 from vqtok.cli.training_view import duration
 
 TRAIN = {
@@ -113,7 +114,7 @@ def test_ctrl_c_stops_saves_and_says_how_to_go_on(photos, here):
     for _ in range(2):  # started, and the first evaluation
         process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert json.loads(out.splitlines()[-1])["reason"] == "stopped"
     assert "Stopping after this step; Ctrl-C again quits now" in errors

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.corpus.samples import Corpus, contents, small
-from tests.programs import environment
+from tests.programs import LIMIT_S, environment
 from vqtok.corpus.shards import FORMATS, is_corpus
 from vqtok.errors import CodesError, UsageError
 
@@ -260,7 +260,7 @@ def test_kill_minus_nine_at_random_moments(tmp_path: Path, format: str):
             time.sleep(moments.uniform(0, 0.15))
             if kills < 6:
                 process.kill()
-            code = process.wait(60)
+            code = process.wait(LIMIT_S)
         if code == 0:
             break
         assert code == -signal.SIGKILL

@@ -14,7 +14,7 @@ import pytest
 
 from tests.corpus import samples
 from tests.corpus.samples import contents, small
-from tests.programs import environment
+from tests.programs import LIMIT_S, environment
 from vqtok.corpus.shards import FORMATS, CorpusWriter
 from vqtok.errors import CodesError, UsageError
 
@@ -174,7 +174,7 @@ def test_two_processes_do_not_write_one_corpus(tmp_path: Path):
         with pytest.raises(UsageError, match="another process is writing"):
             small().open(tmp_path, "tar", restart=True)
         other.stdin.close()
-        assert other.wait(60) == 0
+        assert other.wait(LIMIT_S) == 0
     small().write(tmp_path, "tar")
 
 
@@ -196,7 +196,7 @@ def test_a_worker_that_outlives_a_killed_writer_keeps_no_lock(tmp_path: Path):
             with pytest.raises(UsageError, match="another process is writing"):
                 small().open(tmp_path, "tar")
             other.kill()
-            other.wait(60)
+            other.wait(LIMIT_S)
             small().write(tmp_path, "tar")
         finally:
             os.kill(child, signal.SIGKILL)
@@ -225,7 +225,7 @@ def test_files_say_nothing_of_when_or_where_they_were_made(tmp_path: Path, forma
     )
     command = [sys.executable, "-c", subprocess_program, str(two), format]
     later = {**environment(), "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
-    subprocess.run(command, check=True, env=later, timeout=60)
+    subprocess.run(command, check=True, env=later, timeout=LIMIT_S)
     assert contents(one) == contents(two)
     for data in contents(one).values():
         assert str(tmp_path).encode() not in (data or b"")

@@ -19,7 +19,7 @@ from tests.hostile.corpora import media as tars_media
 from tests.hostile.models import codes_files
 from tests.hostile.mutations import mutate
 from tests.hostile.room import UNDECODED
-from tests.programs import environment
+from tests.programs import LIMIT_S, environment
 
 __all__ = ["here", "picture", "recording", "vqtok"]
 
@@ -74,7 +74,7 @@ def process(*arguments: str) -> subprocess.CompletedProcess[str]:
 
     return subprocess.run(
         [sys.executable, "-m", "vqtok", *arguments],
-        capture_output=True, text=True, timeout=300, check=False, preexec_fn=limit,
+        capture_output=True, text=True, timeout=LIMIT_S, check=False, preexec_fn=limit,
         env={**environment(), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 

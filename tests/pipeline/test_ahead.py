@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from tests.programs import LIMIT_S
 from vqtok.pipeline.ahead import finish_behind, read_ahead
 
 
@@ -30,7 +31,7 @@ def test_reading_begins_before_the_first_result_is_asked_for():
     begun = threading.Event()
     results = read_ahead([1], lambda item: begun.set(), threads=1)
     _, future = next(results)
-    assert begun.wait(timeout=10)
+    assert begun.wait(timeout=LIMIT_S)
     assert future.result() is None
 
 
@@ -60,7 +61,7 @@ def test_the_next_is_not_made_while_too_many_are_unfinished():
     def works():
         for item in range(10):
             made.append(item)
-            yield partial(gate.wait, 10)
+            yield partial(gate.wait, LIMIT_S)
 
     results = finish_behind(works(), threads=2)
     consumer = threading.Thread(target=lambda: next(results))
@@ -68,5 +69,5 @@ def test_the_next_is_not_made_while_too_many_are_unfinished():
     time.sleep(0.05)
     assert len(made) <= 3
     gate.set()
-    consumer.join(timeout=10)
+    consumer.join(timeout=LIMIT_S)
     results.close()

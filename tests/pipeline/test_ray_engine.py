@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.pipeline.ledger import Ledger, recordings
-from tests.programs import environment
+from tests.programs import LIMIT_S, environment
 from vqtok.checkpoints import directory
 from vqtok.errors import CheckpointError
 from vqtok.media.items import items_of
@@ -105,7 +105,7 @@ def test_a_worker_is_killed_and_the_folder_is_the_local_engines(shelf: Path, tmp
             os.kill(pid, signal.SIGKILL)
         lines += stdout
     errors = (tmp_path / "stderr").read_text()
-    assert process.wait(timeout=60) == 1, errors
+    assert process.wait(timeout=LIMIT_S) == 1, errors
     assert found and "will be retried" in errors  # it died with work in its hands
     assert "Traceback" not in errors
     assert len([json.loads(line) for line in lines]) == 163  # JSON and nothing else

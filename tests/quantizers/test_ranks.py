@@ -18,7 +18,6 @@ from tests.quantizers import ranks_program
 from vqtok import distributed
 
 WORLD = 2
-LIMIT_S = 300.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rank in range(WORLD)
     ]
     try:
-        said = [rank.communicate(timeout=LIMIT_S)[1] for rank in ranks]
+        said = [rank.communicate(timeout=programs.LIMIT_S)[1] for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.programs import LIMIT_S
 from tests.training.conftest import IMAGE_EDITS
 from vqtok.checkpoints import resume
 
@@ -51,7 +52,7 @@ def go(photos: Path, output: Path, *, resuming: bool, fatal: int) -> int:
     """Steps until the kill are counted from where the run goes on; 0: no kill."""
     said = json.dumps([str(photos), str(output), [] if resuming else PLAN, resuming, fatal])
     child = [sys.executable, "-c", CHILD, said]
-    return subprocess.run(child, timeout=120, check=False, stderr=subprocess.DEVNULL).returncode
+    return subprocess.run(child, timeout=LIMIT_S, check=False, stderr=subprocess.DEVNULL).returncode
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import coded
+from tests.programs import LIMIT_S
 from tests.training.conftest import IMAGE_EDITS
 from vqtok.checkpoints import resume
 from vqtok.training import loop
@@ -36,7 +37,7 @@ def torchrun(
         [*torchrun, "-m", *command, "--json", *edits, *options],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=LIMIT_S,
         check=False,
     )
 

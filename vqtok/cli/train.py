@@ -156,7 +156,9 @@ def _stoppable(console: Console) -> Iterator[Callable[[], bool]]:
             text = "\nStopping after this step; Ctrl-C again quits now"
             print(text, file=sys.stderr, flush=True)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # a shell's background job heeds no Ctrl-C
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield lambda: wished
     finally:
