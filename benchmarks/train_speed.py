@@ -175,6 +175,7 @@ def plan_of(task: dict[str, Any]) -> tuple[list[str], Any]:
 
     edits = [f"train.{key}={task[key]}" for key in ("window", "steps", "seed")]
     edits += [f"train.evaluate_every={10 * task['steps']}"]
+    edits += ["train.optimizer=adamw"]  # as the loop beside it: the same steps on both sides
     if task["row"] == "float32":
         edits += ["train.precision=float32"]
     return edits, recipe.load(task["preset"], edits=edits)

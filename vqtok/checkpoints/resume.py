@@ -140,6 +140,15 @@ def restore(
         optimizer.load_state_dict({"state": moments[kind], "param_groups": groups})
 
 
+_MOMENTS: dict[type[torch.optim.Optimizer], set[str]] = {
+    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.Muon: {"momentum_buffer"},
+}
+"""What each optimizer keeps of a parameter."""
+
+_SIGNED = {"exp_avg", "momentum_buffer"}
+
+
 def _check_moments(
     moments: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer, *, kind: str
 ) -> None:
@@ -154,7 +163,7 @@ def _check_moments(
                 raise ValueError(f"{kind}.{index}.{key}: shape {tuple(value.shape)} found")
             low, high = (float(each) for each in torch.aminmax(value)) if value.numel() else (0, 0)
             # NaN compares as false. A power of a wild step, or a root of a negative, would fail.
-            if not (-math.inf < low and high < math.inf and (key == "exp_avg" or low >= 0)):
+            if not (-math.inf < low and high < math.inf and (key in _SIGNED or low >= 0)):
                 raise ValueError(f"{kind}.{index}.{key}: values from {low:g} to {high:g}")
-        if set(found) != {"step", "exp_avg", "exp_avg_sq"}:
+        if set(found) != _MOMENTS[type(optimizer)]:
             raise ValueError(f"{kind}.{index}: {', '.join(sorted(found))} found")

@@ -20,6 +20,7 @@ from vqtok.training.average import Average
 from vqtok.training.data.dataset import Batch
 from vqtok.training.deepening import deepened
 from vqtok.training.lessons import Teacher
+from vqtok.training.optimizers import optimizers_of, peaks_of
 from vqtok.training.recipe import Train
 
 
@@ -52,7 +53,8 @@ class Learner:
         self.device: torch.device = next(model.parameters()).device
         self.precision, self.adversary = teacher.precision, teacher.adversary
         self.average = Average(model, decay=plan.average) if plan.average else None
-        self.optimizers = {"optimizer": adamw(model, plan)}
+        self.optimizers = optimizers_of(model, plan)
+        self._own = tuple(self.optimizers)
         if self.adversary is not None and plan.adversarial is not None:
             self.optimizers["critic"] = torch.optim.AdamW(
                 self.adversary.parameters(),
@@ -127,11 +129,11 @@ class Learner:
                 self.precision.backward(lesson.total / len(batches))
             _add(terms, lesson.terms | {"": lesson.total.detach()}, share=1 / len(batches))
             pairs += [lesson.pair] if lesson.pair is not None else []
-        norms = [self._norm("optimizer")]
+        norms = {self._own: self._norm(self._own)}
         if self.adversary is not None:
             terms["discriminator"] = self._judge(pairs)
-            norms.append(self._norm("critic"))
-        values = torch.stack([*terms.values(), *norms])
+            norms["critic",] = self._norm(("critic",))
+        values = torch.stack([*terms.values(), *norms.values()])
         finite = ranks.all_finite(values)
         self._clip(norms)
         self.precision.step(*self.optimizers.values(), apply=finite)
@@ -152,22 +154,25 @@ class Learner:
             sum_ = sum_ + loss.detach() / len(pairs)
         return sum_
 
-    def _norm(self, name: str) -> Tensor:
-        """(): of the gradients of all that an optimizer steps."""
-        self.precision.unscale(self.optimizers[name])
-        return nn.utils.get_total_norm(_gradients(self.optimizers[name]))
+    def _norm(self, names: tuple[str, ...]) -> Tensor:
+        """(): of the gradients of all that these optimizers step."""
+        for name in names:
+            self.precision.unscale(self.optimizers[name])
+        return nn.utils.get_total_norm(self._gradients(names))
 
-    def _clip(self, norms: Sequence[Tensor]) -> None:
+    def _clip(self, norms: Mapping[tuple[str, ...], Tensor]) -> None:
         """Shorten what is too long, and touch nothing else: most gradients are short."""
-        for optimizer, norm in zip(self.optimizers.values(), norms, strict=True):
+        for names, norm in norms.items():
             if float(norm) > self.plan.clip:
-                torch._foreach_mul_(_gradients(optimizer), self.plan.clip / (float(norm) + 1e-6))
+                torch._foreach_mul_(self._gradients(names), self.plan.clip / (float(norm) + 1e-6))
+
+    def _gradients(self, names: tuple[str, ...]) -> list[Tensor]:
+        groups = (group for name in names for group in self.optimizers[name].param_groups)
+        parameters = (each for group in groups for each in group["params"])
+        return [each.grad for each in parameters if each.grad is not None]
 
     def _set_rates(self, scale: float) -> None:
-        plan = self.plan
-        peaks = {"optimizer": plan.learning_rate}
-        if plan.adversarial is not None:
-            peaks["critic"] = plan.adversarial.learning_rate
+        peaks = peaks_of(self.plan)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = peaks[name] * scale
@@ -193,25 +198,6 @@ def begin_from(model: nn.Module, start: Any) -> None:
     for each in model.modules():
         if isinstance(each, Codebook):
             each.begin_averages()
-
-
-def adamw(model: nn.Module, plan: Train) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019, 1711.05101); matrices decay, the quantizer does not."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        matrix = parameter.ndim > 1 and not name.startswith("quantizer.")
-        (decayed if matrix else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": plan.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, fused=True)
-
-
-def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    parameters = (each for group in optimizer.param_groups for each in group["params"])
-    return [each.grad for each in parameters if each.grad is not None]
 
 
 def _warmed(model: nn.Module) -> Iterator[Warmed]:

@@ -42,6 +42,8 @@ def prepare(
 ) -> Run:
     """A run that is ready to ``begin``; arguments are ``loop.train``'s, ``device`` as torch's."""
     saved = resume.read_state(output) if resuming else None
+    if saved is not None and isinstance(saved["recipe"].get("train"), dict):
+        saved["recipe"]["train"].setdefault("optimizer", "adamw")  # 0.1.0 knew no other
     asked = Asked(data, output, preset, start, edits, saved)
     made = _SETTLE.get(_family(asked), _settle_tokenizer)(asked)
     run = Run(made.recipe, made.task, output, device=device, command=command, saved=saved)

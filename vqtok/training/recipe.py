@@ -62,14 +62,16 @@ class Train:
             codes of an item, all levels and stages together.
         losses: Term of ``losses/objectives.py`` → weight; the quantizer's loss is always added. A
             prior has its own.
+        optimizer: "muon" steps the matrices of linear layers, AdamW all else; "adamw" steps all.
         learning_rate: Peak, after the warm-up.
+        matrix_rate: Learning rate of Muon's matrices, as a multiple of ``learning_rate``.
         schedule: After the warm-up "cosine" falls all the way; "constant" stays at the peak and
             falls only over the last part of the run.
         decay: That part, as a share of the run.
         final_rate: Learning rate at the end, as a fraction of the peak.
         warmup: Steps of linear rise.
         betas: AdamW moments' decay.
-        weight_decay: On matrices only, never on norms, biases or codebooks.
+        weight_decay: On matrices and kernels only, never on norms, biases or codebooks.
         clip: Largest gradient norm.
         average: Decay per step of a moving average of the weights, which is what is measured and
             kept; 0: the weights themselves.
@@ -105,7 +107,9 @@ class Train:
     batch: int = 16
     accumulate: int = 1
     window: int = 64
+    optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = 1e-3
+    matrix_rate: float = 3.0
     schedule: Literal["cosine", "constant"] = "cosine"
     decay: float = 0.2
     final_rate: float = 0.0
@@ -146,6 +150,8 @@ class Train:
             raise ValueError("samples must be at least 0")
         if not 0.0 <= self.decay <= 1.0:
             raise ValueError("decay must be between 0 and 1")
+        if not self.matrix_rate > 0.0:
+            raise ValueError("matrix_rate must be positive")
         if self.minutes is not None and self.minutes <= 0:
             raise ValueError("minutes must be positive")
 
