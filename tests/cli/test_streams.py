@@ -79,14 +79,14 @@ def test_a_terminal_as_input_is_refused(vqtok, monkeypatch):
 
 
 def test_bytes_are_never_poured_on_a_terminal(picture, monkeypatch):
-    from vqtok.cli import batch
+    from vqtok.cli import console
     from vqtok.errors import UsageError
     from vqtok.pipeline import plans
 
     plan = plans.for_encode([str(picture("a.png"))], output="-")
     monkeypatch.setattr(sys, "stdout", Terminal(io.BytesIO()))
     with pytest.raises(UsageError, match="terminal"):
-        batch.check_stdout(plan, as_json=False)
+        console.check_stdout((job.target for job in plan.jobs), as_json=False)
 
 
 def test_json_and_bytes_cannot_share_stdout(vqtok, picture):

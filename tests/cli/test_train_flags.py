@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 
 from tests.cli.test_train import TRAIN
 from tests.conftest import TINY_IMAGE
-from vqtok.cli.train_options import complete_quantizer, default_output, edits_of
+from vqtok.cli.options import Machine, ProgressMessages
+from vqtok.cli.train_options import Choices, complete_quantizer, default_output
 from vqtok.errors import UsageError
 
 COMMON = ("train", "--data", "photos", "--preset", "tiny.json", "--steps", "2")
@@ -68,11 +69,14 @@ def test_the_present_folder_gives_its_name(here):
 
 
 def test_edits_are_in_the_order_in_which_they_win():
-    found = edits_of("fsq", {"steps": 3, "labels": None}, ["model.quantizer.levels=[8]"])
-    assert found == [
+    groups = {"machine": Machine(), "messages": ProgressMessages()}
+    edits = ["model.quantizer.levels=[8]"]
+    found = Choices(data=[], quantizer="fsq", steps=3, edits=edits, **groups)
+    assert found.all_edits() == [
         "model.quantizer.type=quantizers/fsq", "train.steps=3", "model.quantizer.levels=[8]",
     ]  # fmt: skip
-    assert edits_of("quantizers/vq", {}, None) == ["model.quantizer.type=quantizers/vq"]
+    found = Choices(data=[], quantizer="quantizers/vq", **groups)
+    assert found.all_edits() == ["model.quantizer.type=quantizers/vq"]
 
 
 def test_quantizers_complete_without_loading_anything():

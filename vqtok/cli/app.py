@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqtok.cli import closed_pipe_raises
+from vqtok.cli import closed_pipe_raises, options
 from vqtok.cli.console import is_first_rank, show_error, show_traceback
 from vqtok.cli.convert import convert
 from vqtok.cli.decode import decode
@@ -56,11 +56,11 @@ app = typer.Typer(
 app.command("encode")(encode)
 app.command("decode")(decode)
 app.command("eval")(evaluate)
-app.command("train")(train)
-app.command("sample")(sample)
-app.command("convert")(convert)
-app.command("info")(info)
-app.command("models")(models)
+app.command("train")(options.command(train))
+app.command("sample")(options.command(sample))
+app.command("convert")(options.command(convert))
+app.command("info")(options.command(info))
+app.command("models")(options.command(models))
 
 
 def _version(value: bool) -> None:

@@ -1,8 +1,7 @@
-"""What encode and decode have in common: a plan, results one by one, a summary, an exit code."""
+"""Steps that encode and decode share: a plan, results one by one, a summary, an exit code."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from vqtok.cli.console import Console, Progress, is_terminal
-from vqtok.errors import ExitCode, UsageError
+from vqtok.cli.console import Console, Progress
+from vqtok.errors import ExitCode
 
 if TYPE_CHECKING:
     from vqtok.pipeline.models import Models
@@ -22,22 +21,8 @@ Results = Iterator["Done | Failed"]
 Result = TypeVar("Result")
 
 
-def check_stdout(plan: Plan, *, as_json: bool) -> None:
-    """Refuse to mix bytes with JSON Lines, or to pour them on a terminal.
-
-    Raises:
-        UsageError: so it would be.
-    """
-    if all(job.target is not None for job in plan.jobs):
-        return
-    if as_json:
-        raise UsageError("--json", "standard output carries the result itself", hint="-o FILE")
-    if is_terminal(sys.stdout):
-        raise UsageError("standard output is a terminal, not for binary data", hint="-o FILE")
-
-
 def dry_run(console: Console, plan: Plan) -> None:
-    """Print what would be read and written, one line each; failures too."""
+    """Print what would be read and written, a line each; failures too."""
     from vqtok.pipeline.results import label
 
     for job in plan.jobs:
@@ -83,7 +68,7 @@ def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Resu
 
 
 def failures_of(plan: Plan) -> list[Failed]:
-    """The plan's failures as results."""
+    """Turn the plan's failures into results."""
     from vqtok.pipeline.results import Failed
 
     return [Failed(None if name == "-" else Path(name), error) for name, error in plan.failures]
@@ -111,7 +96,7 @@ def _report_skipped(console: Console, plan: Plan) -> None:
 
 
 def _summary(console: Console, done: list[Done], failed: int, verb: str) -> None:
-    """One line per kind of file, in its units. Silent in a pipe, where others speak too."""
+    """Sum up each kind of file in its units; silent in a pipe, where others print too."""
     for modality, name in (("image", "image"), ("audio", "recording")):
         group = [each for each in done if each.modality == modality and each.target is not None]
         if group:
@@ -164,7 +149,7 @@ def models_for(
     device: str,
     threads: int | None,
 ) -> Models:
-    """Models that say what they do: a sign of life before torch is there, the device with -v."""
+    """Open models that report what they load, and with -v the device."""
     from vqtok.pipeline.models import Models
 
     return Models(

@@ -1,4 +1,4 @@
-"""What the user sees: messages and progress on stderr, results on stdout."""
+"""Output for users: messages and progress on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from vqtok.config import to_line
-from vqtok.errors import one_line
+from vqtok.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from vqtok.pipeline.results import Failed
@@ -24,27 +25,27 @@ NAMED_PER_GROUP = 3
 
 
 class Progress(Protocol):
-    """Where a run stands, wherever it is shown."""
+    """Takes the state of a run, wherever it is shown."""
 
     def stage(self, text: str) -> None:
-        """Say what is going on: "cat.png"."""
+        """Name what is worked on: "cat.png"."""
         ...
 
     def aside(self, text: str) -> None:
-        """Say what is going on for the moment, until the next part: "loading image-f8"."""
+        """Name what is done for the moment, until the next part: "loading image-f8"."""
         ...
 
     def part(self, fraction: float) -> None:
-        """How much of the present item is done, 0 to 1."""
+        """Take how much of the present item is done, 0 to 1."""
         ...
 
     def goto(self, done: int) -> None:
-        """So many items are finished."""
+        """Take how many items are finished."""
         ...
 
 
 class Console:
-    """One command's voice.
+    """Prints what one command has to say.
 
     Args:
         quiet: Errors only.
@@ -67,25 +68,25 @@ class Console:
         self.progress_wanted = progress
 
     def result(self, text: str) -> None:
-        """One line of result on stdout, there at once for whoever reads the pipe."""
+        """Print a line of result on stdout, at once for whoever reads the pipe."""
         print(text, flush=True)
 
     def json(self, data: Mapping[str, Any]) -> None:
-        """One JSON line on stdout."""
+        """Print one JSON line on stdout."""
         self.result(to_line(data))
 
     def say(self, text: str) -> None:
-        """A line on stderr, unless -q."""
+        """Print a line on stderr, unless -q."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """A line on stderr with -v."""
+        """Print a line on stderr with -v."""
         if self.verbose:
             print(text, file=sys.stderr, flush=True)
 
     def failures(self, failed: Iterable[Failed]) -> None:
-        """All failures, equal ones in one line; with -vv the traceback of what lies behind each."""
+        """Print failures, those of one reason in one line; with -vv also tracebacks."""
         groups: dict[tuple[str, str | None], list[str]] = {}
         for each in failed:
             subject, reason = _split(each)
@@ -100,7 +101,7 @@ class Console:
     def progress(
         self, total: int, verb: str, *, unit: str = "files", start: int = 0
     ) -> Iterator[Progress]:
-        """Progress over ``total`` items: a bar on a terminal, else a plain line now and then.
+        """Show progress over ``total`` items: a bar on a terminal, else a plain line now and then.
 
         Args:
             total: Items.
@@ -118,7 +119,7 @@ class Console:
 
 
 def show_error(message: str, hint: str | None) -> None:
-    """``Error: SUBJECT: what is wrong``, perhaps ``Hint: what to type``; red only here."""
+    """Print ``Error: SUBJECT: REASON``, perhaps ``Hint: …``; red only here."""
     red, plain = ("\x1b[31m", "\x1b[0m") if has_colour(sys.stderr) else ("", "")
     print(f"{red}Error:{plain} {message}", file=sys.stderr)
     if hint:
@@ -127,17 +128,35 @@ def show_error(message: str, hint: str | None) -> None:
 
 
 def show_traceback(error: BaseException) -> None:
-    """The whole chain of an error, on stderr."""
+    """Print the whole chain of an error, on stderr."""
     traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
 
 
+def check_stdout(targets: Iterable[Path | None], *, as_json: bool) -> None:
+    """Refuse to write bytes among JSON Lines, or on a terminal.
+
+    Args:
+        targets: What is written; None is standard output.
+        as_json: Whether results are printed as JSON Lines.
+
+    Raises:
+        UsageError: so it would be.
+    """
+    if None not in targets:
+        return
+    if as_json:
+        raise UsageError("--json", "standard output carries the result itself", hint="-o FILE")
+    if is_terminal(sys.stdout):
+        raise UsageError("standard output is a terminal, not for binary data", hint="-o FILE")
+
+
 def has_colour(stream: TextIO) -> bool:
-    """Whether colour is wanted there: a terminal that is not dumb, and NO_COLOR unset."""
+    """Check that colour is wanted: a terminal that is not dumb, and NO_COLOR unset."""
     return is_live(stream) and not os.environ.get("NO_COLOR")
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a stream is a terminal; a closed one is not."""
+    """Check that a stream is a terminal; a closed one is not."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):
@@ -145,17 +164,17 @@ def is_terminal(stream: Any) -> bool:
 
 
 def is_first_rank() -> bool:
-    """Whether this process speaks and writes: of those that torchrun started, the first."""
+    """Check that this process prints and writes: the first of those that torchrun started."""
     return os.environ.get("RANK", "0") in ("", "0")
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether lines can be drawn again in place there."""
+    """Check that lines can be drawn again in place there."""
     return is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Columns in plain text, aligned, two spaces apart, without trailing blanks or colour."""
+    """Align columns in plain text, two spaces apart, without trailing blanks or colour."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = (
         "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
@@ -176,7 +195,7 @@ def _split(failed: Failed) -> tuple[str, str]:
 
 
 def named(subjects: list[str]) -> str:
-    """The first few of them, and how many more there are."""
+    """Join the first few of them, and count the rest."""
     unique = list(dict.fromkeys(subjects))
     named = ", ".join(unique[:NAMED_PER_GROUP])
     rest = len(unique) - NAMED_PER_GROUP
@@ -194,7 +213,7 @@ class _Silent:
 
 
 class _Plain:
-    """A line at most every ``PLAIN_INTERVAL_S``: logs stay short, and nobody thinks it hangs."""
+    """Prints a line at most every ``PLAIN_INTERVAL_S``, so that logs stay short."""
 
     def __init__(self, total: int, verb: str, unit: str, start: int) -> None:
         self._total, self._verb, self._unit = total, verb, unit

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from vqtok.cli import options
-from vqtok.cli.console import Console
 
 
 def convert(
@@ -24,9 +23,8 @@ def convert(
         ),
     ] = False,
     force: options.Force = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    *,
+    messages: options.Messages,
 ) -> None:
     """Turn a checkpoint of another program into a model directory.
 
@@ -42,11 +40,11 @@ def convert(
     from vqtok.pipeline import convert as pipeline
     from vqtok.pipeline.model_facts import ModelFacts
 
-    console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
-    place = pipeline.check(checkpoint, output, force=force)
-    done = pipeline.convert(place, output, half=half)
+    console = messages.console()
+    source = pipeline.check(checkpoint, output, force=force)
+    done = pipeline.convert(source, output, half=half)
     facts = ModelFacts(done.model.name, done.model)
-    if as_json:
+    if console.as_json:
         found = {"family": done.source.foreign, "notes": list(done.source.notes)}
         console.json({**facts.to_json(), **found})
         return

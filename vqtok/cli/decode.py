@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vqtok.cli import batch, corpus_decode, options
-from vqtok.cli.console import Console, Progress
+from vqtok.cli.console import Console, Progress, check_stdout
 
 
 def decode(
@@ -89,7 +89,7 @@ def decode(
         force=force,
         skip_existing=skip_existing,
     )
-    batch.check_stdout(plan, as_json=as_json)
+    check_stdout((job.target for job in plan.jobs), as_json=as_json)
     if dry_run:
         batch.dry_run(console, plan)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vqtok.cli import batch, corpus, options
-from vqtok.cli.console import Console, Progress
+from vqtok.cli.console import Console, Progress, check_stdout
 
 
 def encode(
@@ -86,7 +86,7 @@ def encode(
     plan = plans.for_encode(
         files, output=output, format=format, force=force, skip_existing=skip_existing
     )
-    batch.check_stdout(plan, as_json=as_json)
+    check_stdout((job.target for job in plan.jobs), as_json=as_json)
     Models(model).check_codes({job.kind for job in plan.jobs})
     if dry_run:
         batch.dry_run(console, plan)

@@ -27,9 +27,8 @@ def info(
         ),
     ] = None,
     force: options.Force = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    *,
+    messages: options.Messages,
 ) -> None:
     """Describe codes files, corpora, models, images and audio files.
 
@@ -44,7 +43,7 @@ def info(
     from vqtok.pipeline import inspect
     from vqtok.pipeline.results import Failed
 
-    console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
+    console = messages.console()
     _check(subjects, plot, force=force)
     failed: list[Failed] = []
     for count, subject in enumerate(subjects):
@@ -55,10 +54,10 @@ def info(
             facts = inspect.inspect(stream or subject)
         except VqtokError as error:
             failed.append(Failed(Path(subject), error))
-            if as_json:
+            if console.as_json:
                 console.json(failed[-1].to_json())
             continue
-        if as_json:
+        if console.as_json:
             console.json(facts.to_json())
             continue
         rows = facts.rows()
@@ -84,8 +83,8 @@ def _check(subjects: list[str], plot: Path | None, *, force: bool) -> None:
         raise UsageError(plot, "already exists", hint="-f overwrites")
 
 
-def _draw(console: Console, place: object, target: Path) -> None:
+def _draw(console: Console, source: object, target: Path) -> None:
     from vqtok.pipeline import inspect, pictures
 
-    pictures.save(target, inspect.code_picture(place))  # type: ignore[arg-type]
+    pictures.save(target, inspect.code_picture(source))  # type: ignore[arg-type]
     console.say(f"drew {target}")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import typer
 
 from vqtok.cli import options
-from vqtok.cli.console import Console, show_error, table
+from vqtok.cli.console import show_error, table
 from vqtok.errors import ExitCode
 
 
 def models(
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    messages: options.Messages,
 ) -> None:
     """List the models that -m can name.
 
@@ -26,9 +24,9 @@ def models(
     """  # noqa: D301
     from vqtok.pipeline import inspect
 
-    console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
+    console = messages.console()
     found, damaged = inspect.models()
-    if as_json:
+    if console.as_json:
         for each in found:
             console.json(each.to_json())
     elif found:

@@ -1,34 +1,79 @@
-"""Each shared flag, declared once: one name, one letter, one meaning in every command."""
+"""Shared flags, each declared once: one name, one letter, one meaning in every command.
+
+Flags that commands share as a group are a frozen dataclass, and so are all flags of a command, with
+groups among its fields; ``command`` turns such a class into the parameters that Typer reads.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from vqtok.cli.console import Console
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Expand parameters of a command that are dataclasses of flags into those flags."""
+    hints = get_type_hints(function, include_extras=True)
+    hints.pop("return")
+
+    @wraps(function)
+    def run(**given: Any) -> None:
+        function(**{name: _value(name, hint, given) for name, hint in hints.items()})
+
+    defaults = {name: each.default for name, each in signature(function).parameters.items()}
+    parameters = [
+        each for name, hint in hints.items() for each in _parameters(name, hint, defaults[name])
+    ]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _parameters(name: str, hint: Any, default: object) -> Iterator[Parameter]:
+    if not is_dataclass(hint):
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        return
+    hints = get_type_hints(hint, include_extras=True)
+    for field in fields(hint):
+        given = Parameter.empty if field.default is MISSING else field.default
+        yield from _parameters(field.name, hints[field.name], given)
+
+
+def _value(name: str, hint: Any, given: Mapping[str, Any]) -> Any:
+    if not is_dataclass(hint):
+        return given[name]
+    hints = get_type_hints(hint, include_extras=True)
+    return hint(**{each.name: _value(each.name, hints[each.name], given) for each in fields(hint)})  # type: ignore[operator]
+
 
 def complete_model(incomplete: str) -> list[str]:
-    """Names of models that begin so, for the shell; lists folders, loads nothing."""
+    """List models that begin so, for the shell; lists folders, loads nothing."""
     from vqtok.pipeline.inspect import model_names
 
     return [name for name in model_names() if name.startswith(incomplete)]
 
 
 def complete_preset(incomplete: str) -> list[str]:
-    """Names of presets that begin so; reads the package's folder, loads nothing."""
+    """List presets that begin so; reads the package's folder, loads nothing."""
     folder = Path(__file__).parents[1] / "presets"
     names = sorted(path.stem for path in folder.glob("*.json"))
     return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_subject(incomplete: str) -> list[str]:
-    """Models and files that begin so."""
+    """List models and files that begin so."""
     folder, _, start = incomplete.rpartition("/")
-    place = Path(f"{folder}/" if "/" in incomplete else ".")
+    directory = Path(f"{folder}/" if "/" in incomplete else ".")
     try:
-        found = sorted(path for path in place.iterdir() if path.name.startswith(start))
+        found = sorted(path for path in directory.iterdir() if path.name.startswith(start))
     except OSError:
         found = []
     return complete_model(incomplete) + [str(path) for path in found]
@@ -180,3 +225,58 @@ ShardSize = Annotated[
 
 DEFAULT_JOBS = max(1, min(4, os.cpu_count() or 1))
 """Default of -j: a picture is read and written in less time than a model takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages:
+    """Choose what a command prints."""
+
+    as_json: AsJson = False
+    quiet: Quiet = False
+    verbose: Verbose = 0
+
+    def console(self) -> Console:
+        """Open the command's console."""
+        return Console(quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressMessages(Messages):
+    """Choose what a command prints that shows progress."""
+
+    no_progress: NoProgress = False
+
+    def console(self) -> Console:
+        """Open the command's console."""
+        return Console(
+            quiet=self.quiet,
+            verbose=self.verbose,
+            as_json=self.as_json,
+            progress=not self.no_progress,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """Choose what becomes of files that exist, or that nothing is written."""
+
+    force: Force = False
+    skip_existing: SkipExisting = False
+    dry_run: DryRun = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Choose how images and audio are read."""
+
+    mono: Mono = False
+    background: Background = "white"
+    max_pixels: MaxPixels = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Choose where a model runs."""
+
+    device: Device = "auto"
+    threads: Threads = None

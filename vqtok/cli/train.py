@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vqtok.cli import options
 from vqtok.cli import train_options as flags
 from vqtok.cli.console import Console, is_first_rank, named, table
 from vqtok.cli.rehearsal_view import lines_of
@@ -27,32 +26,7 @@ LISTED = 20
 """Lines about files that were left out; ``unreadable.txt`` has them all."""
 
 
-def train(
-    data: flags.Data,
-    output: flags.Output = None,
-    preset: flags.Preset = None,
-    steps: flags.Steps = None,
-    minutes: flags.Minutes = None,
-    batch: flags.Batch = None,
-    quantizer: flags.Quantizer = None,
-    model: flags.Start = None,
-    stage: flags.Stage = None,
-    labels: flags.Labels = False,
-    seed: flags.Seed = None,
-    edits: flags.Edits = None,
-    resume: flags.Resume = False,
-    force: options.Force = False,
-    dry_run: flags.DryRun = False,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    precision: flags.Precision = None,
-    workers: flags.Workers = None,
-    tensorboard: flags.TensorBoard = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
-) -> None:
+def train(chosen: flags.Choices) -> None:
     """Train a tokenizer on a folder of images, or of audio; or a prior on a folder of codes.
 
     Ctrl-C stops after the present step, measures and saves; --resume goes on from there.
@@ -63,41 +37,40 @@ def train(
       vqtok train --data codes/ --preset prior-transformer -o my-prior/
     """  # noqa: D301
     first = is_first_rank()
+    messages = chosen.messages
     console = Console(
-        quiet=quiet or not first,
-        verbose=verbose if first else 0,
-        as_json=as_json and first,
-        progress=not no_progress,
+        quiet=messages.quiet or not first,
+        verbose=messages.verbose if first else 0,
+        as_json=messages.as_json and first,
+        progress=not messages.no_progress,
     )
-    target = output or flags.default_output(data)
-    flags.check_start(model, stage=stage, quantizer=quantizer, resume=resume)
+    output = chosen.output or flags.default_output(chosen.data)
+    chosen.check()
     if first:  # the others would find what the first has begun to write
-        _check_output(target, resume=resume, force=force)
+        _check_output(output, resume=chosen.resume, force=chosen.force)
     console.note("loading torch")
     from vqtok.checkpoints.devices import pick_device
 
-    given = {
-        "steps": steps, "minutes": minutes, "batch": batch, "seed": seed, "workers": workers,
-        "precision": precision, "labels": "true" if labels else None, "stage": stage,
-    }  # fmt: skip
     plan: dict[str, Any] = {
-        "preset": preset,
-        "edits": flags.edits_of(quantizer, given, edits),
-        "resuming": resume,
-        "device": pick_device(device, threads=threads),
+        "preset": chosen.preset,
+        "edits": chosen.all_edits(),
+        "resuming": chosen.resume,
+        "device": pick_device(chosen.machine.device, threads=chosen.machine.threads),
         "command": _command(),
-        "start": model,
+        "start": chosen.model,
     }
-    if dry_run:
-        _rehearse(console, data, target, plan)
+    if chosen.dry_run:
+        _rehearse(console, chosen.data, output, plan)
         return
     from vqtok.training import loop
 
     with _stoppable(console) as should_stop:
-        events = loop.train(data, target, tensorboard=tensorboard, should_stop=should_stop, **plan)
+        events = loop.train(
+            chosen.data, output, tensorboard=chosen.tensorboard, should_stop=should_stop, **plan
+        )
         finished = _watch(console, events)
     if first:
-        _finish(console, finished, data)
+        _finish(console, finished, chosen.data)
     if finished.reason == "stopped":
         raise typer.Exit(ExitCode.INTERRUPTED)
 
@@ -126,7 +99,7 @@ def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, A
 
 
 def _check_output(output: Path, *, resume: bool, force: bool) -> None:
-    """A finished or half-finished run is not overwritten by accident.
+    """Refuse to overwrite a finished or half-finished run by accident.
 
     Raises:
         UsageError: the directory holds a model, or is none.
@@ -166,7 +139,7 @@ def _stoppable(console: Console) -> Iterator[Callable[[], bool]]:
 
 
 def _watch(console: Console, events: Iterator[Event]) -> Finished:
-    """Show the run while it goes on; its last event."""
+    """Show the run while it goes on, and return its last event."""
     from vqtok.training import log
 
     with closing(events):  # type: ignore[type-var]  # a generator
@@ -204,7 +177,7 @@ def _show_start(console: Console, event: Started) -> None:
 
 
 def _left_out(console: Console, texts: tuple[str, ...]) -> None:
-    """Files that could not be read, those with one reason in one line."""
+    """Name the files that could not be read, those with one reason in one line."""
     groups: dict[str, list[str]] = {}
     for text in texts:
         subject, _, reason = text.partition(": ")
@@ -235,7 +208,7 @@ def _path(output: Path) -> str:
 
 
 def _name(output: Path) -> str:
-    """What -m takes: the NAME if that leads here, else the path."""
+    """Find what -m takes: the NAME if that leads here, else the path."""
     from vqtok.checkpoints import directory
 
     try:
@@ -247,7 +220,7 @@ def _name(output: Path) -> str:
 
 
 def _next(output: Path, name: str) -> str:
-    """What to do with the model."""
+    """Say what to do with the model."""
     from vqtok.checkpoints import directory
 
     info = directory.describe(output)
