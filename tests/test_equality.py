@@ -28,7 +28,8 @@ from vqtok.media.plan import Job
 from vqtok.pipeline.corpus import encode_corpus, local_engine
 from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
 from vqtok.pipeline.encode import EncodeOptions, encode
-from vqtok.tokenizers import _tiled_images, codec
+from vqtok.tokenizers import codec
+from vqtok.tokenizers.exact import tiling2d
 
 DATA = Path(__file__).parent / "data"
 MODELS = Path(__file__).parent.parent / "models"
@@ -139,7 +140,7 @@ def test_tiles_of_five_sizes(
     expected: list[np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr({"image": _tiled_images, "audio": codec}[kind], "TILE", CHUNKS[kind][chunk])
+    monkeypatch.setattr({"image": tiling2d, "audio": codec}[kind], "TILE", CHUNKS[kind][chunk])
     with threads(count):
         found = [model.encode(x[None]).numpy().levels[0] for x in signals]
     check(found, expected)

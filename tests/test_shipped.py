@@ -16,7 +16,8 @@ from vqtok.checkpoints import directory
 from vqtok.media import audio, image
 from vqtok.metrics.audio import mel_distance
 from vqtok.metrics.image import psnr
-from vqtok.tokenizers import _tiled_images, codec
+from vqtok.tokenizers import codec
+from vqtok.tokenizers.exact import tiling2d
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
@@ -84,7 +85,7 @@ def test_a_photos_codes_do_not_change_with_threads_tiles_or_neighbours(
         with threads(count):
             assert torch.equal(model.encode(x).levels[0], expected)
     assert torch.equal(model.encode(torch.cat([x.flip(3), x])).levels[0][1:], expected)
-    monkeypatch.setattr(_tiled_images, "TILE", 128)
+    monkeypatch.setattr(tiling2d, "TILE", 128)
     assert torch.equal(model.encode(x).levels[0], expected)
 
 

@@ -7,6 +7,7 @@ or pixels, T frames, L samples. ``*grid`` is the code grid: (H, W) for images, (
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -81,6 +82,23 @@ class Quantizer(Protocol):
     def decode(self, codes: Tensor) -> Tensor:
         """Codes as in ``Quantized.codes`` (fewer stages are allowed) → (B, D, *grid) float."""
         ...
+
+
+@dataclass(frozen=True)
+class RecomputeStats:
+    """Counts of float64 recomputations.
+
+    Attributes:
+        latents: All that were coded.
+        recomputed: Those of them that were computed again in float64, to decide near ties.
+    """
+
+    latents: int = 0
+    recomputed: int = 0
+
+    def __add__(self, other: RecomputeStats) -> RecomputeStats:
+        """Add both counts."""
+        return RecomputeStats(self.latents + other.latents, self.recomputed + other.recomputed)
 
 
 class Reconstructed(NamedTuple):

@@ -46,16 +46,16 @@ def test_rows_and_columns_one_by_one_are_the_whole() -> None:
     down, right, known = torch.randn(3, 2, 8, 4, 5).unbind(0)
     whole = net(down, right, known, PLACES)
     hints = net.hints(known)
-    padded = F.pad(down, (0, 0, net.reach, 0))
+    padded = F.pad(down, (0, 0, net.radius, 0))
     for row in range(4):
         rows = slice(row, row + 1)
-        found, between = net.rows(padded[:, :, row : row + net.reach + 1], hints[0][:, :, rows])
+        found, between = net.rows(padded[:, :, row : row + net.radius + 1], hints[0][:, :, rows])
         torch.testing.assert_close(found, whole[0][:, :, rows], atol=1e-6, rtol=1e-5)
-        line = F.pad(right[:, :, rows], (net.reach, 0))
+        line = F.pad(right[:, :, rows], (net.radius, 0))
         for column in range(5):
             one = slice(column, column + 1)
             added = net.columns(
-                line[..., column : column + net.reach + 1],
+                line[..., column : column + net.radius + 1],
                 between[..., one],
                 hints[1][:, :, rows, one],
             )

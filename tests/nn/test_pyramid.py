@@ -25,7 +25,7 @@ def networks() -> dict[str, nn.Module]:
 
 
 @pytest.mark.parametrize("name", list(networks()))
-def test_nothing_beyond_the_stated_reach_changes_an_output(name: str) -> None:
+def test_nothing_beyond_the_stated_receptive_field_changes_an_output(name: str) -> None:
     network = networks()[name].eval()
     encoding = "encoder" in name
     side = 32 * STRIDE if encoding else 32
@@ -35,9 +35,10 @@ def test_nothing_beyond_the_stated_reach_changes_an_output(name: str) -> None:
     with torch.no_grad():
         moved = (network(x) - network(changed)).abs().amax((0, 1, 2)) > 0  # by column
     edge = moved.shape[0] // 2
-    reach = -(-network.reach // STRIDE) if encoding else network.reach
+    seen = network.receptive_field
+    beyond = -(-seen // STRIDE) if encoding else seen
     assert moved[:edge].any()
-    assert not moved[edge + reach :].any()
+    assert not moved[edge + beyond :].any()
 
 
 @pytest.mark.parametrize("name", list(networks()))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.pyramid import Residual
-from vqtok.nn.regions import Region, before, cut, region
+from vqtok.nn.regions import Region, Source, before, cut, region
 
 D = 4
 
@@ -59,11 +59,11 @@ def test_a_region_is_what_the_whole_gives_there(
     wanted = Region(*spans)
     asked: list[Region] = []
 
-    def source(part: Region) -> Tensor:
+    def read(part: Region) -> Tensor:
         asked.append(part)
         return cut(x, part)
 
-    found = region(layers, source, wanted, shape)
+    found = region(layers, Source(read, shape), wanted)
     torch.testing.assert_close(found, cut(whole, wanted), atol=1e-12, rtol=0)
     assert asked == [Region(*(before(layers, span) for span in wanted))]
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from tests.tokenizers import test_codec, test_vqvae
 from vqtok import config
-from vqtok.protocols import Assigned, Config, Tokenizer
-from vqtok.tokenizers import _exact, _framed, _tiled, _tiled_images, codec, vqvae
+from vqtok.nn.regions import Source, cut
+from vqtok.protocols import Assigned, Config, RecomputeStats, Tokenizer
+from vqtok.tokenizers import codec, vqvae
+from vqtok.tokenizers.exact import audio, recompute, tiling2d
 
 
 def image_model(network: str, **changes: object) -> vqvae.VQVAE:
@@ -41,14 +43,16 @@ def test_a_window_gives_the_latent_of_the_whole_image_in_float64(
     if "widths" in changes and network == "convnext":
         changes = {**changes, "decoder_blocks": [1, 1, 1]}
     model = image_model(network, **changes)
-    twin = copy.deepcopy(model.encoder).double()
+    path = model._exact._paths[0]
+    twin = copy.deepcopy(path).double()
     grid = (19, 23)
     x = test_vqvae.picture(*(side * model.stride for side in grid))[0]
+    image = Source(lambda wanted: cut(x[None], wanted).double(), (x.shape[1], x.shape[2]))
     with torch.no_grad():
-        whole = twin(x[None].double())[0]  # (D, h, w)
+        whole = twin(x[None].double(), ())[0]  # (D, h, w)
         for row in range(grid[0]):
             for column in range(0, grid[1], 2 if 0 < row < grid[0] - 1 else 1):
-                alone = model._tiled._latent(twin, x, row, column)
+                alone = twin.at((row, column), image, ())
                 torch.testing.assert_close(alone, whole[:, row, column], atol=1e-12, rtol=0)
 
 
@@ -58,9 +62,9 @@ def test_a_window_gives_the_latent_of_the_whole_recording_in_float64(mel: object
     twin = copy.deepcopy(model.encoder).double()
     samples = test_codec.sound(40 * test_codec.HOP)[0, 0]
     with torch.no_grad():
-        whole = twin(model._framed.features(samples[None]))[0, :, 0]  # (D, T)
+        whole = twin(model._exact.features(samples[None]))[0, :, 0]  # (D, T)
         for frame in range(40):
-            alone = model._framed._latent(twin, samples, frame)
+            alone = model._exact._latent(twin, samples, frame)
             torch.testing.assert_close(alone, whole[:, frame], atol=1e-12, rtol=0)
 
 
@@ -111,14 +115,14 @@ def test_errors_far_greater_than_rounding_change_no_code(
     before = model.encode(x).levels[0]
     model, x = make()
     disturb(model.encoder, 0.02)
-    model.quantizer.assign, assign = settled_by_nobody(model.quantizer), model.quantizer.assign
+    model.quantizer.assign, assign = without_near_ties(model.quantizer), model.quantizer.assign
     assert not torch.equal(model.encode(x).levels[0], before)  # they would, by themselves
     model.quantizer.assign = assign
     assert torch.equal(model.encode(x).levels[0], before)
-    assert 0 < model.doubts.recomputed < model.doubts.latents
+    assert 0 < model.recompute_stats.recomputed < model.recompute_stats.latents
 
 
-def settled_by_nobody(quantizer: nn.Module) -> Callable[..., object]:
+def without_near_ties(quantizer: nn.Module) -> Callable[..., object]:
     assign = quantizer.assign
 
     def certain(z: Tensor, *, reach: float) -> object:
@@ -146,16 +150,18 @@ def test_an_error_that_the_probe_did_not_show_widens_the_search() -> None:
             return Assigned(codes, doubtful)
 
     encoder = nn.Linear(1, 1)
-    exact = _exact.Exact(encoder, lambda encoder, dtype: encoder(torch.ones(3, 1, dtype=dtype)))
+    exact = recompute.ExactCodes(
+        encoder, lambda encoder, dtype: encoder(torch.ones(3, 1, dtype=dtype))
+    )
     meant = torch.arange(5.0, dtype=torch.float64)
-    found = exact.settle(
+    found = exact(
         (meant + 0.7)[None, None].float(),
         Suspicious(),
         lambda twin, place: meant[place[1]][None],
     )
     assert found.tolist() == [[0, 1, 2, 3, 4]]
     assert len(reaches) == 2 and reaches[0] < 1e-4 and reaches[1] >= 0.7
-    assert exact.doubts == _exact.Doubts(latents=5, recomputed=5)
+    assert exact.stats == RecomputeStats(latents=5, recomputed=5)
 
 
 def test_a_change_of_weights_is_followed() -> None:
@@ -181,7 +187,7 @@ def test_steps_of_a_fused_optimizer_which_torch_does_not_count_are_followed() ->
     fresh = test_vqvae.build("convnext")
     fresh.load_state_dict(model.state_dict())
     assert torch.equal(model.encode(x).levels[0], fresh.encode(x).levels[0])
-    assert 0 < model.doubts.recomputed < model.doubts.latents / 2
+    assert 0 < model.recompute_stats.recomputed < model.recompute_stats.latents / 2
 
 
 def test_nan_samples_end_in_some_code() -> None:
@@ -199,8 +205,8 @@ def test_images_of_any_sizes_together_give_the_codes_of_each_alone(
     model = test_vqvae.build("convnext", "rvq")
     xs = [test_vqvae.picture(*size, seed=i)[0] for i, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_tiled_images, "TILE", 16)
-        patch.setattr(_tiled, "BATCH", 2000)
+        patch.setattr(tiling2d, "TILE", 16)
+        patch.setattr(tiling2d, "BATCH", 2000)
         together = model.encode_many(xs)
     for x, codes in zip(xs, together, strict=True):
         alone = model.encode(x[None])
@@ -218,8 +224,8 @@ def test_recordings_of_any_lengths_together_give_the_codes_of_each_alone(
     xs = [test_codec.sound(length)[0] for length in lengths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "TILE", 30)
-        patch.setattr(_framed, "STEP", 4)
-        patch.setattr(_framed, "BATCH", 60)
+        patch.setattr(audio, "STEP", 4)
+        patch.setattr(audio, "BATCH", 60)
         together = model.encode_many(xs)
     for x, codes in zip(xs, together, strict=True):
         alone = model.encode(x[None])
@@ -239,7 +245,7 @@ def test_an_image_read_in_windows_has_the_same_codes_and_is_never_read_whole(
     model = test_vqvae.build("convnext")
     x = test_vqvae.picture(131, 77)[0]
     expected = model.encode(x[None]).levels[0]
-    monkeypatch.setattr(_tiled_images, "TILE", tile)
+    monkeypatch.setattr(tiling2d, "TILE", tile)
     largest = 0
 
     def read(rows: slice, columns: slice) -> Tensor:
@@ -251,7 +257,7 @@ def test_an_image_read_in_windows_has_the_same_codes_and_is_never_read_whole(
     codes = model.encode_windows((131, 77), read)
     assert codes.levels[0].dtype == codes.spec.levels[0].dtype
     assert torch.equal(torch.from_numpy(codes.levels[0].astype("int64")), expected)
-    reach = _tiled.halo_of(model.encoder, model.stride) * model.stride
+    reach = -(-model.encoder.receptive_field // model.stride) * model.stride
     assert largest <= min(131, tile + 2 * reach) * min(77, tile + 2 * reach)
 
 
@@ -260,10 +266,10 @@ def test_a_very_large_image_is_cut_finer_with_the_same_codes(
 ) -> None:
     model = test_vqvae.build("convnext")
     x = test_vqvae.picture(90, 90)
-    monkeypatch.setattr(_tiled_images, "TILE", 48)  # 2 x 2 tiles; at half of it 4 x 4
+    monkeypatch.setattr(tiling2d, "TILE", 48)  # 2 x 2 tiles; at half of it 4 x 4
     expected = model.encode(x).levels[0]
     forms = len(list(model.decode_tiles(model.encode(x))))
-    monkeypatch.setattr(_tiled_images, "LARGE", 8000)
+    monkeypatch.setattr(tiling2d, "LARGE", 8000)
     assert torch.equal(model.encode(x).levels[0], expected)
     assert len(list(model.decode_tiles(model.encode(x)))) == 4 * forms == 16
 
@@ -271,7 +277,7 @@ def test_a_very_large_image_is_cut_finer_with_the_same_codes(
 def test_tiles_of_a_decoded_image_cover_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = test_vqvae.build("convnext")
     codes = model.encode(test_vqvae.picture(61, 83, batch=2))
-    monkeypatch.setattr(_tiled_images, "TILE", 16)
+    monkeypatch.setattr(tiling2d, "TILE", 16)
     whole = model.decode(codes)
     for item in range(2):
         covered = torch.zeros(61, 83)
@@ -296,17 +302,17 @@ def test_codes_in_pieces_of_any_lengths_give_the_same_samples(cuts: list[int], l
     assert torch.equal(torch.cat(parts, dim=-1), whole[..., :length])
 
 
-def test_a_models_copy_has_its_own_doubts() -> None:
+def test_a_models_copy_has_its_own_counts() -> None:
     model = test_vqvae.build("convnext")
     model.encode(test_vqvae.picture(8, 8))
     other = copy.deepcopy(model)
     other.encode(test_vqvae.picture(8, 8))
-    assert other.doubts.latents == 2 * model.doubts.latents > 0
+    assert other.recompute_stats.latents == 2 * model.recompute_stats.latents > 0
 
 
 def test_threads_are_given_back() -> None:
     before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="stop"), _exact.one_thread():
+    with pytest.raises(ValueError, match="stop"), recompute.one_thread():
         assert torch.get_num_threads() == 1
         raise ValueError("stop")
     assert torch.get_num_threads() == before

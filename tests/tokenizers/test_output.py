@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tests.tokenizers.test_vqvae import SMALL, picture
 from vqtok import config
 from vqtok.errors import ConfigError
+from vqtok.nn.outputs import Output, entering, pixels
 from vqtok.protocols import Config
-from vqtok.tokenizers import _tiled_images, vqvae
-from vqtok.tokenizers._output import Output, entering, pixels
+from vqtok.tokenizers import vqvae
+from vqtok.tokenizers.exact import tiling2d
 
 OUTPUTS = get_args(Output)
 
@@ -37,7 +38,7 @@ def test_codes_and_pixels_are_those_of_a_forward_call_also_in_tiles(
     x = picture(61, 50, batch=2)
     result = model(x)
     whole = model.encode(x)
-    monkeypatch.setattr(_tiled_images, "TILE", 16)
+    monkeypatch.setattr(tiling2d, "TILE", 16)
     codes = model.encode(x)
     assert torch.equal(codes.levels[0], whole.levels[0])
     assert torch.equal(codes.levels[0], result.codes.levels[0])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from vqtok import config
 from vqtok.errors import ConfigError, UsageError
 from vqtok.protocols import Config
-from vqtok.tokenizers import _tiled_images, vqvae
+from vqtok.tokenizers import vqvae
+from vqtok.tokenizers.exact import tiling2d
 
 SMALL = {
     "convnext": {"patch": 2, "widths": [8, 8], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]},
@@ -61,7 +62,7 @@ def test_tiles_give_the_codes_and_pixels_of_the_whole(
     x = picture(61, 90)
     whole = model.encode(x)
     pixels = model.decode(whole)
-    monkeypatch.setattr(_tiled_images, "TILE", 16)
+    monkeypatch.setattr(tiling2d, "TILE", 16)
     tiled = model.encode(x)
     assert torch.equal(whole.levels[0], tiled.levels[0])
     torch.testing.assert_close(model.decode(tiled), pixels, atol=1e-6, rtol=0)

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.tokenizers.test_exact import disturb, settled_by_nobody
+from tests.tokenizers.test_exact import disturb, without_near_ties
 from tests.tokenizers.test_vqvae import picture
 from tests.tokenizers.test_vqvae2 import FORMS, build, same
-from vqtok.nn.hierarchy import Seen, Way
-from vqtok.nn.regions import cut
-from vqtok.tokenizers import _leveled, _tiled_images
+from vqtok.nn.regions import Source, cut
+from vqtok.tokenizers.exact import tiling2d
 
 
 @pytest.mark.parametrize(("network", "levels"), FORMS)
@@ -33,17 +32,17 @@ def test_a_window_gives_the_latent_of_the_whole_image_in_float64(
     x = picture(height, width).double()
     z_qs = [torch.randn(1, 4, *grid).double() for grid in grids]
     for level in range(levels):
-        way = Way(encoder, level)
-        image = Seen(lambda wanted: cut(x, wanted), (height, width))
+        path = encoder.path(level)
+        image = Source(lambda wanted: cut(x, wanted), (height, width))
         before = [
-            Seen(lambda wanted, z_q=z_q: cut(z_q, wanted), grid)
+            Source(lambda wanted, z_q=z_q: cut(z_q, wanted), grid)
             for z_q, grid in zip(z_qs[:level], grids[:level], strict=True)
         ]
         with torch.no_grad():
-            whole = way(x, z_qs[:level])[0]  # (D, h, w)
+            whole = path(x, z_qs[:level])[0]  # (D, h, w)
             for row in range(grids[level][0]):
                 for column in range(0, grids[level][1], 1 if row < 2 else 3):
-                    alone = way.at((row, column), image, before)
+                    alone = path.at((row, column), image, before)
                     torch.testing.assert_close(alone, whole[:, row, column], atol=1e-12, rtol=0)
 
 
@@ -56,7 +55,7 @@ def test_tiles_give_the_codes_and_pixels_of_the_whole(
     x = picture(121, 90)
     whole = model.encode(x)
     pixels, latents = model.decode(whole), model.latents(x)
-    monkeypatch.setattr(_tiled_images, "TILE", model.stride)
+    monkeypatch.setattr(tiling2d, "TILE", model.stride)
     seen: list[tuple[int, ...]] = []
     model.encoder.trunks[-1].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
     tiled = model.encode(x)
@@ -75,7 +74,7 @@ def test_tiles_of_any_image_give_its_codes(cells: int, height: int, width: int) 
     x = picture(height, width)
     whole = model.encode(x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_tiled_images, "TILE", cells * model.stride)
+        patch.setattr(tiling2d, "TILE", cells * model.stride)
         assert same(model.encode(x), whole)
         torch.testing.assert_close(model.decode(whole), model(x).x.clamp(-1, 1), atol=1e-6, rtol=0)
 
@@ -114,14 +113,14 @@ def test_errors_far_greater_than_rounding_change_no_code_of_any_level(
         before = whole.encode(x)
         disturb(model.encoder.heads[disturbed], error)
         part = model.quantizer[disturbed]
-        part.assign, assign = settled_by_nobody(part), part.assign
+        part.assign, assign = without_near_ties(part), part.assign
         found = model.encode(x)
         # They would change codes, by themselves, and so those of finer levels.
         moved = [not torch.equal(a, b) for a, b in zip(found.levels, before.levels, strict=True)]
         assert moved[disturbed] and not any(moved[:disturbed])
         part.assign = assign
         assert same(model.encode(x), before)
-        assert 0 < model.doubts.recomputed < model.doubts.latents
+        assert 0 < model.recompute_stats.recomputed < model.recompute_stats.latents
 
 
 def test_disturbed_tiles_still_agree_on_the_codes_they_share() -> None:
@@ -131,9 +130,9 @@ def test_disturbed_tiles_still_agree_on_the_codes_they_share() -> None:
     for head in model.encoder.heads:
         disturb(head, 0.01)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_tiled_images, "TILE", 2 * model.stride)
+        patch.setattr(tiling2d, "TILE", 2 * model.stride)
         assert same(model.encode(x), before)
-    assert model.doubts.recomputed > 0
+    assert model.recompute_stats.recomputed > 0
 
 
 @settings(max_examples=10, deadline=None)
@@ -144,8 +143,8 @@ def test_images_of_any_sizes_together_give_the_codes_of_each_alone(
     model = build("convnext", 2, "rvq")
     xs = [picture(*size, seed=i)[0] for i, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_tiled_images, "TILE", 16)
-        patch.setattr(_leveled, "BATCH", 2000)
+        patch.setattr(tiling2d, "TILE", 16)
+        patch.setattr(tiling2d, "BATCH", 2000)
         together = model.encode_many(xs)
     for x, codes in zip(xs, together, strict=True):
         alone = model.encode(x[None])
@@ -164,7 +163,7 @@ def test_an_image_read_in_windows_has_the_same_codes_and_is_never_read_whole(
     model = build("convnext")
     x = picture(131, 77)[0]
     expected = model.encode(x[None])
-    monkeypatch.setattr(_tiled_images, "TILE", tile)
+    monkeypatch.setattr(tiling2d, "TILE", tile)
     largest = 0
 
     def read(rows: slice, columns: slice) -> Tensor:
@@ -186,10 +185,10 @@ def test_a_very_large_image_is_cut_finer_with_the_same_codes(
 ) -> None:
     model = build("convnext")
     x = picture(90, 90)
-    monkeypatch.setattr(_tiled_images, "TILE", 48)  # 2 x 2 tiles; at half of it 4 x 4
+    monkeypatch.setattr(tiling2d, "TILE", 48)  # 2 x 2 tiles; at half of it 4 x 4
     expected = model.encode(x)
     forms = len(list(model.decode_tiles(expected)))
-    monkeypatch.setattr(_tiled_images, "LARGE", 8000)
+    monkeypatch.setattr(tiling2d, "LARGE", 8000)
     assert same(model.encode(x), expected)
     assert len(list(model.decode_tiles(expected))) == 4 * forms == 16
 
@@ -197,7 +196,7 @@ def test_a_very_large_image_is_cut_finer_with_the_same_codes(
 def test_tiles_of_a_decoded_image_cover_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("convnext", 3)
     codes = model.encode(picture(61, 83, batch=2))
-    monkeypatch.setattr(_tiled_images, "TILE", 16)
+    monkeypatch.setattr(tiling2d, "TILE", 16)
     whole = model.decode(codes)
     for item in range(2):
         covered = torch.zeros(61, 83)
@@ -227,9 +226,9 @@ def test_nan_samples_end_in_some_code() -> None:
     model.encode(x).check()
 
 
-def test_a_models_copy_has_its_own_doubts() -> None:
+def test_a_models_copy_has_its_own_counts() -> None:
     model = build("convnext")
     model.encode(picture(8, 8))
     other = copy.deepcopy(model)
     other.encode(picture(8, 8))
-    assert other.doubts.latents == 2 * model.doubts.latents > 0
+    assert other.recompute_stats.latents == 2 * model.recompute_stats.latents > 0

@@ -26,9 +26,9 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, *, kernel: int, dropout: float, told: bool, heads: int) -> None:
         super().__init__()
-        self.reach = kernel // 2
-        self.vertical = nn.Conv2d(width, 2 * width, (self.reach + 1, kernel))
-        self.horizontal = nn.Conv2d(width, 2 * width, (1, self.reach + 1))
+        self.radius = kernel // 2
+        self.vertical = nn.Conv2d(width, 2 * width, (self.radius + 1, kernel))
+        self.horizontal = nn.Conv2d(width, 2 * width, (1, self.radius + 1))
         self.between = nn.Conv2d(2 * width, 2 * width, 1)
         self.leave = nn.Conv2d(width, width, 1)
         self.told = nn.Conv2d(width, 4 * width, 1, bias=False) if told else None
@@ -41,8 +41,8 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Both stacks, (B, C, H, W) each → the same; ``known`` is (B, C, H, W) or broadcasts."""
         hints = self.hints(known)
-        down, between = self.rows(F.pad(down, (0, 0, self.reach, 0)), hints[0])
-        right = right + self.columns(F.pad(right, (self.reach, 0)), between, hints[1])
+        down, between = self.rows(F.pad(down, (0, 0, self.radius, 0)), hints[0])
+        right = right + self.columns(F.pad(right, (self.radius, 0)), between, hints[1])
         if self.attention is None:
             return down, right
         mixed = self.attend(right.flatten(2).mT, places)
@@ -65,7 +65,7 @@ class Layer(nn.Module):
         Returns:
             (B, C, n, W), and what the horizontal stack takes over, (B, 2C, n, W).
         """
-        raw = self.vertical(F.pad(seen, (self.reach, self.reach)))
+        raw = self.vertical(F.pad(seen, (self.radius, self.radius)))
         return _gated(raw + hint), self.between(raw)
 
     def columns(self, seen: Tensor, between: Tensor, hint: Tensor | float) -> Tensor:

@@ -2,17 +2,17 @@
 
 Levels are numbered coarse → fine; each has twice the resolution of the one before. The encoder's
 features come of one trunk, fine → coarse. A level's latents come of its features and of a context:
-what the levels before it, quantized, say at its resolution. The decoder reads all levels.
+what the levels before it, quantized, give at its resolution. The decoder reads all levels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vqtok.nn import pyramid
 from vqtok.nn.regions import Region, Source, Span, before, flat, region
 
 Quantize = Callable[[int, Tensor], Tensor]
@@ -25,8 +25,14 @@ class Encoder(nn.Module):
     Args:
         trunks: Of each level: from the next finer level's features (the finest: from pixels) to its
             own.
-        contexts: Of each level but the first: from what is known of the level before to its grid.
+        contexts: Of each level but the first: from the quantized levels before to its grid.
         heads: Of each level: features, joined by context, → latents; pointwise.
+        stride: Pixels per position of the coarsest level: a cell.
+
+    Attributes:
+        margins: Of each level, cells around one that its codes depend on.
+        halo: Cells of the image around one that its codes depend on.
+        receptive_field: Pixels around a cell that its codes depend on.
     """
 
     def __init__(
@@ -41,12 +47,12 @@ class Encoder(nn.Module):
         self.trunks = nn.ModuleList(trunks)
         self.contexts = nn.ModuleList(contexts)
         self.heads = nn.ModuleList(heads)
-        self.margins, self.halo, self.reach = _reaches(self, stride)
+        self.margins, self.halo, self.receptive_field = _receptive_fields(self, stride)
 
     def forward(
         self, x: Tensor, grids: Sequence[tuple[int, int]], quantize: Quantize
     ) -> list[Tensor]:
-        """Latents of every level, each quantized before the next.
+        """Compute the latents of every level, each quantized before the next.
 
         Args:
             x: (B, C, H, W), sides multiples of the coarsest stride.
@@ -74,30 +80,38 @@ class Encoder(nn.Module):
         return found
 
     def context(self, level: int, state: Tensor) -> Tensor:
-        """What a level is told, from the state of the one before, at twice its size."""
-        told: Tensor = self.contexts[level - 1](state)
-        return told
+        """Compute a level's context from the state of the one before, at twice its size."""
+        context: Tensor = self.contexts[level - 1](state)
+        return context
 
     def latent(self, level: int, features: Tensor, context: Tensor | None = None) -> Tensor:
-        """Latents of one level, from its features and its context."""
+        """Compute the latents of one level from its features and its context."""
         joined = features if context is None else torch.cat([features, context], dim=1)
         z: Tensor = self.heads[level](joined)
         return z
 
+    def path(self, level: int) -> Path:
+        """Take the layers that one level's latents come through; they share their weights."""
+        return Path(
+            nn.Sequential(*flat(list(reversed(self.trunks[level:])))),
+            self.contexts[:level],
+            self.heads[level],
+        )
 
-class Way(nn.Module):
-    """All of an encoder that one level's latents come through.
+
+class Path(nn.Module):
+    """All layers that one level's latents come through.
 
     Args:
-        encoder: Shares its weights with this.
-        level: The level.
+        trunk: From pixels to the level's features.
+        contexts: Of the levels up to it.
+        head: To its latents.
     """
 
-    def __init__(self, encoder: Encoder, level: int) -> None:
+    def __init__(self, trunk: nn.Module, contexts: Sequence[nn.Module], head: nn.Module) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(*flat(list(reversed(encoder.trunks[level:]))))
-        self.contexts = nn.ModuleList(list(encoder.contexts[:level]))
-        self.head = encoder.heads[level]
+        self.trunk, self.head = trunk, head
+        self.contexts = nn.ModuleList(contexts)
 
     def forward(self, x: Tensor, z_qs: Sequence[Tensor]) -> Tensor:
         """(B, C, H, W) and the levels before, quantized → (B, D, h, w)."""
@@ -110,39 +124,67 @@ class Way(nn.Module):
         z: Tensor = self.head(torch.cat(joined, dim=1))
         return z
 
-    def at(self, place: tuple[int, int], pixels: Seen, levels: Sequence[Seen]) -> Tensor:
-        """One latent, (D,), from no more of everything than it depends on.
+    def at(self, position: tuple[int, int], pixels: Source, levels: Sequence[Source]) -> Tensor:
+        """Compute one latent, (D,), from no more of everything than it depends on.
 
         Args:
-            place: (row, column).
+            position: (row, column).
             pixels: The image.
             levels: The levels before, quantized.
         """
-        row, column = place
+        row, column = position
         wanted = Region((row, row + 1), (column, column + 1))
-        joined = [region(self.trunk, pixels.source, wanted, pixels.grid)]
+        joined = [region(layers_of(self.trunk), pixels, wanted)]
         if levels:
-            joined.append(self._told(wanted, levels))
+            joined.append(self._context(wanted, levels))
         z: Tensor = self.head(torch.cat(joined, dim=1))
         return z[0, :, 0, 0]
 
-    def _told(self, wanted: Region, levels: Sequence[Seen]) -> Tensor:
-        """The context of a level on a region."""
+    def _context(self, wanted: Region, levels: Sequence[Source]) -> Tensor:
+        """Compute the context of a level on a region."""
         *coarser, last = levels
 
         def state(wanted: Region) -> Tensor:
-            z_q = last.source(wanted)
-            return torch.cat([z_q, self._told(wanted, coarser)], dim=1) if coarser else z_q
+            z_q = last.read(wanted)
+            return torch.cat([z_q, self._context(wanted, coarser)], dim=1) if coarser else z_q
 
-        return region(self.contexts[len(coarser)], state, wanted, last.grid)
+        return region(self.contexts[len(coarser)], Source(state, last.grid), wanted)
 
 
-class Seen(NamedTuple):
-    """A signal that can be read region by region."""
+class OneLevel:
+    """An encoder of ``nn/pyramid.py`` with the interface of a hierarchy's.
 
-    source: Source
-    grid: tuple[int, int]
-    """(H, W): what lies beyond does not exist."""
+    Args:
+        encoder: The network; not copied.
+        stride: Pixels per position.
+    """
+
+    def __init__(self, encoder: pyramid.Encoder | pyramid.StridedEncoder, *, stride: int) -> None:
+        self._encoder = encoder
+        self.margins, self.halo = [0], -(-encoder.receptive_field // stride)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """(B, C, H, W) → the latents, (B, D, H/stride, W/stride)."""
+        return [self._encoder(x)]
+
+    def context(self, level: int, state: Tensor) -> Tensor:
+        """Refuse: one level has no context."""
+        raise NotImplementedError
+
+    def latent(self, level: int, features: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the features, which are the latents already."""
+        return features
+
+    def path(self, level: int) -> Path:
+        """Take the whole encoder."""
+        return Path(self._encoder, (), nn.Identity())
+
+
+def layers_of(network: nn.Module) -> Sequence[nn.Module]:
+    """List what a network does, one layer after the other."""
+    if isinstance(network, pyramid.Encoder | pyramid.StridedEncoder):
+        return network.layers()
+    return list(flat(network))
 
 
 class Decoder(nn.Module):
@@ -165,30 +207,26 @@ class Decoder(nn.Module):
         for step in reversed(self.steps):
             span, scale = before(step, span), 2 * scale
             spans.append((span[0] * scale, span[1] * scale))
-        self.reach = max(max(-first, last - stride) for first, last in spans)
+        self.receptive_field = max(max(-first, last - stride) for first, last in spans)
 
     def forward(self, z_qs: Sequence[Tensor]) -> Tensor:
         """(B, D, h, w) of each level → (B, C, H, W), as many pixels as the finest level covers."""
         state = z_qs[0]
         for step, z_q in zip(self.steps, z_qs[1:], strict=True):
-            told = step(state.contiguous(memory_format=torch.channels_last))
+            coarser = step(state.contiguous(memory_format=torch.channels_last))
             height, width = z_q.shape[-2:]
-            state = torch.cat([z_q, told[..., :height, :width]], dim=1)
+            state = torch.cat([z_q, coarser[..., :height, :width]], dim=1)
         x: Tensor = self.body(state.contiguous(memory_format=torch.channels_last))
         return x
 
 
-def _reaches(encoder: Encoder, stride: int) -> tuple[list[int], int, int]:
-    """How far around a cell, the pixels of one coarsest position, things matter to its codes.
-
-    Returns:
-        Cells of each level that must be known around it, cells of the image, and pixels.
-    """
+def _receptive_fields(encoder: Encoder, stride: int) -> tuple[list[int], int, int]:
+    """Compute ``margins``, ``halo`` and ``receptive_field`` of an encoder."""
     count = len(encoder.trunks)
     spans: list[Span] = [(0, 1 << (count - 1))]  # of what is known of each level, in its positions
     for context in reversed(encoder.contexts):
         spans.insert(0, before(context, spans[0]))
-    margins, halo, reach = [], 0, 0
+    margins, halo, beyond = [], 0, 0
     for level, (first, last) in enumerate(spans):
         per_cell = 1 << level
         margin = -(-max(-first, last - per_cell) // per_cell)
@@ -197,5 +235,5 @@ def _reaches(encoder: Encoder, stride: int) -> tuple[list[int], int, int]:
         cells = before(trunk, (-margin * per_cell, (1 + margin) * per_cell))
         halo = max(halo, -(-max(-cells[0], cells[1] - stride) // stride))
         pixels = before(trunk, (first, last))
-        reach = max(reach, -pixels[0], pixels[1] - stride)
-    return margins, halo, reach
+        beyond = max(beyond, -pixels[0], pixels[1] - stride)
+    return margins, halo, beyond

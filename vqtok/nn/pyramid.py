@@ -49,7 +49,7 @@ class Encoder(nn.Module):
             inputs, factor = width, 2
         self.norm = ChannelNorm(widths[-1])
         self.out = Pointwise(widths[-1], latent)
-        self.reach = _reach(patch, blocks, kernel)
+        self.receptive_field = _receptive_field(patch, blocks, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W), sides multiples of the stride → (B, D, H/stride, W/stride)."""
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
         # 3x3 rather than pointwise: neighbouring patches agree on the pixels along their seam.
         self.out = nn.Conv2d(widths[0], channels * patch**2, 3, padding=1)
         self.shuffle = nn.PixelShuffle(patch)
-        self.reach = _reach(patch, blocks, kernel) + patch
+        self.receptive_field = _receptive_field(patch, blocks, kernel) + patch
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, D, h, w) → (B, C, h·stride, w·stride)."""
@@ -137,9 +137,9 @@ class StridedEncoder(nn.Module):
         layers += [Residual(inputs, hidden) for _ in range(blocks)]
         self.body = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(inputs, latent, 1))
         stride = 2 ** len(widths)
-        # Each stride-2 conv reaches one sample of its own input beyond its output; blocks reach
-        # one coarse step.
-        self.reach = stride + (1 + blocks) * stride
+        # Each stride-2 conv sees one sample of its own input beyond its output; a block
+        # sees one coarse step.
+        self.receptive_field = stride + (1 + blocks) * stride
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W), sides multiples of the stride → (B, D, H/stride, W/stride)."""
@@ -171,7 +171,7 @@ class StridedDecoder(nn.Module):
             inputs = width
         self.body = nn.Sequential(*layers)
         stride = 2 ** len(widths)
-        self.reach = stride + (1 + blocks) * stride
+        self.receptive_field = stride + (1 + blocks) * stride
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, D, h, w) → (B, C, h·stride, w·stride)."""
@@ -179,7 +179,7 @@ class StridedDecoder(nn.Module):
         return x
 
 
-def _reach(patch: int, blocks: Sequence[int], kernel: int) -> int:
+def _receptive_field(patch: int, blocks: Sequence[int], kernel: int) -> int:
     """Pixels beyond a position's own patch that can change it, on each side."""
     steps = [patch * 2**level for level in range(len(blocks))]
     return sum(count * (kernel // 2) * step for count, step in zip(blocks, steps, strict=True))

@@ -1,9 +1,9 @@
-"""Networks on a small region of their output: which input it takes, and what comes out, exactly.
+"""Run networks on a small region of their output, with exactly the input that it takes.
 
 A local network gives one position from a window of its input. ``before`` walks back from the output
-to that window, ``region`` forward from it, and each layer computes no more than the next one asks
-for. Beyond a grid's edge lie the zeros of each layer's own padding, so what comes out is what the
-whole input would give there.
+to that window, ``region`` forward from it, and each layer computes no more than the next one needs.
+Beyond a grid's edge lie the zeros of each layer's own padding, so the result is what the whole
+input would give there.
 """
 
 from __future__ import annotations
@@ -30,12 +30,17 @@ class Region(NamedTuple):
     columns: Span
 
 
-Source = Callable[[Region], Tensor]
-"""Region → (1, C, rows, columns); zeros beyond the edge."""
+class Source(NamedTuple):
+    """A signal that can be read region by region."""
+
+    read: Callable[[Region], Tensor]
+    """Region → (1, C, rows, columns); anything beyond the edge."""
+    grid: tuple[int, int]
+    """(H, W)."""
 
 
 def flat(layers: nn.Module | Sequence[nn.Module]) -> Iterator[nn.Module]:
-    """The layers that do the work, in order, out of nested ``nn.Sequential``."""
+    """Take the layers out of nested ``nn.Sequential``, in order."""
     if isinstance(layers, nn.Sequential | Sequence | nn.ModuleList):
         for layer in layers:
             yield from flat(layer)
@@ -44,22 +49,19 @@ def flat(layers: nn.Module | Sequence[nn.Module]) -> Iterator[nn.Module]:
 
 
 def before(layers: nn.Module | Sequence[nn.Module], span: Span) -> Span:
-    """Positions of the input that determine a span of the output, along either axis."""
+    """Find the positions of the input that determine a span of the output, along either axis."""
     for layer in reversed(list(flat(layers))):
         span = _before(layer, span)
     return span
 
 
-def region(
-    layers: nn.Module | Sequence[nn.Module], source: Source, wanted: Region, grid: tuple[int, int]
-) -> Tensor:
-    """What the layers give on a region.
+def region(layers: nn.Module | Sequence[nn.Module], source: Source, wanted: Region) -> Tensor:
+    """Compute what the layers give on a region.
 
     Args:
         layers: Pointwise ones, convolutions, shuffles and the blocks of this room.
-        source: Of their input.
+        source: Their input.
         wanted: Region of their output.
-        grid: (H, W) of the input.
 
     Returns:
         (1, D, rows, columns); anything beyond the output's edge.
@@ -68,7 +70,7 @@ def region(
     regions = [wanted]
     for layer in reversed(chain):
         regions.insert(0, Region(*(_before(layer, span) for span in regions[0])))
-    x = source(regions[0])
+    x, grid = source.read(regions[0]), source.grid
     for index, layer in enumerate(chain):
         inside = _inside(regions[index], grid, x.device)
         x = _apply(layer, x * inside, inside, regions[index], regions[index + 1])
@@ -77,7 +79,7 @@ def region(
 
 
 def cut(x: Tensor, region: Region) -> Tensor:
-    """A region of (…, H, W), with zeros where it lies beyond the edge."""
+    """Cut a region out of (…, H, W), with zeros where it lies beyond the edge."""
     sizes = x.shape[-2:]
     kept = Region(*(_clamped(span, size) for span, size in zip(region, sizes, strict=True)))
     part = x[..., slice(*kept.rows), slice(*kept.columns)]
@@ -99,7 +101,7 @@ def _clamped(span: Span, size: int) -> Span:
 
 
 def _inside(region: Region, grid: tuple[int, int], device: torch.device) -> Tensor:
-    """(rows, columns) bool: positions of the grid."""
+    """Mark the positions of a region that lie in the grid: (rows, columns) bool."""
     spans = [torch.arange(*span, device=device) for span in region]
     rows, columns = ((span >= 0) & (span < size) for span, size in zip(spans, grid, strict=True))
     return rows[:, None] & columns

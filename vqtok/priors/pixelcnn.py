@@ -172,8 +172,8 @@ class _Cached:
         self.known, self.turns = network.known(layout, told), network.turns(layout)
         self.caches = Caches(layout.steps)
         self.done = 0
-        self.above: list[Tensor] = []  # of each layer, the rows before: (B, C, reach, W)
-        self.left: list[Tensor] = []  # the columns before: (B, C, 1, reach)
+        self.above: list[Tensor] = []  # of each layer, the rows before: (B, C, radius, W)
+        self.left: list[Tensor] = []  # the columns before: (B, C, 1, radius)
         self.between: list[Tensor] = []  # what this row's vertical stack says: (B, 2C, 1, W)
         self.hints: list[Tensor | float] = []
 
@@ -193,7 +193,7 @@ class _Cached:
         down = vectors.mT[:, :, None]  # (B, C, 1, W)
         if row == 0:
             down = torch.zeros_like(down)
-            self.above = [F.pad(down, (0, 0, layer.reach - 1, 0)) for layer in self.layers]
+            self.above = [F.pad(down, (0, 0, layer.radius - 1, 0)) for layer in self.layers]
         known = self.known
         if known is not None and known.shape[2] > 1:
             known = known[:, :, row : row + 1]
@@ -202,7 +202,7 @@ class _Cached:
             hints = layer.hints(known)
             seen = torch.cat([self.above[number], down], dim=2)
             self.above[number] = seen[:, :, 1:]
-            self.left.append(down.new_zeros(*down.shape[:2], 1, layer.reach))
+            self.left.append(down.new_zeros(*down.shape[:2], 1, layer.radius))
             down, between = layer.rows(seen, hints[0])
             self.between.append(between)
             self.hints.append(hints[1])

@@ -1,8 +1,8 @@
-"""Classes or speakers that a decoder is told: codes then hold what the label does not say.
+"""Condition a decoder on a class or a speaker: codes then hold what the label does not say.
 
-1711.00937, section 4.3, tells its WaveNet decoder the speaker. Here the decoder's input, or that of
-each of its blocks, gets a learned vector for each label added. The encoder sees none, so codes are
-the same for all.
+1711.00937, section 4.3, conditions its WaveNet decoder on the speaker. Here a learned vector of the
+label is added to the decoder's input, or to that of each of its blocks. The encoder sees no label,
+so codes are the same for all.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ Label = int | str | None
 """A name, its number, or None for a model without labels."""
 
 SHOWN = 12
+"""Names that a hint lists."""
 
 GAIN = 10.0
 """Of the vectors of blocks: a label is in few items of a batch, and its vectors must not be learned
-so much later than the rest that the codes have told the speaker by then."""
+so much later than the rest that codes hold the speaker by then."""
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -37,11 +38,11 @@ def check_names(names: Sequence[str]) -> None:
 
 
 class Labels(nn.Module):
-    """One learned vector for each label, zero at first.
+    """Holds a learned vector for each label, zero at first.
 
     Args:
         names: In order; none: the model has no labels.
-        shape: D of the decoder's input; or blocks of a ``Told`` decoder, and their width.
+        shape: D of the decoder's input; or blocks of a ``ConditionedBlocks``, and their width.
     """
 
     def __init__(self, names: Sequence[str], *shape: int) -> None:
@@ -50,29 +51,29 @@ class Labels(nn.Module):
         if names:
             self.vectors = nn.Parameter(torch.zeros(len(names), *shape))
 
-    def tell(self, z_q: Tensor, label: Tensor | Label) -> Tensor:
-        """Add to (B, D, *grid) what the decoder is told.
+    def condition(self, z_q: Tensor, label: Tensor | Label) -> Tensor:
+        """Add the label's vector to what a decoder reads.
 
         Args:
-            z_q: What it reads; without labels it is given back as it is.
+            z_q: (B, D, *grid); without labels it is given back as it is.
             label: One for all items, or int64 (B,).
 
         Raises:
             UsageError: none where one is needed, one where there are none, or an unknown one.
         """
-        told = self._chosen(label)
-        if told is None:
+        vectors = self._chosen(label)
+        if vectors is None:
             return z_q
-        return z_q + told.reshape(*told.shape, *(1 for _ in z_q.shape[2:]))
+        return z_q + vectors.reshape(*vectors.shape, *(1 for _ in z_q.shape[2:]))
 
-    def given(self, z_q: Tensor, label: Tensor | Label) -> tuple[Tensor, Tensor | None]:
-        """What a ``Told`` decoder is given for ``tell``'s arguments: its input, and its vectors."""
+    def inputs(self, z_q: Tensor, label: Tensor | Label) -> tuple[Tensor, Tensor | None]:
+        """Make the input of a ``ConditionedBlocks`` decoder, and its vectors if it takes any."""
         if self.names and self.vectors.ndim == 3:
             return z_q, self._chosen(label)
-        return self.tell(z_q, label), None
+        return self.condition(z_q, label), None
 
     def _chosen(self, label: Tensor | Label) -> Tensor | None:
-        """(1, *shape), or as many as there are labels; None: the model has none."""
+        """Take (1, *shape) vectors, or as many as labels are given; None: the model has none."""
         if not self.names:
             self.number(label if isinstance(label, int | str) else None)
             if isinstance(label, Tensor):
@@ -83,10 +84,10 @@ class Labels(nn.Module):
         return self.vectors[label.to(self.vectors.device)]
 
     def number(self, label: Label) -> int:
-        """The number of a label; 0 if the model has none and none is given.
+        """Give the number of a label; 0 if the model has none and none is given.
 
         Raises:
-            UsageError: as ``tell``.
+            UsageError: as ``condition``.
         """
         if not self.names:
             if label is not None:
@@ -109,20 +110,20 @@ class Labels(nn.Module):
         return f"one of {', '.join(self.names[:SHOWN])}" + (f" and {more} more" if more > 0 else "")
 
 
-class Told(nn.Sequential):
-    """Layers; the blocks among them are told a label, each by a vector of its own."""
+class ConditionedBlocks(nn.Sequential):
+    """Layers; a vector of its own may be added to the input of each block among them."""
 
-    def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, vectors: Tensor | None = None) -> Tensor:
         """Run them.
 
         Args:
             x: (B, D, 1, T).
-            told: (B, blocks, width) or (1, blocks, width); None: nothing.
+            vectors: (B, blocks, width) or (1, blocks, width); None: none.
         """
         at = 0
         for layer in self:
-            if told is not None and isinstance(layer, Block):
-                x = x + GAIN * told[:, at, :, None, None]
+            if vectors is not None and isinstance(layer, Block):
+                x = x + GAIN * vectors[:, at, :, None, None]
                 at += 1
             x = layer(x)
         return x

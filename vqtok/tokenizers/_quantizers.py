@@ -1,9 +1,9 @@
-"""The quantizers of several levels as one part of a model."""
+"""Use the quantizers of one or several levels as one part of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,38 +17,6 @@ NAMES = {2: ("top", "bottom"), 3: ("top", "middle", "bottom")}
 """Of the levels, coarse → fine, by their number."""
 
 
-class Joined(NamedTuple):
-    """Of all levels together."""
-
-    loss: Tensor
-    """(): the sum over levels."""
-    terms: Mapping[str, Tensor]
-    """Its parts: "commitment" of the level "top" is called "commitment_top"."""
-
-
-class Passing:
-    """One batch on its way through the quantizers, level after level."""
-
-    def __init__(self, quantizers: Sequence[Quantizer]) -> None:
-        self._quantizers = quantizers
-        self.found: list[Quantized] = []
-
-    def __call__(self, level: int, z: Tensor) -> Tensor:
-        """Quantize the latents of one level, and remember what came of it."""
-        found = self._quantizers[level](z)
-        self.found.append(found)
-        return found.z_q
-
-    def joined(self, names: Sequence[str]) -> Joined:
-        """The losses of all levels, whose names are given."""
-        terms = {
-            f"{term}_{name}": value
-            for name, each in zip(names, self.found, strict=True)
-            for term, value in each.terms.items()
-        }
-        return Joined(torch.stack([each.loss for each in self.found]).sum(), terms)
-
-
 class Quantizers(nn.ModuleList):
     """One quantizer for each level, coarse → fine.
 
@@ -57,7 +25,7 @@ class Quantizers(nn.ModuleList):
         dim: D of all latents.
 
     Raises:
-        ConfigError: one has no codes, or leaves out stages: finer levels are told whole codes.
+        ConfigError: one has no codes, or leaves out stages: finer levels depend on whole codes.
     """
 
     def __init__(self, configs: Sequence[Config], *, dim: int) -> None:
@@ -78,7 +46,7 @@ class Quantizers(nn.ModuleList):
 
     @property
     def generator(self) -> torch.Generator | None:
-        """Makes every random choice of all levels, one after the other."""
+        """The source of every random choice of all levels, one after the other."""
         found: Any = self[0]
         generator: torch.Generator | None = found.generator
         return generator
@@ -88,40 +56,63 @@ class Quantizers(nn.ModuleList):
         for each in self:
             each.generator = generator  # type: ignore[assignment]
 
-    def parts(self) -> list[Quantizer]:
-        """Each of them."""
-        found: list[Any] = list(self)
-        return found
 
-    def levels(self, names: Sequence[str], *, stride: int) -> tuple[LevelSpec, ...]:
-        """What the codes of images are: each level has twice the resolution of the one before.
-
-        Args:
-            names: Of the levels.
-            stride: Pixels per code of the first one, each way.
-        """
-        found = []
-        for level, (name, part) in enumerate(zip(names, self.parts(), strict=True)):
-            axes = ("h", "w") if part.depth is None else ("q", "h", "w")
-            steps = (stride >> level, stride >> level)
-            found.append(LevelSpec(name, axes, part.codebook_size, steps, depth=part.depth))
-        return tuple(found)
-
-    def passing(self) -> Passing:
-        """For one batch."""
-        return Passing(self.parts())
+def of_levels(quantizer: nn.Module) -> list[Quantizer]:
+    """List the quantizer of each level, coarse → fine."""
+    parts = list(quantizer) if isinstance(quantizer, Quantizers) else [quantizer]
+    return cast("list[Quantizer]", parts)
 
 
-def of_levels(quantizer: nn.Module) -> list[nn.Module]:
-    """The quantizer of each level of a model, coarse → fine."""
-    return list(quantizer) if isinstance(quantizer, Quantizers) else [quantizer]
+def level_specs(
+    quantizers: Sequence[Quantizer], names: Sequence[str], *, axes: tuple[str, ...], stride: int
+) -> tuple[LevelSpec, ...]:
+    """Describe the codes of each level, which has twice the resolution of the one before.
+
+    Args:
+        quantizers: Of the levels; one that is continuous has no level.
+        names: Of the levels.
+        axes: Of the signal.
+        stride: Samples per code of the first level, along each axis.
+    """
+    return tuple(
+        LevelSpec(
+            name=name,
+            axes=axes if part.depth is None else ("q", *axes),
+            codebook_size=part.codebook_size,
+            stride=tuple(stride >> level for _ in axes),
+            depth=part.depth,
+        )
+        for level, (name, part) in enumerate(zip(names, quantizers, strict=True))
+        if part.codebook_size
+    )
+
+
+def total(levels: Sequence[Quantized], names: Sequence[str]) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Add up the losses of all levels.
+
+    Args:
+        levels: What each quantizer returned.
+        names: Of the levels.
+
+    Returns:
+        (), and its parts: "commitment" of the level "top" is called "commitment_top". Those of a
+        single level keep their names.
+    """
+    if len(levels) == 1:
+        return levels[0].loss, levels[0].terms
+    terms = {
+        f"{term}_{name}": value
+        for name, each in zip(names, levels, strict=True)
+        for term, value in each.terms.items()
+    }
+    return torch.stack([each.loss for each in levels]).sum(), terms
 
 
 def check_own(own: Mapping[str, Config], *, names: Sequence[str]) -> None:
     """Check the quantizers that levels of a config have of their own.
 
     Raises:
-        ValueError: a level that there is not, or something else than a quantizer.
+        ValueError: an unknown level, or something else than a quantizer.
     """
     for name, config in own.items():
         if name not in names:

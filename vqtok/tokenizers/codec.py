@@ -1,11 +1,11 @@
-"""A causal spectral audio codec: STFT → ConvNeXt → residual codes → ConvNeXt → inverse STFT.
+"""Code audio with a causal spectral codec: STFT → ConvNeXt → codes → ConvNeXt → inverse STFT.
 
 The shape of Vocos (arXiv:2306.00814), whose head gives log-magnitude and phase, and of FunCodec's
 frequency-domain codec (arXiv:2309.07405), with SoundStream's residual quantizer (arXiv:2107.03312).
 Differences: every layer looks back only, and the input is the power-compressed complex spectrum, or
 mel bands. Working at frame rate makes it several times cheaper than convolving at sample rate.
 
-Encoding and decoding run over tiles at absolute frame positions with the left context that the
+Encoding and decoding run over segments at absolute frame positions with the left context that the
 networks see, so the codes do not depend on how the samples arrive.
 """
 
@@ -20,19 +20,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
-from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.codes.spec import CodeSpec
 from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.spectral import Spectrum, from_polar
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Quantized, Reconstructed
-from vqtok.tokenizers._audio import check_audio
-from vqtok.tokenizers._exact import Doubts
-from vqtok.tokenizers._framed import FramedEncoder
-from vqtok.tokenizers._hearing import Hearing, Mel, check_bands
-from vqtok.tokenizers._labels import Label, Labels, Told, check_names
+from vqtok.protocols import Quantized, Quantizer, RecomputeStats, Reconstructed
+from vqtok.tokenizers._labels import ConditionedBlocks, Label, Labels, check_names
+from vqtok.tokenizers._quantizers import level_specs, of_levels
+from vqtok.tokenizers._signals import check_audio
+from vqtok.tokenizers._spectral import FrontEnd, Mel, check_bands
+from vqtok.tokenizers.exact.audio import AudioEncoder
+from vqtok.tokenizers.exact.tiling1d import segments
 
 TILE = 750
-"""Frames that one tile owns: 10 s at 75 Hz."""
+"""Frames of a segment: 10 s at 75 Hz."""
 
 QUIET = -4.0
 """Log-magnitude that an untrained decoder gives."""
@@ -52,9 +53,9 @@ class Config:
         decoder_blocks: Blocks after it.
         kernel: Frames that one block's depthwise window sees, itself and the past.
         latent: D, dimension that is quantised.
-        labels: Names of speakers, one of which the decoder is told; none: it is told nothing.
-        told: Where the decoder is told a label: at its "input", or more strongly in all "blocks".
-        mel: Bands that the encoder hears; None: it hears all bins with their phases.
+        labels: Names of speakers, one of which conditions the decoder; none: it has no condition.
+        told: Where a label enters the decoder: at its "input", or more strongly in all "blocks".
+        mel: Bands that the encoder reads; None: it reads all bins with their phases.
     """
 
     quantizer: AnyConfig
@@ -91,9 +92,9 @@ class Codec(nn.Module):
         self.exact = True
         self.hop, self.rate = config.hop, config.rate
         self.spectrum = Spectrum(config.frame, config.hop)
-        self.hearing = Hearing(config.mel, frame=config.frame, rate=config.rate)
+        self.front_end = FrontEnd(config.mel, frame=config.frame, rate=config.rate)
         self.encoder = nn.Sequential(
-            Pointwise(self.hearing.channels, config.width),
+            Pointwise(self.front_end.channels, config.width),
             *(_block(config) for _ in range(config.encoder_blocks)),
             ChannelNorm(config.width),
             Pointwise(config.width, config.latent),
@@ -102,7 +103,7 @@ class Codec(nn.Module):
         head = Pointwise(config.width, 2 * self.spectrum.bins)
         with torch.no_grad():  # start near silence: e^-4, not e^0, in every bin
             head.bias[::2] = QUIET
-        self.decoder = Told(
+        self.decoder = ConditionedBlocks(
             Pointwise(config.latent, config.width),
             *(_block(config) for _ in range(config.decoder_blocks)),
             ChannelNorm(config.width),
@@ -113,27 +114,28 @@ class Codec(nn.Module):
         self.labels = Labels(config.labels, *shape)
         self.encoder_context = config.encoder_blocks * (config.kernel - 1)
         self.decoder_context = config.decoder_blocks * (config.kernel - 1)
-        depth = self.quantizer.depth
-        level = LevelSpec(
-            name="codes",
-            axes=("t",) if depth is None else ("q", "t"),
-            codebook_size=self.quantizer.codebook_size,
-            stride=(config.hop,),
-            depth=depth,
-        )
-        levels = (level,) if self.quantizer.codebook_size else ()
+        levels = level_specs(self.quantizers, ("codes",), axes=("t",), stride=config.hop)
         self.spec = CodeSpec(modality="audio", levels=levels, rate=float(config.rate))
-        self._framed = FramedEncoder(
-            self.spectrum, self.hearing, self.encoder, self.quantizer, context=self.encoder_context
+        self._exact = AudioEncoder(
+            self.spectrum,
+            self.front_end,
+            self.encoder,
+            self.quantizer,
+            context=self.encoder_context,
         )
 
     @property
-    def doubts(self) -> Doubts:
-        """How many latents were coded so far, and how many of them again in float64."""
-        return self._framed.doubts
+    def quantizers(self) -> list[Quantizer]:
+        """List the quantizer of each level: one."""
+        return of_levels(self.quantizer)
+
+    @property
+    def recompute_stats(self) -> RecomputeStats:
+        """Count the latents that were coded so far, and those of them in float64."""
+        return self._exact.stats
 
     def encode(self, x: Tensor) -> Codes:
-        """Audio → codes, each item by itself.
+        """Encode audio, each item by itself.
 
         Args:
             x: (B, 1, L) float32 in [-1, 1] at ``spec.rate`` Hz, L ≥ 1.
@@ -150,7 +152,7 @@ class Codec(nn.Module):
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Signals of any lengths → the codes of each by itself; equal tiles are batched for speed.
+        """Encode signals of any lengths, each by itself; equal segments are batched for speed.
 
         Args:
             signals: (1, L) float32 in [-1, 1] at ``spec.rate`` Hz each, L ≥ 1.
@@ -161,7 +163,7 @@ class Codec(nn.Module):
         self.spec.require_codes(self.name)
         for x in signals:
             check_audio(x[None])
-        found = self._framed.encode_many([x[0] for x in signals], tile=TILE)
+        found = self._exact.encode_many([x[0] for x in signals], tile=TILE)
         return [
             Codes(self.spec, (codes[None],), (int(x.shape[-1]),))
             for codes, x in zip(found, signals, strict=True)
@@ -169,7 +171,7 @@ class Codec(nn.Module):
 
     @torch.inference_mode()
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Codes of audio that arrives in blocks; memory stays flat.
+        """Encode audio that arrives in blocks; memory stays flat.
 
         Args:
             blocks: (B, 1, n) float32 pieces of any lengths, in order.
@@ -179,10 +181,10 @@ class Codec(nn.Module):
             blocks.
         """
         self.spec.require_codes(self.name)
-        yield from self._framed.encode_stream((block[:, 0] for block in blocks), tile=TILE)
+        yield from self._exact.encode_stream((block[:, 0] for block in blocks), tile=TILE)
 
     def decode(self, codes: Codes, *, label: Label = None) -> Tensor:
-        """Codes → (B, 1, L) float32 at ``spec.rate`` Hz, L = ``codes.extent[0]``."""
+        """Decode to (B, 1, L) float32 at ``spec.rate`` Hz, L = ``codes.extent[0]``."""
         self.spec.require_codes(self.name)
         array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
         return torch.cat(list(self.decode_stream([array], codes.extent[0], label=label)), dim=-1)
@@ -191,7 +193,7 @@ class Codec(nn.Module):
     def decode_stream(
         self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
     ) -> Iterator[Tensor]:
-        """Audio of codes that arrive in pieces; memory stays flat.
+        """Decode codes that arrive in pieces; memory stays flat.
 
         Args:
             pieces: int64 (B, Q, t) or (B, t) of any lengths, in order.
@@ -206,43 +208,31 @@ class Codec(nn.Module):
         """
         self.spec.require_codes(self.name)
         ahead = self.spectrum.overlap - 1  # frames after a hop that still overlap it
-        held: Tensor | None = None
-        first = start = given = 0  # frames: of the first one held, of the next tile; samples given
-
-        def render(held: Tensor, stop: int) -> Tensor:
-            seen = held[..., max(0, start - self.decoder_context) - first : stop + ahead - first]
-            skip = min(start, self.decoder_context)
-            audio = torch.cat(
-                [self._decode_tile(item[None], skip, skip + stop - start, label) for item in seen]
-            )
-            left = audio.shape[-1] if length is None else length - given
-            return audio[:, None, :left].clamp(-1.0, 1.0)  # (B, 1, n)
-
-        for piece in pieces:
-            held = piece if held is None else torch.cat([held, piece], dim=-1)
-            while first + held.shape[-1] >= start + TILE + ahead:
-                yield render(held, start + TILE)
-                start, given = start + TILE, given + TILE * self.hop
-                kept = max(0, start - self.decoder_context)
-                held, first = held[..., kept - first :], kept
-        while held is not None and start < first + held.shape[-1]:
-            stop = min(start + TILE, first + held.shape[-1])
-            yield render(held, stop)
-            start, given = stop, given + (stop - start) * self.hop
+        given = 0  # samples
+        for segment in segments(pieces, own=TILE, past=self.decoder_context, ahead=ahead):
+            skip, own = segment.skip * self.hop, segment.own * self.hop
+            items = [
+                self._render(self.quantizer.decode(codes[None].to(self._device())), label)
+                for codes in segment.window
+            ]
+            left = own if length is None else max(0, min(own, length - given))
+            audio = torch.cat(items)[:, None, skip : skip + left]  # (B, 1, n)
+            yield audio.clamp(-1.0, 1.0)
+            given += own
 
     @torch.inference_mode()
     def latents(self, x: Tensor) -> Tensor:
-        """What the quantizer is given: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
+        """Compute what is quantized: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
 
         Raises:
             UsageError: x is not mono audio.
         """
         check_audio(x)
-        return self._framed.latents(self._padded(x.to(self._device())))
+        return self._exact.latents(self._padded(x.to(self._device())))
 
     @torch.inference_mode()
     def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
-        """What the decoder makes of quantized or continuous latents.
+        """Decode quantized or continuous latents.
 
         Args:
             z_q: (B, D, T) float32.
@@ -257,12 +247,14 @@ class Codec(nn.Module):
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch differentiably; x is (B, 1, L), labels int64 (B,) if there are.
 
-        In training the encoder hears it in the disguise that ``mel`` asks for.
+        In training the encoder reads it perturbed as ``mel`` says.
         """
-        length, disguise = int(x.shape[-1]), None
+        length, perturbation = int(x.shape[-1]), None
         if self.training:
-            disguise = self.hearing.disguise(len(x), generator=self.quantizer.generator)
-        quantized: Quantized = self.quantizer(self._framed.latents(self._padded(x), disguise))
+            generator = self.quantizer.generator
+            perturbation = self.front_end.perturbation(len(x), generator=generator)
+        z = self._exact.latents(self._padded(x), perturbation)
+        quantized: Quantized = self.quantizer(z)
         y = self._render(quantized.z_q, labels)[:, None, :length]
         levels = (quantized.codes,) if self.spec.levels else ()
         codes = Codes(self.spec, levels, (length,))
@@ -277,19 +269,14 @@ class Codec(nn.Module):
         ahead = self.spectrum.overlap - 1
         # Zero latents after the end stand for "nothing follows": the frames there complete the
         # last hops.
-        z, told = self.labels.given(z_q, label)
+        z, vectors = self.labels.inputs(z_q, label)
         z = F.pad(z, (0, ahead))[:, :, None]  # (B, D, 1, T + ahead)
-        parts = self.decoder(z, told)[:, :, 0].float().mT  # (B, T + ahead, 2·bins)
+        parts = self.decoder(z, vectors)[:, :, 0].float().mT  # (B, T + ahead, 2·bins)
         with torch.autocast(z.device.type, enabled=False):
             spectrum = from_polar(parts.unflatten(2, (self.spectrum.bins, 2)))
             samples = self.spectrum.synthesise(spectrum)
         cut = self.spectrum.size - self.hop
         return samples[:, cut : cut + z_q.shape[-1] * self.hop]
-
-    def _decode_tile(self, codes: Tensor, start: int, stop: int, label: Label) -> Tensor:
-        """Samples of frames start … stop of one item, given its frames before and after: (1, n)."""
-        z_q = self.quantizer.decode(codes.to(self._device()))
-        return self._render(z_q, label)[:, start * self.hop : stop * self.hop]
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device

@@ -8,26 +8,19 @@ bounded, and the tiling depends on the image's size alone, never on a setting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vqtok.codes.container import Codes
-from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.nn import pyramid
+from vqtok.nn.hierarchy import OneLevel
+from vqtok.nn.outputs import Output, parameters
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Quantized, Reconstructed
-from vqtok.tokenizers._exact import Doubts
-from vqtok.tokenizers._labels import Label, Labels, check_names
-from vqtok.tokenizers._networks import networks
-from vqtok.tokenizers._output import Output, entering, pixels
-from vqtok.tokenizers._pictures import check_images, padded, size_of
-from vqtok.tokenizers._tiled import Read, TiledEncoder, latents, reader
-from vqtok.tokenizers._tiled_images import TiledImages
-from vqtok.tokenizers._tiles import Tile
+from vqtok.protocols import Quantized
+from vqtok.tokenizers._images import TiledImages
+from vqtok.tokenizers._labels import check_names
 
 
 @dataclass(frozen=True)
@@ -46,9 +39,9 @@ class Config:
         hidden: Channels inside a residual block; "strided" only.
         latent: D, dimension that is quantised.
         channels: Image channels.
-        output: What the decoder gives: "plain" pixels, or the parameters of a likelihood, "logits"
-            for the loss "bce", "logit-laplace" for the loss of that name.
-        labels: Names of classes, one of which the decoder is told; none: it is told nothing.
+        output: Of the decoder: "plain" pixels, or the parameters of a likelihood, "logits" for the
+            loss "bce", "logit-laplace" for the loss of that name.
+        labels: Names of classes, one of which conditions the decoder; none: it has no condition.
     """
 
     quantizer: AnyConfig
@@ -88,146 +81,39 @@ class VQVAE(TiledImages):
     """Images ⇄ one grid of codes."""
 
     def __init__(self, config: Config) -> None:
+        encoder, decoder = _networks(config)
         super().__init__(
-            config, stride=config.stride, channels=config.channels, output=config.output
-        )
-        self.encoder, self.decoder = networks(config)
-        self.quantizer = config.quantizer.build(dim=config.latent)
-        self.labels = Labels(config.labels, config.latent)
-        depth = self.quantizer.depth
-        level = LevelSpec(
-            name="codes",
-            axes=("h", "w") if depth is None else ("q", "h", "w"),
-            codebook_size=self.quantizer.codebook_size,
-            stride=(self.stride, self.stride),
-            depth=depth,
-        )
-        levels = (level,) if self.quantizer.codebook_size else ()
-        self.spec = CodeSpec(modality="image", levels=levels)
-        self._tiled = TiledEncoder(
-            self.encoder, self.quantizer, stride=self.stride, channels=self.channels
+            config,
+            encoder,
+            decoder,
+            config.quantizer.build(dim=config.latent),
+            names=("codes",),
+            levels=OneLevel(encoder, stride=config.stride),
         )
 
-    @property
-    def doubts(self) -> Doubts:
-        """How many latents were coded so far, and how many of them again in float64."""
-        return self._tiled.doubts
+    def _quantize(self, x: Tensor, extent: tuple[int, int]) -> list[Quantized]:
+        return [self.quantizer(self.encoder(x))]
 
-    @torch.inference_mode()
-    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Images of any sizes → the codes of each by itself; equal tiles are batched for speed.
+    def _paint(self, z_qs: Sequence[Tensor]) -> Tensor:
+        raw: Tensor = self.decoder(z_qs[0])
+        return raw
 
-        Args:
-            signals: (C, H, W) float32 in [-1, 1] each.
 
-        Raises:
-            UsageError: one is not an image with C channels, or the model has no codes.
-        """
-        self.spec.require_codes(self.name)
-        for x in signals:
-            check_images(x[None], self.channels)
-        pictures = [self._picture(size_of(x), reader(x)) for x in signals]
-        shapes = [self.spec.levels[0].shape(each.size) for each in pictures]
-        levels = [torch.empty((1, *shape), dtype=torch.int64) for shape in shapes]
-        for index, tile, codes in self._tiled.encode(pictures):
-            levels[index][(0, ..., *tile.owned())] = codes
-        device = self._device()
-        return [
-            Codes(self.spec, (level.to(device),), picture.size)
-            for level, picture in zip(levels, pictures, strict=True)
-        ]
-
-    @torch.inference_mode()
-    def encode_windows(self, size: tuple[int, int], read: Read) -> Codes:
-        """Code an image of any size while only a tile of it is in memory.
-
-        Args:
-            size: (H, W).
-            read: Gives (C, h, w) float32 in [-1, 1] of some rows and columns.
-
-        Returns:
-            The codes of ``encode`` as a numpy array of the level's small dtype, (1, h, w) or
-            (1, Q, h, w).
-        """
-        self.spec.require_codes(self.name)
-        level = self.spec.levels[0]
-        array = np.empty((1, *level.shape(size)), dtype=level.dtype)
-        picture = self._picture(size, read)
-        for _, tile, codes in self._tiled.encode([picture]):
-            array[(0, ..., *tile.owned())] = codes.numpy()
-        return Codes(self.spec, (array,), size)
-
-    @torch.inference_mode()
-    def decode_tiles(
-        self, codes: Codes, *, item: int = 0, label: Label = None
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Decode one image of a batch while only a tile of it is in memory.
-
-        Yields:
-            Rows, columns, and what is there: (C, h, w) float32 in [-1, 1]; the tiles cover
-            ``codes.extent`` once.
-
-        Raises:
-            UsageError: a label that does not fit the model.
-        """
-        self.spec.require_codes(self.name)
-        array = codes.levels[0][item]
-
-        def look_up(tile: Tile) -> Tensor:
-            window = array[(None, ..., *tile.window())]
-            if isinstance(window, np.ndarray):
-                window = torch.from_numpy(window.astype(np.int64))
-            z_q: Tensor = self.quantizer.decode(window.to(self._device(), torch.int64))
-            return self.labels.tell(z_q, label)
-
-        for rows, columns, shown in self._decoded(look_up, codes.extent):
-            yield rows, columns, shown[0]
-
-    @torch.inference_mode()
-    def latents(self, x: Tensor) -> Tensor:
-        """What the quantizer is given: (B, C, H, W) → (B, D, h, w) float32; any size, in tiles.
-
-        Raises:
-            UsageError: x is not a batch of images with C channels.
-        """
-        check_images(x, self.channels)
-        seen = padded(entering(x.to(self._device()), self.output), self.stride)
-        return latents(self.encoder, seen, stride=self.stride, side=self._side(size_of(x)))
-
-    @torch.inference_mode()
-    def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
-        """What the decoder makes of quantized or continuous latents, in tiles.
-
-        Args:
-            z_q: (B, D, h, w) float32.
-            extent: (H, W) of the images.
-            label: One for all, if the model has labels.
-
-        Returns:
-            (B, C, H, W) float32 in [-1, 1].
-        """
-        z_q = self.labels.tell(z_q, label)
-        x = torch.empty(len(z_q), self.channels, *extent, device=self._device())
-        for rows, columns, shown in self._decoded(lambda tile: z_q[(..., *tile.window())], extent):
-            x[..., rows, columns] = shown
-        return x
-
-    def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
-        """Reconstruct a batch differentiably.
-
-        Args:
-            x: (B, C, H, W) float in [-1, 1].
-            labels: int64 (B,), if the model has labels.
-        """
-        height, width = int(x.shape[-2]), int(x.shape[-1])
-        seen = padded(entering(x, self.output), self.stride)
-        quantized: Quantized = self.quantizer(self.encoder(seen))
-        raw = self.decoder(self.labels.tell(quantized.z_q, labels))[..., :height, :width].float()
-        levels = (quantized.codes,) if self.spec.levels else ()
-        return Reconstructed(
-            x=pixels(raw, self.output),
-            codes=Codes(self.spec, levels, (height, width)),
-            loss=quantized.loss,
-            terms=quantized.terms,
-            raw=None if self.output == "plain" else raw,
+def _networks(
+    config: Config,
+) -> tuple[pyramid.Encoder | pyramid.StridedEncoder, nn.Module]:
+    """Make encoder and decoder of either form."""
+    channels, widths, latent = config.channels, config.widths, config.latent
+    given = channels * parameters(config.output)
+    inner, outer = config.encoder_blocks, config.decoder_blocks
+    if config.network == "convnext":
+        sizes = {"patch": config.patch, "widths": widths, "kernel": config.kernel, "latent": latent}
+        return (
+            pyramid.Encoder(channels, blocks=inner, **sizes),
+            pyramid.Decoder(given, blocks=outer, **sizes),
         )
+    strided = {"widths": widths, "hidden": config.hidden, "latent": latent}
+    return (
+        pyramid.StridedEncoder(channels, blocks=inner[0], **strided),
+        pyramid.StridedDecoder(given, blocks=outer[0], **strided),
+    )

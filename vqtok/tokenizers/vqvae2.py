@@ -12,28 +12,21 @@ positions of the top level, and each level keeps those that begin inside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vqtok.codes.container import Codes
-from vqtok.codes.spec import CodeSpec
+from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
+from vqtok.nn.hierarchy import Decoder, Encoder
+from vqtok.nn.outputs import Output, parameters
+from vqtok.nn.pyramid import Residual
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Reconstructed
-from vqtok.tokenizers._exact import Doubts
-from vqtok.tokenizers._hierarchy import networks
-from vqtok.tokenizers._labels import Label, Labels, check_names
-from vqtok.tokenizers._leveled import LeveledEncoder
-from vqtok.tokenizers._output import Output, entering, pixels
-from vqtok.tokenizers._pictures import check_images, padded, size_of
+from vqtok.protocols import Quantized
+from vqtok.tokenizers._images import TiledImages
+from vqtok.tokenizers._labels import check_names
 from vqtok.tokenizers._quantizers import NAMES, Quantizers, check_own
-from vqtok.tokenizers._tiled import Read, reader
-from vqtok.tokenizers._tiled_images import TiledImages
-from vqtok.tokenizers._tiles import Tile
 
 
 @dataclass(frozen=True)
@@ -55,9 +48,9 @@ class Config:
         hidden: Channels inside a residual block; "strided" only.
         latent: D, dimension that is quantised, on every level.
         channels: Image channels.
-        output: What the decoder gives: "plain" pixels, or the parameters of a likelihood, "logits"
-            for the loss "bce", "logit-laplace" for the loss of that name.
-        labels: Names of classes, one of which the decoder is told; none: it is told nothing.
+        output: Of the decoder: "plain" pixels, or the parameters of a likelihood, "logits" for the
+            loss "bce", "logit-laplace" for the loss of that name.
+        labels: Names of classes, one of which conditions the decoder; none: it has no condition.
     """
 
     quantizer: AnyConfig
@@ -93,7 +86,7 @@ class Config:
         """Pixels per code of the coarsest level, each way."""
         return int(self.patch << (len(self.widths) - 1))
 
-    def build(self, **context: object) -> VQVAE2:
+    def build(self, **context: Any) -> VQVAE2:
         """Make the tokenizer with fresh weights."""
         return VQVAE2(self)
 
@@ -102,142 +95,149 @@ class VQVAE2(TiledImages):
     """Images ⇄ grids of codes, coarse → fine."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(
-            config, stride=config.stride, channels=config.channels, output=config.output
-        )
-        self.encoder, self.decoder = networks(config)
+        encoder, decoder = _networks(config)
         names = NAMES[len(config.widths)]
-        self.quantizer = Quantizers(
+        quantizers = Quantizers(
             [config.quantizers.get(name, config.quantizer) for name in names], dim=config.latent
         )
-        self.labels = Labels(config.labels, config.latent)
-        levels = self.quantizer.levels(names, stride=self.stride)
-        self.spec = CodeSpec(modality="image", levels=levels)
-        self._leveled = LeveledEncoder(
-            self.encoder, self.quantizer.parts(), stride=self.stride, channels=self.channels
-        )
+        super().__init__(config, encoder, decoder, quantizers, names=names, levels=encoder)
 
-    @property
-    def doubts(self) -> Doubts:
-        """How many latents were coded so far, and how many of them again in float64."""
-        return self._leveled.doubts
+    def _quantize(self, x: Tensor, extent: tuple[int, int]) -> list[Quantized]:
+        found: list[Quantized] = []
 
-    @torch.inference_mode()
-    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Images of any sizes → the codes of each by itself; equal tiles are batched for speed.
+        def quantize(level: int, z: Tensor) -> Tensor:
+            found.append(self.quantizers[level](z))
+            return found[-1].z_q
 
-        Args:
-            signals: (C, H, W) float32 in [-1, 1] each.
+        self.encoder(x, self._exact.grids(extent), quantize)
+        return found
 
-        Raises:
-            UsageError: one is not an image with C channels.
-        """
-        for x in signals:
-            check_images(x[None], self.channels)
-        pictures = [self._picture(size_of(x), reader(x)) for x in signals]
-        sizes = [[(1, *shape) for shape in self.spec.shapes(each.size)] for each in pictures]
-        found = [[torch.empty(size, dtype=torch.int64) for size in each] for each in sizes]
-        self._leveled.fill(pictures, found)
-        device = self._device()
-        return [
-            Codes(self.spec, tuple(array.to(device) for array in arrays), picture.size)
-            for arrays, picture in zip(found, pictures, strict=True)
-        ]
+    def _paint(self, z_qs: Sequence[Tensor]) -> Tensor:
+        raw: Tensor = self.decoder(z_qs)
+        return raw
 
-    @torch.inference_mode()
-    def encode_windows(self, size: tuple[int, int], read: Read) -> Codes:
-        """Code an image of any size while only a tile of it is in memory.
 
-        Args:
-            size: (H, W).
-            read: Gives (C, h, w) float32 in [-1, 1] of some rows and columns.
+def _networks(config: Config) -> tuple[Encoder, Decoder]:
+    """Make encoder and decoder of either form."""
+    made = _Convnext(config) if config.network == "convnext" else _Strided(config)
+    count, stride, latent = len(config.widths), config.stride, config.latent
+    context = [made.context(level) for level in range(count)]
+    given = [latent, *(latent + context[level] for level in range(1, count))]
+    encoder = Encoder(
+        [made.trunk(level) for level in range(count)],
+        [made.step(level, given[level], config.condition_blocks) for level in range(count - 1)],
+        [made.head(level, context[level]) for level in range(count)],
+        stride=stride,
+    )
+    blocks = config.decoder_blocks[::-1]
+    decoder = Decoder(
+        [made.step(level, given[level], blocks[level]) for level in range(count - 1)],
+        made.body(given[-1], blocks[-1]),
+        stride=stride,
+    )
+    return encoder, decoder
 
-        Returns:
-            The codes of ``encode`` as numpy arrays of each level's small dtype, (1, h, w) or
-            (1, Q, h, w).
-        """
-        pairs = zip(self.spec.levels, self.spec.shapes(size), strict=True)
-        arrays = [np.empty((1, *shape), dtype=level.dtype) for level, shape in pairs]
-        self._leveled.fill([self._picture(size, read)], [arrays])
-        return Codes(self.spec, tuple(arrays), size)
 
-    @torch.inference_mode()
-    def decode_tiles(
-        self, codes: Codes, *, item: int = 0, label: Label = None
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Decode one image of a batch while only a tile of it is in memory.
+class _Convnext:
+    """Makes patches and ConvNeXt blocks."""
 
-        Yields:
-            Rows, columns, and what is there: (C, h, w) float32 in [-1, 1]; the tiles cover
-            ``codes.extent`` once.
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.widths = config.widths[::-1]  # coarse to fine, as levels are numbered
+        self.blocks = config.encoder_blocks[::-1]
+        self.given = config.channels * parameters(config.output)
 
-        Raises:
-            UsageError: a label that does not fit the model.
-        """
-        arrays = [array[item] for array in codes.levels]
+    def context(self, level: int) -> int:
+        """Count the channels of the context of a level."""
+        return self.widths[level] if level else 0
 
-        def look_up(tile: Tile) -> list[Tensor]:
-            return self._told(self._leveled.looked_up(arrays, tile), label)
+    def trunk(self, level: int) -> nn.Module:
+        """Make what leads from the next finer level, or pixels."""
+        config, width = self.config, self.widths[level]
+        finest = level == len(self.widths) - 1
+        inputs, factor = (config.channels, config.patch) if finest else (self.widths[level + 1], 2)
+        enter = [nn.PixelUnshuffle(factor), Pointwise(inputs * factor**2, width)]
+        return nn.Sequential(*enter, *self._body(width, self.blocks[level]))
 
-        for rows, columns, shown in self._decoded(look_up, codes.extent):
-            yield rows, columns, shown[0]
+    def step(self, level: int, inputs: int, blocks: int) -> nn.Module:
+        """Make what leads from a level to the grid of the next finer one."""
+        width, finer = self.widths[level], self.widths[level + 1]
+        leave = [Pointwise(width, 4 * finer), nn.PixelShuffle(2)]
+        return nn.Sequential(Pointwise(inputs, width), *self._body(width, blocks), *leave)
 
-    @torch.inference_mode()
-    def latents(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What the quantizers are given: (B, C, H, W) → (B, D, h, w) float32 of each level.
+    def head(self, level: int, context: int) -> nn.Module:
+        """Make what leads to latents."""
+        width = self.widths[level] + context
+        return nn.Sequential(ChannelNorm(width), Pointwise(width, self.config.latent))
 
-        Raises:
-            UsageError: x is not a batch of images with C channels.
-        """
-        check_images(x, self.channels)
-        return self._leveled.latents([self._picture(size_of(x), reader(each)) for each in x])
+    def body(self, inputs: int, blocks: int) -> nn.Module:
+        """Make what leads from the finest grid to pixels."""
+        width, patch = self.widths[-1], self.config.patch
+        # 3x3 rather than pointwise: neighbouring patches agree on the pixels along their seam.
+        out = nn.Conv2d(width, self.given * patch**2, 3, padding=1)
+        leave = [ChannelNorm(width), out, nn.PixelShuffle(patch)]
+        return nn.Sequential(Pointwise(inputs, width), *self._body(width, blocks), *leave)
 
-    @torch.inference_mode()
-    def render(
-        self, z_q: Sequence[Tensor], extent: tuple[int, ...], *, label: Label = None
-    ) -> Tensor:
-        """What the decoder makes of latents, quantized or not, in tiles.
+    def _body(self, width: int, blocks: int) -> list[nn.Module]:
+        kernel = (self.config.kernel, self.config.kernel)
+        return [Block(width, kernel=kernel) for _ in range(blocks)]
 
-        Args:
-            z_q: (B, D, h, w) float32 of each level.
-            extent: (H, W) of the images.
-            label: One for all, if the model has labels.
 
-        Returns:
-            (B, C, H, W) float32 in [-1, 1].
-        """
-        told = self._told(list(z_q), label)
-        x = torch.empty(len(told[0]), self.channels, *extent, device=self._device())
+class _Strided:
+    """Makes 4x4 convolutions of stride 2 and residual blocks, as 1906.00446 (appendix A.1)."""
 
-        def look_up(tile: Tile) -> list[Tensor]:
-            return [each[(..., *tile.window(1 << level))] for level, each in enumerate(told)]
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.widths = config.widths[::-1]
+        self.blocks = config.encoder_blocks[::-1]
+        self.given = config.channels * parameters(config.output)
 
-        for rows, columns, shown in self._decoded(look_up, extent):
-            x[..., rows, columns] = shown
-        return x
+    def context(self, level: int) -> int:
+        """Count the channels of the context of a level."""
+        return self.config.latent if level else 0
 
-    def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
-        """Reconstruct a batch differentiably.
+    def trunk(self, level: int) -> nn.Module:
+        """Make what leads from the next finer level, or pixels."""
+        config, width = self.config, self.widths[level]
+        finest = level == len(self.widths) - 1
+        inputs = config.channels if finest else self.widths[level + 1]
+        halvings = config.patch.bit_length() - 1 if finest else 1
+        narrow = [width // 2] * max(1, halvings - 1)
+        outs = [*narrow, width] if finest and halvings > 1 else narrow
+        layers: list[nn.Module] = []
+        for out in outs:
+            layers += [nn.Conv2d(inputs, out, 4, stride=2, padding=1), nn.ReLU()]
+            inputs = out
+        layers.append(nn.Conv2d(inputs, width, 3, padding=1))
+        return nn.Sequential(*layers, *self._body(width, self.blocks[level]))
 
-        Args:
-            x: (B, C, H, W) float in [-1, 1].
-            labels: int64 (B,), if the model has labels.
-        """
-        height, width = size_of(x)
-        seen = padded(entering(x, self.output), self.stride)
-        passed = self.quantizer.passing()
-        self.encoder(seen, self._leveled.grids((height, width)), passed)
-        joined = passed.joined([level.name for level in self.spec.levels])
-        raw = self.decoder(self._told([each.z_q for each in passed.found], labels))
-        raw = raw[..., :height, :width].float()
-        return Reconstructed(
-            x=pixels(raw, self.output),
-            codes=Codes(self.spec, tuple(each.codes for each in passed.found), (height, width)),
-            loss=joined.loss,
-            terms=joined.terms,
-            raw=None if self.output == "plain" else raw,
-        )
+    def step(self, level: int, inputs: int, blocks: int) -> nn.Module:
+        """Make what leads from a level to the next finer grid; without blocks one convolution."""
+        latent, width = self.config.latent, self.widths[level]
+        if not blocks:
+            return nn.ConvTranspose2d(inputs, latent, 4, stride=2, padding=1)
+        enter = nn.Conv2d(inputs, width, 3, padding=1)
+        leave = nn.ConvTranspose2d(width, latent, 4, stride=2, padding=1)
+        return nn.Sequential(enter, *self._body(width, blocks), leave)
 
-    def _told(self, z_qs: list[Tensor], label: Tensor | Label) -> list[Tensor]:
-        """The finest level is what carries the label into the decoder."""
-        return [*z_qs[:-1], self.labels.tell(z_qs[-1], label)]
+    def head(self, level: int, context: int) -> nn.Module:
+        """Make what leads to latents."""
+        return nn.Conv2d(self.widths[level] + context, self.config.latent, 1)
+
+    def body(self, inputs: int, blocks: int) -> nn.Module:
+        """Make what leads from the finest grid to pixels."""
+        width = self.widths[-1]
+        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1)]
+        layers += self._body(width, blocks)
+        halvings = self.config.patch.bit_length() - 1
+        outs: Sequence[int] = [*[width // 2] * (halvings - 1), self.given]
+        inputs = width
+        for index, out in enumerate(outs):
+            layers.append(nn.ConvTranspose2d(inputs, out, 4, stride=2, padding=1))
+            if index < len(outs) - 1:
+                layers.append(nn.ReLU())
+            inputs = out
+        return nn.Sequential(*layers)
+
+    def _body(self, width: int, blocks: int) -> list[nn.Module]:
+        return [*(Residual(width, self.config.hidden) for _ in range(blocks)), nn.ReLU()]

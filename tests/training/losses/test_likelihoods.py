@@ -11,8 +11,8 @@ from torch.distributions import Bernoulli, Laplace, SigmoidTransform, Transforme
 
 from vqtok import config
 from vqtok.errors import ConfigError
+from vqtok.nn.outputs import pixels
 from vqtok.protocols import Config
-from vqtok.tokenizers._output import pixels
 from vqtok.training.losses import likelihoods
 
 

@@ -16,7 +16,7 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Reconstructed
-from vqtok.tokenizers._pictures import check_images, joined, padded, size_of
+from vqtok.tokenizers._signals import check_images, joined, padded, size_of
 
 
 class WholeImages(nn.Module):

@@ -15,8 +15,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.tokenizers._audio import AudioCodec, Pass
 from vqtok.tokenizers.published import _transformers
+from vqtok.tokenizers.published._audio import AudioCodec, Pass
 
 TILE_S = 10
 

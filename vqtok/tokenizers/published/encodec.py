@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vqtok.tokenizers._audio import AudioCodec, Pass
 from vqtok.tokenizers.published import _transformers
+from vqtok.tokenizers.published._audio import AudioCodec, Pass
 
 TILE_S = 10
 """Seconds of a tile; reflected starts look ahead by some frames, which the first tile must hold."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vqtok.tokenizers._audio import AudioCodec, Pass
 from vqtok.tokenizers.published import _transformers
+from vqtok.tokenizers.published._audio import AudioCodec, Pass
 
 
 @dataclass(frozen=True)

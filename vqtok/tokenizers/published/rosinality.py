@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.tokenizers._pictures import size_of
+from vqtok.tokenizers._signals import size_of
 from vqtok.tokenizers.published._lookup import Table
 from vqtok.tokenizers.published._whole import WholeImages
 

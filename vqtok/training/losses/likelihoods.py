@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqtok.errors import ConfigError
+from vqtok.nn.outputs import entering
 from vqtok.protocols import Config
-from vqtok.tokenizers._output import entering
 
 OUTPUTS = {"bce": "logits", "logit-laplace": "logit-laplace"}
 """Loss term → the ``output`` of the model that it needs."""

@@ -1,4 +1,4 @@
-"""What a decoder's numbers mean: pixels, or the parameters of a likelihood over pixels.
+"""Read a decoder's numbers: pixels, or the parameters of a likelihood over pixels.
 
 "plain": the pixels themselves. "logits": one number per value, whose sigmoid is its brightness in
 [0, 1] (a Bernoulli likelihood). "logit-laplace": two numbers per value, mu and ln b of the
@@ -19,7 +19,7 @@ EPSILON = 0.1
 
 
 def entering(x: Tensor, output: Output) -> Tensor:
-    """What the encoder sees of (…) pixels in [-1, 1]: the same range, or [0.1, 0.9]."""
+    """Map (…) pixels in [-1, 1] to what the encoder reads: the same range, or [0.1, 0.9]."""
     if output != "logit-laplace":
         return x
     # Eq. 5: (1 - 2 eps) x + eps. Two operations, each rounded once: the same bits at any place.
@@ -27,12 +27,12 @@ def entering(x: Tensor, output: Output) -> Tensor:
 
 
 def parameters(output: Output) -> int:
-    """Numbers that the decoder gives for each value."""
+    """Count the numbers that the decoder gives for each value."""
     return 2 if output == "logit-laplace" else 1
 
 
 def pixels(raw: Tensor, output: Output) -> Tensor:
-    """What the decoder gave → pixels around [-1, 1].
+    """Turn what the decoder gave into pixels around [-1, 1].
 
     Args:
         raw: (B, n·C, H, W) float32; for "logit-laplace" all of mu before all of ln b.

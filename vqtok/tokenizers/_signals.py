@@ -1,4 +1,4 @@
-"""What every tokenizer asks of images: their size, that they are images, whole strides."""
+"""Check and shape the signals that tokenizers take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vqtok.errors import UsageError
 
 
 def size_of(x: Tensor) -> tuple[int, int]:
-    """(H, W) of (…, H, W)."""
+    """Give (H, W) of (…, H, W)."""
     return int(x.shape[-2]), int(x.shape[-1])
 
 
@@ -25,12 +25,26 @@ def padded(x: Tensor, stride: int) -> Tensor:
 
 
 def check_images(x: Tensor, channels: int) -> None:
-    """Raise ``UsageError`` if x is not (B, C, H, W)."""
+    """Check that x is (B, C, H, W).
+
+    Raises:
+        UsageError: it is not.
+    """
     if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
         raise UsageError(f"images: shape {tuple(x.shape)} found, (B, {channels}, H, W) expected")
 
 
+def check_audio(x: Tensor, channels: int = 1) -> None:
+    """Check that x is (B, C, L), L ≥ 1.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if x.ndim != 3 or x.shape[1] != channels or 0 in x.shape:
+        raise UsageError(f"audio: shape {tuple(x.shape)} found, (B, {channels}, L) expected")
+
+
 def joined(items: Sequence[Codes]) -> Codes:
-    """Codes of images of one size → those of the batch; ``Codes.stack`` for tensors."""
+    """Join codes of signals of one size, as ``Codes.stack`` does for numpy arrays."""
     columns = zip(*(each.levels for each in items), strict=True)
     return replace(items[0], levels=tuple(map(torch.cat, columns)))

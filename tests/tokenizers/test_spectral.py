@@ -1,4 +1,4 @@
-"""What the encoder hears: bands where they belong, and disguises in training alone."""
+"""Features of the encoder: bands where they belong, and perturbations in training alone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.tokenizers.test_codec import MEL, build, sound
 from vqtok import config, distributed
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
-from vqtok.tokenizers._hearing import Disguise, Hearing, Mel, check_bands
+from vqtok.tokenizers._spectral import FrontEnd, Mel, Perturbation, check_bands
 
 RATE, FRAME = 24000, 1280
 
 
-def hearing(**settings: Any) -> Hearing:
-    return Hearing(Mel(**settings), frame=FRAME, rate=RATE)
+def front_end(**settings: Any) -> FrontEnd:
+    return FrontEnd(Mel(**settings), frame=FRAME, rate=RATE)
 
 
 def tone(*hz: float) -> Tensor:
@@ -35,27 +35,27 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_bands_hear_magnitudes_and_no_phases() -> None:
+def test_bands_hold_magnitudes_and_no_phases() -> None:
     spectrum = tone(500.0, 3000.0)
-    heard = hearing()(spectrum)
-    assert heard.shape == (2, 1, 40)
-    assert heard.dtype == torch.float64
-    assert torch.allclose(hearing()(spectrum * torch.tensor(0.6 + 0.8j)), heard, atol=1e-9)
-    low, high = heard.argmax(dim=2)[:, 0].tolist()
+    found = front_end()(spectrum)
+    assert found.shape == (2, 1, 40)
+    assert found.dtype == torch.float64
+    assert torch.allclose(front_end()(spectrum * torch.tensor(0.6 + 0.8j)), found, atol=1e-9)
+    low, high = found.argmax(dim=2)[:, 0].tolist()
     assert low < high
-    assert float(heard.min()) == pytest.approx(math.log(1e-3), abs=1e-6)
+    assert float(found.min()) == pytest.approx(math.log(1e-3), abs=1e-6)
 
 
-def test_nothing_is_heard_above_eight_kilohertz() -> None:
-    assert float(hearing()(tone(9000.0)).max()) == pytest.approx(math.log(1e-3), abs=1e-6)
+def test_nothing_is_left_above_eight_kilohertz() -> None:
+    assert float(front_end()(tone(9000.0)).max()) == pytest.approx(math.log(1e-3), abs=1e-6)
 
 
 @given(hz=st.floats(300.0, 4000.0), stretch=st.floats(0.8, 1.25))
-def test_a_stretched_item_is_heard_as_one_of_another_frequency(hz: float, stretch: float) -> None:
-    plain = hearing()(tone(hz))
+def test_a_stretched_item_looks_like_one_of_another_frequency(hz: float, stretch: float) -> None:
+    plain = front_end()(tone(hz))
     factor = torch.tensor([stretch], dtype=torch.float64)
     none = torch.ones(1, 40, dtype=torch.float64)
-    stretched = hearing()(tone(hz * stretch), Disguise(factor, none))
+    stretched = front_end()(tone(hz * stretch), Perturbation(factor, none))
     centre = [
         float((each.exp()[0, 0] * torch.arange(40)).sum() / each.exp().sum())
         for each in (plain, stretched)
@@ -66,12 +66,14 @@ def test_a_stretched_item_is_heard_as_one_of_another_frequency(hz: float, stretc
 def test_colour_multiplies_bands() -> None:
     gain = torch.linspace(0.5, 2.0, 40, dtype=torch.float64)[None]
     spectrum = torch.full((1, 1, FRAME // 2 + 1), 50.0, dtype=torch.complex128)
-    found = hearing()(spectrum, Disguise(torch.ones(1, dtype=torch.float64), gain))
-    torch.testing.assert_close(found - hearing()(spectrum), gain.log()[:, None], atol=1e-4, rtol=0)
+    found = front_end()(spectrum, Perturbation(torch.ones(1, dtype=torch.float64), gain))
+    torch.testing.assert_close(
+        found - front_end()(spectrum), gain.log()[:, None], atol=1e-4, rtol=0
+    )
 
 
-def test_disguises_stay_within_what_was_asked_for_and_use_it() -> None:
-    found = hearing(warp=1.25, colour_db=3.0).disguise(2000, generator=seeded(0))
+def test_perturbations_stay_within_what_was_asked_for_and_use_it() -> None:
+    found = front_end(warp=1.25, colour_db=3.0).perturbation(2000, generator=seeded(0))
     assert found is not None
     assert 0.8 <= float(found.stretch.min()) < 0.81
     assert 1.24 < float(found.stretch.max()) <= 1.25
@@ -82,28 +84,28 @@ def test_disguises_stay_within_what_was_asked_for_and_use_it() -> None:
 
 
 @pytest.mark.parametrize("mel", [None, Mel()])
-def test_without_a_disguise_nothing_is_drawn(mel: Mel | None) -> None:
+def test_without_a_perturbation_nothing_is_drawn(mel: Mel | None) -> None:
     generator = seeded(0)
     before = generator.get_state()
-    plain = Hearing(mel, frame=FRAME, rate=RATE)
-    assert plain.disguise(3, generator=generator) is None
+    plain = FrontEnd(mel, frame=FRAME, rate=RATE)
+    assert plain.perturbation(3, generator=generator) is None
     assert torch.equal(generator.get_state(), before)
 
 
-def test_ranks_draw_the_disguises_of_the_joint_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = hearing(warp=1.25, colour_db=3.0)
-    whole = heard.disguise(6, generator=seeded(0))
+def test_ranks_draw_the_perturbations_of_the_joint_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = front_end(warp=1.25, colour_db=3.0)
+    whole = found.perturbation(6, generator=seeded(0))
     assert whole is not None
     for start in (0, 2, 4):
         share = distributed.Share(6, slice(start, start + 2))
         monkeypatch.setattr(distributed, "share", lambda batch, share=share: share)
-        part = heard.disguise(2, generator=seeded(0))
+        part = found.perturbation(2, generator=seeded(0))
         assert part is not None
         for each, all_ in zip(part, whole, strict=True):
             assert torch.equal(each, all_[start : start + 2])
 
 
-def test_codes_and_evaluation_are_never_disguised() -> None:
+def test_codes_and_evaluation_are_never_perturbed() -> None:
     model, x = build(mel=MEL), sound(300, batch=2)
     codes, shown = model.encode(x), model(x)
     assert torch.equal(model(x).x, shown.x)
@@ -112,10 +114,10 @@ def test_codes_and_evaluation_are_never_disguised() -> None:
     assert torch.equal(model.latents(x), build(mel=MEL).latents(x))
 
 
-def test_training_is_disguised_as_the_generator_says() -> None:
+def test_training_is_perturbed_as_the_generator_says() -> None:
     x = sound(300, batch=2)
 
-    def heard(seed: int) -> Tensor:
+    def found(seed: int) -> Tensor:
         model = build("vq", mel=MEL).train()
         model.quantizer.generator = seeded(seed)
         given: list[Tensor] = []
@@ -123,12 +125,12 @@ def test_training_is_disguised_as_the_generator_says() -> None:
         model(x)
         return given[0]
 
-    assert torch.equal(heard(1), heard(1))
-    assert not torch.equal(heard(1), heard(2))
-    assert not torch.equal(heard(1), build("vq", mel=MEL).latents(x))
+    assert torch.equal(found(1), found(1))
+    assert not torch.equal(found(1), found(2))
+    assert not torch.equal(found(1), build("vq", mel=MEL).latents(x))
 
 
-def test_a_model_that_hears_bins_has_the_weights_that_it_had_before() -> None:
+def test_a_model_that_reads_bins_has_the_weights_that_it_had_before() -> None:
     shapes = {name: tuple(each.shape) for name, each in build().state_dict().items()}
     assert shapes["encoder.0.weight"][1] == 2 * (16 // 2 + 1)
     banded = build(mel=MEL).state_dict()
@@ -142,7 +144,7 @@ def test_a_model_that_hears_bins_has_the_weights_that_it_had_before() -> None:
     frame=st.integers(2, 100).map(lambda n: 16 * n),
     rate=st.integers(800, 48000),
 )
-def test_bands_that_pass_the_check_all_hear_something(
+def test_bands_that_pass_the_check_all_hold_a_bin(
     bands: int, warp: float, frame: int, rate: int
 ) -> None:
     mel = Mel(bands, warp)
@@ -150,12 +152,12 @@ def test_bands_that_pass_the_check_all_hear_something(
         check_bands(mel, frame=frame, rate=rate)
     except ValueError:
         return
-    made = Hearing(mel, frame=frame, rate=rate)
+    made = FrontEnd(mel, frame=frame, rate=rate)
     noise = torch.ones(1, 1, frame // 2 + 1, dtype=torch.complex128)
     for stretch in (1.0 / warp, 1.0):  # beyond, bands may reach past half the rate: silence
         gain = torch.ones(1, bands, dtype=torch.float64)
-        heard = made(noise, Disguise(torch.tensor([stretch], dtype=torch.float64), gain))
-        assert float(heard.min()) > -0.01
+        found = made(noise, Perturbation(torch.tensor([stretch], dtype=torch.float64), gain))
+        assert float(found.min()) > -0.01
 
 
 @pytest.mark.parametrize(

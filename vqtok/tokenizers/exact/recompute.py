@@ -1,4 +1,4 @@
-"""Codes that hang on the last bits of a latent, settled in float64.
+"""Decide near ties in float64: codes that would hang on the last bits of a latent.
 
 Kernels round differently for other shapes, numbers of threads and machines. Most codes do not care:
 the nearest entry is nearer than the next by far more than float32 errs. Where it is not, the latent
@@ -6,8 +6,8 @@ is computed again in float64, one at a time, in a window of one shape on one thr
 float64. So a code is what float64 says, however its tile was batched.
 
 How far float32 errs is measured, not proven: on a probe when a model first encodes, with a margin,
-and again on every latent that is recomputed; should one exceed half the bound, the bound grows and
-the tile is judged again.
+and again on every latent that is recomputed; should one exceed half the tolerance, the tolerance
+grows and the tile is decided again.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vqtok.protocols import Quantizer
+from vqtok.protocols import Quantizer, RecomputeStats
 
 MARGIN = 6.0
 """Of the largest error that a latent may have to the largest that the probe shows."""
@@ -30,70 +29,58 @@ MARGIN = 6.0
 _lock = threading.RLock()
 
 Probe = Callable[[nn.Module, torch.dtype], Tensor]
+"""Encoder and dtype → (N, D) latents of a fixed signal in that dtype."""
+
 Recompute = Callable[[nn.Module, Tensor], Tensor]
+"""Float64 encoder and (B index, *grid indices) → (D,) float64, one latent."""
 
 
-@dataclass
-class Doubts:
-    """How often float64 was asked.
-
-    Attributes:
-        latents: That were coded.
-        recomputed: Those of them that were computed again in float64.
-    """
-
-    latents: int = 0
-    recomputed: int = 0
-
-
-class Exact:
-    """The float64 side of an encoder.
+class ExactCodes:
+    """Gives codes of latents as float64 would, with a float64 copy of the encoder.
 
     Args:
         encoder: The network; watched for changes of its weights.
-        probe: (encoder, dtype) → (N, D) latents of a fixed signal in that dtype.
+        probe: Shows how far float32 errs.
     """
 
     def __init__(self, encoder: nn.Module, probe: Probe) -> None:
-        self.doubts = Doubts()
+        self.stats = RecomputeStats()
         self._encoder, self._probe = encoder, probe
         self._made: tuple[_Weights, nn.Module, float] | None = None
 
-    def settle(self, z: Tensor, quantizer: Quantizer, recompute: Recompute) -> Tensor:
-        """Codes of (B, D, *grid) float32 latents.
+    def __call__(self, z: Tensor, quantizer: Quantizer, recompute: Recompute) -> Tensor:
+        """Give the codes of (B, D, *grid) float32 latents.
 
         Args:
             z: What float32 made of some signals.
             quantizer: Gives the codes.
-            recompute: (float64 encoder, (B index, *grid indices)) → (D,) float64: one latent, from
-                the same signals.
+            recompute: Makes one latent again, from the same signals.
 
         Returns:
             int64 (B, *grid), or (B, Q, *grid).
         """
-        twin, reach = self._twin()
+        twin, tolerance = self._twin()
         while True:
-            codes, doubtful = quantizer.assign(z, reach=reach)
-            places = doubtful.nonzero()
-            if not len(places):
+            codes, near_tie = quantizer.assign(z, reach=tolerance)
+            positions = near_tie.nonzero()
+            if not len(positions):
                 break
             with one_thread():
-                latents = torch.stack([recompute(twin, place) for place in places])  # (N, D)
-            which = tuple(places.T)
+                latents = torch.stack([recompute(twin, each) for each in positions])  # (N, D)
+            which = tuple(positions.T)
             last = codes if quantizer.depth is None else codes.movedim(1, -1)  # (B, *grid) or …, Q
             last[which] = quantizer.assign(latents[:, :, None], reach=0.0).codes[..., 0]
             error = torch.linalg.vector_norm(latents - z.movedim(1, -1)[which].double(), dim=1)
             worst = float(error.max())
-            if not worst > reach / 2:
+            if not worst > tolerance / 2:
                 break
-            reach = MARGIN * worst
+            tolerance = MARGIN * worst
         with _lock:
-            self.doubts.latents += doubtful.numel()
-            self.doubts.recomputed += len(places)
+            self.stats += RecomputeStats(near_tie.numel(), len(positions))
         return codes
 
     def _twin(self) -> tuple[nn.Module, float]:
-        """The encoder in float64, and how far its float32 self may be from it."""
+        """Give the encoder in float64, and how far its float32 self may be from it."""
         with _lock, torch.no_grad():
             weights = _Weights.of(self._encoder)
             if self._made is None or not self._made[0].same(weights):
@@ -107,12 +94,12 @@ class Exact:
 
 
 class _Weights(NamedTuple):
-    """What tells a network from itself before a change of its weights."""
+    """Tells a network from itself before a change of its weights."""
 
     counted: tuple[tuple[int, int], ...]
-    """Where each tensor lies, and how often torch has seen it change."""
+    """Address of each tensor, and the changes that torch has counted."""
     learning: Tensor
-    """(N,): the values of those whose changes torch may not count: fused optimizers' are not."""
+    """(N,): values of tensors whose changes torch may not count, as with fused optimizers."""
 
     @staticmethod
     def of(network: nn.Module) -> _Weights:
@@ -127,7 +114,7 @@ class _Weights(NamedTuple):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on this thread alone: what is added up in which order is then fixed."""
+    """Compute on this thread alone: the order of sums is then fixed."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -138,7 +125,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def plain_float32(device: torch.device) -> Iterator[None]:
-    """Let convolutions on a GPU keep float32's 24 bits, which cuDNN by default does not."""
+    """Keep float32's 24 bits in convolutions on a GPU; cuDNN by default does not."""
     settings: Any = getattr(torch.backends.cudnn, "conv", None)
     if device.type != "cuda" or not hasattr(settings, "fp32_precision"):
         yield

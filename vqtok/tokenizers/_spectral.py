@@ -1,10 +1,10 @@
-"""What the encoder of an audio codec is given of each frame: complex bins, or mel bands.
+"""Turn spectra into the features that an audio encoder reads: complex bins, or mel bands.
 
-Bands of the mel scale have neither phase nor fine pitch. In training each item may be heard as if
-another mouth had spoken it into another microphone: stretched in frequency, as vocal-tract length
-perturbation does (Jaitly & Hinton 2013), and coloured by a smooth random filter. What the decoder
-has to give stays as it was, so codes that kept the voice would mislead it, and a label is needed to
-tell it. NANSY (Choi et al. 2021, arXiv:2110.14513) perturbs for the same reason.
+Bands of the mel scale have neither phase nor fine pitch. In training each item may be perturbed as
+if another mouth had spoken it into another microphone: stretched in frequency, as vocal-tract
+length perturbation does (Jaitly & Hinton 2013), and coloured by a smooth random filter. The target
+stays as it was, so codes that kept the voice would mislead the decoder, which needs a label for it.
+NANSY (Choi et al. 2021, arXiv:2110.14513) perturbs for the same reason.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from vqtok import distributed
 from vqtok.nn.spectral import compress, mel_bands
 
 HIGHEST = 8000.0
-"""Hz of the uppermost band's end: above it a recording tells more of its microphone than of words.
-"""
+"""Hz of the uppermost band's end: above it recordings differ by microphone more than by words."""
 
 QUIET = 1e-3
 """Added to magnitudes before their logarithm: about 60 dB below loud speech."""
@@ -55,17 +54,17 @@ class Mel:
             raise ValueError("colour_db must be at least 0")
 
 
-class Disguise(NamedTuple):
-    """How each item of a batch is heard."""
+class Perturbation(NamedTuple):
+    """Changes to the spectra of a batch."""
 
     stretch: Tensor
-    """(B,) float64: a band at f Hz hears what is at f · stretch."""
+    """(B,) float64: a band at f Hz takes what is at f · stretch."""
     gain: Tensor
     """(B, bands) float64: factors of magnitudes."""
 
 
 def check_bands(mel: Mel | None, *, frame: int, rate: float) -> None:
-    """Check that every band holds a bin, however an item is stretched; see ``Hearing``.
+    """Check that every band holds a bin, however an item is stretched; see ``FrontEnd``.
 
     Raises:
         ValueError: one may hold none.
@@ -78,7 +77,7 @@ def check_bands(mel: Mel | None, *, frame: int, rate: float) -> None:
         raise ValueError(f"mel.bands {mel.bands}: too many for frames of {frame} samples")
 
 
-class Hearing:
+class FrontEnd:
     """Complex frames → real features.
 
     Args:
@@ -95,20 +94,20 @@ class Hearing:
         self._hz = torch.linspace(0.0, rate / 2, bins, dtype=torch.float64)
         self._highest = min(HIGHEST, rate / 2)
 
-    def __call__(self, spectrum: Tensor, disguise: Disguise | None = None) -> Tensor:
+    def __call__(self, spectrum: Tensor, perturbation: Perturbation | None = None) -> Tensor:
         """(B, T, bins) complex → (B, T, channels), in the precision of the spectrum."""
         if self._mel is None:
             return compress(spectrum).flatten(2)
         power = torch.view_as_real(spectrum).square().sum(dim=-1)
         one = torch.ones(1, dtype=torch.float64)
-        bank = self._bank(one if disguise is None else disguise.stretch)
-        heard = power.sqrt() @ bank.to(power)  # (B, T, bands)
-        if disguise is not None:
-            heard = heard * disguise.gain[:, None].to(heard)
-        return (heard + QUIET).log()
+        bank = self._bank(one if perturbation is None else perturbation.stretch)
+        bands = power.sqrt() @ bank.to(power)  # (B, T, bands)
+        if perturbation is not None:
+            bands = bands * perturbation.gain[:, None].to(bands)
+        return (bands + QUIET).log()
 
-    def disguise(self, batch: int, *, generator: torch.Generator | None) -> Disguise | None:
-        """Draw how the items of a training step are heard; None: as they are.
+    def perturbation(self, batch: int, *, generator: torch.Generator | None) -> Perturbation | None:
+        """Draw how the items of a training step are changed; None: not at all.
 
         Args:
             batch: Items of this rank.
@@ -120,13 +119,13 @@ class Hearing:
         total, mine = distributed.share(batch)
         drawn = torch.rand(total, generator=generator, dtype=torch.float64)
         waves = torch.randn(total, WAVES, generator=generator, dtype=torch.float64)
-        places = (torch.arange(mel.bands, dtype=torch.float64) + 0.5) / mel.bands
+        centres = (torch.arange(mel.bands, dtype=torch.float64) + 0.5) / mel.bands
         slow = torch.arange(1, WAVES + 1, dtype=torch.float64)[:, None]
-        colour_db = mel.colour_db * waves @ (math.pi * slow * places).cos()  # (total, bands)
+        colour_db = mel.colour_db * waves @ (math.pi * slow * centres).cos()  # (total, bands)
         stretch, gain = mel.warp ** (2.0 * drawn - 1.0), 10.0 ** (colour_db / 20.0)
-        return Disguise(stretch[mine], gain[mine])
+        return Perturbation(stretch[mine], gain[mine])
 
     def _bank(self, stretch: Tensor) -> Tensor:
-        """(B,) → (B, bins, bands): means of magnitudes around each stretched band."""
+        """Weigh bins for the mean around each stretched band: (B,) → (B, bins, bands)."""
         hz = self._hz / stretch[:, None]
         return mel_bands(hz, bands=self.channels, highest=self._highest)

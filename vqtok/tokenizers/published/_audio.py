@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.errors import UsageError
 from vqtok.protocols import Config, Reconstructed
-from vqtok.tokenizers._tiling import tiles
+from vqtok.tokenizers._signals import check_audio
+from vqtok.tokenizers.exact.tiling1d import segments
 
 Pass = Callable[[Tensor, int, int], Tensor]
 """(window, skip, own) of one signal's tiles in their order, counted in frames → what is their own.
@@ -181,36 +181,26 @@ class AudioCodec(nn.Module):
         own = None if network.tile is None else network.tile * hop
         past, ahead = (frames * hop for frames in network.encoder_reach)
         passes: list[Pass] = []
-        for tile in tiles(blocks, own=own, past=past, ahead=ahead):
-            window = tile.window.to(self._device(), torch.float32)
+        for segment in segments(blocks, own=own, past=past, ahead=ahead):
+            window = segment.window.to(self._device(), torch.float32)
             passes = passes or [network.encoding() for _ in window]
-            frames = -(-tile.own // hop)
+            frames = -(-segment.own // hop)
             each = zip(passes, torch.split(window, 1), strict=True)
-            yield torch.cat([run(item, tile.skip // hop, frames) for run, item in each])
+            yield torch.cat([run(item, segment.skip // hop, frames) for run, item in each])
 
     def _render(self, pieces: Iterable[Tensor], *, quantized: bool) -> Iterator[Tensor]:
         """(B, Q, t) codes or (B, D, t) latents → (B, 1, n) samples."""
         network = self.network
         past, ahead = network.decoder_reach
         passes: list[Pass] = []
-        for tile in tiles(pieces, own=network.tile, past=past, ahead=ahead):
-            window = tile.window.to(self._device())
+        for segment in segments(pieces, own=network.tile, past=past, ahead=ahead):
+            window = segment.window.to(self._device())
             passes = passes or [network.decoding() for _ in window]
             parts = []
             for run, item in zip(passes, torch.split(window, 1), strict=True):
                 z_q = network.unquantize(item) if quantized else item
-                parts.append(run(z_q, tile.skip, tile.own))
+                parts.append(run(z_q, segment.skip, segment.own))
             yield torch.cat(parts)
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
-
-
-def check_audio(x: Tensor) -> None:
-    """Check that x is (B, 1, L), L ≥ 1.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if x.ndim != 3 or x.shape[1] != 1 or 0 in x.shape:
-        raise UsageError(f"audio: shape {tuple(x.shape)} found, (B, 1, L) expected")

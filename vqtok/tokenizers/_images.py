@@ -1,0 +1,300 @@
+"""Share what tokenizers of images with local networks have in common: codes and pixels by tiles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vqtok.codes.container import Array, Codes
+from vqtok.codes.spec import CodeSpec
+from vqtok.nn.hierarchy import Encoder, OneLevel
+from vqtok.nn.outputs import Output, entering, pixels
+from vqtok.protocols import Config as AnyConfig
+from vqtok.protocols import Quantized, Quantizer, RecomputeStats, Reconstructed
+from vqtok.tokenizers._labels import Label, Labels
+from vqtok.tokenizers._quantizers import level_specs, of_levels, total
+from vqtok.tokenizers._signals import check_images, joined, padded, size_of
+from vqtok.tokenizers.exact.images import ImageEncoder
+from vqtok.tokenizers.exact.tiling2d import Read, Tile, Windows, tiles
+
+
+class Config(AnyConfig, Protocol):
+    """What these tokenizers' configs have in common."""
+
+    @property
+    def stride(self) -> int: ...
+    @property
+    def latent(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def output(self) -> Output: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
+class TiledImages(nn.Module, ABC):
+    """Images ⇄ grids of codes, coarse → fine; a family adds ``_quantize`` and ``_paint``.
+
+    Args:
+        config: Of the family.
+        encoder: Its ``state_dict`` keys begin with "encoder.".
+        decoder: Its ``receptive_field`` is in pixels.
+        quantizer: One, or ``Quantizers`` of several levels.
+        names: Of the levels.
+        levels: The encoder as exact coding walks it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        quantizer: nn.Module,
+        *,
+        names: Sequence[str],
+        levels: Encoder | OneLevel,
+    ) -> None:
+        super().__init__()
+        self.config: AnyConfig = config
+        self.name = ""
+        self.exact = True
+        self.stride, self.channels, self.output = config.stride, config.channels, config.output
+        self.encoder, self.decoder, self.quantizer = encoder, decoder, quantizer
+        self.labels = Labels(config.labels, config.latent)
+        specs = level_specs(self.quantizers, names, axes=("h", "w"), stride=config.stride)
+        self.spec = CodeSpec(modality="image", levels=specs)
+        self._exact = ImageEncoder(
+            levels, self.quantizers, stride=config.stride, channels=config.channels
+        )
+
+    @property
+    def quantizers(self) -> list[Quantizer]:
+        """List the quantizer of each level, coarse → fine."""
+        return of_levels(self.quantizer)
+
+    @property
+    def recompute_stats(self) -> RecomputeStats:
+        """Count the latents that were coded so far, and those of them in float64."""
+        return self._exact.stats
+
+    @torch.inference_mode()
+    def encode(self, x: Tensor) -> Codes:
+        """Encode images, each by itself.
+
+        Args:
+            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up.
+
+        Returns:
+            Codes of every level: int64 (B, h, w) or (B, Q, h, w), extent (H, W).
+
+        Raises:
+            UsageError: x is not a batch of images with C channels, or the model has no codes.
+        """
+        check_images(x, self.channels)
+        return joined(self.encode_many(list(x)))
+
+    @torch.inference_mode()
+    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
+        """Encode images of any sizes, each by itself; equal tiles are batched for speed.
+
+        Args:
+            signals: (C, H, W) float32 in [-1, 1] each.
+
+        Raises:
+            UsageError: one is not an image with C channels, or the model has no codes.
+        """
+        self.spec.require_codes(self.name)
+        for x in signals:
+            check_images(x[None], self.channels)
+        images = [self._windows(x) for x in signals]
+        found = [
+            [torch.empty((1, *shape), dtype=torch.int64) for shape in self.spec.shapes(each.size)]
+            for each in images
+        ]
+        self._exact.encode(images, found)
+        device = self._device()
+        return [
+            Codes(self.spec, tuple(array.to(device) for array in arrays), image.size)
+            for arrays, image in zip(found, images, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def encode_windows(self, size: tuple[int, int], read: Read) -> Codes:
+        """Encode an image of any size while only a tile of it is in memory.
+
+        Args:
+            size: (H, W).
+            read: Gives (C, h, w) float32 in [-1, 1] of some rows and columns.
+
+        Returns:
+            The codes of ``encode`` as numpy arrays of each level's small dtype, (1, h, w) or
+            (1, Q, h, w).
+        """
+        self.spec.require_codes(self.name)
+        pairs = zip(self.spec.levels, self.spec.shapes(size), strict=True)
+        arrays = [np.empty((1, *shape), dtype=level.dtype) for level, shape in pairs]
+        self._exact.encode([self._read(size, read)], [arrays])
+        return Codes(self.spec, tuple(arrays), size)
+
+    @torch.inference_mode()
+    def decode(self, codes: Codes, *, label: Label = None) -> Tensor:
+        """Decode to (B, C, H, W) float32, clamped to [-1, 1] and cropped to ``codes.extent``."""
+        height, width = codes.extent
+        x = torch.empty(len(codes), self.channels, height, width, device=self._device())
+        for item in range(len(codes)):
+            for rows, columns, shown in self.decode_tiles(codes, item=item, label=label):
+                x[item, :, rows, columns] = shown
+        return x
+
+    @torch.inference_mode()
+    def decode_tiles(
+        self, codes: Codes, *, item: int = 0, label: Label = None
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Decode one image of a batch while only a tile of it is in memory.
+
+        Yields:
+            Rows, columns, and their pixels: (C, h, w) float32 in [-1, 1]; the tiles cover
+            ``codes.extent`` once.
+
+        Raises:
+            UsageError: a label that does not fit the model.
+        """
+        self.spec.require_codes(self.name)
+
+        def look_up(tile: Tile) -> list[Tensor]:
+            pairs = zip(self.quantizers, codes.levels, strict=True)
+            z_qs = [
+                quantizer.decode(self._integers(array[item][(None, ..., *tile.window(1 << level))]))
+                for level, (quantizer, array) in enumerate(pairs)
+            ]
+            return self._conditioned(z_qs, label)
+
+        for rows, columns, shown in self._decoded(look_up, codes.extent):
+            yield rows, columns, shown[0]
+
+    @torch.inference_mode()
+    def latents(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Compute what is quantized, tile by tile.
+
+        Args:
+            x: (B, C, H, W).
+
+        Returns:
+            (B, D, h, w) float32; of several levels a tuple.
+
+        Raises:
+            UsageError: x is not a batch of images with C channels.
+        """
+        check_images(x, self.channels)
+        found = self._exact.latents([self._windows(each) for each in x])
+        return found if len(found) > 1 else found[0]
+
+    @torch.inference_mode()
+    def render(
+        self, z_q: Tensor | Sequence[Tensor], extent: tuple[int, ...], *, label: Label = None
+    ) -> Tensor:
+        """Decode quantized or continuous latents, tile by tile.
+
+        Args:
+            z_q: (B, D, h, w) float32; of several levels a sequence.
+            extent: (H, W) of the images.
+            label: One for all, if the model has labels.
+
+        Returns:
+            (B, C, H, W) float32 in [-1, 1].
+        """
+        levels = self._conditioned([z_q] if isinstance(z_q, Tensor) else list(z_q), label)
+        x = torch.empty(len(levels[0]), self.channels, *extent, device=self._device())
+
+        def look_up(tile: Tile) -> list[Tensor]:
+            return [each[(..., *tile.window(1 << level))] for level, each in enumerate(levels)]
+
+        for rows, columns, shown in self._decoded(look_up, extent):
+            x[..., rows, columns] = shown
+        return x
+
+    def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
+        """Reconstruct a batch differentiably.
+
+        Args:
+            x: (B, C, H, W) float in [-1, 1].
+            labels: int64 (B,), if the model has labels.
+        """
+        height, width = size_of(x)
+        levels = self._quantize(padded(entering(x, self.output), self.stride), (height, width))
+        raw = self._paint(self._conditioned([each.z_q for each in levels], labels))
+        raw = raw[..., :height, :width].float()
+        loss, terms = total(levels, [level.name for level in self.spec.levels])
+        codes = tuple(each.codes for each in levels) if self.spec.levels else ()
+        return Reconstructed(
+            x=pixels(raw, self.output),
+            codes=Codes(self.spec, codes, (height, width)),
+            loss=loss,
+            terms=terms,
+            raw=None if self.output == "plain" else raw,
+        )
+
+    @abstractmethod
+    def _quantize(self, x: Tensor, extent: tuple[int, int]) -> list[Quantized]:
+        """Encode and quantize whole images on every level.
+
+        Args:
+            x: (B, C, H, W), sides multiples of the stride.
+            extent: Their size before padding.
+        """
+
+    @abstractmethod
+    def _paint(self, z_qs: Sequence[Tensor]) -> Tensor:
+        """(B, D, h, w) of each level → what the decoder gives, (B, n, H, W)."""
+
+    def _decoded(
+        self, look_up: Callable[[Tile], list[Tensor]], extent: tuple[int, ...]
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Decode tile by tile.
+
+        Args:
+            look_up: Tile → (B, D, h, w) of each level in its window.
+            extent: (H, W): padding behind it is cut off.
+
+        Yields:
+            Rows, columns and (B, C, h, w) pixels in [-1, 1].
+        """
+        height, width = extent
+        halo = -(-int(self.decoder.receptive_field) // self.stride)  # type: ignore[arg-type]
+        for tile in tiles(extent, stride=self.stride, halo=halo):
+            raw = self._paint(look_up(tile))[(..., *tile.inner(self.stride))]
+            rows, columns = tile.owned(self.stride)
+            rows = slice(rows.start, min(rows.stop, height))
+            columns = slice(columns.start, min(columns.stop, width))
+            raw = raw[..., : rows.stop - rows.start, : columns.stop - columns.start].float()
+            yield rows, columns, pixels(raw, self.output).clamp(-1.0, 1.0)
+
+    def _conditioned(self, z_qs: list[Tensor], label: Tensor | Label) -> list[Tensor]:
+        """Add the label to the finest level, which carries it into the decoder."""
+        return [*z_qs[:-1], self.labels.condition(z_qs[-1], label)]
+
+    def _windows(self, x: Tensor) -> Windows:
+        """Read (C, H, W) in memory."""
+        return self._read(size_of(x), lambda rows, columns: x[:, rows, columns])
+
+    def _read(self, size: tuple[int, int], read: Read) -> Windows:
+        def seen(rows: slice, columns: slice) -> Tensor:
+            return entering(read(rows, columns), self.output)
+
+        return Windows(size, seen, stride=self.stride)
+
+    def _integers(self, codes: Array) -> Tensor:
+        """Bring codes of any array to the device."""
+        if isinstance(codes, np.ndarray):
+            codes = torch.from_numpy(codes.astype(np.int64))
+        found: Tensor = codes.to(self._device(), torch.int64)
+        return found
+
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device

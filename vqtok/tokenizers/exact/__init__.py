@@ -1,0 +1,1 @@
+"""Codes that depend on the signal and the model alone: tiles at fixed positions, and near ties."""
