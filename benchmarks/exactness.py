@@ -5,8 +5,8 @@
 
 Each file is coded whole, by one thread, one at a time. Then again with two threads, in batches of
 3 and 8, in small tiles, and audio in blocks of odd lengths; where a GPU is, there too. Printed are
-the codes that came out differently, with float32 alone and with the latents in doubt settled in
-float64 as ``encode`` does, the share of latents that this concerned, and the processor time it
+the codes that came out differently, with float32 alone and with near ties decided in float64 as
+``encode`` does, the share of latents that this concerned, and the processor time it
 added. Exit status 1 if a code of ``encode`` ever differs.
 """
 
@@ -26,8 +26,8 @@ import torch
 import vqtok
 from vqtok.codes.container import Codes
 from vqtok.media import audio, image
-from vqtok.tokenizers import codec, vqvae, vqvae2
-from vqtok.tokenizers._quantizers import of_levels
+from vqtok.tokenizers import codec
+from vqtok.tokenizers.exact import tiling2d
 
 BLOCK = 7001
 """Samples per block where audio arrives in blocks: a prime."""
@@ -54,12 +54,12 @@ def main() -> int:
     for row in rows:
         print(
             f"{row['model']:10} {row['way']:24} {row['latents']:8} latents  "
-            f"{row['alone']:5} codes differ in float32 alone  {row['settled']:3} settled  "
-            f"{row['recomputed']:.3%} settled in float64, {row['extra']:+.0%} time"
+            f"{row['alone']:5} codes differ in float32 alone  {row['decided']:3} decided  "
+            f"{row['recomputed']:.3%} decided in float64, {row['extra']:+.0%} time"
         )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2, sort_keys=True) + "\n")
-    return int(any(row["settled"] for row in rows))
+    return int(any(row["decided"] for row in rows))
 
 
 def signals(folder: Path, model: Any, limit: int) -> list[torch.Tensor]:
@@ -113,34 +113,31 @@ def in_blocks(model: Any, xs: list[torch.Tensor]) -> Coded:
 @contextmanager
 def setting(*, threads: int = 1, tile: int | None = None) -> Iterator[None]:
     """Threads of torch, and the size of tiles."""
-    rooms = (vqvae, vqvae2, codec)
-    before = torch.get_num_threads(), [room.TILE for room in rooms]
+    before = torch.get_num_threads(), tiling2d.TILE, codec.TILE
     torch.set_num_threads(threads)
-    for room in rooms:
-        room.TILE = room.TILE if tile is None else tile
+    if tile is not None:
+        tiling2d.TILE = codec.TILE = tile
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        for room, own in zip(rooms, before[1], strict=True):
-            room.TILE = own
+        tiling2d.TILE, codec.TILE = before[1:]
 
 
 @contextmanager
 def float32_alone(model: Any) -> Iterator[None]:
-    """Let nothing be in doubt."""
-    quantizers = of_levels(model.quantizer)
-    for quantizer in quantizers:
+    """Find no near ties."""
+    for quantizer in model.quantizers:
         quantizer.assign = certain_of(quantizer.assign)
     try:
         yield
     finally:
-        for quantizer in quantizers:
+        for quantizer in model.quantizers:
             del quantizer.assign
 
 
 def certain_of(assign: Callable[..., Any]) -> Callable[..., Any]:
-    """``Quantizer.assign`` without doubts."""
+    """Make a ``Quantizer.assign`` that finds no near ties."""
 
     def certain(z: torch.Tensor, *, reach: float) -> Any:
         found = assign(z, reach=0.0)
@@ -162,14 +159,14 @@ def measure(name: str, model: Any, xs: list[torch.Tensor]) -> list[dict[str, Any
     with setting():
         alone(model, xs[:1])  # what is measured once per model
         plain, seconds = timed(float32_alone, model, xs)
-        settled, more = timed(None, model, xs)
+        decided, more = timed(None, model, xs)
     rows = []
     for title, (way, how) in ways.items():
-        rows.append(compare(model, xs, way, how, plain, settled))
+        rows.append(compare(model, xs, way, how, plain, decided))
         rows[-1] |= {"model": name, "way": title, "extra": more / seconds - 1}
     if torch.cuda.is_available():
         other = vqtok.load(name, device="cuda")
-        rows.append(compare(other, xs, alone, {}, plain, settled))
+        rows.append(compare(other, xs, alone, {}, plain, decided))
         rows[-1] |= {"model": name, "way": "on CUDA", "extra": more / seconds - 1}
     return rows
 
@@ -186,20 +183,20 @@ def timed(
 
 
 def compare(
-    model: Any, xs: list[torch.Tensor], way: Way, how: dict[str, Any], plain: Coded, settled: Coded
+    model: Any, xs: list[torch.Tensor], way: Way, how: dict[str, Any], plain: Coded, decided: Coded
 ) -> dict[str, Any]:
     """Codes that differ from those of one thread, one file at a time."""
-    latents, recomputed = model.doubts.latents, model.doubts.recomputed
+    before = model.recompute_stats
     with setting(**how):
         now = way(model, xs)
-        latents = model.doubts.latents - latents
-        recomputed = model.doubts.recomputed - recomputed
+        latents = model.recompute_stats.latents - before.latents
+        recomputed = model.recompute_stats.recomputed - before.recomputed
         with float32_alone(model):
             rough = way(model, xs)
     return {
         "latents": latents,
         "recomputed": recomputed / latents,
-        "settled": differing(now, settled),
+        "decided": differing(now, decided),
         "alone": differing(rough, plain),
     }
 

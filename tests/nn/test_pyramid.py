@@ -7,20 +7,19 @@ import torch
 from torch import nn
 
 from vqtok.nn.convnext import Block, ChannelNorm
-from vqtok.nn.pyramid import Decoder, Encoder, StridedDecoder, StridedEncoder
+from vqtok.nn.pyramid import Decoder, Encoder, Sizes, StridedDecoder, StridedEncoder
 
-CONVNEXT = {"patch": 2, "widths": (8, 8), "blocks": (1, 1), "kernel": 3, "latent": 4}
-STRIDED = {"widths": (8, 8), "blocks": 1, "hidden": 4, "latent": 4}
+SIZES = Sizes((8, 8), 4, patch=2, kernel=3, hidden=4)
 STRIDE = 4
 
 
 def networks() -> dict[str, nn.Module]:
     torch.manual_seed(0)
     return {
-        "encoder": Encoder(3, **CONVNEXT),
-        "decoder": Decoder(3, **CONVNEXT),
-        "strided encoder": StridedEncoder(3, **STRIDED),
-        "strided decoder": StridedDecoder(3, **STRIDED),
+        "encoder": Encoder(3, SIZES, blocks=(1, 1)),
+        "decoder": Decoder(3, SIZES, blocks=(1, 1)),
+        "strided encoder": StridedEncoder(3, SIZES, blocks=1),
+        "strided decoder": StridedDecoder(3, SIZES, blocks=1),
     }
 
 

@@ -120,7 +120,7 @@ class TorchCoder:
     @property
     def recomputed(self) -> tuple[int, int]:
         """Counts of latents coded, and of those computed again in float64."""
-        counts = getattr(self.tokenizer, "doubts", None)
+        counts = getattr(self.tokenizer, "recompute_stats", None)
         return (0, 0) if counts is None else (counts.latents, counts.recomputed)
 
     @property

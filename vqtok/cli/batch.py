@@ -165,13 +165,15 @@ def models_for(
     )
 
 
-def noting_doubts(console: Console, models: Models, results: Iterator[Result]) -> Iterator[Result]:
-    """The results; at their end, with -v, how many codes hung on rounding."""
+def noting_recomputed(
+    console: Console, models: Models, results: Iterator[Result]
+) -> Iterator[Result]:
+    """Pass on the results; at their end, with -v, count the near ties."""
     with closing(results):  # type: ignore[type-var]  # a generator
         yield from results
-    latents, recomputed = models.doubts()
-    if latents:
-        console.note(f"{recomputed} of {latents} latents settled in float64")
+    stats = models.recompute_stats()
+    if stats.latents:
+        console.note(f"{stats.recomputed} of {stats.latents} latents decided in float64")
 
 
 def _loading_note(console: Console, progress: Progress) -> Callable[[Any], None]:

@@ -163,7 +163,9 @@ def _engine(
         from vqtok.pipeline.corpus import local_engine
 
         local = local_engine(models.load(info), options, readers=chosen.jobs)
-        return lambda items, numbers: batch.noting_doubts(console, models, local(items, numbers))
+        return lambda items, numbers: batch.noting_recomputed(
+            console, models, local(items, numbers)
+        )
 
     return make
 

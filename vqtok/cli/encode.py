@@ -107,6 +107,6 @@ def encode(
             on_start=lambda job: progress.stage(str(job.source or "stdin")),
             on_part=progress.part,
         )
-        return batch.noting_doubts(console, models, results)
+        return batch.noting_recomputed(console, models, results)
 
     batch.run(console, plan, "encoded", work)

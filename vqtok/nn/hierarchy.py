@@ -94,7 +94,7 @@ class Encoder(nn.Module):
         """Take the layers that one level's latents come through; they share their weights."""
         return Path(
             nn.Sequential(*flat(list(reversed(self.trunks[level:])))),
-            self.contexts[:level],
+            list(self.contexts[:level]),
             self.heads[level],
         )
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vqtok.errors import CheckpointError, CodesError, MediaError, UsageError, VqtokError
+from vqtok.protocols import RecomputeStats
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
@@ -165,10 +166,10 @@ class Models:
             raise found
         return found
 
-    def doubts(self) -> tuple[int, int]:
-        """Latents that the loaded models coded, and those that were settled in float64."""
-        counted = [model.doubts for model in self._loaded.values() if hasattr(model, "doubts")]
-        return sum(each.latents for each in counted), sum(each.recomputed for each in counted)
+    def recompute_stats(self) -> RecomputeStats:
+        """Count the latents that the loaded models coded, and those recomputed in float64."""
+        models = [each for each in self._loaded.values() if hasattr(each, "recompute_stats")]
+        return sum((each.recompute_stats for each in models), RecomputeStats())
 
     def _default(self, kind: str) -> ModelInfo:
         name = DEFAULTS[kind]

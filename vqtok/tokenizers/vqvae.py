@@ -103,17 +103,15 @@ def _networks(
     config: Config,
 ) -> tuple[pyramid.Encoder | pyramid.StridedEncoder, nn.Module]:
     """Make encoder and decoder of either form."""
-    channels, widths, latent = config.channels, config.widths, config.latent
-    given = channels * parameters(config.output)
+    given = config.channels * parameters(config.output)
     inner, outer = config.encoder_blocks, config.decoder_blocks
+    sizes = pyramid.Sizes(config.widths, config.latent, config.patch, config.kernel, config.hidden)
     if config.network == "convnext":
-        sizes = {"patch": config.patch, "widths": widths, "kernel": config.kernel, "latent": latent}
         return (
-            pyramid.Encoder(channels, blocks=inner, **sizes),
-            pyramid.Decoder(given, blocks=outer, **sizes),
+            pyramid.Encoder(config.channels, sizes, blocks=inner),
+            pyramid.Decoder(given, sizes, blocks=outer),
         )
-    strided = {"widths": widths, "hidden": config.hidden, "latent": latent}
     return (
-        pyramid.StridedEncoder(channels, blocks=inner[0], **strided),
-        pyramid.StridedDecoder(given, blocks=outer[0], **strided),
+        pyramid.StridedEncoder(config.channels, sizes, blocks=inner[0]),
+        pyramid.StridedDecoder(given, sizes, blocks=outer[0]),
     )

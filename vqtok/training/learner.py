@@ -14,7 +14,6 @@ from torch.nn.parallel import DistributedDataParallel
 from vqtok.errors import UsageError
 from vqtok.quantizers._codebook import Codebook
 from vqtok.quantizers._start import Warmed
-from vqtok.tokenizers._quantizers import of_levels
 from vqtok.training import ranks, stages
 from vqtok.training.average import Average
 from vqtok.training.data.dataset import Batch
@@ -106,7 +105,7 @@ class Learner:
         """
         if self.plan.stage == "decoder":
             return False
-        part = of_levels(self.model.quantizer)[level]
+        part = self.model.quantizers[level]
         found = [each.restart() for each in _warmed(part)]  # every one of them
         return any(found)
 

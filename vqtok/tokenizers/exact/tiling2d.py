@@ -64,7 +64,7 @@ class Tile(NamedTuple):
     def area(self) -> int:
         """Count the positions of the window."""
         rows, columns = self.window()
-        return (rows.stop - rows.start) * (columns.stop - columns.start)
+        return math.prod((rows.stop - rows.start, columns.stop - columns.start))
 
     @property
     def form(self) -> Tile:
