@@ -13,7 +13,7 @@ import vqtok
 
 PACKAGE = Path(vqtok.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LAYER_0 = {"errors", "atomic", "allocator"}
+LAYER_0 = {"errors", "atomic", "allocator", "threads"}
 CORE = {"config", "protocols"}
 
 INSIDE: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ INSIDE: dict[str, set[str]] = {
     "errors": set(),
     "atomic": set(),
     "allocator": set(),
+    "threads": set(),
     "config": {"protocols"},
     "protocols": set(),
     "codes": set(),

@@ -53,6 +53,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'vqtok' has no attribute {name!r}")
+    importlib.import_module("vqtok.threads").configure()  # before torch is loaded
     module, attribute = _HOMES[name]
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value

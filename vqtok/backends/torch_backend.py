@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqtok import threads
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError
@@ -136,7 +138,8 @@ class TorchCoder:
     def encode_many(self, signals: Sequence[np.ndarray]) -> list[Codes]:
         """Encode (C, *space) signals together, each as if it were alone."""
         tensors = [torch.from_numpy(each) for each in signals]
-        return [codes.numpy() for codes in self.tokenizer.encode_many(tensors)]
+        with _few_threads(sum(each[0].numel() for each in tensors)):
+            return [codes.numpy() for codes in self.tokenizer.encode_many(tensors)]
 
     @torch.inference_mode()
     def decode(self, codes: Codes, *, label: Label = None) -> np.ndarray:
@@ -176,9 +179,10 @@ class TiledImageCoder(TorchCoder):
         self, size: tuple[int, int], read: Callable[[slice, slice], np.ndarray]
     ) -> Codes:
         """Encode one image of (H, W) pixels, window by window."""
-        return self._tiled.encode_windows(
-            size, lambda rows, columns: torch.from_numpy(read(rows, columns))
-        )
+        with _few_threads(size[0] * size[1]):
+            return self._tiled.encode_windows(
+                size, lambda rows, columns: torch.from_numpy(read(rows, columns))
+            )
 
     @torch.inference_mode()
     def decode_tiles(
@@ -261,6 +265,17 @@ class WholeCoder(TorchCoder):
         if length is None:
             length = levels[0].shape[-1] * self.spec.levels[0].stride[0]
         yield self.decode(Codes(self.spec, levels, (length,)), label=label)
+
+
+@contextmanager
+def _few_threads(values: int) -> Iterator[None]:
+    """Let torch wake no more threads than an exact model keeps busy with so many values."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads.useful(values, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _continuous(tokenizer: Continuous, x: Tensor, label: Label) -> RoundTrip:

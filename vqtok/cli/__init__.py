@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from vqtok import threads
+
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -33,6 +35,7 @@ def main() -> NoReturn:
             signal.signal(each, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+    threads.configure()
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
         _mute_libraries()
 

@@ -6,7 +6,6 @@ groups among its fields; ``command`` turns such a class into the parameters that
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
@@ -17,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from vqtok.cli.console import Console
+from vqtok.threads import available
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -223,7 +223,7 @@ ShardSize = Annotated[
     ),
 ]
 
-DEFAULT_JOBS = max(1, min(4, os.cpu_count() or 1))
+DEFAULT_JOBS = min(4, available())
 """Default of -j: a picture is read and written in less time than a model takes."""
 
 

@@ -9,7 +9,6 @@ by their lengths, with replacement.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from vqtok.errors import MediaError
+from vqtok.threads import available
 from vqtok.training.data.sampling import Sampler, Unreadable
 from vqtok.training.recipe import Train
 
@@ -191,8 +191,7 @@ def worker_count(recipe: Train) -> int:
     """Decide how many threads read files: as wanted, or by the processor."""
     if recipe.workers is not None:
         return max(0, recipe.workers)
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(MOST_WORKERS, usable or 1))
+    return min(MOST_WORKERS, available())
 
 
 def prefetched(
