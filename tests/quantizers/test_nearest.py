@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -245,12 +246,32 @@ def test_a_back_end_that_computes_in_bf16_is_not_trusted(monkeypatch: pytest.Mon
         return real(left, right)
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
+    monkeypatch.setattr(product, "_has_bf16", lambda: False)
     for shape in [(64, 3, 100), (128, 65, 512), (256, 257, 1024)]:
         assert not product._trusted.__wrapped__(*shape)
     monkeypatch.undo()
     z, codebook = gaussian(300, 8), gaussian(600, 8, seed=1)
     monkeypatch.setattr(search_product, "_trusted", lambda *shape: False)
     assert_nearest(nearest(z, codebook), z, codebook)
+
+
+def test_a_cpu_that_has_bf16_is_never_set_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting is the process's: while it stood, other threads' encoders computed in bf16."""
+    asked: list[str] = []
+    real = product._set_precision
+
+    def watched(device: str, value: str) -> Iterator[None]:
+        asked.append(value)
+        yield from real(device, value)
+
+    monkeypatch.setattr(product, "_set_precision", watched)
+    monkeypatch.setattr(product, "_has_bf16", lambda: True)
+    product._trusted.cache_clear()
+    try:
+        product.multiply(gaussian(128, 8), gaussian(8, 512), out=torch.empty(128, 512))
+    finally:
+        product._trusted.cache_clear()
+    assert asked == ["ieee"]
 
 
 def test_products_keep_to_their_bound() -> None:

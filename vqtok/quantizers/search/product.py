@@ -2,9 +2,11 @@
 
 On CPUs where MKL picks a slow kernel (AMD), setting
 ``torch.backends.mkldnn.matmul.fp32_precision = "bf16"`` routes float32 products to oneDNN, which
-still computes in float32 there and is up to twice as fast. On a CPU with AMX the same setting
-really computes in bf16. A probe of the very shape tells the two apart, once per shape. Where it
-fails, and on a GPU, products are asked for in plain float32, even where the user allows less.
+still computes in float32 there and is up to twice as fast. On a CPU with instructions for bf16 the
+same setting really computes in bf16: it is never set there, not even to try, as it is the whole
+process's and other threads are at work. Elsewhere a probe of the very shape decides, once per
+shape. Where it fails, and on a GPU, products are asked for in plain float32, even where the user
+allows less.
 """
 
 from __future__ import annotations
@@ -97,6 +99,8 @@ def _trusted(rows: int, inner: int, columns: int) -> bool:
     """Whether oneDNN computes this shape in real float32 on this CPU."""
     if not torch._C._has_mkldnn or not hasattr(torch.backends.mkldnn, "matmul"):
         return False
+    if _has_bf16():
+        return False
     generator = torch.Generator().manual_seed(0)
     left = torch.rand(rows, inner, generator=generator) + 0.5
     right = torch.rand(inner, columns, generator=generator) + 0.5
@@ -107,3 +111,9 @@ def _trusted(rows: int, inner: int, columns: int) -> bool:
     exact = left.double() @ right[:, some].double()
     error = (found[:, some] - exact).abs() / exact
     return bool(error.max() <= bound(inner))
+
+
+def _has_bf16() -> bool:
+    """Tell whether this CPU multiplies bf16 numbers itself; if torch cannot tell, yes."""
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, lambda: True)() for name in names)
