@@ -24,13 +24,24 @@ settings.register_profile("vqtok", deadline=None, derandomize=True)
 settings.load_profile("vqtok")
 
 
+LEFT_OUT = ("slow", "long")
+"""Marks of tests that run only where -m speaks of them."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests marked ``long`` out unless -m speaks of them."""
-    if "long" in str(config.getoption("markexpr")):
-        return
-    long = [item for item in items if item.get_closest_marker("long")]
-    items[:] = [item for item in items if item not in long]
-    config.hook.pytest_deselected(items=long)
+    """Leave slow tests out unless -m speaks of them; mark the first case of all others ``fast``."""
+    chosen = str(config.getoption("markexpr"))
+    left_out, functions = [], set()
+    for item in items:
+        if any(item.get_closest_marker(name) for name in LEFT_OUT):
+            if not any(item.get_closest_marker(name) and name in chosen for name in LEFT_OUT):
+                left_out.append(item)
+        elif (function := item.nodeid.partition("[")[0]) not in functions:
+            functions.add(function)
+            item.add_marker("fast")
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 TINY_IMAGE = {

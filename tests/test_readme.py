@@ -66,6 +66,7 @@ def test_the_session_at_the_top_prints_what_it_says(desk: Path) -> None:
         assert run(command, desk) == expected
 
 
+@pytest.mark.slow
 def test_every_command_runs(desk: Path) -> None:
     lines = "".join(blocks("sh")).strip().splitlines()
     assert len(lines) >= 15

@@ -11,7 +11,9 @@ import torch
 from tests.checkpoints.foreign.conftest import agrees, picture, randomised
 from vqtok.checkpoints import foreign
 
-dall_e = pytest.importorskip("dall_e")
+dall_e = pytest.importorskip("dall_e", reason="needs the package DALL-E")
+
+pytestmark = pytest.mark.outside
 
 
 @pytest.fixture

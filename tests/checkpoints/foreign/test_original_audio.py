@@ -23,8 +23,15 @@ from tests.tokenizers.published import sound
 from vqtok.checkpoints import foreign
 from vqtok.errors import CheckpointError
 
+for package, name in (("descript-audio-codec", "dac"), ("encodec", "encodec")):
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"needs the package {package}", allow_module_level=True)
+
 # The packages use what torch calls deprecated; the files that are about hold exactly that.
-pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+pytestmark = [
+    pytest.mark.outside,
+    pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning"),
+]
 
 KWARGS: dict[str, Any] = {
     "encoder_dim": 4,

@@ -13,8 +13,11 @@ from tests.checkpoints.foreign.conftest import agrees, picture, randomised
 from vqtok.checkpoints import foreign
 from vqtok.errors import CheckpointError
 
-network = pytest.importorskip("taming.modules.diffusionmodules.model")
-quantize = pytest.importorskip("taming.modules.vqvae.quantize")
+REASON = "needs the package taming-transformers-rom1504"
+network = pytest.importorskip("taming.modules.diffusionmodules.model", reason=REASON)
+quantize = pytest.importorskip("taming.modules.vqvae.quantize", reason=REASON)
+
+pytestmark = pytest.mark.outside
 
 
 class Upstream(nn.Module):

@@ -11,7 +11,10 @@ from tests.pipeline.report import browser
 from tests.pipeline.report.browser import Browser
 
 PROGRAM = browser.find()
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on the path")
+pytestmark = [
+    pytest.mark.outside,
+    pytest.mark.skipif(PROGRAM is None, reason="no Chromium on the path"),
+]
 VIEWER = "document.querySelector('.viewer')"
 RIGHT = {"key": "ArrowRight", "code": 39}
 
