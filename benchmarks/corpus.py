@@ -28,7 +28,8 @@ import torch
 
 import vqtok
 from vqtok.checkpoints import directory
-from vqtok.corpus.shards import CorpusReader, CorpusWriter
+from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.writer import CorpusWriter
 from vqtok.media import audio, image
 from vqtok.media.items import Item, items_of
 from vqtok.pipeline.corpus import Timing, encode_corpus, local_engine

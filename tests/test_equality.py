@@ -21,7 +21,9 @@ from PIL import Image
 import vqtok
 from vqtok.checkpoints import directory
 from vqtok.codes import files
-from vqtok.corpus.shards import FORMATS, CorpusReader, CorpusWriter
+from vqtok.corpus.format import FORMATS
+from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.writer import CorpusWriter
 from vqtok.media import audio, image
 from vqtok.media.items import items_of
 from vqtok.media.plan import Job

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.pipeline.ledger import pictures, recordings
 from tests.programs import LIMIT_S, environment
-from vqtok.corpus.shards import CorpusWriter
+from vqtok.corpus.writer import CorpusWriter
 
 FORMATS = ("files", "tar", "bin", "parquet", "arrow")
 

@@ -14,7 +14,10 @@ from tests.codes import strategies as some
 from vqtok.codes.container import Codes
 from vqtok.codes.files import Header, Source
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.corpus.shards import CorpusInfo, CorpusReader, CorpusWriter, Entry
+from vqtok.corpus.info import CorpusInfo
+from vqtok.corpus.items import Entry
+from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.writer import CorpusWriter
 
 SPECS = {
     "image": CodeSpec(

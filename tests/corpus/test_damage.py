@@ -13,7 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.corpus.samples import contents, small
-from vqtok.corpus.shards import FORMATS, CorpusReader, is_corpus
+from vqtok.corpus.format import FORMATS
+from vqtok.corpus.index import is_corpus
+from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import CodesError
 
 formats = pytest.mark.parametrize("format", FORMATS)

@@ -15,7 +15,8 @@ import pytest
 from tests.corpus import samples
 from tests.corpus.samples import contents, small
 from tests.programs import LIMIT_S, environment
-from vqtok.corpus.shards import FORMATS, CorpusWriter
+from vqtok.corpus.format import FORMATS
+from vqtok.corpus.writer import CorpusWriter
 from vqtok.errors import CodesError, UsageError
 
 formats = pytest.mark.parametrize("format", FORMATS)

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from tests.corpus import samples
 from tests.corpus.samples import Corpus, contents, corpora, item, small, truncated
 from tests.programs import run
-from vqtok.corpus import shards
-from vqtok.corpus.shards import FORMATS, CorpusReader, CorpusWriter, is_corpus
+from vqtok.corpus.format import FORMATS
+from vqtok.corpus.index import is_corpus
+from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.writer import CorpusWriter
 from vqtok.errors import CodesError, UsageError
 
 formats = pytest.mark.parametrize("format", FORMATS)
@@ -225,8 +227,3 @@ def test_writing_and_reading_need_neither_torch_nor_pyarrow(tmp_path: Path):
     )
     done = run(program, str(tmp_path))
     assert done.returncode == 0, done.stderr
-
-
-def test_public_names_exist():
-    for name in shards.__all__:
-        assert getattr(shards, name) is not None

@@ -15,7 +15,7 @@ import pytest
 from tests.codes import strategies as some
 from tests.corpus.samples import Corpus, item, small
 from vqtok.corpus import table
-from vqtok.corpus.shards import CorpusReader
+from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import CodesError
 
 formats = pytest.mark.parametrize("format", ["parquet", "arrow"])
@@ -67,11 +67,11 @@ def test_a_row_is_an_item(tmp_path: Path, format: str):
 
 @formats
 def test_rows_lie_in_groups(tmp_path: Path, format: str, monkeypatch):
-    monkeypatch.setattr(table, "_GROUP_ROWS", 2)
+    monkeypatch.setattr(table, "GROUP_ROWS", 2)
     corpus = small(count=8)
     corpus = Corpus(corpus.spec, corpus.names, [item(corpus.spec, n) for n in range(8)], 5)
     corpus.write(tmp_path / "rows", format)
-    monkeypatch.setattr(table, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(table, "GROUP_BYTES", 1)
     corpus.write(tmp_path / "bytes", format)
     for name, groups in (("rows", 3), ("bytes", 5)):
         path = tmp_path / name / f"shard-00000.{format}"
@@ -105,7 +105,7 @@ def changed(header: str, **changes: Any) -> str:
         ("shapes", lambda row: [[[-1, -1], [1, 1, 1]]], "out of range"),
         ("header", lambda row: ["{"], "not JSON"),
         ("header", lambda row: [changed(row["header"], name="../x")], "unsafe name"),
-        ("header", lambda row: [changed(row["header"], number=5)], "out of place"),
+        ("header", lambda row: [changed(row["header"], number=5)], "out of order"),
         ("header", lambda row: [changed(row["header"], fingerprint="f0")], "another model"),
         ("header", lambda row: [changed(row["header"], extent=[1])], "does not fit"),
     ],

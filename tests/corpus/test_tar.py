@@ -25,7 +25,7 @@ from tests.corpus.samples import Corpus, corpora, item, small
 from vqtok.codes import files
 from vqtok.corpus import disk, items
 from vqtok.corpus.items import Entry
-from vqtok.corpus.shards import CorpusReader
+from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import CodesError
 
 
@@ -206,7 +206,7 @@ def test_a_pickled_array_is_not_loaded(single):
         (["a.npy"], "not followed by its .json"),
         (["a.json", "a.npy"], "not followed by its .json"),
         (["a.npy", "b.json"], "not followed by its .json"),
-        (["a.npy", "a.json", "b.npy", "b.json"], "out of place"),
+        (["a.npy", "a.json", "b.npy", "b.json"], "out of order"),
     ],
 )
 def test_members_missing_or_out_of_order_are_told(single, members: list[str], message: str):

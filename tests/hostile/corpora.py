@@ -197,7 +197,7 @@ class CorpusRoom(Room):
     def _made(self, kind: str, format: str) -> dict[str, bytes]:
         from tests.hostile.models import codes_files
         from vqtok.codes import files
-        from vqtok.corpus.shards import CorpusWriter
+        from vqtok.corpus.writer import CorpusWriter
 
         codes, header = files.read(io.BytesIO(codes_files(self.shelf)[f"{kind} npy"]))
         folder = self.work / "made"
@@ -296,7 +296,7 @@ class CorpusRoom(Room):
         return "decoded"
 
     def _read(self, folder: Path, out: Path, errors: list[VqtokError]) -> None:
-        from vqtok.corpus.shards import CorpusReader
+        from vqtok.corpus.reader import CorpusReader
 
         reader = CorpusReader(folder)
         count = 0
@@ -322,7 +322,7 @@ class CorpusRoom(Room):
             raise Fault(f"a picture {picture.shape}")
 
     def _decode(self, folder: Path, out: Path, errors: list[VqtokError]) -> None:
-        from vqtok.corpus.shards import CorpusReader
+        from vqtok.corpus.reader import CorpusReader
         from vqtok.pipeline import corpus_decode
         from vqtok.pipeline.decode import DecodeOptions
         from vqtok.pipeline.results import Failed

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vqtok.checkpoints.directory import ModelInfo
-    from vqtok.corpus.shards import CorpusInfo, CorpusWriter
+    from vqtok.corpus.info import CorpusInfo
+    from vqtok.corpus.writer import CorpusWriter
     from vqtok.media.items import Item
     from vqtok.pipeline.corpus import Engine
     from vqtok.pipeline.corpus_job import CorpusOptions
@@ -96,7 +97,7 @@ def encode(console: Console, files: Sequence[str], chosen: Choices) -> None:
 def _run(
     console: Console, plan: CorpusPlan, info: ModelInfo, folder: Path, chosen: Choices
 ) -> None:
-    from vqtok.corpus.shards import CorpusWriter
+    from vqtok.corpus.writer import CorpusWriter
     from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
 
     extra = {} if chosen.max_pixels is None else {"max_pixels": chosen.max_pixels}
@@ -270,7 +271,7 @@ def _finish(
         return
     console.failures(failures)
     if folder is not None:
-        from vqtok.corpus.kinds import FAILED
+        from vqtok.corpus.names import FAILED
 
         what = "1 input" if failed == 1 else f"{failed} inputs"
         console.say(f"{what} failed, with reasons in {folder / FAILED}")

@@ -34,7 +34,7 @@ def corpus_of(files: Sequence[str]) -> Path | None:
     Raises:
         UsageError: a corpus among other things.
     """
-    from vqtok.corpus.shards import is_corpus
+    from vqtok.corpus.index import is_corpus
 
     found = [Path(each) for each in files if Path(each).is_dir() and is_corpus(Path(each))]
     if found and len(files) > 1:
@@ -50,7 +50,7 @@ def decode(console: Console, folder: Path, output: str | None, chosen: Choices) 
         CodesError: an unfinished or damaged corpus.
         typer.Exit: 1 if an item failed.
     """
-    from vqtok.corpus.shards import CorpusReader
+    from vqtok.corpus.reader import CorpusReader
     from vqtok.pipeline import corpus_decode
     from vqtok.pipeline.decode import DecodeOptions
 

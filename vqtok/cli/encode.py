@@ -54,7 +54,7 @@ def encode(
       vqtok encode photo.png -o codes.npy
       vqtok encode photos/ --format tar -o corpus/
     """  # noqa: D301
-    from vqtok.corpus.kinds import FORMATS
+    from vqtok.corpus.format import FORMATS
     from vqtok.pipeline import plans
     from vqtok.pipeline.models import Models
 

@@ -75,11 +75,12 @@ def write(
         raise CodesError(f"{target}: cannot write: {error.strerror}") from error
 
 
-def read(source: str | Path | BinaryIO) -> tuple[Codes, Header]:
+def read(source: str | Path | BinaryIO, *, subject: object = "stdin") -> tuple[Codes, Header]:
     """Read a file that ``write`` made, checking everything.
 
     Args:
         source: A path, or a binary stream, read to its end.
+        subject: What errors call a stream.
 
     Returns:
         Codes as numpy arrays (B, *axes), B = 1 or the number of channels, and the header.
@@ -87,7 +88,7 @@ def read(source: str | Path | BinaryIO) -> tuple[Codes, Header]:
     Raises:
         CodesError: unreadable, truncated, damaged, foreign, or out of range.
     """
-    with _opened(source) as (stream, size):
+    with _opened(source, subject=subject) as (stream, size):
         if _is_stream(stream):
             return streams.read(streams.Incoming(stream))
         where, header = _open(stream, size)
@@ -218,10 +219,12 @@ def _place(place: str | Path | BinaryIO) -> Path | BinaryIO:
 
 
 @contextmanager
-def _opened(source: str | Path | BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(
+    source: str | Path | BinaryIO, *, subject: object = "stdin"
+) -> Iterator[tuple[BinaryIO, int]]:
     """A seekable stream and its size; every error inside gets the source's name in front."""
     source = _place(source)
-    subject = source if isinstance(source, Path) else "stdin"
+    subject = source if isinstance(source, Path) else subject
     try:
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
             status = os.fstat(stream.fileno()) if isinstance(source, Path) else None
@@ -231,9 +234,9 @@ def _opened(source: str | Path | BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
                 whole = _bytes.spooled(stream)
                 yield whole, whole.tell()
     except OSError as error:
-        raise CodesError(f"{subject}: cannot read: {error.strerror}") from error
+        raise CodesError(subject, f"cannot read: {error.strerror}") from error
     except CodesError as error:
-        raise CodesError(f"{subject}: {error}", hint=error.hint) from error
+        raise error.about(subject) from error
 
 
 def _is_stream(stream: BinaryIO) -> bool:

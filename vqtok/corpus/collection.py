@@ -18,7 +18,7 @@ __all__ = ["Found", "Unread", "gather", "is_corpus"]
 
 @dataclass(frozen=True)
 class Found:
-    """One item.
+    """Holds one item.
 
     Attributes:
         name: For people: where it lies.
@@ -36,7 +36,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that could not be read."""
+    """Names a file that could not be read."""
 
     name: str
     error: CodesError
@@ -45,7 +45,7 @@ class Unread:
 def gather(
     corpora: Iterable[Path], loose: Iterable[tuple[Path, Path | None]]
 ) -> Iterator[Found | Unread]:
-    """Items of corpora, then of files, one in memory at a time.
+    """Yield the items of corpora, then of files, one in memory at a time.
 
     Args:
         corpora: Folders.

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,32 +21,76 @@ _CHUNK = 1 << 20
 _AT_ONCE = 16
 
 
+@dataclass(frozen=True)
+class ByteRange:
+    """Names some bytes of one of a corpus' files, and what they hash to."""
+
+    path: str
+    start: int
+    bytes: int
+    sha256: str
+
+    def check(self, folder: Path) -> None:
+        """Read the bytes and refuse others than were written.
+
+        Raises:
+            CodesError: naming the file: unreadable, too short, or with another checksum.
+        """
+        path = folder / self.path
+        try:
+            found = measure(folder, self.path, start=self.start, size=self.bytes)
+        except OSError as error:
+            raise CodesError(path, f"cannot read: {error.strerror or error}") from error
+        if found.bytes < self.bytes:
+            size, expected = self.start + found.bytes, self.start + self.bytes
+            raise CodesError(path, f"truncated: {size} bytes found, {expected} expected")
+        if found != self:
+            raise CodesError(path, "damaged: another checksum than when it was written")
+
+
+def measure(folder: Path, path: str, *, start: int = 0, size: int) -> ByteRange:
+    """Read so many bytes of a file, fewer if it ends before, and return what they hash to.
+
+    Raises:
+        OSError: unreadable, a link, or anything but a regular file.
+    """
+    hasher, rest = hashlib.sha256(), size
+    with regular(folder / path) as stream:
+        stream.seek(start)
+        while rest and (data := stream.read(min(_CHUNK, rest))):
+            hasher.update(data)
+            rest -= len(data)
+    return ByteRange(path, start, size - rest, hasher.hexdigest())
+
+
 class Output(io.RawIOBase):
-    """An append-only stream into a file that hashes what goes through it.
+    """Appends to a file and hashes what goes through it; once closed, what was not synced is lost.
 
     Args:
         path: Made, or emptied, or cut to ``start``.
         start: Bytes to keep.
+        name: Of the file in the corpus; "": that of the path.
 
     Attributes:
-        size: Bytes written by this stream, those still in its buffer included.
+        size: Bytes written, those still in its buffer included.
     """
 
-    def __init__(self, path: Path, *, start: int = 0) -> None:
+    def __init__(self, path: Path, *, start: int = 0, name: str = "") -> None:
         super().__init__()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
         os.ftruncate(self._file, start)
         os.lseek(self._file, start, os.SEEK_SET)
+        self._name, self._start = name or path.name, start
         self._hash = hashlib.sha256()
         self._waiting = bytearray()
         self.size = 0
 
     def writable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Bytes written by this stream."""
+        """Return the number of bytes written."""
         return self.size
 
     def write(self, data: Any) -> int:
@@ -55,32 +100,31 @@ class Output(io.RawIOBase):
         self._waiting += data
         self.size += count
         if len(self._waiting) >= _CHUNK:
-            self._drain()
+            self.flush()
         return count
 
     def flush(self) -> None:
         """Hand everything to the system."""
-        self._drain()
+        if not self.closed:
+            append(self._file, self._waiting)
+            self._waiting = bytearray()
 
     def sync(self) -> None:
         """Return when everything is on the disk."""
-        self._drain()
+        self.flush()
         os.fsync(self._file)
 
     def close(self) -> None:
-        """Give the file back; what was neither flushed nor synced is lost."""
+        """Give the file back."""
         if not self.closed:
             self._waiting = bytearray()  # nothing may be written after an error
             os.close(self._file)
         super().close()
 
-    def hexdigest(self) -> str:
-        """SHA-256 of what was written by this stream."""
-        return self._hash.hexdigest()
-
-    def _drain(self) -> None:
-        append(self._file, self._waiting)
-        self._waiting = bytearray()
+    @property
+    def written(self) -> ByteRange:
+        """Return what was written, and where."""
+        return ByteRange(self._name, self._start, self.size, self._hash.hexdigest())
 
 
 def append(file: int, data: bytes | bytearray) -> None:
@@ -121,15 +165,18 @@ def remove_tree(folder: Path) -> None:
         os.rmdir(folder)  # noqa: PTH106
 
 
+def size_of(path: Path) -> int:
+    """Return the bytes of a file; -1 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in a folder last."""
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _sync(folder)
 
 
 def sync_files(paths: Iterable[Path]) -> None:
@@ -137,16 +184,16 @@ def sync_files(paths: Iterable[Path]) -> None:
 
     Many are asked for at once: waiting for each in turn takes tens of times as long.
     """
-
-    def sync(path: Path) -> None:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        list(threads.map(sync, paths))
+        list(threads.map(_sync, paths))
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def subfolder(folder: Path, parts: tuple[str, ...]) -> Path:
@@ -160,25 +207,8 @@ def subfolder(folder: Path, parts: tuple[str, ...]) -> Path:
         with suppress(FileExistsError):
             os.mkdir(folder)  # noqa: PTH102
         if not stat.S_ISDIR(folder.lstat().st_mode):
-            raise CodesError(f"{folder}: in the way of a folder of the corpus")
+            raise CodesError(folder, "in the way of a folder of the corpus")
     return folder
-
-
-def digest(path: Path, *, start: int, size: int) -> str | None:
-    """SHA-256 of a range of a regular file; None if the file is shorter or something else.
-
-    A link is refused: what it points to was never written here.
-    """
-    hasher = hashlib.sha256()
-    with regular(path) as stream:
-        stream.seek(start)
-        while size:
-            data = stream.read(min(_CHUNK, size))
-            if not data:
-                return None
-            hasher.update(data)
-            size -= len(data)
-    return hasher.hexdigest()
 
 
 @contextmanager

@@ -7,10 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vqtok.corpus import disk
-from vqtok.corpus.info import CorpusInfo
-from vqtok.corpus.kinds import INDEX, JOB, STATE
+from vqtok.corpus import disk, format
+from vqtok.corpus.info import CorpusInfo, checking
+from vqtok.corpus.names import FAILED, HISTOGRAM, INDEX, STATE
+from vqtok.corpus.vocabulary import COUNTED, Book, Vocabulary
 from vqtok.errors import CodesError
+
+JOB = f"{STATE}/job.json"
+"""The identity of an unfinished corpus."""
 
 _LARGEST = 1 << 28  # bytes: the index of a hundred million items
 
@@ -22,17 +26,20 @@ def read(folder: Path) -> CorpusInfo:
         CodesError: not a corpus, unfinished, damaged, or of a newer version.
     """
     try:
-        return CorpusInfo.from_json(read_json(folder / INDEX))
+        info = CorpusInfo.from_json(read_json(folder / INDEX))
+        with checking():
+            _check(info)
+        return info
     except FileNotFoundError as error:
         if is_corpus(folder):
             raise CodesError(
-                f"{folder}: unfinished corpus", hint="run the command that makes it again"
+                folder, "unfinished corpus", hint="run the command that makes it again"
             ) from error
-        raise CodesError(f"{folder}: not a corpus: it has no {INDEX}") from error
+        raise CodesError(folder, f"not a corpus: it has no {INDEX}") from error
     except OSError as error:
-        raise CodesError(f"{folder}: cannot read: {error.strerror}") from error
+        raise CodesError(folder, f"cannot read: {error.strerror}") from error
     except CodesError as error:
-        raise CodesError(f"{folder / INDEX}: {error}", hint=error.hint) from error
+        raise error.about(folder / INDEX) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -54,11 +61,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def is_corpus(path: Path) -> bool:
-    """True for a folder that holds a corpus, complete or unfinished."""
-    for place in (path / INDEX, path / STATE / JOB):
+def is_corpus(folder: Path) -> bool:
+    """Tell whether a folder holds a corpus, complete or unfinished."""
+    for path in (folder / INDEX, folder / JOB):
         try:
-            if "corpus" in read_json(place):
+            if "corpus" in read_json(path):
                 return True
         except (OSError, CodesError):
             continue
@@ -66,5 +73,30 @@ def is_corpus(path: Path) -> bool:
 
 
 def to_text(info: CorpusInfo) -> str:
-    """The text of ``index.json``."""
+    """Return the text of ``index.json``."""
     return json.dumps(info.to_json(), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def _check(info: CorpusInfo) -> None:
+    own, known = info.identity, format.named(info.format)
+    if len(info.shards) != own.shards or info.items + info.failed != own.count:
+        raise ValueError("its counts are at odds")
+    for number, shard in enumerate(info.shards):
+        first = number * own.shard_items
+        whole = min(own.shard_items, own.count - first)
+        if shard.first != first or shard.count != whole or shard.failed > whole:
+            raise ValueError(f"shard {number} is at odds with the others")
+        if [each.path for each in shard.ranges] != known.shard_files(number):
+            raise ValueError(f"shard {number} lies in other files than its format has")
+    if sum(shard.failed for shard in info.shards) != info.failed:
+        raise ValueError("its failures are at odds")
+    if not {each.path for each in info.sides} <= {FAILED, HISTOGRAM, *known.derived}:
+        raise ValueError("a side file that no corpus has")
+    vocabulary = Vocabulary(own.spec)
+    if info.layout != known.layout(vocabulary):
+        raise ValueError("its layout is not that of its codes")
+    # Their number first: a spec of few bytes may have millions.
+    counted = len(vocabulary) if vocabulary.bos <= COUNTED else 0
+    found = [Book(use.level, use.stage, use.offset, use.size) for use in info.codebooks]
+    if len(found) != counted or (counted and found != vocabulary.books()):
+        raise ValueError("its codebooks are not those of its codes")

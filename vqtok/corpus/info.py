@@ -5,47 +5,126 @@ Everything read is untrusted: types and ranges are checked before anything is co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec, integer
-from vqtok.corpus.identity import Identity, checking, text
-from vqtok.corpus.kinds import FAILED, HISTOGRAM, OFFSETS, paths
-from vqtok.corpus.vocabulary import COUNTED, Book, Vocabulary
+from vqtok.corpus.disk import ByteRange
+from vqtok.errors import CodesError
+
+VERSION = 1
+"""Raised only when an older reader would misread a newer corpus."""
 
 
 @dataclass(frozen=True)
-class Extent:
-    """A range of bytes of one of the corpus' files, and what they hash to."""
+class Identity:
+    """Holds what must be the same for a run to go on with a corpus.
 
-    path: str
-    start: int
-    bytes: int
-    sha256: str
+    Attributes:
+        format: One of ``FORMATS``.
+        spec: Of all codes.
+        job: JSON identity of what is done.
+        names: SHA-256 of the list of names.
+        count: Its length.
+        shard_items: Items in a shard.
+    """
+
+    format: str
+    spec: CodeSpec
+    job: Mapping[str, Any]
+    names: str
+    count: int
+    shard_items: int
+
+    @property
+    def shards(self) -> int:
+        """Count the shards."""
+        return -(-self.count // self.shard_items)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data; ``from_json`` reads it back."""
+        return {**vars(self), "corpus": VERSION, "spec": self.spec.to_json(), "job": dict(self.job)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Identity:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            CodesError: a newer version, or a value that is missing or of the wrong type.
+        """
+        with checking():
+            if integer(data["corpus"], "corpus") > VERSION:
+                raise CodesError("made by a newer vqtok", hint="pip install --upgrade vqtok")
+            if not isinstance(data["job"], dict):
+                raise ValueError("job is not an object")
+            return cls(
+                format=_text(data["format"]),
+                spec=CodeSpec.from_json(data["spec"]),
+                job=data["job"],
+                names=_text(data["names"]),
+                count=integer(data["count"], "count", low=0),
+                shard_items=integer(data["shard_items"], "shard_items"),
+            )
+
+
+@contextmanager
+def checking() -> Iterator[None]:
+    """Turn every way in which JSON can be something else into one error."""
+    try:
+        yield
+    except KeyError as error:
+        raise CodesError(f"damaged: {error} is missing") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CodesError(f"damaged: {error}") from error
 
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """Items [first, first + count) of the list of names.
+    """Describes the shard of items [first, first + count) of the list of names.
 
     Attributes:
         first: Number of the first item.
         count: Items that belong here, failed ones among them.
         failed: Items without codes.
-        extents: The bytes that hold the others.
+        ranges: The bytes that hold the others; "extents" in JSON.
     """
 
     first: int
     count: int
     failed: int
-    extents: tuple[Extent, ...]
+    ranges: tuple[ByteRange, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data; ``from_json`` reads it back."""
+        extents = [asdict(each) for each in self.ranges]
+        return {
+            "first": self.first,
+            "count": self.count,
+            "failed": self.failed,
+            "extents": extents,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> ShardInfo:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a value is missing or of the wrong type.
+        """
+        return cls(
+            first=integer(data["first"], "first", low=0),
+            count=integer(data["count"], "count"),
+            failed=integer(data["failed"], "failed", low=0),
+            ranges=tuple(_range(each) for each in _list(data["extents"])),
+        )
 
 
 @dataclass(frozen=True)
 class CodebookUse:
-    """How often one codebook was used.
+    """Counts how often one codebook was used.
 
     Attributes:
         level: Name of the level.
@@ -66,7 +145,7 @@ class CodebookUse:
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """What ``index.json`` says.
+    """Holds what ``index.json`` says.
 
     Attributes:
         identity: Format, spec, job and names.
@@ -92,48 +171,43 @@ class CorpusInfo:
     pixels: int | None
     seconds: float | None
     shards: tuple[ShardInfo, ...]
-    sides: tuple[Extent, ...]
+    sides: tuple[ByteRange, ...]
     codebooks: tuple[CodebookUse, ...]
     layout: Mapping[str, Any] | None
 
     @property
     def format(self) -> str:
-        """One of ``FORMATS``."""
+        """Name the format, one of ``FORMATS``."""
         return self.identity.format
 
     @property
     def spec(self) -> CodeSpec:
-        """Of all codes."""
+        """Return the spec of all codes."""
         return self.identity.spec
 
     @property
     def job(self) -> Mapping[str, Any]:
-        """Identity of what was done, as given to the writer."""
+        """Return the identity of what was done, as given to the writer."""
         return self.identity.job
 
     @property
-    def shard_items(self) -> int:
-        """Items in a shard, but for the last."""
-        return self.identity.shard_items
-
-    @property
     def amount(self) -> float:
-        """Pixels, or seconds of audio."""
+        """Return the pixels, or the seconds of audio."""
         return float(self.pixels or self.seconds or 0)
 
     @property
     def rate(self) -> float:
-        """Nominal bits per pixel, or kbit/s; 0 if nothing was encoded."""
+        """Return nominal bits per pixel, or kbit/s; 0 if nothing was encoded."""
         return rates.rate(self.bits, self.amount, self.spec.modality)
 
     @property
     def model(self) -> str:
-        """NAME of the model, the job's "model"; "" if it has none."""
+        """Name the model, the job's "model"; "" if it has none."""
         name = self.job.get("model", "")
         return name if isinstance(name, str) else ""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data; ``from_json`` reads it back."""
+        """Return JSON data; ``from_json`` reads it back."""
         return {
             **self.identity.to_json(),
             "model": self.model,
@@ -143,7 +217,7 @@ class CorpusInfo:
             "bits": self.bits,
             "pixels": self.pixels,
             "seconds": self.seconds,
-            "shards": [asdict(each) for each in self.shards],
+            "shards": [each.to_json() for each in self.shards],
             "sides": [asdict(each) for each in self.sides],
             "codebooks": [asdict(each) for each in self.codebooks],
             "layout": self.layout,
@@ -159,7 +233,7 @@ class CorpusInfo:
         identity = Identity.from_json(data)
         with checking():
             seconds, pixels = data["seconds"], data["pixels"]
-            info = cls(
+            return cls(
                 identity=identity,
                 items=integer(data["items"], "items", low=0),
                 failed=integer(data["failed"], "failed", low=0),
@@ -167,70 +241,26 @@ class CorpusInfo:
                 bits=_number(data["bits"]),
                 pixels=None if pixels is None else integer(pixels, "pixels", low=0),
                 seconds=None if seconds is None else _number(seconds),
-                shards=tuple(shard_from_json(each) for each in _list(data["shards"])),
-                sides=tuple(_extent(each) for each in _list(data["sides"])),
+                shards=tuple(ShardInfo.from_json(each) for each in _list(data["shards"])),
+                sides=tuple(_range(each) for each in _list(data["sides"])),
                 codebooks=tuple(_codebook(each) for each in _list(data["codebooks"])),
                 layout=data["layout"],
             )
-            _check(info)
-        return info
 
 
-def shard_from_json(data: Any) -> ShardInfo:
-    """Read one shard.
-
-    Raises:
-        KeyError, TypeError, ValueError: a value is missing or of the wrong type.
-    """
-    return ShardInfo(
-        first=integer(data["first"], "first", low=0),
-        count=integer(data["count"], "count"),
-        failed=integer(data["failed"], "failed", low=0),
-        extents=tuple(_extent(each) for each in _list(data["extents"])),
-    )
-
-
-def _check(info: CorpusInfo) -> None:
-    own = info.identity
-    if len(info.shards) != own.shards or info.items + info.failed != own.count:
-        raise ValueError("its counts are at odds")
-    for number, shard in enumerate(info.shards):
-        first = number * own.shard_items
-        whole = min(own.shard_items, own.count - first)
-        if shard.first != first or shard.count != whole or shard.failed > whole:
-            raise ValueError(f"shard {number} is at odds with the others")
-        if [each.path for each in shard.extents] != paths(own.format, number):
-            raise ValueError(f"shard {number} lies in other files than its format has")
-    if sum(shard.failed for shard in info.shards) != info.failed:
-        raise ValueError("its failures are at odds")
-    if not {each.path for each in info.sides} <= {FAILED, HISTOGRAM, OFFSETS}:
-        raise ValueError("a side file that no corpus has")
-    _check_vocabulary(info, Vocabulary(own.spec))
-
-
-def _check_vocabulary(info: CorpusInfo, vocabulary: Vocabulary) -> None:
-    if info.layout != (vocabulary.layout if info.format == "bin" else None):
-        raise ValueError("its layout is not that of its codes")
-    # Their number first: a spec of few bytes may have millions.
-    counted = len(vocabulary) if vocabulary.bos <= COUNTED else 0
-    found = [Book(use.level, use.stage, use.offset, use.size) for use in info.codebooks]
-    if len(found) != counted or (counted and found != vocabulary.books()):
-        raise ValueError("its codebooks are not those of its codes")
-
-
-def _extent(data: Any) -> Extent:
-    return Extent(
-        path=text(data["path"]),
+def _range(data: Any) -> ByteRange:
+    return ByteRange(
+        path=_text(data["path"]),
         start=integer(data["start"], "start", low=0),
         bytes=integer(data["bytes"], "bytes", low=0),
-        sha256=text(data["sha256"]),
+        sha256=_text(data["sha256"]),
     )
 
 
 def _codebook(data: Any) -> CodebookUse:
     stage = data["stage"]
     return CodebookUse(
-        level=text(data["level"]),
+        level=_text(data["level"]),
         stage=None if stage is None else integer(stage, "stage", low=0),
         offset=integer(data["offset"], "offset", low=0),
         size=integer(data["size"], "size"),
@@ -248,4 +278,10 @@ def _number(value: object) -> float:
 def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError("not a list")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not text")
     return value

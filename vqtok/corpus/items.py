@@ -1,4 +1,4 @@
-"""One item beside its codes: its name, number and header as JSON, written and read back."""
+"""Items of a corpus, and their names, numbers and headers as lines of JSON."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec, integer
-from vqtok.corpus import names
+from vqtok.corpus import disk, names
 from vqtok.corpus.vocabulary import fits
 from vqtok.errors import CodesError
 
@@ -20,10 +21,10 @@ _LONGEST = 1 << 24  # bytes in a line: a header holds a spec, and specs of many 
 
 @dataclass(frozen=True)
 class Entry:
-    """One item.
+    """Holds one item.
 
     Attributes:
-        number: Its place in the corpus' list of names.
+        number: Its position in the corpus' list of names.
         name: Relative POSIX name, "cats/1.png"; safe to build a path below a folder from.
         codes: numpy arrays (B, *axes), B = 1 or the number of channels.
         header: What decoding needs.
@@ -37,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Label:
-    """An item without its codes."""
+    """Names an item and its header, without its codes."""
 
     number: int
     name: str
@@ -45,7 +46,7 @@ class Label:
 
 
 def dump(data: Mapping[str, Any]) -> str:
-    """The one text form of JSON in a corpus: ASCII, sorted, without spaces."""
+    """Write JSON in the one form that a corpus has: ASCII, sorted, without spaces."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -65,12 +66,12 @@ def load(text: str | bytes) -> dict[str, Any]:
 
 
 def label(entry: Entry) -> dict[str, Any]:
-    """Name, number and the whole header; ``read_label`` reads it back."""
+    """Return name, number and the whole header; ``read_label`` reads it back."""
     return {**entry.header.to_json(), "name": entry.name, "number": entry.number}
 
 
 def short_label(entry: Entry, spec: CodeSpec) -> dict[str, Any]:
-    """The same without what the corpus' spec says already."""
+    """Return the label without what the corpus' spec says already."""
     known = spec.to_json()
     whole = label(entry)
     return {key: value for key, value in whole.items() if known.get(key, _ABSENT) != value}
@@ -97,7 +98,7 @@ def read_label(data: Mapping[str, Any], spec: CodeSpec) -> Label:
 
 
 def shapes(data: object, spec: CodeSpec) -> list[tuple[int, ...]]:
-    """Array shapes of each level, checked as far as that goes without the extent.
+    """Check the array shapes of each level, as far as that goes without the extent.
 
     Raises:
         CodesError: not one list of sizes for each level and axis.
@@ -116,23 +117,25 @@ def shapes(data: object, spec: CodeSpec) -> list[tuple[int, ...]]:
 
 
 def tokens(shapes: Sequence[Sequence[int]]) -> int:
-    """Codes in one channel of these shapes."""
+    """Count the codes in one channel of these shapes."""
     return sum(math.prod(shape) for shape in shapes)
 
 
-def lines(stream: BinaryIO, *, start: int, size: int) -> Iterator[dict[str, Any]]:
-    """JSON objects of a range of a file, one a line.
+def lines(path: Path, *, start: int, size: int) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of some bytes of a file, one a line.
 
     Raises:
         CodesError: damaged, or a line that is too long to be ours.
+        OSError: unreadable.
     """
-    stream.seek(start)
-    while size:
-        line = stream.readline(min(size, _LONGEST))
-        if not line.endswith(b"\n"):
-            raise CodesError("damaged: a line without an end")
-        size -= len(line)
-        yield load(line)
+    with disk.regular(path) as stream:
+        stream.seek(start)
+        while size:
+            line = stream.readline(min(size, _LONGEST))
+            if not line.endswith(b"\n"):
+                raise CodesError(path, "damaged: a line without an end")
+            size -= len(line)
+            yield load(line)
 
 
 _ABSENT = object()

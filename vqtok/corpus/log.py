@@ -15,7 +15,7 @@ import numpy as np
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import integer
-from vqtok.corpus import disk, info, items
+from vqtok.corpus import disk, items
 from vqtok.corpus.info import ShardInfo
 from vqtok.corpus.vocabulary import Histogram
 from vqtok.errors import CodesError
@@ -25,7 +25,7 @@ LOG = "commits.jsonl"
 
 @dataclass
 class Totals:
-    """Sums over all items up to some shard.
+    """Sums up all items of the committed shards.
 
     Attributes:
         items: With codes.
@@ -48,7 +48,7 @@ class Totals:
 
 
 class Log:
-    """The committed shards of a corpus.
+    """Keeps the committed shards of a corpus.
 
     Args:
         state: Folder of what is unfinished.
@@ -72,9 +72,7 @@ class Log:
         if (state / LOG).is_file():
             self._load()
 
-    def commit(
-        self, shard: ShardInfo, lengths: Mapping[str, int], totals: Totals, histogram: Histogram
-    ) -> None:
+    def commit(self, shard: ShardInfo, lengths: Mapping[str, int], histogram: Histogram) -> None:
         """Make a shard count; when this returns it does, for good."""
         pairs = histogram.pairs()
         name = self._histogram(len(self.shards) + 1)
@@ -82,8 +80,8 @@ class Log:
         line = {
             "lengths": dict(lengths),
             "pairs": pairs.shape[1],
-            "shard": asdict(shard),
-            "totals": asdict(totals),
+            "shard": shard.to_json(),
+            "totals": asdict(self.totals),
         }
         with disk.Output(self._state / LOG, start=self._length) as out:
             out.write(items.dump(line).encode() + b"\n")
@@ -105,11 +103,11 @@ class Log:
             with disk.regular(path) as stream:
                 data = stream.read(16 * self._pairs + 1)
         except OSError as error:
-            raise CodesError(f"{path}: cannot read: {error.strerror}") from error
+            raise CodesError(path, f"cannot read: {error.strerror}") from error
         size = 0 if histogram.counts is None else len(histogram.counts)
         pairs = np.frombuffer(data, "<i8") if len(data) == 16 * self._pairs else None
         if pairs is None or (pairs.size and not 0 <= pairs[: self._pairs].max() < size):
-            raise CodesError(f"{path}: damaged", hint="-f starts over")
+            raise CodesError(path, "damaged", hint="-f starts over")
         histogram.load(pairs.reshape(2, -1))
 
     def _histogram(self, shards: int) -> Path:
@@ -130,12 +128,12 @@ class Log:
                 try:
                     self._take(data)
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    raise CodesError(f"{path}: damaged: {error}", hint="-f starts over") from error
+                    raise CodesError(path, f"damaged: {error}", hint="-f starts over") from error
                 self._length += len(line)
 
     def _take(self, data: dict[str, Any]) -> None:
         totals = data["totals"]
-        self.shards.append(info.shard_from_json(data["shard"]))
+        self.shards.append(ShardInfo.from_json(data["shard"]))
         self.lengths = {
             name: integer(size, "length", low=0) for name, size in data["lengths"].items()
         }

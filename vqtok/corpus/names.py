@@ -1,4 +1,4 @@
-"""Names of items: which are allowed, and the unique file or member name that each becomes."""
+"""Names of a corpus' own files and of items, and the unique path that an item's name becomes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vqtok.corpus.kinds import SIDE, STATE
 from vqtok.errors import CodesError, UsageError
 
+INDEX = "index.json"
+FAILED = "failed.jsonl"
+ITEMS = "items.jsonl"
+HISTOGRAM = "histogram.npy"
+STATE = ".vqtok"
+"""Folder of an unfinished corpus' spools and log; gone when it is complete."""
+
 _LONGEST = 255 - len(".safetensors")  # bytes in a file name on common file systems
-_TAKEN = tuple(name.casefold() for name in (*SIDE, STATE))
+_TAKEN = (INDEX, FAILED, ITEMS, HISTOGRAM, "tokens.bin", "tokens.idx", STATE)
+"""Names that no folder of items gets, whatever the format."""
 _ELSEWHERE = frozenset(("", ".", ".."))
 _HIDDEN = re.compile(r"__[^/]*__(/|$)")
 
 
 def fault(name: object) -> str | None:
-    """What makes a name unusable as a relative POSIX path; None: nothing."""
+    """Return what makes a name unusable as a relative POSIX path, None if nothing does."""
     if not isinstance(name, str) or not name:
         return "not a name"
     if name.startswith("/"):
@@ -32,7 +39,7 @@ def fault(name: object) -> str | None:
 
 
 def read(name: object) -> str:
-    """A name from a corpus that someone else may have made.
+    """Check a name of a corpus that someone else may have made.
 
     Raises:
         CodesError: absolute, or leading out of its folder.
@@ -44,7 +51,7 @@ def read(name: object) -> str:
 
 
 def digest(names: Sequence[str]) -> str:
-    """SHA-256 of the list of names, order included."""
+    """Return the SHA-256 of the list of names, order included."""
     hasher = hashlib.sha256()
     for name in names:
         hasher.update(json.dumps(name).encode() + b"\n")
@@ -52,7 +59,7 @@ def digest(names: Sequence[str]) -> str:
 
 
 class Keys:
-    """The unique path of each item, without suffix, made from its name.
+    """Makes the unique path of each item, without suffix, from its name.
 
     A key is the name without its suffix ("cats/1.png" → "cats/1"). Those that would share one keep
     their suffix ("a.png", "a.jpg"); those that still would get a digest of their name. Names that
@@ -73,10 +80,10 @@ class Keys:
         self._suffixes = suffixes
         for name in names:
             if wrong := fault(name):
-                raise UsageError(f"{name!r}: cannot name an item: {wrong}")
+                raise UsageError(repr(name), f"cannot name an item: {wrong}")
         twice = _repeated(_hashes(iter(names), len(names)))
         if twice.any():
-            raise UsageError(f"{names[int(twice.argmax())]!r}: there twice among the items")
+            raise UsageError(repr(names[int(twice.argmax())]), "there twice among the items")
         self._effort = np.zeros(len(names), np.uint8)
         while True:
             clashes = self._clashes()
@@ -84,11 +91,11 @@ class Keys:
                 return
             if (self._effort[clashes] >= _FULL).all():
                 culprit = names[int(clashes.argmax())]
-                raise UsageError(f"{culprit!r}: cannot be told from another item")
+                raise UsageError(repr(culprit), "cannot be told from another item")
             self._effort[clashes] = np.minimum(self._effort[clashes] + 1, _FULL)
 
     def __getitem__(self, number: int) -> str:
-        """Key of an item."""
+        """Return the key of an item."""
         return _key(self._names[number], int(self._effort[number]), dots=self._dots)
 
     def _clashes(self) -> np.ndarray:
@@ -131,7 +138,7 @@ def _key(name: str, effort: int, *, dots: bool) -> str:
 
 
 def _fitting(part: str) -> str:
-    """Printable, of a length that file systems take; whatever is changed leaves a digest."""
+    """Make a part printable and short enough for file systems; a digest marks what was changed."""
     if part.isprintable() and len(part.encode()) <= _LONGEST:
         return part
     clean = "".join(letter if letter.isprintable() else "_" for letter in part)
@@ -140,7 +147,7 @@ def _fitting(part: str) -> str:
 
 
 def _folders(key: str, suffix: str) -> Iterator[str]:
-    """Those folders above a key that are called like files."""
+    """Yield the folders above a key that are called like files."""
     parts = key.split("/")
     for depth, part in enumerate(parts[:-1], start=1):
         if part.endswith(suffix):

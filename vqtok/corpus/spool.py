@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Record:
-    """Where one result lies in a spool."""
+    """Says where one result lies in a spool."""
 
     number: int
     kind: int
@@ -35,14 +35,24 @@ class Record:
     crc: int
 
 
-def pack(number: int, kind: int, payload: bytes) -> bytes:
-    """One record."""
-    rest = _HEAD.pack(0, len(payload), number, kind)[4:]
-    return struct.pack("<I", zlib.crc32(payload, zlib.crc32(rest))) + rest + payload
+def append(path: Path, number: int, kind: int, payload: bytes) -> None:
+    """Write one result at the end of a spool, which is made if it is missing."""
+    rest = _rest(number, kind, len(payload))
+    crc = struct.pack("<I", zlib.crc32(payload, zlib.crc32(rest)))
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        start = os.fstat(file).st_size
+        try:
+            disk.append(file, crc + rest + payload)
+        except BaseException:  # a full disk, Ctrl-C: half a record must not hide those after it
+            os.ftruncate(file, start)
+            raise
+    finally:
+        os.close(file)
 
 
-def scan(path: Path, *, first: int, count: int) -> tuple[list[Record], int]:
-    """Find a spool's whole records, reading everything.
+def recover(path: Path, *, first: int, count: int) -> list[Record]:
+    """Find a spool's whole records, reading everything, and cut off what follows them.
 
     Args:
         path: A missing file is an empty spool.
@@ -50,20 +60,23 @@ def scan(path: Path, *, first: int, count: int) -> tuple[list[Record], int]:
         count: Numbers that belong here.
 
     Returns:
-        The first record of every item by number, and the length of the part that is whole.
+        The first record of every item, by number.
     """
     found: dict[int, Record] = {}
     stop = 0
     try:
         with disk.regular(path) as stream:
-            for record in _whole(stream, os.fstat(stream.fileno()).st_size):
+            size = os.fstat(stream.fileno()).st_size
+            for record in _whole(stream, size):
                 if not first <= record.number < first + count:
                     break
                 found.setdefault(record.number, record)
                 stop = record.start + record.length
     except FileNotFoundError:
-        pass
-    return [found[number] for number in sorted(found)], stop
+        return []
+    if size > stop:
+        os.truncate(path, stop)
+    return [found[number] for number in sorted(found)]
 
 
 def payload(stream: BinaryIO, record: Record) -> bytes:
@@ -74,74 +87,15 @@ def payload(stream: BinaryIO, record: Record) -> bytes:
     """
     stream.seek(record.start)
     data = stream.read(record.length)
-    rest = _HEAD.pack(0, record.length, record.number, record.kind)[4:]
+    rest = _rest(record.number, record.kind, record.length)
     if len(data) != record.length or zlib.crc32(data, zlib.crc32(rest)) != record.crc:
         raise CodesError("damaged spool: run the command again")
     return data
 
 
-class Spools:
-    """The spools that are being written, few of them open at a time.
-
-    Args:
-        folder: Where they lie.
-    """
-
-    _OPEN = 16  # items come nearly in order; a limit on open files must not stop those that do not
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: dict[int, int] = {}
-        self._unsynced: set[int] = set()
-
-    def path(self, shard: int) -> Path:
-        """Place of a shard's spool."""
-        return self._folder / f"spool-{shard:05d}"
-
-    def append(self, shard: int, record: bytes) -> None:
-        """Write one packed record."""
-        file = self._files.pop(shard, None)
-        if file is None:
-            while len(self._files) >= self._OPEN:
-                self._close(next(iter(self._files)))
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            file = os.open(self.path(shard), flags, 0o666)
-        self._files[shard] = file  # last: most recently used
-        self._unsynced.add(shard)
-        start = os.fstat(file).st_size
-        try:
-            disk.append(file, record)
-        except BaseException:  # a full disk, Ctrl-C: half a record must not hide those after it
-            os.ftruncate(file, start)
-            raise
-
-    def sync(self) -> None:
-        """Return when every record is on the disk."""
-        for shard in sorted(self._unsynced):
-            os.fsync(self._files[shard])
-        self._unsynced.clear()
-
-    def remove(self, shard: int) -> None:
-        """Forget a shard that was composed."""
-        self._unsynced.discard(shard)
-        file = self._files.pop(shard, None)
-        if file is not None:
-            os.close(file)
-        disk.remove(self.path(shard))
-
-    def close(self, *, sync: bool = True) -> None:
-        """Close all."""
-        for shard in list(self._files):
-            self._close(shard, sync=sync)
-
-    def _close(self, shard: int, *, sync: bool = True) -> None:
-        file = self._files.pop(shard)
-        try:
-            if sync and shard in self._unsynced:
-                os.fsync(file)
-        finally:
-            self._unsynced.discard(shard)
-            os.close(file)
+def _rest(number: int, kind: int, length: int) -> bytes:
+    # What follows the checksum in a record's head, and is part of it.
+    return _HEAD.pack(0, length, number, kind)[4:]
 
 
 def _whole(stream: BinaryIO, size: int) -> Iterator[Record]:
@@ -150,21 +104,13 @@ def _whole(stream: BinaryIO, size: int) -> Iterator[Record]:
         stream.seek(start)
         head = stream.read(_HEAD.size)
         crc, length, number, kind = _HEAD.unpack(head)
-        if kind not in (CODES, FAILURE) or start + _HEAD.size + length > size:
+        start += _HEAD.size
+        if kind not in (CODES, FAILURE) or start + length > size:
             return
         found, rest = zlib.crc32(head[4:]), length
-        while rest:
-            data = stream.read(min(_CHUNK, rest))
-            if not data:
-                return
+        while rest and (data := stream.read(min(_CHUNK, rest))):
             found, rest = zlib.crc32(data, found), rest - len(data)
-        if found != crc:
+        if rest or found != crc:
             return
-        yield Record(number, kind, start + _HEAD.size, length, crc)
-        start += _HEAD.size + length
-
-
-def cut(path: Path, length: int) -> None:
-    """Take off what follows the whole records."""
-    if path.exists() and path.stat().st_size > length:
-        os.truncate(path, length)
+        yield Record(number, kind, start, length, crc)
+        start += length

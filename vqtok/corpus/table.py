@@ -1,4 +1,4 @@
-"""Formats "parquet" and "arrow": a row for each item, through pyarrow (``vqtok[arrow]``).
+"""Tables: a row for each item, through pyarrow (``vqtok[arrow]``).
 
 Columns: ``number``, ``name``, ``extent``, ``channels``, ``codes`` (one flat list of small unsigned
 integers: channel after channel, its levels coarse to fine, each in C order), ``shapes`` (of each
@@ -8,7 +8,7 @@ the spec under "vqtok". Rows are written in groups of a few megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,62 +16,79 @@ import numpy as np
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
-from vqtok.corpus import disk, items, place
-from vqtok.corpus.info import CorpusInfo, Extent, ShardInfo
+from vqtok.corpus import disk, items
+from vqtok.corpus.disk import ByteRange
+from vqtok.corpus.format import Format
+from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
-from vqtok.corpus.kinds import shard_name
-from vqtok.corpus.place import Place
+from vqtok.corpus.staging import Staging
 from vqtok.errors import CodesError, UsageError
 
-_GROUP_BYTES = 4 << 20
-_GROUP_ROWS = 1000
-_LARGEST_GROUP = 1 << 30
-"""Bytes of a row group that are read: a group is closed by the item that fills it."""
+GROUP_BYTES = 4 << 20
+GROUP_ROWS = 1000
 
 
-def need() -> None:
-    """Refuse to go on without pyarrow.
+class Table(Format):
+    """Writes each shard as a table.
 
-    Raises:
-        UsageError: it is not installed.
+    Args:
+        name: Of the format.
+        writer: Sink and schema → an object of pyarrow with ``write_batch``, a context manager.
+        reader: Stream and number of items → the file's schema, and its batches unread.
     """
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "parquet and arrow need pyarrow", hint="pip install 'vqtok[arrow]'"
-        ) from error
 
+    def __init__(
+        self,
+        name: str,
+        *,
+        writer: Callable[[Any, Any], Any],
+        reader: Callable[[Any, int], tuple[Any, Iterator[Any]]],
+    ) -> None:
+        self.name, self._writer, self._reader = name, writer, reader
 
-def compose(where: Place, shard: int, entries: Iterable[Entry]) -> list[Extent]:
-    """Write a shard of ``where.format``."""
-    name = shard_name(where.format, shard)
-    schema = _schema(where.spec)
-    with where.fresh(name) as out, _writer(where.format, out, schema) as writer:
-        for rows in _groups(entries):
-            writer.write_batch(_batch(rows, schema))
-    return [place.extent(name, out)]
+    def require(self) -> None:
+        """Refuse to go on without pyarrow."""
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise UsageError(
+                "parquet and arrow need pyarrow", hint="pip install 'vqtok[arrow]'"
+            ) from error
 
+    def write(self, staging: Staging, shard: int, entries: Iterable[Entry]) -> list[ByteRange]:
+        """Write a shard, a group of rows at a time."""
+        import pyarrow as pa
 
-def read(folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
-    """Read a shard's rows, a group at a time."""
-    import pyarrow
+        (name,) = self.shard_files(shard)
+        schema = _schema(staging.spec)
+        with staging.fresh(name) as out:
+            sink = pa.PythonFile(_Lasting(out), mode="w")
+            with self._writer(sink, schema) as writer:
+                for rows in _groups(entries):
+                    writer.write_batch(_batch(rows, schema))
+        return [out.written]
 
-    need()
-    (whole,) = shard.extents
-    path = folder / whole.path
-    # pyarrow's errors are ValueErrors, OSErrors, MemoryErrors and some of its own.
-    try:
-        with disk.regular(path) as stream:
-            batches = _parquet if info.format == "parquet" else _arrow
-            for batch in batches(stream, _schema(info.spec), shard.count):
-                for row in range(batch.num_rows):
-                    yield _entry(batch, row, info.spec)
-    except CodesError as error:
-        raise CodesError(f"{path}: {error}", hint=error.hint) from error
-    except (pyarrow.ArrowException, ValueError, OSError, MemoryError, OverflowError) as error:
-        message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CodesError(f"{path}: damaged: {message}") from error
+    def read(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
+        """Yield a shard's rows, a group in memory at a time."""
+        import pyarrow
+
+        (whole,) = shard.ranges
+        path = folder / whole.path
+        # pyarrow's errors are ValueErrors, OSErrors, MemoryErrors and some of its own.
+        try:
+            with disk.regular(path) as stream:
+                schema, batches = self._reader(stream, shard.count)
+                if not schema.equals(_schema(info.spec), check_metadata=False):
+                    raise CodesError("columns of another kind than a corpus has")
+                for batch in batches:
+                    _check(batch)
+                    for row in range(batch.num_rows):
+                        yield _entry(batch, row, info.spec)
+        except CodesError as error:
+            raise error.about(path) from error
+        except (pyarrow.ArrowException, ValueError, OSError, MemoryError, OverflowError) as error:
+            message = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CodesError(path, f"damaged: {message}") from error
 
 
 def _schema(spec: CodeSpec) -> Any:
@@ -91,18 +108,8 @@ def _schema(spec: CodeSpec) -> Any:
     return pa.schema(fields, metadata={"vqtok": items.dump({"format": 1, **spec.to_json()})})
 
 
-def _writer(format: str, out: disk.Output, schema: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.PythonFile(_Lasting(out), mode="w")
-    if format == "arrow":
-        return pa.ipc.new_file(sink, schema)
-    return pq.ParquetWriter(sink, schema, compression="zstd")
-
-
 class _Lasting:
-    """An output that outlives the writer that would close it."""
+    """Keeps an output open when the writer would close it."""
 
     closed = False
 
@@ -128,7 +135,7 @@ def _groups(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     for entry in entries:
         rows.append(entry)
         size += sum(array.nbytes for array in entry.codes.levels)
-        if size >= _GROUP_BYTES or len(rows) >= _GROUP_ROWS:
+        if size >= GROUP_BYTES or len(rows) >= GROUP_ROWS:
             yield rows
             rows, size = [], 0
     if rows:
@@ -172,37 +179,7 @@ def _clean(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _parquet(stream: Any, schema: Any, count: int) -> Iterator[Any]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(stream, pre_buffer=False) as file:
-        _check_schema(file.schema_arrow, schema)
-        for index in range(file.metadata.num_row_groups):
-            group = file.metadata.row_group(index)
-            if not 0 <= group.num_rows <= count or group.total_byte_size > _LARGEST_GROUP:
-                raise CodesError("damaged: impossible row group")
-            for batch in file.read_row_group(index, use_threads=False).to_batches():
-                yield _checked(batch)
-
-
-def _arrow(stream: Any, schema: Any, count: int) -> Iterator[Any]:
-    import pyarrow as pa
-
-    with pa.ipc.open_file(stream) as file:
-        _check_schema(file.schema, schema)
-        for index in range(file.num_record_batches):
-            batch = file.get_batch(index)
-            if not 0 <= batch.num_rows <= count:
-                raise CodesError("damaged: impossible record batch")
-            yield _checked(batch)
-
-
-def _check_schema(found: Any, expected: Any) -> None:
-    if not found.equals(expected, check_metadata=False):
-        raise CodesError("columns of another kind than a corpus has")
-
-
-def _checked(batch: Any) -> Any:
+def _check(batch: Any) -> None:
     # Offsets and texts come from a file: without this they could lead outside their buffers.
     batch.validate(full=True)
     for column in batch.columns:
@@ -211,13 +188,12 @@ def _checked(batch: Any) -> Any:
             if nested.null_count:
                 raise CodesError("damaged: a missing value")
             nested = nested.flatten() if hasattr(nested, "flatten") else None
-    return batch
 
 
 def _entry(batch: Any, row: int, spec: CodeSpec) -> Entry:
-    told = items.read_label(items.load(batch.column("header")[row].as_py()), spec)
-    shapes = items.shapes(batch.column("shapes")[row].as_py(), told.header.spec)
-    channels, tokens = told.header.channels, items.tokens(shapes)
+    label = items.read_label(items.load(batch.column("header")[row].as_py()), spec)
+    shapes = items.shapes(batch.column("shapes")[row].as_py(), label.header.spec)
+    channels, tokens = label.header.channels, items.tokens(shapes)
     flat = batch.column("codes")[row].values
     if len(flat) != channels * tokens:
         raise CodesError(f"{len(flat)} codes found, {channels * tokens} expected")
@@ -227,5 +203,5 @@ def _entry(batch: Any, row: int, spec: CodeSpec) -> Entry:
         stop = begin + int(np.prod(shape))
         levels.append(whole[:, begin:stop].reshape(channels, *shape))
         begin = stop
-    codes = Codes(told.header.spec, tuple(levels), told.header.extent).check().numpy()
-    return Entry(told.number, told.name, codes, told.header)
+    codes = Codes(label.header.spec, tuple(levels), label.header.extent).check().numpy()
+    return Entry(label.number, label.name, codes, label.header)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -54,11 +53,6 @@ class Vocabulary:
     def dtype(self) -> str:
         """One of "uint16" and, where ids need it, "int32": the bits are those of uint32."""
         return "uint16" if self.bos < 1 << 16 else "int32"
-
-    @property
-    def layout(self) -> dict[str, Any]:
-        """What format "bin" tells of it: {"bos", "dtype", "vocabulary"}."""
-        return {"bos": self.bos, "dtype": self.dtype, "vocabulary": self.bos + 1}
 
     def __len__(self) -> int:
         """Number of codebooks."""

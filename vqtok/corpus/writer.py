@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,36 +11,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec
-from vqtok.corpus import disk, finish, flat, items, spool, start, table, tar, tree
-from vqtok.corpus.info import CorpusInfo, ShardInfo
+from vqtok.corpus import disk, finish, items, spool
+from vqtok.corpus.folder import Lock, check, prepare
+from vqtok.corpus.format import FORMATS, named
+from vqtok.corpus.info import CorpusInfo, Identity, ShardInfo
 from vqtok.corpus.items import Entry
-from vqtok.corpus.kinds import FAILED, FORMATS
-from vqtok.corpus.lock import Lock
 from vqtok.corpus.log import Log
-from vqtok.corpus.names import Keys
-from vqtok.corpus.place import Place
+from vqtok.corpus.names import FAILED, Keys, digest
+from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import Histogram, Vocabulary, fits
 from vqtok.errors import CodesError, UsageError
 
-_COMPOSE = {
-    "files": tree.compose,
-    "tar": tar.compose,
-    "bin": flat.compose,
-    "parquet": table.compose,
-    "arrow": table.compose,
-}
-_SUFFIXES = {"files": (tree.SUFFIX,), "tar": tar.SUFFIXES}
+LONGEST = (1 << 31) - 1
+"""Codes of one channel of an item, BOS included: Megatron's index holds lengths as int32."""
+
 _SYNC_S = 1.0
 
 
 class CorpusWriter:
-    """A corpus being written, or resumed. A context manager; use it from one thread.
+    """Writes or resumes a corpus. A context manager; use it from one thread.
 
     ::
 
@@ -79,27 +73,35 @@ class CorpusWriter:
         shard_items: int = 1000,
         restart: bool = False,
     ) -> None:
-        vocabulary = _check(format, spec, shard_items)
-        suffixes = _SUFFIXES.get(format, ())
-        keys = Keys(names, dots=format != "tar", suffixes=suffixes)
+        if format not in FORMATS:
+            raise UsageError(
+                f"unknown corpus format {format!r}", hint=f"known: {', '.join(FORMATS)}"
+            )
+        self._format = named(format)
+        self._format.require()
+        if shard_items < 1:
+            raise UsageError(f"{shard_items} items in a shard: at least 1 is needed")
+        vocabulary = Vocabulary(spec)
+        self._format.check(vocabulary)
+        keys = Keys(names, dots=self._format.dots, suffixes=self._format.suffixes)
         self._names = names
-        self._identity = start.identity(format, names, spec, job, shard_items)
-        self._place = Place(folder, format, spec, vocabulary, keys)
+        self._identity = _identity(format, names, spec, job, shard_items)
+        self._staging = Staging(folder, spec, vocabulary, keys)
         self._histogram = Histogram(vocabulary)
         self._done = bytearray(len(names))
-        self._spools = spool.Spools(self._place.state)
+        self._unsynced: set[Path] = set()
         self._synced = time.monotonic()
         self._broken = False
-        with self._telling():
+        with self._naming_the_folder():
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(folder)
             try:
-                self._info = start.prepare(self._place, self._identity, names, restart=restart)
+                self._info = prepare(self._staging, self._identity, names, restart=restart)
                 self.complete = self._info is not None
                 if not self.complete:
                     self._resume()
             except BaseException:
-                self._release(sync=False)
+                self._lock.release()
                 raise
 
     def __enter__(self) -> CorpusWriter:
@@ -114,7 +116,7 @@ class CorpusWriter:
         self.close()
 
     def pending(self) -> Iterator[int]:
-        """Numbers of the items without a result, ascending; results may be added meanwhile."""
+        """Yield the numbers of the items without a result; results may be added meanwhile."""
         number = -1 if not self.complete else len(self._done)
         while (number := self._done.find(0, number + 1)) >= 0:
             yield number
@@ -153,56 +155,61 @@ class CorpusWriter:
             return self._info
         missing = self._done.count(0)
         if missing:
-            raise CodesError(f"{self._place.folder}: {missing} items have no result yet")
-        with self._telling():
-            self._info = finish.finish(self._place, self._identity, self._log, self._histogram)
+            raise CodesError(self._staging.folder, f"{missing} items have no result yet")
+        with self._naming_the_folder():
+            self._info = finish.finish(
+                self._staging, self._format, self._identity, self._log, self._histogram
+            )
         self.complete = True
         return self._info
 
     def close(self) -> None:
         """Put what was recorded on disk and let others write; called on leaving the block."""
-        with self._telling():
-            self._release(sync=not self.complete)
+        with self._naming_the_folder():
+            try:
+                self._sync()
+            finally:
+                self._lock.release()
 
     def _resume(self) -> None:
-        self._log = Log(self._place.state)
-        start.check(self._place, self._log)
+        self._log = Log(self._staging.state)
+        check(self._staging, self._log)
         self._log.restore(self._histogram)
-        self._place.lengths = self._log.lengths
-        size = self._identity.shard_items
-        committed = len(self._log.shards) * size
-        self._done[:committed] = b"\1" * len(self._done[:committed])
-        self._missing = [self._count(shard) for shard in range(self._identity.shards)]
+        self._staging.lengths = self._log.lengths
+        self._missing = []
         for shard in range(self._identity.shards):
+            first, count = self._items(shard)
             if shard < len(self._log.shards):
-                self._missing[shard] = 0
-                disk.remove(self._spools.path(shard))
-                continue
-            records, whole = spool.scan(
-                self._spools.path(shard), first=shard * size, count=self._count(shard)
-            )
-            spool.cut(self._spools.path(shard), whole)
-            for record in records:
-                self._done[record.number] = 1
-            self._missing[shard] -= len(records)
+                disk.remove(self._spool(shard))
+                numbers = list(range(first, first + count))
+            else:
+                numbers = [each.number for each in self._recover(shard)]
+            for number in numbers:
+                self._done[number] = 1
+            self._missing.append(count - len(numbers))
         self._compose_ready()
 
     def _record(self, number: int, kind: int, payload: bytes) -> None:
         if not 0 <= number < len(self._done):
             raise IndexError(f"item {number} of {len(self._done)}")
         if self._broken:
-            raise CodesError(f"{self._place.folder}: writing failed before: run the command again")
+            raise CodesError(self._staging.folder, "writing failed before: run the command again")
         if self.complete or self._done[number]:
             return
         shard = number // self._identity.shard_items
-        with self._telling():
-            self._spools.append(shard, spool.pack(number, kind, payload))
+        with self._naming_the_folder():
+            spool.append(self._spool(shard), number, kind, payload)
+            self._unsynced.add(self._spool(shard))
             self._done[number] = 1
             self._missing[shard] -= 1
             if time.monotonic() - self._synced >= _SYNC_S:
-                self._spools.sync()
-                self._synced = time.monotonic()
+                self._sync()
             self._compose_ready()
+
+    def _sync(self) -> None:
+        disk.sync_files(sorted(self._unsynced))
+        self._unsynced.clear()
+        self._synced = time.monotonic()
 
     def _compose_ready(self) -> None:
         while (shard := len(self._log.shards)) < len(self._missing) and not self._missing[shard]:
@@ -212,19 +219,19 @@ class CorpusWriter:
             self._broken = False
 
     def _compose(self, shard: int) -> None:
-        place, first = self._place, shard * self._identity.shard_items
-        path, count = self._spools.path(shard), self._count(shard)
-        records, _ = spool.scan(path, first=first, count=count)
+        path, (first, count) = self._spool(shard), self._items(shard)
+        records = self._recover(shard)
         if len(records) != count:
-            raise CodesError(f"{path}: damaged: run the command again")
+            raise CodesError(path, "damaged: run the command again")
         failed = self._log.totals.failed
-        with disk.regular(path) as stream, place.growing(FAILED) as failures:
+        with disk.regular(path) as stream, self._staging.growing(FAILED) as failures:
             entries = self._entries(stream, records, failures)
-            extents = _COMPOSE[place.format](place, shard, entries)
+            ranges = self._format.write(self._staging, shard, entries)
         failed = self._log.totals.failed - failed
-        info = ShardInfo(first, count, failed, tuple(extents))
-        self._log.commit(info, place.lengths, self._log.totals, self._histogram)
-        self._spools.remove(shard)
+        info = ShardInfo(first, count, failed, tuple(ranges))
+        self._log.commit(info, self._staging.lengths, self._histogram)
+        self._unsynced.discard(path)
+        disk.remove(path)
 
     def _entries(
         self, stream: Any, records: list[spool.Record], failures: disk.Output
@@ -243,47 +250,49 @@ class CorpusWriter:
             yield Entry(record.number, name, codes, header)
 
     def _check_item(self, codes: Codes) -> None:
-        place = self._place
-        if not fits(codes.spec, place.spec):
+        spec = self._staging.spec
+        if not fits(codes.spec, spec):
             raise CodesError("codes of another model than the corpus")
-        for level, array in zip(place.spec.levels, codes.levels, strict=True):
+        for level, array in zip(spec.levels, codes.levels, strict=True):
             if "q" in level.axes and array.shape[1 + level.axes.index("q")] > (level.depth or 0):
                 raise CodesError(
                     f"level {level.name!r}: more stages than the corpus' {level.depth}"
                 )
-        if codes.tokens // len(codes) >= flat.LONGEST:
+        if codes.tokens // len(codes) >= LONGEST:
             raise CodesError(f"{codes.tokens} codes: more than a sequence may hold")
 
-    def _count(self, shard: int) -> int:
-        size = self._identity.shard_items
-        return min(size, len(self._names) - shard * size)
+    def _spool(self, shard: int) -> Path:
+        return self._staging.state / f"spool-{shard:05d}"
 
-    def _release(self, *, sync: bool) -> None:
-        try:
-            self._spools.close(sync=sync)
-        finally:
-            self._lock.release()
+    def _recover(self, shard: int) -> list[spool.Record]:
+        first, count = self._items(shard)
+        return spool.recover(self._spool(shard), first=first, count=count)
+
+    def _items(self, shard: int) -> tuple[int, int]:
+        """Return the number of a shard's first item, and how many it has."""
+        first = shard * self._identity.shard_items
+        return first, min(self._identity.shard_items, len(self._names) - first)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _naming_the_folder(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             message = error.strerror or error
-            raise CodesError(f"{self._place.folder}: cannot write: {message}") from error
+            raise CodesError(self._staging.folder, f"cannot write: {message}") from error
 
 
-def _check(format: str, spec: CodeSpec, shard_items: int) -> Vocabulary:
-    if format not in FORMATS:
-        raise UsageError(f"unknown corpus format {format!r}", hint=f"known: {', '.join(FORMATS)}")
-    if format in ("parquet", "arrow"):
-        table.need()
-    if shard_items < 1:
-        raise UsageError(f"{shard_items} items in a shard: at least 1 is needed")
-    vocabulary = Vocabulary(spec)
-    if format == "bin" and vocabulary.bos > np.iinfo(np.int32).max:
-        raise UsageError(
-            f"{vocabulary.bos} codes do not fit into the tokens of format bin",
-            hint="choose another format",
-        )
-    return vocabulary
+def _identity(
+    format: str, names: Sequence[str], spec: CodeSpec, job: Mapping[str, Any], shard_items: int
+) -> Identity:
+    """Return what a later run must share to go on with this one.
+
+    Raises:
+        UsageError: a job that is no JSON.
+    """
+    try:
+        plain = json.loads(json.dumps(dict(job), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"job: not JSON: {error}") from error
+    whole = CodeSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    return Identity(format, whole, plain, digest(names), len(names), shard_items)

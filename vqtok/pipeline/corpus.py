@@ -17,7 +17,7 @@ from vqtok.pipeline.encode import done
 from vqtok.pipeline.results import Done, Failed
 
 if TYPE_CHECKING:
-    from vqtok.corpus.shards import CorpusWriter
+    from vqtok.corpus.writer import CorpusWriter
     from vqtok.media.items import Item
 
 Timing = belt.Timing

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from vqtok.corpus.shards import CorpusReader, Entry
+from vqtok.corpus.items import Entry
+from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import CodesError, UsageError, VqtokError
 from vqtok.media.plan import Job, Plan
 from vqtok.pipeline import decode

@@ -10,7 +10,8 @@ import numpy as np
 
 from vqtok.checkpoints import directory
 from vqtok.codes import rates
-from vqtok.corpus.shards import CodebookUse, CorpusInfo, CorpusReader
+from vqtok.corpus.info import CodebookUse, CorpusInfo
+from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import one_line
 from vqtok.metrics.codebook import entropy_bits
 from vqtok.pipeline import canvas, codeplot

@@ -106,7 +106,7 @@ def code_picture(place: str | BinaryIO) -> np.ndarray:
 
 
 def _is_corpus(path: Path) -> bool:
-    from vqtok.corpus.shards import is_corpus
+    from vqtok.corpus.index import is_corpus
 
     return path.is_dir() and is_corpus(path)
 

@@ -14,44 +14,49 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from vqtok.codes import files
-from vqtok.corpus import disk, items, place
-from vqtok.corpus.info import CorpusInfo, Extent, ShardInfo
+from vqtok.corpus import disk, items
+from vqtok.corpus.disk import ByteRange
+from vqtok.corpus.format import Format
+from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
-from vqtok.corpus.kinds import shard_name
-from vqtok.corpus.place import Place
+from vqtok.corpus.staging import Staging
 from vqtok.errors import CodesError
 
-SUFFIXES = (".npy", ".json")
 
+class Tar(Format):
+    """Writes each shard as a tar of two members for each item."""
 
-def compose(where: Place, shard: int, entries: Iterable[Entry]) -> list[Extent]:
-    """Write a shard."""
-    name = shard_name("tar", shard)
-    with (
-        where.fresh(name) as out,
-        tarfile.open(fileobj=cast(BinaryIO, out), mode="w", format=tarfile.PAX_FORMAT) as archive,
-    ):
-        for entry in entries:
-            key = where.keys[entry.number]
-            whole = io.BytesIO()
-            files.write(whole, entry.codes, entry.header, format="npy")
-            _add(archive, key + ".npy", whole.getvalue())
-            _add(archive, key + ".json", items.dump(items.label(entry)).encode())
-    return [place.extent(name, out)]
+    name = "tar"
+    suffixes = (".npy", ".json")
+    dots = False
 
+    def write(self, staging: Staging, shard: int, entries: Iterable[Entry]) -> list[ByteRange]:
+        """Write a shard."""
+        (name,) = self.shard_files(shard)
+        with staging.fresh(name) as out:
+            stream = cast(BinaryIO, out)
+            with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                for entry in entries:
+                    key = staging.keys[entry.number]
+                    whole = io.BytesIO()
+                    files.write(whole, entry.codes, entry.header, format="npy")
+                    _add(archive, key + ".npy", whole.getvalue())
+                    _add(archive, key + ".json", items.dump(items.label(entry)).encode())
+        return [out.written]
 
-def read(folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
-    """Read a shard's members one after the other; nothing is ever unpacked to disk."""
-    (whole,) = shard.extents
-    with disk.regular(folder / whole.path) as stream:
-        try:
-            source = cast(BinaryIO, _Shard(stream, whole.bytes))
-            with tarfile.open(fileobj=source, mode="r:") as archive:
-                yield from _entries(archive, info, largest=whole.bytes)
-        except CodesError as error:
-            raise CodesError(f"{folder / whole.path}: {error}", hint=error.hint) from error
-        except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
-            raise CodesError(f"{folder / whole.path}: damaged: {error}") from error
+    def read(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
+        """Yield a shard's members one after the other; nothing is ever unpacked to disk."""
+        (whole,) = shard.ranges
+        path = folder / whole.path
+        with disk.regular(path) as stream:
+            try:
+                source = cast(BinaryIO, _Shard(stream, whole.bytes))
+                with tarfile.open(fileobj=source, mode="r:") as archive:
+                    yield from _entries(archive, info, largest=whole.bytes)
+            except CodesError as error:
+                raise error.about(path) from error
+            except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+                raise CodesError(path, f"damaged: {error}") from error
 
 
 def _entries(archive: tarfile.TarFile, info: CorpusInfo, *, largest: int) -> Iterator[Entry]:
@@ -63,11 +68,11 @@ def _entries(archive: tarfile.TarFile, info: CorpusInfo, *, largest: int) -> Ite
         key = first[0].removesuffix(".npy")
         if second is None or first[0] != f"{key}.npy" or second[0] != f"{key}.json":
             raise CodesError(f"damaged: {first[0]!r} is not followed by its .json")
-        codes, header = files.read(io.BytesIO(first[1]))
-        told = items.read_label(items.load(second[1]), info.spec)
-        if told.header != header:
+        codes, header = files.read(io.BytesIO(first[1]), subject="")
+        label = items.read_label(items.load(second[1]), info.spec)
+        if label.header != header:
             raise CodesError(f"damaged: {key!r}: two headers that differ")
-        yield Entry(told.number, told.name, codes, header)
+        yield Entry(label.number, label.name, codes, header)
 
 
 def _member(archive: tarfile.TarFile, largest: int) -> tuple[str, bytes] | None:
@@ -87,7 +92,7 @@ def _member(archive: tarfile.TarFile, largest: int) -> tuple[str, bytes] | None:
 
 
 class _Shard:
-    """A shard as tarfile reads it: what a header promises is not asked for beyond its end."""
+    """Gives tarfile no byte beyond the shard's end, whatever a member's header promises."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream, self._size = stream, size
@@ -103,3 +108,6 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size, member.mode = len(data), 0o644
     archive.addfile(member, io.BytesIO(data))
+
+
+FORMAT = Tar()

@@ -16,9 +16,10 @@ from tests.corpus.samples import Corpus, corpora, item, small
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.corpus import disk, flat
-from vqtok.corpus.shards import CorpusReader
+from vqtok.corpus import disk
+from vqtok.corpus.reader import CorpusReader
 from vqtok.corpus.vocabulary import Vocabulary
+from vqtok.errors import CodesError
 
 
 def slow_sequences(codes: Codes) -> list[list[int]]:
@@ -113,8 +114,7 @@ def test_tokens_are_as_small_as_the_vocabulary_allows(tmp_path: Path, size: int,
     assert info.layout["dtype"] == np.dtype(dtype).name
 
 
-def test_the_index_is_written_in_pieces(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(flat, "_CHUNK", 2)
+def test_the_index_spans_all_shards(tmp_path: Path):
     corpus = small("audio", count=11)
     corpus.write(tmp_path, "bin")
     _, lengths, pointers, ends = parse_index(tmp_path / "tokens.idx")
@@ -153,5 +153,9 @@ def test_an_output_hashes_what_it_writes(tmp_path: Path):
         out.sync()
     assert path.read_bytes() == b"0123abc" + b"x" * (2 << 20)
     assert out.size == 3 + (2 << 20)
-    assert disk.digest(path, start=4, size=out.size) == out.hexdigest()
-    assert disk.digest(path, start=5, size=out.size) is None
+    assert out.written == disk.measure(tmp_path, "a", start=4, size=out.size)
+    out.written.check(tmp_path)
+    with pytest.raises(CodesError, match="truncated"):
+        replace(out.written, start=5).check(tmp_path)
+    with pytest.raises(CodesError, match="another checksum"):
+        replace(out.written, start=3).check(tmp_path)

@@ -1,0 +1,97 @@
+"""What a corpus format is, and which there are: the files of ``corpus/formats``."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from vqtok.corpus import formats
+from vqtok.corpus.disk import ByteRange
+from vqtok.corpus.info import CorpusInfo, ShardInfo
+from vqtok.corpus.items import Entry
+from vqtok.corpus.staging import Staging
+from vqtok.corpus.vocabulary import Vocabulary
+from vqtok.errors import CodesError
+
+FORMATS = tuple(sorted(each.name for each in pkgutil.iter_modules(formats.__path__)))
+"""What ``--format`` takes."""
+
+
+class Format(Protocol):
+    """Lays out a corpus on disk, shard by shard, and reads it back.
+
+    Attributes:
+        name: What ``--format`` takes: the name of its file.
+        growing: Files that all shards are appended to; none: each shard is a file of its own.
+        derived: Files that are made of those at the end.
+        suffixes: What follows an item's key in the names of its files or members; none: items have
+            no such names.
+        dots: Whether the last part of a key may hold dots.
+        item_files: Whether each item is a file of its own; their paths are in ``items.jsonl``.
+    """
+
+    name: str
+    growing: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    dots: bool = True
+    item_files: bool = False
+
+    def require(self) -> None:
+        """Refuse to go on without a package that is needed.
+
+        Raises:
+            UsageError: it is not installed.
+        """
+        return None
+
+    def check(self, vocabulary: Vocabulary) -> None:
+        """Refuse codes that have no such layout.
+
+        Raises:
+            UsageError: the format cannot hold them.
+        """
+        return None
+
+    def layout(self, vocabulary: Vocabulary) -> Mapping[str, Any] | None:
+        """Return what the index says of the tokens; None for formats without tokens."""
+        return None
+
+    def shard_files(self, shard: int) -> list[str]:
+        """List the files that hold a shard, in the order of its byte ranges."""
+        return list(self.growing) or [f"shard-{shard:05d}.{self.name}"]
+
+    def write(self, staging: Staging, shard: int, entries: Iterable[Entry]) -> list[ByteRange]:
+        """Write a shard and return where it lies.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        ...
+
+    def derive(self, staging: Staging) -> Iterator[ByteRange]:
+        """Write the derived files and yield where they lie."""
+        yield from ()
+
+    def read(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
+        """Yield the items of a shard, the checksums of its byte ranges being checked already.
+
+        Raises:
+            CodesError: naming the file that is damaged.
+        """
+        ...
+
+
+def named(name: str) -> Format:
+    """Return the format of this name.
+
+    Raises:
+        CodesError: there is none: a corpus of another vqtok, or a damaged one.
+    """
+    if name not in FORMATS:
+        raise CodesError(f"unknown corpus format {name!r}", hint=f"known: {', '.join(FORMATS)}")
+    module = importlib.import_module(f"{formats.__name__}.{name}")
+    return cast(Format, module.FORMAT)
