@@ -37,6 +37,13 @@ def test_ci_runs_every_test_that_the_readme_leaves_out() -> None:
     assert "python -m pytest -n auto -rs -m 'slow or outside'" in script
 
 
+def test_a_commit_is_checked_as_ci_checks_it() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    checks = [line.removesuffix(" .").removesuffix(" --check") for line in script[-3:]]
+    assert re.findall(r"entry: ([\w -]+),", hooks) == checks
+
+
 def test_the_changelog_has_an_entry_for_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(rf"^## \[{re.escape(vqtok.__version__)}\]", text, flags=re.M)
