@@ -8,16 +8,14 @@ they came about and ``README.md`` tells people.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vqtok import config as configs
-from vqtok.codes.spec import LARGEST, RANKS, CodeSpec, integer
+from vqtok.codes import safetensors
+from vqtok.codes.spec import RANKS, CodeSpec, integer
 from vqtok.errors import CheckpointError, CodesError, ConfigError
 
 CONFIG = "config.json"
@@ -27,7 +25,6 @@ CARD = "README.md"
 FORMAT = 1
 """Of ``config.json``; raised only when an older reader would misread a newer directory."""
 
-_HEADER_LIMIT = 100_000_000  # the safetensors library's own
 _CHUNK = 1 << 20
 
 
@@ -222,30 +219,11 @@ def _parameters(path: Path) -> int:
     """Count the numbers in a safetensors file from its table of contents."""
     try:
         with path.open("rb") as stream:
-            size = path.stat().st_size
-            head = stream.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-            if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-                raise ValueError("truncated")
-            table = json.loads(stream.read(length))
-        tensors = [entry for name, entry in table.items() if name != "__metadata__"]
-        end = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
-        if end != size:
-            raise ValueError(f"truncated: {size} bytes found, {end} expected")
-        shapes = [entry["shape"] for entry in tensors]
-        if any(type(side) is not int or side < 0 for shape in shapes for side in shape):
-            raise ValueError("a shape that is none")
-        count: int = sum(math.prod(shape) for shape in shapes)
-        if count > LARGEST:
-            raise ValueError("more numbers than there can be")
-        return count
+            return safetensors.table(stream, path.stat().st_size).numbers()
     except OSError as error:
         raise _unreadable(path, error) from error
-    except ValueError as error:
-        reason = str(error) if str(error).startswith("truncated") else "unreadable header"
-        raise CheckpointError(f"{path}: damaged: {reason}") from error
-    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged: unreadable header") from error
+    except CodesError as error:
+        raise CheckpointError(path, f"damaged: {error.reason}") from error
 
 
 def _training(path: Path) -> dict[str, Any]:

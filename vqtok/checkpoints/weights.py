@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqtok.codes import safetensors
 from vqtok.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ def _head(tensors: Mapping[str, Tensor]) -> tuple[bytes, list[str]]:
     for name, entry in table.items():
         begin, end = end, end + tensors[name].numel() * tensors[name].element_size()
         entry.update(shape=list(tensors[name].shape), data_offsets=[begin, end])
-    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text, list(table)
+    return safetensors.head(table), list(table)
 
 
 def _check_names(

@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from vqtok import atomic
-from vqtok.codes import _bytes, _layout, _npy, _safetensors, streams
+from vqtok.codes import _bytes, _layout, npy, safetensors, streams
 from vqtok.codes import header as headers
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
@@ -148,7 +148,7 @@ def is_codes(path: Path) -> bool:
             head = stream.read(9)
     except OSError:
         return False
-    return head.startswith(_npy.MAGIC) or _safetensors.looks_like(head)
+    return head.startswith(npy.MAGIC) or safetensors.looks_like(head)
 
 
 def check_model(header: Header, spec: CodeSpec, *, name: str) -> None:
@@ -182,9 +182,9 @@ def check_model(header: Header, spec: CodeSpec, *, name: str) -> None:
 
 def _put(stream: BinaryIO, codes: Codes, header: str, format: str) -> None:
     if format == "npy":
-        _npy.write(stream, _layout.flat(codes), header)
+        npy.write(stream, _layout.flat(codes), header)
     else:
-        _safetensors.write(stream, _layout.named(codes), header)
+        safetensors.write(stream, _layout.named(codes), header)
 
 
 def _format(target: Path | BinaryIO, format: str | None) -> str:
@@ -246,35 +246,35 @@ def _is_stream(stream: BinaryIO) -> bool:
     return found
 
 
-def _open(stream: BinaryIO, size: int) -> tuple[_npy.Record | _safetensors.Table, Header | None]:
+def _open(stream: BinaryIO, size: int) -> tuple[npy.Record | safetensors.Table, Header | None]:
     """Find the arrays and the header; no header: another program's file."""
     if size == 0:
         raise CodesError("empty file")
     head = stream.read(9)
-    if head.startswith(_npy.MAGIC):
-        first = _npy.record(stream, 0, size)
+    if head.startswith(npy.MAGIC):
+        first = npy.record(stream, 0, size)
         if first.stop == size:
             return first, None
-        second = _npy.record(stream, first.stop, size)
+        second = npy.record(stream, first.stop, size)
         if second.dtype[-2:] != "u1" or len(second.shape) != 1 or second.stop != size:
             raise CodesError("damaged header: not the second and last record")
-        return first, headers.decode(_npy.array(stream, second).tobytes())
-    if _safetensors.looks_like(head):
-        table = _safetensors.table(stream, size)
+        return first, headers.decode(npy.array(stream, second).tobytes())
+    if safetensors.looks_like(head):
+        table = safetensors.table(stream, size)
         return table, None if table.vqtok is None else headers.decode(table.vqtok)
     if len(head) < 9:
         raise CodesError("truncated")
     raise CodesError("not a codes file", hint=f"known: {', '.join(SUFFIXES)}")
 
 
-def _arrays(stream: BinaryIO, where: _npy.Record | _safetensors.Table) -> dict[str, np.ndarray]:
-    if isinstance(where, _npy.Record):
-        return {_layout.UNNAMED: _npy.array(stream, where)}
-    return _safetensors.arrays(stream, where)
+def _arrays(stream: BinaryIO, where: npy.Record | safetensors.Table) -> dict[str, np.ndarray]:
+    if isinstance(where, npy.Record):
+        return {_layout.UNNAMED: npy.array(stream, where)}
+    return safetensors.arrays(stream, where)
 
 
-def _foreign(where: _npy.Record | _safetensors.Table) -> CodesError:
-    kind = "an array" if isinstance(where, _npy.Record) else "a safetensors file"
+def _foreign(where: npy.Record | safetensors.Table) -> CodesError:
+    kind = "an array" if isinstance(where, npy.Record) else "a safetensors file"
     return CodesError(
         f"{kind} without a vqtok header: another program wrote it",
         hint="pass -m NAME to say which model's codes these are",

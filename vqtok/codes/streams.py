@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqtok.codes import _bytes, _npy
+from vqtok.codes import _bytes, npy
 from vqtok.codes import header as headers
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
@@ -65,7 +65,7 @@ class Writer:
             part = codes[..., start : start + frames]
             if len(part) == 1 and part.ndim > 2:
                 part = part[0]
-            _npy.append(self._stream, part)
+            npy.append(self._stream, part)
         self._frames += codes.shape[-1]
         self._stream.flush()
 
@@ -80,7 +80,7 @@ class Writer:
         self._text(headers.encode(header))
 
     def _text(self, text: str) -> None:
-        _npy.append(self._stream, np.frombuffer(text.encode(), dtype=np.uint8))
+        npy.append(self._stream, np.frombuffer(text.encode(), dtype=np.uint8))
         self._stream.flush()
 
 
@@ -93,7 +93,7 @@ class Incoming:
     def is_codes_stream(self) -> bool:
         """True if what comes is a stream of codes; only its first bytes are waited for."""
         head = self._peek(10)
-        if not head.startswith(_npy.MAGIC + b"\x01\x00") or len(head) < 10:
+        if not head.startswith(npy.MAGIC + b"\x01\x00") or len(head) < 10:
             return False
         start = 10 + int.from_bytes(head[8:10], "little")
         mark = headers.OPENING.encode()
@@ -178,7 +178,7 @@ class Reader:
         """The next record; None at the end."""
         if not self._incoming._peek(1):
             return None
-        where = _npy.next_record(self._incoming)  # type: ignore[arg-type]
+        where = npy.next_record(self._incoming)  # type: ignore[arg-type]
         dtype = np.dtype(where.dtype)
         size = math.prod(where.shape) * dtype.itemsize
         is_text = len(where.shape) == 1 and dtype == np.uint8
@@ -211,11 +211,11 @@ def read_closing(stream: BinaryIO, size: int) -> Header:
     """
     at, where = 0, None
     while at < size:
-        where = _npy.record(stream, at, size)
+        where = npy.record(stream, at, size)
         at = where.stop
     if where is None or where.start == at or where.dtype[-2:] != "u1" or len(where.shape) != 1:
         raise CodesError("truncated: the stream ends without its closing record")
-    return headers.decode(_npy.array(stream, where).tobytes())
+    return headers.decode(npy.array(stream, where).tobytes())
 
 
 def join(pieces: list[np.ndarray]) -> np.ndarray | None:

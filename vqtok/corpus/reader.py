@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqtok.codes import _npy
+from vqtok.codes import npy
 from vqtok.corpus import disk, index, items, names
 from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.format import named
@@ -77,7 +77,7 @@ class CorpusReader:
         with disk.regular(path) as stream:
             data = io.BytesIO(stream.read(side.bytes))
         try:
-            counts = _npy.array(data, _npy.record(data, 0, side.bytes))
+            counts = npy.array(data, npy.record(data, 0, side.bytes))
         except CodesError as error:
             raise error.about(path) from error
         if counts.shape != (Vocabulary(self.info.spec).bos,):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 
-from vqtok.errors import CheckpointError
+from vqtok.codes import safetensors
+from vqtok.errors import CheckpointError, CodesError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".th", ".bin", ".pkl", ".jit")
 
@@ -20,8 +19,6 @@ WHOLE = (
     "autoencoder.jit",
 )
 """The first of these that is there is taken: the same weights lie there in several formats."""
-
-_HEADER_LIMIT = 100_000_000  # the safetensors library's own
 
 _PAIRS = (("encoder.pkl", "decoder.pkl"), ("encoder.jit", "decoder.jit"))
 """Networks whose sides lie in a file each."""
@@ -58,16 +55,16 @@ def weights_in(path: Path) -> list[Path]:
 
 
 def _holds_codes(path: Path) -> bool:
-    """Whether a safetensors file is one of codes: integers, or our own header."""
+    """Tell whether a safetensors file is one of codes: integers, or our own header."""
     try:
         with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            table = json.loads(stream.read(length)) if length <= _HEADER_LIMIT else {}
-        if "vqtok" in table.pop("__metadata__", {}):
-            return True
-        return bool(table) and not any(entry["dtype"][:1] in "FB" for entry in table.values())
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError):
+            table = safetensors.table(stream, path.stat().st_size)
+    except (OSError, CodesError):
         return False  # what is wrong with it is said by whoever opens it
+    if table.vqtok is not None:
+        return True
+    kinds = [str(entry.get("dtype"))[:1] for entry in table.tensors.values()]
+    return bool(kinds) and not any(kind in "FB" for kind in kinds)
 
 
 def _candidates(path: Path) -> list[Path]:
