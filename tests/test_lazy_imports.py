@@ -6,9 +6,8 @@ import pytest
 
 from tests.programs import run
 
-REPORT = (
-    "; import sys; print(*sorted({'torch', 'torchmetrics', 'scipy', 'pyarrow'} & set(sys.modules)))"
-)
+HEAVY = {"torch", "torchmetrics", "scipy", "pyarrow", "matplotlib", "jinja2"}
+REPORT = f"; import sys; print(*sorted({HEAVY} & set(sys.modules)))"
 
 MODULES = [
     "vqtok",
@@ -25,6 +24,7 @@ MODULES = [
     "vqtok.media.audio",
     "vqtok.media.image",
     "vqtok.media.plan",
+    "vqtok.pipeline.inspect",
     "vqtok.pipeline.prior_models",
     "vqtok.pipeline.sample_plan",
     "vqtok.protocols",

@@ -63,6 +63,11 @@ def spectrogram(x: Tensor, *, rate: float, window: int, bins: int) -> Tensor:
     return filterbank(rate=rate, window=window, bins=bins).to(x) @ stft.abs()
 
 
+def centres_hz(*, rate: float, bins: int) -> list[float]:
+    """Frequencies at which the filters are highest, in Hz, ascending."""
+    return [_hz(_mel(rate / 2) * i / (bins + 1)) for i in range(1, bins + 1)]
+
+
 def _mel(hz: float) -> float:
     if hz < _KNEE_HZ:
         return hz / _HZ_PER_MEL

@@ -14,8 +14,9 @@ from vqtok.corpus.info import CodebookUse, CorpusInfo
 from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import one_line
 from vqtok.metrics.codebook import entropy_bits
-from vqtok.pipeline import canvas, codeplot
+from vqtok.pipeline import pictures
 from vqtok.pipeline.facts import Rows
+from vqtok.plots import sheet
 
 _SHOWN = 3
 
@@ -179,9 +180,7 @@ def corpus_picture(folder: Path) -> np.ndarray:
     reader = CorpusReader(folder)
     facts = corpus_facts(folder)
     reader.histogram()  # says why there is none
-    panels = [
-        canvas.text_panel(f"{folder.name}: {facts.info.items} items, {facts.info.tokens} codes")
-    ]
+    panels = []
     by_level: dict[str, list[tuple[StageFacts, np.ndarray]]] = {}
     for stage, count in zip(facts.stages, _counts(reader), strict=True):
         by_level.setdefault(stage.use.level, []).append((stage, count))
@@ -189,11 +188,11 @@ def corpus_picture(folder: Path) -> np.ndarray:
         bits = sum(stage.entropy_bits for stage, _ in pairs) / len(pairs)
         used = sum(stage.use.used for stage, _ in pairs)
         size = sum(stage.use.size for stage, _ in pairs)
-        stages = "; stages from dark to bright" if len(pairs) > 1 else ""
-        text = f"{level}: used {used:,} of {size:,} entries, entropy {bits:.2f} bits{stages}"
-        drawn = codeplot.histogram(np.stack([count for _, count in pairs]))
-        panels.append(canvas.caption(drawn, text))
-    return canvas.framed(canvas.stack(panels, gap=codeplot.GAP), margin=codeplot.GAP)
+        text = f"{level}: used {used:,} of {size:,} entries, entropy {bits:.2f} bits"
+        counts = [count for _, count in pairs]
+        panels.append(pictures.use_panel(counts, entries=len(counts[0]), title=text))
+    title = f"{folder.name}: {facts.info.items} items, {facts.info.tokens} codes"
+    return sheet.pixels(panels, title=one_line(title))
 
 
 def _counts(reader: CorpusReader) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 from vqtok.media import audio, image
 from vqtok.metrics.metric import Metric
 from vqtok.pipeline import channels as channel
-from vqtok.pipeline import mels, pictures
+from vqtok.pipeline import pictures
 from vqtok.pipeline.evaluated import ItemReport as ItemReport
 from vqtok.pipeline.evaluated import Summary as Summary
 from vqtok.pipeline.guard import failed
@@ -199,7 +199,7 @@ class Evaluation:
             array = y[0].numpy()
             image.write(job.target, array, grey=grey)
             captions = ("original", f"decoded, {report.caption}")
-            pictures.save(report.picture, pictures.compare(pixels, array, captions=captions))
+            pictures.save(report.picture, pictures.compare_images(pixels, array, captions=captions))
         on_pair(pixels, y[0].numpy(), None)
         return Measured(report, tally)
 
@@ -241,7 +241,8 @@ class Evaluation:
         if first is not None:
             if report.picture is not None:
                 pair = (first[0][:1], first[1][:1])
-                picture = mels.compare(*pair, rate=rate, caption=report.caption)
+                captions = ("original", f"decoded, {report.caption}")
+                picture = pictures.compare_recordings(*pair, rate=rate, captions=captions)
                 pictures.save(report.picture, picture)
             on_pair(first[0].numpy(), first[1].numpy(), rate)
         return Measured(report, tally)

@@ -99,10 +99,10 @@ def code_picture(place: str | BinaryIO) -> np.ndarray:
     if isinstance(place, str) and _is_corpus(Path(place)):
         return corpus_picture(Path(place))
     from vqtok.codes import files
-    from vqtok.pipeline.codeplot import plot
+    from vqtok.pipeline import pictures
 
     codes, header = files.read(Path(place) if isinstance(place, str) else place)
-    return plot(header, codes)
+    return pictures.of_codes(header, codes)
 
 
 def _is_corpus(path: Path) -> bool:

@@ -1,97 +1,43 @@
-"""Original, reconstruction and error side by side, for people to look at. numpy and Pillow only.
+"""Pictures for people to look at: of codes, of reconstructions beside their originals.
 
-Every function gives a picture as (H, W, 3) uint8; ``save`` writes it.
+Each is (H, W, 3) uint8; ``save`` writes it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from vqtok import atomic
-from vqtok.errors import MediaError
-from vqtok.media.image import to_uint8
+from vqtok.codes import rates
+from vqtok.codes.container import Codes
+from vqtok.codes.header import Header
+from vqtok.codes.spec import LevelSpec
+from vqtok.errors import MediaError, one_line
 from vqtok.media.opening import os_message
-from vqtok.pipeline import canvas
-from vqtok.pipeline.codeplot import plot as plot
+from vqtok.media.pixels import to_uint8
+from vqtok.metrics.codebook import Usage, Use
+from vqtok.plots import codes as code_plots
+from vqtok.plots import comparison, sheet
+from vqtok.plots.sheet import Panel
 
-SMALLEST, LARGEST = 256, 1600
-"""Pixels of a panel's longer side: smaller pictures are enlarged, larger ones shrunk."""
+if TYPE_CHECKING:
+    from torch import Tensor
 
-ERROR_GAIN = 4.0
-"""Errors are shown this much brighter: a quarter of the range is the hottest colour."""
+FRAMES, SIDE = 750, 4096
+"""Frames or tokens of a map at most, and rows or columns; of more the first ones are drawn."""
 
-MARGIN = 8
-"""Pixels between panels and around the whole."""
+CHANNELS = 8
+"""Channels of a recording that are drawn."""
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""BT.601, as in JPEG: what the eye weighs as brightness."""
+STAGES, GRIDS = 64, 12
+"""Stages of a stack that are drawn; those of images lie side by side."""
 
-SHOWN_DB = 80.0
-"""Of a spectrogram, below its loudest point."""
-
-
-def compare(
-    original: np.ndarray,
-    decoded: np.ndarray,
-    *,
-    captions: tuple[str, str] = ("original", "decoded"),
-) -> np.ndarray:
-    """Original, reconstruction and error map, side by side; wide pictures one above the other.
-
-    The error map is the absolute difference of brightness, four times enlarged, black to yellow.
-
-    Args:
-        original: (3, H, W) float in [-1, 1].
-        decoded: The same shape.
-        captions: Texts over the first two panels; "" for none.
-    """
-    a, b = (to_uint8(each).transpose(1, 2, 0) for each in (original, decoded))
-    difference = np.abs((a.astype(np.float32) - b) @ LUMA) * (ERROR_GAIN / 255.0)
-    height, width = a.shape[:2]
-    scale = _scale(height, width)
-    texts = (*captions, f"error in brightness, {ERROR_GAIN:g}x")
-    panels = [
-        canvas.caption(canvas.resize(panel, scale), text)
-        for panel, text in zip((a, b, canvas.colour_map(difference)), texts, strict=True)
-    ]
-    join = canvas.stack if width > 1.6 * height else canvas.beside
-    return canvas.framed(join(panels, gap=MARGIN), margin=MARGIN)
-
-
-def compare_spectrograms(
-    original: np.ndarray,
-    decoded: np.ndarray,
-    *,
-    duration_s: float,
-    rate_hz: float,
-    captions: tuple[str, str] = ("original", "decoded"),
-) -> np.ndarray:
-    """Log-mel spectrograms of a recording and its reconstruction, and their difference.
-
-    Args:
-        original: (bins, T) log10 magnitudes, low frequencies first.
-        decoded: The same shape.
-        duration_s: Seconds that the T frames span.
-        rate_hz: The top of the frequency axis is half of it.
-        captions: Texts over the first two panels; "" for none.
-    """
-    top = max(float(original.max()), float(decoded.max()))
-    shown = SHOWN_DB / 20.0
-    texts = (*captions, "difference, 0 to 20 dB")
-    values = ((original - top) / shown + 1, (decoded - top) / shown + 1, abs(original - decoded))
-    panels = []
-    for each, text in zip(values, texts, strict=True):
-        picture = Image.fromarray(canvas.colour_map(each[::-1]))  # low frequencies at the bottom
-        columns = min(LARGEST, max(480, 2 * picture.width))
-        # Enlarged frames stay visible as frames; several frames in one pixel are averaged.
-        way = Image.Resampling.NEAREST if columns >= picture.width else Image.Resampling.BOX
-        panels.append(canvas.caption(np.asarray(picture.resize((columns, 160), way)), text))
-    scope = f"{duration_s:.2f} s from left to right, 0 to {rate_hz / 2000:g} kHz (mel) upwards"
-    whole = canvas.stack([*panels, canvas.text_panel(scope)], gap=MARGIN)
-    return canvas.framed(whole, margin=MARGIN)
+_WINDOW, _BINS = 1024, 80  # samples and bands of a spectrogram
 
 
 def save(target: Path, picture: np.ndarray) -> None:
@@ -107,8 +53,119 @@ def save(target: Path, picture: np.ndarray) -> None:
         raise MediaError(f"{target}: cannot write: {os_message(error)}") from error
 
 
-def _scale(height: int, width: int) -> float:
-    longer = max(height, width)
-    if longer < SMALLEST:
-        return float(SMALLEST // longer)
-    return min(1.0, LARGEST / longer)
+def of_codes(header: Header, codes: Codes) -> np.ndarray:
+    """Draw a codes file: for each level its map, and how often each entry is used.
+
+    Args:
+        header: Of the file.
+        codes: numpy codes, (B, *axes) per level; B are the channels of a recording.
+    """
+    panels = []
+    for level, array in zip(codes.spec.levels, codes.levels, strict=True):
+        name = "" if len(codes.levels) == 1 else f"{level.name}: "
+        for channel, item in enumerate(array[:CHANNELS]):
+            which = f"channel {channel + 1}, " if len(array) > 1 else ""
+            panels.append(_map(item, level, title=name + which, rate=codes.spec.rate))
+        usage = Usage.of(level)
+        usage.add(array)
+        panels.append(
+            use_panel(
+                usage.used, entries=level.codebook_size, title=name + _use_in_words(usage.total)
+            )
+        )
+    return sheet.pixels(panels, title=one_line(_title(header, codes)))
+
+
+def use_panel(stages: Sequence[np.ndarray], *, entries: int, title: str) -> Panel:
+    """Draw how often entries are used, of the first ``STAGES`` stages."""
+    title += "; stages from dark to bright" if len(stages) > 1 else ""
+    return code_plots.use_panel(stages[:STAGES], entries=entries, title=title)
+
+
+def compare_images(
+    original: np.ndarray, decoded: np.ndarray, *, captions: tuple[str, str]
+) -> np.ndarray:
+    """Draw original, reconstruction and error map, side by side.
+
+    Args:
+        original: (3, H, W) float in [-1, 1].
+        decoded: The same shape.
+        captions: Texts over the first two.
+    """
+    a, b = (to_uint8(each).transpose(1, 2, 0) for each in (original, decoded))
+    return comparison.pictures(a, b, captions=captions)
+
+
+def compare_recordings(x: Tensor, y: Tensor, *, rate: int, captions: tuple[str, str]) -> np.ndarray:
+    """Draw the spectrograms of a recording and its reconstruction, and their difference.
+
+    Args:
+        x: (1, L) original.
+        y: (1, L) reconstruction.
+        rate: Hz.
+        captions: Texts over the first two.
+    """
+    from vqtok.metrics.mel import centres_hz
+
+    return comparison.spectrograms(
+        log_mel(x, rate=rate),
+        log_mel(y, rate=rate),
+        duration_s=x.shape[-1] / rate,
+        bins_hz=centres_hz(rate=rate, bins=_BINS),
+        captions=captions,
+    )
+
+
+def log_mel(x: Tensor, *, rate: int) -> np.ndarray:
+    """Transform (1, L) samples into (bins, T) log10 magnitudes, low frequencies first."""
+    from vqtok.metrics.audio import MEL_FLOOR
+    from vqtok.metrics.mel import spectrogram
+
+    magnitudes = spectrogram(x.float(), rate=rate, window=_WINDOW, bins=_BINS)[0]
+    found: np.ndarray = magnitudes.clamp(min=MEL_FLOOR).log10().numpy()
+    return found
+
+
+def _map(item: np.ndarray, level: LevelSpec, *, title: str, rate: float | None) -> Panel:
+    """The map of one channel's codes of a level, no larger than can be seen."""
+    units = {"q": "stages", "t": "frames", "h": "rows", "w": "columns", "n": "tokens"}
+    sizes = zip(item.shape, level.axes, strict=True)
+    title += " x ".join(f"{size} {units[axis]}" for size, axis in sizes)
+    title += "; each code has its own colour"
+    stages = STAGES if item.ndim < 3 else GRIDS
+    most = {"q": stages, "t": FRAMES, "n": FRAMES, "h": SIDE, "w": SIDE}
+    for size, axis in zip(item.shape, level.axes, strict=True):
+        title += f"; the first {most[axis]} of {size} {units[axis]}" if size > most[axis] else ""
+    item = item[tuple(slice(most[axis]) for axis in level.axes)]
+    names = {"q": "stage", "t": "frame", "h": "row", "w": "column", "n": "token"}
+    ends: list[tuple[str, float]] = [
+        (names[axis], size) for size, axis in zip(item.shape, level.axes, strict=True)
+    ]
+    if level.axes[-1] == "t" and rate:
+        ends[-1] = ("time in s", item.shape[-1] * level.stride[-1] / rate)
+    if item.ndim == 3:  # one grid beside the other
+        return code_plots.map_panel(item, title=title, x=None, y=None)
+    y = ends[0] if item.ndim == 2 else None
+    return code_plots.map_panel(item, title=title, x=ends[-1], y=y)
+
+
+def _title(header: Header, codes: Codes) -> str:
+    modality = codes.spec.modality
+    bits = rates.bits(codes.spec.levels, [array.size for array in codes.levels])
+    amount = rates.amount(codes.extent, codes.spec.rate)
+    if modality == "audio":
+        size = f"{amount:.2f} s"
+    else:
+        height, width = codes.extent[-2:]
+        size = f"{width}x{height} pixels"
+    facts = f"{size}, {rates.rate(bits, amount, modality):.3g} {rates.unit(modality).symbol}"
+    names = [name for name in (header.source.name, header.model) if name]
+    return ", ".join([*names, facts])
+
+
+def _use_in_words(use: Use) -> str:
+    return (
+        f"used {use.used:,} of {use.entries:,} entries ({100 * use.share:.1f} %), "
+        f"entropy {use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits, "
+        f"perplexity {use.perplexity:,.0f}"
+    )

@@ -16,9 +16,9 @@ from PIL import Image
 
 from vqtok.media import audio
 from vqtok.media.pixels import to_uint8
-from vqtok.pipeline import canvas
-from vqtok.pipeline.pictures import ERROR_GAIN, LUMA, SHOWN_DB
 from vqtok.pipeline.results import label as name_of
+from vqtok.plots.comparison import ERROR_DB, SHOWN_DB, error_map
+from vqtok.plots.sheet import colour_map
 
 if TYPE_CHECKING:
     from vqtok.media.plan import Job
@@ -130,14 +130,13 @@ def _pictures(example: Example, label: str, x: np.ndarray, y: np.ndarray) -> lis
     height, width = x.shape[1:]
     rows, columns = _middle(height), _middle(width)
     a, b = (to_uint8(each[:, rows, columns]).transpose(1, 2, 0) for each in (x, y))
-    difference = np.abs((a.astype(np.float32) - b) @ LUMA) * (ERROR_GAIN / 255.0)
     views = []
     if not example.views:
         example.size = (a.shape[1], a.shape[0])
         if a.shape[:2] != (height, width):
             example.note = f"the middle {a.shape[1]}x{a.shape[0]} of {width}x{height} pixels"
         views.append(View("original", _png(Image.fromarray(a))))
-    error = _png(_coloured(difference))
+    error = _png(_coloured(error_map(a, b)))
     return [*views, View(label, _png(Image.fromarray(b)), error=error)]
 
 
@@ -146,7 +145,7 @@ def _recordings(
 ) -> list[View]:
     import torch
 
-    from vqtok.pipeline.mels import log_mel
+    from vqtok.pipeline.pictures import log_mel
 
     part = slice(0, SECONDS * rate)
     a, b = (np.ascontiguousarray(each[:CHANNELS, part]) for each in (x, y))
@@ -159,7 +158,7 @@ def _recordings(
         notes += [f"the first {CHANNELS} of {len(x)} channels"] * (len(x) > CHANNELS)
         example.note = ", ".join(notes)
         views.append(View("original", _flac(a, rate), original))
-    error = _png(_coloured(np.abs(mels[0] - mels[1])))  # 0 to 20 dB
+    error = _png(_coloured(np.abs(mels[0] - mels[1]) * (20.0 / ERROR_DB)))
     return [*views, View(label, _flac(b, rate), decoded, error)]
 
 
@@ -172,7 +171,7 @@ def _coloured(values: np.ndarray) -> Image.Image:
     """Numbers from 0, black, to 1, bright yellow, as a picture with a palette: small files."""
     steps = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(steps))
-    palette = canvas.colour_map(np.arange(256)[None] / 255)[0]
+    palette = colour_map(np.arange(256)[None] / 255)[0]
     image.putpalette(palette.tobytes())
     return image
 

@@ -23,10 +23,11 @@ from vqtok.errors import MediaError
 from vqtok.media.opening import os_message
 from vqtok.metrics.metric import Metric
 from vqtok.pipeline.compare import Compared
-from vqtok.pipeline.report import plots, sections
+from vqtok.pipeline.report import sections
 from vqtok.pipeline.report.examples import Examples
 from vqtok.pipeline.report.sections import TITLES
 from vqtok.pipeline.results import Failed
+from vqtok.plots import quality
 
 if TYPE_CHECKING:
     from vqtok.media.plan import Job
@@ -158,11 +159,11 @@ class Report:
             mean = (row.rate_statistic.mean, row.statistics[column.name].mean)
             if all(math.isfinite(value) for value in mean):
                 points = self._points.get((kind, row.model, column.name), [])
-                series.append((number, plots.Series(row.model, points, mean)))
+                series.append(quality.Series(number, sections.shown(row.model), points, mean))
         if not series:
             return ""
         name = f"{kind}-{column.name}"
-        return plots.rates(series, x=rates.unit(kind).symbol, y=column.heading, name=name) + "\n"
+        return quality.draw(series, x=rates.unit(kind).symbol, y=column.heading, name=name)
 
     def _failure_list(self) -> Iterator[str]:
         if not self._failures:

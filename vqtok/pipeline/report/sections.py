@@ -11,8 +11,9 @@ from vqtok.codes import rates
 from vqtok.errors import one_line
 from vqtok.metrics.metric import Metric
 from vqtok.pipeline.evaluated import CONTINUOUS
-from vqtok.pipeline.report import plots
 from vqtok.pipeline.report.examples import Example, View
+from vqtok.plots import codes as code_plots
+from vqtok.plots import quality, sheet
 
 if TYPE_CHECKING:
     from vqtok.pipeline.evaluated import ItemReport, Summary
@@ -48,7 +49,7 @@ def table(rows: Sequence[Summary], like: str | None) -> str:
     out += [f'<th scope="col">{escape(head)}</th>' for head in heads]
     out.append("</tr></thead>\n<tbody>\n")
     for number, row in enumerate(rows):
-        out.append(f'<tr><th scope="row">{plots.mark(number)}{text_of(row.model)}</th>')
+        out.append(f'<tr><th scope="row">{_mark(number)}{text_of(row.model)}</th>')
         for column in first.columns:
             found = row.statistics[column.name]
             text = f"{column.format(found.mean)} ± {column.format(found.sd)}"
@@ -142,13 +143,19 @@ def codebooks(kind: str, rows: Sequence[Summary]) -> Iterator[str]:
                 f"{title}: {use.share:.1%} of {use.entries} entries used by {use.tokens} codes, "
                 f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"
             )
-            stages = [[int(n) for n in stage] for stage in usage.used]
-            text += f"; {len(stages)} stages, from dark to bright" if len(stages) > 1 else ""
-            plot = plots.ranks(
-                stages,
+            stages = len(usage.used)
+            text += f"; {stages} stages, from dark to bright" if stages > 1 else ""
+            panel = code_plots.use_panel(
+                usage.used,
                 entries=usage.codebook_size,
+                colour=quality.colour(number),
+                size=(340, 230),
+            )
+            plot = sheet.document(
+                [panel],
                 name=f"{kind}-use-{number}-{_slug(level)}",
-                title=f"Use of the codebook of {title}",
+                title=shown(f"Use of the codebook of {title}"),
+                description=shown(text),
             )
             yield _figure(plot, text_of(text))
     yield "</div>\n"
@@ -166,5 +173,16 @@ def count(files: int, kind: str) -> str:
 
 def text_of(text: str, *, quote: bool = False) -> str:
     """A name as HTML: one line, and bytes that are no UTF-8 spelled out."""
-    shown = one_line(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return escape(shown, quote=quote)
+    return escape(shown(text), quote=quote)
+
+
+def shown(text: str) -> str:
+    """A name as one line, bytes that are no UTF-8 spelled out."""
+    return one_line(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _mark(number: int) -> str:
+    return (
+        '<svg class="mark" viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">'
+        f'<path d="{quality.mark(number)}" fill="{quality.colour(number)}"/></svg>'
+    )

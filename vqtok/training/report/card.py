@@ -10,6 +10,7 @@ from typing import Any
 from vqtok import atomic
 from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec
+from vqtok.plots.curves import draw
 from vqtok.training import log
 from vqtok.training.report import curve, gallery
 from vqtok.training.report.preview import PROTOCOL
@@ -57,10 +58,10 @@ def gather(output: Path, facts: Mapping[str, Any]) -> tuple[bool, list[str]]:
     Returns:
         Whether there is something to draw, and the previews of the best model.
     """
-    shown = curve.panels(log.records(output / "log.jsonl"))
+    shown = curve.curves(log.records(output / "log.jsonl"))
     if shown:
         with atomic.file(output / CURVE) as temporary:
-            temporary.write_text(curve.draw(shown), encoding="utf-8")
+            temporary.write_text(draw(shown), encoding="utf-8")
     return bool(shown), gallery.of_step(output, facts.get("best_step") or facts["step"])
 
 

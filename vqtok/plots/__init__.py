@@ -1,0 +1,1 @@
+"""Pictures that are not photos: curves, codes, spectrograms, in one style over matplotlib."""
