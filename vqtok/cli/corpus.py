@@ -39,7 +39,7 @@ _REMEMBERED = 1000
 
 @dataclass(frozen=True)
 class Choices:
-    """The flags of one run."""
+    """Holds the flags of one run."""
 
     format: str
     output: str | None
@@ -172,7 +172,7 @@ def _engine(
 
 
 class _Totals:
-    """What a run has done so far, in constant memory."""
+    """Sums up what a run has done so far, in constant memory."""
 
     def __init__(self, console: Console, before: int, progress: Progress | None = None) -> None:
         self.failures: list[Failed] = []
@@ -198,7 +198,7 @@ class _Totals:
             self._console.note(f"{result.source}: {result.channels} × {shapes} codes")
 
     def say(self, info: CorpusInfo) -> None:
-        """One line, in the units of what was encoded."""
+        """Print one line, in the units of what was encoded."""
         count = f"{info.items} {'images' if info.pixels is not None else 'recordings'}"
         parts = [count, f"{info.tokens} codes"]
         if info.seconds:

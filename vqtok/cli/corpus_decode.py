@@ -13,7 +13,7 @@ from vqtok.errors import UsageError
 
 @dataclass(frozen=True)
 class Choices:
-    """The flags of one run."""
+    """Holds the flags of one run."""
 
     model: str | None
     format: str | None
@@ -29,7 +29,7 @@ class Choices:
 
 
 def corpus_of(files: Sequence[str]) -> Path | None:
-    """The corpus that is to be decoded, or None if there is none among the arguments.
+    """Return the corpus among the arguments, or None.
 
     Raises:
         UsageError: a corpus among other things.

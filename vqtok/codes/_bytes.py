@@ -11,7 +11,7 @@ from vqtok.errors import CodesError
 
 
 def view(array: np.ndarray) -> memoryview:
-    """The bytes of a C-contiguous array, not copied."""
+    """Return the bytes of a C-contiguous array, not copied."""
     return array.reshape(-1).view(np.uint8).data
 
 
@@ -22,7 +22,7 @@ def write(stream: BinaryIO, data: memoryview) -> None:
 
 
 def spooled(stream: BinaryIO) -> io.BytesIO:
-    """The rest of a stream in memory, where ``array`` finds it without another copy."""
+    """Read the rest of a stream into memory, where ``array`` finds it without another copy."""
     whole = io.BytesIO()
     while piece := stream.read(1 << 20):
         whole.write(piece)

@@ -16,13 +16,13 @@ UNNAMED = ""
 
 
 def named(codes: Codes) -> dict[str, np.ndarray]:
-    """Each level by name, without a batch axis of 1."""
+    """Return each level by name, without a batch axis of 1."""
     squeezed = [array[0] if len(codes) == 1 else array for array in codes.levels]
     return {level.name: array for level, array in zip(codes.spec.levels, squeezed, strict=True)}
 
 
 def flat(codes: Codes) -> np.ndarray:
-    """The one level, or a hierarchy as one sequence, coarse → fine; no batch axis of 1."""
+    """Return the one level, or a hierarchy as one sequence, coarse → fine; no batch axis of 1."""
     joined = codes.levels[0]
     if len(codes.levels) > 1:
         parts = [array.reshape(len(codes), -1) for array in codes.levels]

@@ -17,7 +17,7 @@ Array = Any
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """Codes of B signals of one size.
+    """Holds the codes of B signals of one size.
 
     Attributes:
         spec: What the integers mean and whose they are.
@@ -30,12 +30,12 @@ class Codes:
     extent: tuple[int, ...]
 
     def __len__(self) -> int:
-        """B, the number of signals; 0 where there are no levels."""
+        """Return B, the number of signals; 0 where there are no levels."""
         return int(self.levels[0].shape[0]) if self.levels else 0
 
     @property
     def depth(self) -> int | None:
-        """Stages present on the longest "q" axis; None if there is none."""
+        """Count the stages present on the longest "q" axis; None if there is none."""
         depths = [
             int(array.shape[1 + level.axes.index("q")])
             for level, array in zip(self.spec.levels, self.levels, strict=True)
@@ -45,7 +45,7 @@ class Codes:
 
     @property
     def tokens(self) -> int:
-        """Number of codes in the whole batch."""
+        """Count the codes in the whole batch."""
         return sum(int(np.prod(array.shape)) for array in self.levels)
 
     def check(self) -> Codes:
@@ -81,7 +81,7 @@ class Codes:
         return replace(self, levels=tuple(levels))
 
     def split(self) -> list[Codes]:
-        """One ``Codes`` of batch 1 for each signal."""
+        """Return a ``Codes`` of batch 1 for each signal."""
         return [
             replace(self, levels=tuple(array[i : i + 1] for array in self.levels))
             for i in range(len(self))
@@ -103,7 +103,7 @@ class Codes:
         return replace(first, levels=tuple(np.concatenate(column) for column in columns))
 
     def numpy(self) -> Codes:
-        """The same codes as numpy arrays of each level's smallest unsigned dtype.
+        """Return numpy arrays of each level's smallest unsigned dtype.
 
         Codes must be in range (``check``): others would wrap round. Arrays that have that dtype
         already are not copied.

@@ -140,7 +140,7 @@ def read_foreign(
 
 
 def is_codes(path: Path) -> bool:
-    """True if the suffix or, for other suffixes, the first bytes are those of a codes file."""
+    """Tell by the suffix or, for other suffixes, the first bytes whether a file holds codes."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -222,7 +222,7 @@ def _place(place: str | Path | BinaryIO) -> Path | BinaryIO:
 def _opened(
     source: str | Path | BinaryIO, *, subject: object = "stdin"
 ) -> Iterator[tuple[BinaryIO, int]]:
-    """A seekable stream and its size; every error inside gets the source's name in front."""
+    """Open a seekable stream of known size; errors inside get the source as their subject."""
     source = _place(source)
     subject = source if isinstance(source, Path) else subject
     try:

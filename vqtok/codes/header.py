@@ -24,7 +24,7 @@ OPENING = '{"stream":1,'
 
 @dataclass(frozen=True)
 class Source:
-    """What the codes were made from: enough to restore it exactly.
+    """Describes what the codes were made from, so that it is restored exactly.
 
     Attributes:
         name: File name without its folder ("cat.png"); "" for standard input.
@@ -45,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything that a decoder needs besides the integers.
+    """Holds everything that a decoder needs besides the integers.
 
     Attributes:
         spec: What the integers mean, with the fingerprint of the model that made them.
@@ -65,7 +65,7 @@ class Header:
     vqtok: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data; ``from_json`` reads it back."""
+        """Return JSON data; ``from_json`` reads it back."""
         source = {
             "name": _clean(self.source.name),
             "rate": self.source.rate,
@@ -125,12 +125,12 @@ class Header:
 
 
 def encode(header: Header) -> str:
-    """The one text form of a header in a file: ASCII, sorted, without spaces."""
+    """Write a header in the one form that files have: ASCII, sorted, without spaces."""
     return json.dumps(header.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def encode_opening(header: Header) -> str:
-    """The text of a stream's opening record: what is known before the end."""
+    """Write the text of a stream's opening record: what is known before the end."""
     data = header.to_json()
     del data["extent"]
     data["source"].pop("length", None)

@@ -30,7 +30,7 @@ _INTEGERS = re.compile(r"[<>|=]?[iu][1248]")
 
 @dataclass(frozen=True)
 class Record:
-    """Where one array lies in the file; nothing is read yet."""
+    """Says where one array lies in the file; nothing is read yet."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -39,7 +39,7 @@ class Record:
 
     @property
     def stop(self) -> int:
-        """Offset of the first byte after the array."""
+        """Return the offset after the array."""
         return self.start + math.prod(self.shape) * int(self.dtype[-1])
 
 

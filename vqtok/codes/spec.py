@@ -25,7 +25,7 @@ LARGEST = 1 << 53
 
 @dataclass(frozen=True)
 class LevelSpec:
-    """One level of codes: one array.
+    """Describes one level of codes: one array.
 
     Attributes:
         name: "codes", "top", "bottom", "scale0".
@@ -47,18 +47,18 @@ class LevelSpec:
 
     @property
     def dtype(self) -> str:
-        """Smallest unsigned numpy dtype that holds every code: "uint8", "uint16" or "uint32"."""
+        """Name the smallest numpy dtype that holds every code: "uint8", "uint16" or "uint32"."""
         if self.codebook_size <= 1 << 8:
             return "uint8"
         return "uint16" if self.codebook_size <= 1 << 16 else "uint32"
 
     @property
     def bits_per_code(self) -> float:
-        """log2 K: the nominal cost of one code, in bits."""
+        """Return log2 K, the nominal cost of one code in bits."""
         return math.log2(self.codebook_size)
 
     def shape(self, extent: tuple[int, ...], *, depth: int | None = None) -> tuple[int, ...]:
-        """Shape of the level's array for a signal of this extent, without a batch axis.
+        """Return the shape of the level's array for a signal of this extent, without a batch axis.
 
         Args:
             extent: Original (H, W), (L,) or (T, H, W).
@@ -85,7 +85,7 @@ class LevelSpec:
 
 @dataclass(frozen=True)
 class CodeSpec:
-    """What one tokenizer's codes are.
+    """Describes the codes of one tokenizer.
 
     Attributes:
         modality: "image", "audio" or "video".
@@ -103,12 +103,12 @@ class CodeSpec:
 
     @property
     def depth(self) -> int | None:
-        """Full stack depth Q if a level has a "q" axis, else None."""
+        """Return the full stack depth Q if a level has a "q" axis, else None."""
         depths = [level.depth for level in self.levels if "q" in level.axes]
         return max(d for d in depths if d is not None) if depths else None
 
     def with_fingerprint(self, fingerprint: str) -> CodeSpec:
-        """The same spec, signed."""
+        """Return the same spec, signed."""
         return replace(self, fingerprint=fingerprint)
 
     def require_codes(self, name: str) -> None:
@@ -129,15 +129,15 @@ class CodeSpec:
     def shapes(
         self, extent: tuple[int, ...], *, depth: int | None = None
     ) -> tuple[tuple[int, ...], ...]:
-        """Array shape of each level for a signal of this extent."""
+        """Return the array shape of each level for a signal of this extent."""
         return tuple(level.shape(extent, depth=depth) for level in self.levels)
 
     def tokens(self, extent: tuple[int, ...], *, depth: int | None = None) -> int:
-        """Number of codes that a signal of this extent becomes (one channel)."""
+        """Count the codes that one channel of a signal of this extent becomes."""
         return sum(math.prod(shape) for shape in self.shapes(extent, depth=depth))
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data for headers; ``from_json`` reads it back."""
+        """Return JSON data for headers; ``from_json`` reads it back."""
         levels = [
             {
                 "name": level.name,
@@ -191,7 +191,7 @@ class CodeSpec:
 
 
 def integer(value: object, key: str, *, low: int = 1, high: int = LARGEST) -> int:
-    """An integer from a header, checked.
+    """Check an integer of a header.
 
     Raises:
         ValueError: another type, or out of [low, high].

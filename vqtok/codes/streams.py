@@ -85,13 +85,13 @@ class Writer:
 
 
 class Incoming:
-    """A binary stream of which the beginning can be looked at; read in order only."""
+    """Reads a binary stream in order; its beginning can be looked at before."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._head = stream, b""
 
     def is_codes_stream(self) -> bool:
-        """True if what comes is a stream of codes; only its first bytes are waited for."""
+        """Tell whether a stream of codes comes; only its first bytes are waited for."""
         head = self._peek(10)
         if not head.startswith(npy.MAGIC + b"\x01\x00") or len(head) < 10:
             return False
@@ -109,7 +109,7 @@ class Incoming:
         return head[:size]
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill what is there of a buffer, at least one byte but at the end."""
+        """Read what is there into a buffer, at least one byte but at the end."""
         if self._head:
             count = min(len(buffer), len(self._head))
             buffer[:count], self._head = self._head[:count], self._head[count:]
@@ -146,7 +146,7 @@ class Reader:
         self._level = streamed_level(self.header.spec)
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """The codes, in order, once.
+        """Yield the codes, in order, once.
 
         Yields:
             (C, *axes) of the level's dtype.
@@ -175,7 +175,7 @@ class Reader:
         self.closing = closing
 
     def _record(self) -> np.ndarray | None:
-        """The next record; None at the end."""
+        """Read the next record; None at the end."""
         if not self._incoming._peek(1):
             return None
         where = npy.next_record(self._incoming)  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def read(incoming: Incoming) -> tuple[Codes, Header]:
 
 
 def read_closing(stream: BinaryIO, size: int) -> Header:
-    """The whole header of a stream in a file of that size, by a small read per record.
+    """Read the whole header of a stream in a file of that size, by a small read per record.
 
     Raises:
         CodesError: truncated or damaged.
@@ -219,7 +219,7 @@ def read_closing(stream: BinaryIO, size: int) -> Header:
 
 
 def join(pieces: list[np.ndarray]) -> np.ndarray | None:
-    """Pieces along their last axis, each let go of as it is copied; None if there are none."""
+    """Join pieces along their last axis, each freed as it is copied; None if there are none."""
     if not pieces:
         return None
     frames = sum(piece.shape[-1] for piece in pieces)
@@ -234,14 +234,14 @@ def join(pieces: list[np.ndarray]) -> np.ndarray | None:
 
 
 def has_form(spec: CodeSpec) -> bool:
-    """Whether these codes have a stream form: audio of one level, frame by frame."""
+    """Tell whether codes have a stream form: audio of one level, frame by frame."""
     if spec.modality != "audio" or len(spec.levels) != 1:
         return False
     return spec.levels[0].axes[-1] == "t" and spec.levels[0].steps == 1 and spec.channels == 1
 
 
 def streamed_level(spec: CodeSpec) -> LevelSpec:
-    """The level of codes that have a stream form.
+    """Return the level of codes that have a stream form.
 
     Raises:
         CodesError: they have none.
@@ -252,7 +252,7 @@ def streamed_level(spec: CodeSpec) -> LevelSpec:
 
 
 def check_piece(level: LevelSpec, piece: np.ndarray, *, channels: int) -> np.ndarray:
-    """Some frames of codes, checked, in the level's dtype.
+    """Check some frames of codes and return them in the level's dtype.
 
     Raises:
         CodesError: a shape or codes that the level does not allow.

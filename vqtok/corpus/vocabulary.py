@@ -28,7 +28,7 @@ COUNTED = 1 << 22
 
 @dataclass(frozen=True)
 class Book:
-    """The ids of one codebook: offset … offset + size - 1."""
+    """Names the ids of one codebook: offset … offset + size - 1."""
 
     level: str
     stage: int | None
@@ -37,7 +37,7 @@ class Book:
 
 
 class Vocabulary:
-    """The token ids of a spec.
+    """Maps the codes of a spec to token ids.
 
     Args:
         spec: Its depth is the number of stages that have ids.
@@ -51,15 +51,15 @@ class Vocabulary:
 
     @property
     def dtype(self) -> str:
-        """One of "uint16" and, where ids need it, "int32": the bits are those of uint32."""
+        """Return "uint16" or, where ids need it, "int32": the bits are those of uint32."""
         return "uint16" if self.bos < 1 << 16 else "int32"
 
     def __len__(self) -> int:
-        """Number of codebooks."""
+        """Count the codebooks."""
         return sum(_stages(level) for level in self.spec.levels)
 
     def books(self) -> list[Book]:
-        """One for each level and stage, in order of their ids."""
+        """Return one for each level and stage, in order of their ids."""
         found = []
         for level, start in zip(self.spec.levels, self._starts, strict=True):
             for stage in range(_stages(level)):
@@ -69,7 +69,7 @@ class Vocabulary:
         return found
 
     def ids(self, codes: Codes) -> list[np.ndarray]:
-        """Token ids of each level, (B, n) int64, without BOS."""
+        """Return the token ids of each level, (B, n) int64, without BOS."""
         found = []
         for level, array, start in zip(self.spec.levels, codes.levels, self._starts, strict=True):
             whole = _by_position(level, np.asarray(array).astype(np.int64))  # (B, n, stages)
@@ -78,7 +78,7 @@ class Vocabulary:
         return found
 
     def sequences(self, codes: Codes) -> np.ndarray:
-        """(B, 1 + tokens) of ``dtype``, little-endian: BOS and every level."""
+        """Return BOS and every level: (B, 1 + tokens) of ``dtype``, little-endian."""
         bos = np.full((len(codes), 1), self.bos, np.int64)
         whole = np.concatenate([bos, *self.ids(codes)], axis=1)
         return whole.astype(np.dtype(self.dtype).newbyteorder("<"))
@@ -91,7 +91,7 @@ class Vocabulary:
         spec: CodeSpec,
         extent: tuple[int, ...],
     ) -> Codes:
-        """Undo ``sequences``.
+        """Invert ``sequences``.
 
         Args:
             sequences: (B, 1 + tokens).
@@ -119,7 +119,7 @@ class Vocabulary:
 
 
 class Histogram:
-    """How often each token id was made; counts nothing above ``COUNTED`` ids.
+    """Counts how often each token id was made; nothing above ``COUNTED`` ids.
 
     Args:
         vocabulary: Whose ids are counted.
@@ -144,7 +144,7 @@ class Histogram:
             self.counts[pairs[0]] = pairs[1]
 
     def pairs(self) -> np.ndarray:
-        """Ids that occur and how often: (2, n) int64; empty if nothing is counted."""
+        """Return ids that occur and how often: (2, n) int64; empty if nothing is counted."""
         if self.counts is None:
             return np.zeros((2, 0), np.int64)
         ids = np.flatnonzero(self.counts)
@@ -158,7 +158,7 @@ class Histogram:
 
 
 def fits(found: CodeSpec, corpus: CodeSpec) -> bool:
-    """True if codes of the one spec belong into a corpus of the other, which may be less deep."""
+    """Tell whether codes belong into a corpus of the other spec, which may be less deep."""
     if len(found.levels) != len(corpus.levels):
         return False
     levels: Iterable[tuple[LevelSpec, LevelSpec]] = zip(found.levels, corpus.levels, strict=True)

@@ -28,7 +28,7 @@ _DEEPEST, _LONGEST = 500, 255
 
 @dataclass(frozen=True)
 class CorpusPlan(Plan):
-    """What will be written.
+    """Holds what will be written.
 
     Attributes:
         numbers: Number of an item → its job.
@@ -39,7 +39,7 @@ class CorpusPlan(Plan):
 
 @dataclass(frozen=True)
 class _EntryJob(Job):
-    """A job whose codes are at hand."""
+    """Holds a job whose codes are read already."""
 
     entry: Entry
 
@@ -53,7 +53,7 @@ def plan(
     force: bool = False,
     skip_existing: bool = False,
 ) -> CorpusPlan:
-    """Settle what is written: ``cats/1.jpg`` becomes ``out/cats/1.recon.png``.
+    """Plan what is written: ``cats/1.jpg`` becomes ``out/cats/1.recon.png``.
 
     Where several items differ in their suffixes alone, the suffixes stay: ``1.jpg.recon.png``. All
     shards are read and checked for that.
@@ -119,8 +119,8 @@ def decode_corpus(
         planned: From ``plan``.
         tokenizer_for: Header → the tokenizer that made it.
         options: How to decode.
-        on_start: Told of each job before it is worked on.
-        on_part: Told how much of a long recording is done, 0 to 1.
+        on_start: Called with each job before it is worked on.
+        on_part: Called with the part of a long recording that is done, 0 to 1.
     """
 
     def jobs() -> Iterator[Job]:
@@ -162,7 +162,7 @@ def _stem(name: str) -> str:
 
 
 def _inside(output: Path, name: str, subject: str) -> Path:
-    """A path below ``output``; the names may be anybody's, and so may links on the way."""
+    """Return a path below ``output``, whatever names and links lead elsewhere."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise CodesError(f"{subject}: a name that leads outside of {output}")

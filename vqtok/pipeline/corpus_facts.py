@@ -23,7 +23,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class StageFacts:
-    """One codebook: how it was used.
+    """Says how one codebook was used.
 
     Attributes:
         use: Its counts.
@@ -36,7 +36,7 @@ class StageFacts:
     nominal_bits: float
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data."""
+        """Return JSON data."""
         return {
             "level": self.use.level,
             "stage": self.use.stage,
@@ -49,7 +49,7 @@ class StageFacts:
         }
 
     def row(self) -> tuple[str, str]:
-        """One row."""
+        """Return one row."""
         stage = "" if self.use.stage is None else f" {self.use.stage + 1}"
         return (
             f"{self.use.level}{stage}",
@@ -60,7 +60,7 @@ class StageFacts:
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """A corpus.
+    """Describes a corpus.
 
     Attributes:
         subject: Its folder.
@@ -78,13 +78,13 @@ class CorpusFacts:
 
     @property
     def entropy(self) -> float | None:
-        """Bits that a plain entropy coder would need, all codes together."""
+        """Return the bits that a plain entropy coder would need for all codes."""
         if not self.stages:
             return None
         return sum(stage.entropy_bits * stage.use.codes for stage in self.stages)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data."""
+        """Return JSON data."""
         info = self.info
         data: dict[str, Any] = {
             "subject": self.subject,
@@ -112,7 +112,7 @@ class CorpusFacts:
         return data
 
     def rows(self) -> Rows:
-        """What people want to know first, first."""
+        """Return rows for people, the most wanted first."""
         info = self.info
         fingerprint = info.spec.fingerprint
         shards = "shard" if len(info.shards) == 1 else "shards"
@@ -145,7 +145,7 @@ class CorpusFacts:
 
 
 def corpus_facts(folder: Path) -> CorpusFacts:
-    """Facts of a complete corpus.
+    """Read the facts of a complete corpus.
 
     Raises:
         CodesError: unfinished or damaged.
@@ -172,7 +172,7 @@ def corpus_facts(folder: Path) -> CorpusFacts:
 
 
 def corpus_picture(folder: Path) -> np.ndarray:
-    """How often the entries of each codebook are used, (H, W, 3) uint8; stages as lines.
+    """Plot how often the entries of each codebook are used, as (H, W, 3) uint8.
 
     Raises:
         CodesError: unfinished or damaged, or a vocabulary too large to be counted.
@@ -196,7 +196,7 @@ def corpus_picture(folder: Path) -> np.ndarray:
 
 
 def _counts(reader: CorpusReader) -> list[np.ndarray]:
-    """(K,) occurrences of each codebook's entries."""
+    """Return (K,) occurrences of each codebook's entries."""
     if not reader.info.codebooks:
         return []
     whole = reader.histogram().astype(np.int64)

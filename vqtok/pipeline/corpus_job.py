@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """How to encode a corpus: all that its codes depend on besides the model.
+    """Holds all that the codes of a corpus depend on besides the model.
 
     Attributes:
         depth: Keep the first N residual stages; None: all.
@@ -33,7 +33,7 @@ class CorpusOptions:
     max_pixels: int | None = image.MAX_PIXELS
 
     def reading(self, spec: Any) -> Reading:
-        """What readers need to know of it."""
+        """Return what readers need to know of it."""
         return Reading(
             kind=spec.modality,
             rate_hz=int(spec.rate or 0),
@@ -45,7 +45,7 @@ class CorpusOptions:
 
 
 def job_of(info: ModelInfo, options: CorpusOptions) -> Mapping[str, Any]:
-    """What makes two runs the same job: all that codes depend on, and nothing else.
+    """Return what makes two runs the same job: all that codes depend on, nothing else.
 
     Raises:
         UsageError: a depth that the model does not have, or a background that is no colour.
@@ -66,7 +66,7 @@ def job_of(info: ModelInfo, options: CorpusOptions) -> Mapping[str, Any]:
 
 
 def spec_of(info: ModelInfo, options: CorpusOptions) -> CodeSpec:
-    """Of all codes in the corpus: the model's, with the depth that is kept."""
+    """Return the spec of all codes: the model's, with the depth that is kept."""
     spec, depth = info.spec.with_fingerprint(info.fingerprint), options.depth
     if depth is None:
         return spec

@@ -48,7 +48,7 @@ def ray_engine(
     readers: int = 2,
     threads: int | None = None,
 ) -> Engine:
-    """Workers of the cluster at ``RAY_ADDRESS``, or of a Ray that is started for this job alone.
+    """Make an engine of the cluster at ``RAY_ADDRESS``, or of a Ray for this job alone.
 
     Args:
         info: The model; each worker loads it from the same directory.
@@ -82,7 +82,7 @@ def ray_engine(
 
 
 class Coder:
-    """One worker: a model, and the local engine around it."""
+    """Runs the local engine with a model of its own: one worker."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         from vqtok.checkpoints import directory
@@ -103,7 +103,7 @@ class Coder:
         )
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Rows of items → rows of outcomes."""
+        """Turn rows of items into rows of outcomes."""
         count = len(batch["number"])
         items = [_item({key: column[i] for key, column in batch.items()}) for i in range(count)]
         rows: dict[str, list[Any]] = {"number": [], "codes": [], "error": [], "hint": []}
@@ -162,7 +162,7 @@ def _outcome(row: dict[str, Any], items: Sequence[Item]) -> coding.Outcome:
 
 
 def _row(number: int, item: Item) -> dict[str, Any]:
-    """An item as Arrow takes it: paths as bytes, because they need not be text."""
+    """Return an item as Arrow takes it: paths as bytes, because they need not be text."""
     member = item.place if isinstance(item.place, Member) else None
     path = item.place if member is None else member.tar
     return {
@@ -198,7 +198,7 @@ def _lost(item: Item) -> Failed:
 
 @contextmanager
 def _ray() -> Iterator[Any]:
-    """Ray, quiet; stopped afterwards if it was started here."""
+    """Start Ray, quiet, and stop it afterwards if it was started here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves this machine unasked
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
@@ -219,7 +219,7 @@ def _ray() -> Iterator[Any]:
 
 
 class _Stdout:
-    """Standard output, but for Ray's threads, which announce lost workers there: results alone."""
+    """Keeps Ray's threads, which announce lost workers, away from standard output."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
