@@ -68,7 +68,7 @@ def config_class(type_name: str, *, where: str = "type") -> type[Config]:
     if name not in rooms:
         known = [f"{each}/{file}" for each in FAMILIES for file in members(each)]
         raise ConfigError(
-            f"{where}: unknown type {type_name!r}", hint=_suggest(type_name, known) or _list(known)
+            where, f"unknown type {type_name!r}", hint=_suggest(type_name, known) or _list(known)
         )
     module = importlib.import_module(rooms[name])
     found: type[Config] = module.Config
@@ -92,9 +92,9 @@ def parse(data: object, cls: Callable[..., T], *, where: str = "config") -> T:
         ConfigError: an unknown key, a missing key or a wrong type, with its full location.
     """
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where}: expected an object, found {_show(data)}")
+        raise ConfigError(where, f"expected an object, found {_show(data)}")
     if where.rpartition("/")[2].count(".") > 40:  # Python itself bears some hundreds
-        raise ConfigError(f"{where}: nested more than 40 deep")
+        raise ConfigError(where, "nested more than 40 deep")
     values = dict(data)
     target = typing.cast(type[Any], cls)
     if target is Config:
@@ -105,18 +105,17 @@ def parse(data: object, cls: Callable[..., T], *, where: str = "config") -> T:
     fields = {field.name: field for field in dataclasses.fields(target)}
     for key in values:
         if key not in fields:
-            raise ConfigError(
-                f"{where}.{key}: unknown key", hint=_suggest(key, fields) or _list(fields)
-            )
+            hint = _suggest(key, fields) or _list(fields)
+            raise ConfigError(f"{where}.{key}", "unknown key", hint=hint)
     for key, field in fields.items():
         required = field.default is field.default_factory  # both are MISSING
         if key not in values and required:
-            raise ConfigError(f"{where}.{key}: the key is missing")
+            raise ConfigError(f"{where}.{key}", "the key is missing")
     parsed = {k: _value(v, hints[k], where=f"{where}.{k}") for k, v in values.items()}
     try:
         built: T = target(**parsed)
     except ValueError as error:  # raised by __post_init__ checks
-        raise ConfigError(f"{where}: {error}") from error
+        raise ConfigError(where, str(error)) from error
     return built
 
 
@@ -154,16 +153,16 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
+        raise ConfigError(path, f"cannot read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text") from error
+        raise ConfigError(path, "not UTF-8 text") from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{path}: not JSON: {error.msg} at {place}") from error
+        raise ConfigError(path, f"not JSON: {error.msg} at {place}") from error
     except (ValueError, RecursionError) as error:  # numbers and nesting beyond all reason
-        raise ConfigError(f"{path}: not JSON: {error}") from error
+        raise ConfigError(path, f"not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected an object, found {_show(data)}")
+        raise ConfigError(path, f"expected an object, found {_show(data)}")
     return data
 
 
@@ -182,7 +181,7 @@ def assign(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any
     for text in assignments:
         path, equals, raw = text.partition("=")
         if not equals or not path:
-            raise ConfigError(f"--set {text}: expected KEY=VALUE", hint="--set train.steps=1000")
+            raise ConfigError(f"--set {text}", "expected KEY=VALUE", hint="--set train.steps=1000")
         try:
             value = json.loads(raw)
         except json.JSONDecodeError:
@@ -193,7 +192,7 @@ def assign(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any
             child = node.setdefault(key, {})
             if not isinstance(child, dict):
                 place = ".".join(parents[: depth + 1])
-                raise ConfigError(f"--set {text}: {place} is {_show(child)}, not an object")
+                raise ConfigError(f"--set {text}", f"{place} is {_show(child)}, not an object")
             node = child
         if last == "type" and node.get("type") != value:
             node.clear()  # the keys of another type would only be errors
@@ -217,28 +216,29 @@ def _value(value: object, hint: Any, *, where: str) -> Any:
                 return _value(value, each, where=where)
             except ConfigError:
                 continue
-        raise ConfigError(f"{where}: expected {_name(hint)}, found {_show(value)}")
+        raise ConfigError(where, f"expected {_name(hint)}, found {_show(value)}")
     if origin is Literal:
         # True == 1 to Python, but not to a reader of the config.
         if not any(value == each and type(value) is type(each) for each in args):
             allowed = [str(each) for each in args]
             raise ConfigError(
-                f"{where}: expected one of {', '.join(allowed)}, found {_show(value)}",
+                where,
+                f"expected one of {', '.join(allowed)}, found {_show(value)}",
                 hint=_suggest(str(value), allowed),
             )
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where}: expected a list, found {_show(value)}")
+            raise ConfigError(where, f"expected a list, found {_show(value)}")
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(_value(v, args[0], where=f"{where}[{i}]") for i, v in enumerate(value))
         if len(value) != len(args):
-            raise ConfigError(f"{where}: expected {len(args)} values, found {len(value)}")
+            raise ConfigError(where, f"expected {len(args)} values, found {len(value)}")
         pairs = enumerate(zip(value, args, strict=True))
         return tuple(_value(v, a, where=f"{where}[{i}]") for i, (v, a) in pairs)
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where}: expected an object, found {_show(value)}")
+            raise ConfigError(where, f"expected an object, found {_show(value)}")
         return {k: _value(v, args[1], where=f"{where}.{k}") for k, v in value.items()}
     if hint is Config or dataclasses.is_dataclass(hint):
         return parse(value, typing.cast(type[Any], hint), where=where)
@@ -246,29 +246,29 @@ def _value(value: object, hint: Any, *, where: str) -> Any:
         return _number(value, where=where)
     # bool is an int to isinstance, but not to a reader of the config.
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: expected {_name(hint)}, found {_show(value)}")
+        raise ConfigError(where, f"expected {_name(hint)}, found {_show(value)}")
     return value
 
 
 def _number(value: object, *, where: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ConfigError(f"{where}: expected a number, found {_show(value)}")
+        raise ConfigError(where, f"expected a number, found {_show(value)}")
     if not abs(value) <= sys.float_info.max:  # NaN too is not
-        raise ConfigError(f"{where}: expected a finite number, found {_show(value)}")
+        raise ConfigError(where, f"expected a finite number, found {_show(value)}")
     return float(value)
 
 
 def _member_class(type_name: object, *, where: str) -> type[Config]:
     """Find the class, and check that it is of the family that its key stands for."""
     if not isinstance(type_name, str):
-        raise ConfigError(f'{where}: the key "type" is missing', hint='for example "quantizers/vq"')
+        raise ConfigError(where, 'the key "type" is missing', hint='for example "quantizers/vq"')
     path = ["", *where.rpartition(":")[2].strip().split(".")]
     parent, key = (part.partition("[")[0] for part in path[-2:])  # {"quantizers": {"top": …}}
     family = type_name.partition("/")[0]
     families = (parent,) if parent in FAMILIES else _KEYS.get(key, FAMILIES)
     if family in FAMILIES and family not in families:
         known = [f"{family}/{name}" for family in families for name in members(family)]
-        raise ConfigError(f"{where}.type: {type_name!r} does not fit here", hint=_list(known))
+        raise ConfigError(f"{where}.type", f"{type_name!r} does not fit here", hint=_list(known))
     return config_class(type_name, where=f"{where}.type")
 
 

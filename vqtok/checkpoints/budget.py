@@ -59,7 +59,8 @@ class Budget(TorchFunctionMode):
             self.tensors -= 1
             if self.numbers < 0 or self.tensors < 0:
                 raise ConfigError(
-                    f"{self.place}: model: cannot be built: far larger than the weights",
+                    self.place,
+                    "model: cannot be built: far larger than the weights",
                     hint="weights and config.json are not of one model",
                 )
         return func(*args, **options)

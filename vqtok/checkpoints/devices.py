@@ -23,12 +23,12 @@ def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("mps"):
         # The nearest entry is settled in float64 where rounding could decide; MPS has none.
-        raise UsageError(f"--device {name}: exact codes need float64", hint="--device cpu has it")
+        raise UsageError(f"--device {name}", "exact codes need float64", hint="--device cpu has it")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise UsageError(
-            f"--device {name}: not available: {reason}", hint="--device cpu always is"
+            f"--device {name}", f"not available: {reason}", hint="--device cpu always is"
         ) from error
     return name

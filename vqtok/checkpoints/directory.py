@@ -132,7 +132,7 @@ def write(
                 (temporary / name).write_text(text, encoding="utf-8")
             weights.write(temporary / WEIGHTS, tensors)
     except OSError as error:
-        raise CheckpointError(f"{directory}: cannot write: {error.strerror or error}") from error
+        raise CheckpointError(directory, f"cannot write: {error.strerror or error}") from error
 
 
 def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
@@ -159,7 +159,8 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
     config = configs.parse(data["model"], Config, where=f"{directory / CONFIG}: model")
     if not configs.type_name(config).startswith("tokenizers/"):
         raise CheckpointError(
-            f"{directory / CONFIG}: {configs.type_name(config)} is no tokenizer",
+            directory / CONFIG,
+            f"{configs.type_name(config)} is no tokenizer",
             hint="vqtok.load_prior reads priors",
         )
     with ThreadPoolExecutor(1) as beside:  # a file is hashed without Python's lock
@@ -167,7 +168,8 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
         tokenizer = built(directory, partial(config.build, drawn=False))
     if read_spec(directory, data) != tokenizer.spec.with_fingerprint(""):
         raise CheckpointError(
-            f"{directory / CONFIG}: the spec is not that of the model",
+            directory / CONFIG,
+            "the spec is not that of the model",
             hint="one of the two was edited; restore the file",
         )
     tokenizer.spec = tokenizer.spec.with_fingerprint(sign.result())
@@ -199,7 +201,7 @@ def built(directory: Path, build: Callable[[], Any]) -> Any:
         with random, Budget(found, place=str(place)), Unfilled():
             model = build()
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        raise ConfigError(f"{place}: model: cannot be built: {error}") from error
+        raise ConfigError(place, f"model: cannot be built: {error}") from error
     weights.restore(model, found, directory / WEIGHTS)
     return model.float().eval().requires_grad_(False)
 

@@ -156,21 +156,23 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG
     if not path.is_file():
         raise CheckpointError(
-            f"{directory}: not a model directory: no {CONFIG}",
+            directory,
+            f"not a model directory: no {CONFIG}",
             hint=f"a model is a directory with {CONFIG} and {WEIGHTS}",
         )
     data = configs.read_json(path)
     version = data.get("vqtok")
     if type(version) is int and version > FORMAT:
         raise CheckpointError(
-            f"{path}: version {version} of a newer vqtok; this one reads up to {FORMAT}",
+            path,
+            f"version {version} of a newer vqtok; this one reads up to {FORMAT}",
             hint="pip install --upgrade vqtok",
         )
     if version != FORMAT or not all(isinstance(data.get(key), dict) for key in ("spec", "model")):
-        raise CheckpointError(f'{path}: not a vqtok model: needs "vqtok", "spec" and "model"')
+        raise CheckpointError(path, 'not a vqtok model: needs "vqtok", "spec" and "model"')
     reads = data.get("reads", [])
     if not isinstance(reads, list) or not all(isinstance(each, str) for each in reads):
-        raise CheckpointError(f'{path}: "reads" is no list of fingerprints')
+        raise CheckpointError(path, '"reads" is no list of fingerprints')
     return data
 
 
@@ -182,9 +184,8 @@ def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:
     """
     try:
         return CodeSpec.from_json(data["spec"], least=0).with_fingerprint("")
-    except CodesError as error:
-        reason = str(error).removeprefix("damaged header: ")
-        raise CheckpointError(f"{directory / CONFIG}: damaged spec: {reason}") from error
+    except ValueError as error:
+        raise CheckpointError(directory / CONFIG, f"damaged spec: {error}") from error
 
 
 def read_learned(directory: Path, data: Mapping[str, Any]) -> Learned | None:
@@ -210,9 +211,9 @@ def read_learned(directory: Path, data: Mapping[str, Any]) -> Learned | None:
         return Learned(texts[0], texts[1], tuple(integer(size, "extent") for size in extent))
     except KeyError as error:
         reason = f"{error} is missing"
-        raise CheckpointError(f"{directory / CONFIG}: damaged codes: {reason}") from error
+        raise CheckpointError(directory / CONFIG, f"damaged codes: {reason}") from error
     except ValueError as error:
-        raise CheckpointError(f"{directory / CONFIG}: damaged codes: {error}") from error
+        raise CheckpointError(directory / CONFIG, f"damaged codes: {error}") from error
 
 
 def _parameters(path: Path) -> int:
@@ -235,5 +236,5 @@ def _training(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path, error: OSError) -> CheckpointError:
     if isinstance(error, FileNotFoundError):
-        return CheckpointError(f"{path.parent}: incomplete model directory: no {path.name}")
-    return CheckpointError(f"{path}: cannot read: {error.strerror}")
+        return CheckpointError(path.parent, f"incomplete model directory: no {path.name}")
+    return CheckpointError(path, f"cannot read: {error.strerror}")

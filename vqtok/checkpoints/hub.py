@@ -33,12 +33,12 @@ def fetch(name: str) -> Path:
     """
     repo, _, revision = name.removeprefix(PREFIX).partition("@")
     if not _NAME.fullmatch(repo):
-        raise UsageError(f"{name}: not the name of a model", hint="hf:ORG/NAME, as hf:kyutai/mimi")
+        raise UsageError(name, "not the name of a model", hint="hf:ORG/NAME, as hf:kyutai/mimi")
     try:
         import huggingface_hub as hub
     except ImportError as error:
         reason = "models of the hub need the huggingface_hub package"
-        raise UsageError(f"{name}: {reason}", hint="pip install 'vqtok[hf]'") from error
+        raise UsageError(name, reason, hint="pip install 'vqtok[hf]'") from error
     place: dict[str, Any] = {"repo_id": repo, "revision": revision or None}
     with suppress(Exception):  # however the cache lacks it, the answer is the same
         cached = Path(hub.snapshot_download(**place, local_files_only=True))
@@ -50,8 +50,8 @@ def fetch(name: str) -> Path:
             return Path(hub.snapshot_download(**place, allow_patterns=wanted))
     except Exception as error:  # the library's errors are those of several others
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{name}: cannot download: {reason}") from error
-    raise CheckpointError(f"{name}: no weights in it that can be read")
+        raise CheckpointError(name, f"cannot download: {reason}") from error
+    raise CheckpointError(name, "no weights in it that can be read")
 
 
 def _chosen(files: Sequence[str]) -> list[str]:

@@ -81,7 +81,8 @@ def load(name: str | Path, *, device: str = "cpu") -> Prior:
     learned = read_learned(folder, data)
     if learned is None:
         raise CheckpointError(
-            f"{folder / CONFIG}: {data['model'].get('type')} is no prior",
+            folder / CONFIG,
+            f"{data['model'].get('type')} is no prior",
             hint="priors are trained on codes: vqtok train --data CODES/ -o DIR",
         )
     config = configs.parse(data["model"], Config, where=f"{folder / CONFIG}: model")

@@ -74,7 +74,7 @@ def resolve(name: str) -> Path:
         if name and ((path / CONFIG).is_file() or foreign.is_foreign(path)):
             return path
     except OSError as error:  # longer than a name can be: codes files may say anything
-        raise UsageError(f"{name!r}: unknown model", hint="`vqtok models` lists all") from error
+        raise UsageError(repr(name), "unknown model", hint="`vqtok models` lists all") from error
     if any(each in name for each in ("/", os.sep)):
         raise _no_model(path)
     known = available()
@@ -85,7 +85,8 @@ def resolve(name: str) -> Path:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     listing = "`vqtok models` lists all"
     raise UsageError(
-        f"{name!r}: unknown model",
+        repr(name),
+        "unknown model",
         hint=f"did you mean {close[0]}? {listing}" if close else listing,
     )
 
@@ -139,9 +140,9 @@ def _directories() -> list[Path]:
 def _no_model(path: Path) -> VqtokError:
     whole = f"a model is a directory with {CONFIG} and {WEIGHTS}"
     if path.is_dir():
-        return CheckpointError(f"{path}: not a model directory: no {CONFIG}", hint=whole)
+        return CheckpointError(path, f"not a model directory: no {CONFIG}", hint=whole)
     if path.exists():
         inside = path.parent if (path.parent / CONFIG).is_file() else None
         hint = f"pass -m {inside}" if inside else whole
-        return CheckpointError(f"{path}: a file, not a model directory", hint=hint)
-    return UsageError(f"{path}: no such model directory", hint=whole)
+        return CheckpointError(path, "a file, not a model directory", hint=hint)
+    return UsageError(path, "no such model directory", hint=whole)

@@ -30,7 +30,7 @@ def storable(module: nn.Module, *, half: bool, subject: Path) -> dict[str, Tenso
         if stored.is_floating_point():
             stored = stored.to(torch.float16 if half else torch.float32)
             if not _is_finite(stored):
-                raise CheckpointError(f"{subject}: not saved: {name} holds NaN or infinite values")
+                raise CheckpointError(subject, f"not saved: {name} holds NaN or infinite values")
         # safetensors refuses tensors that share memory.
         out[name] = stored.clone().contiguous()
     return out
@@ -84,7 +84,7 @@ def restore(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
     for name in sorted(needed):
         found, expected = tuple(tensors[name].shape), tuple(wanted[name].shape)
         if found != expected:
-            raise CheckpointError(f"{path}: {name}: shape {found} found, {expected} expected")
+            raise CheckpointError(path, f"{name}: shape {found} found, {expected} expected")
         _check_values(path, name, tensors[name], floating=wanted[name].is_floating_point())
     module.load_state_dict({name: tensors[name] for name in needed}, strict=False)
 
@@ -102,11 +102,11 @@ def read(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except FileNotFoundError as error:
         reason = f"incomplete model directory: no {path.name}"
-        raise CheckpointError(f"{path.parent}: {reason}") from error
+        raise CheckpointError(path.parent, reason) from error
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from error
+        raise CheckpointError(path, f"cannot read: {error.strerror or error}") from error
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: truncated or damaged: {error}") from error
+        raise CheckpointError(path, f"truncated or damaged: {error}") from error
 
 
 def _head(tensors: Mapping[str, Tensor]) -> tuple[bytes, list[str]]:
@@ -129,18 +129,18 @@ def _check_names(
     missing, extra = sorted(needed - set(found)), sorted(set(found) - wanted)
     hint = "weights and config.json are not of one model" if missing or extra else None
     if missing:
-        raise CheckpointError(f"{path}: missing: {_some(missing)}", hint=hint)
+        raise CheckpointError(path, f"missing: {_some(missing)}", hint=hint)
     if extra:
-        raise CheckpointError(f"{path}: unknown: {_some(extra)}", hint=hint)
+        raise CheckpointError(path, f"unknown: {_some(extra)}", hint=hint)
 
 
 def _check_values(path: Path, name: str, tensor: Tensor, *, floating: bool) -> None:
 
     if tensor.is_floating_point() != floating:
         kind = "floating-point" if floating else "integer"
-        raise CheckpointError(f"{path}: {name}: {tensor.dtype} found, {kind} values expected")
+        raise CheckpointError(path, f"{name}: {tensor.dtype} found, {kind} values expected")
     if floating and not _is_finite(tensor):
-        raise CheckpointError(f"{path}: {name}: NaN or infinite values")
+        raise CheckpointError(path, f"{name}: NaN or infinite values")
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -166,7 +166,7 @@ class CodeSpec:
             least: Levels that there must be: one in files of codes, none in models.
 
         Raises:
-            CodesError: a key is missing or of the wrong type.
+            ValueError: a key is missing or of the wrong type.
         """
         try:
             modality, levels, rate = data["modality"], data["levels"], data["rate"]
@@ -182,11 +182,11 @@ class CodeSpec:
                 channels=integer(data.get("channels_together", 1), "channels_together", high=64),
             )
         except KeyError as error:
-            raise CodesError(f"damaged header: {error} is missing") from error
-        except (TypeError, ValueError) as error:
-            raise CodesError(f"damaged header: {error}") from error
+            raise ValueError(f"{error} is missing") from error
+        except TypeError as error:
+            raise ValueError(str(error)) from error
         if len({level.name for level in spec.levels}) != len(spec.levels):
-            raise CodesError("damaged header: two levels of one name")
+            raise ValueError("two levels of one name")
         return spec
 
 

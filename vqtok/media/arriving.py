@@ -94,7 +94,7 @@ class Arriving:
         self.declared = None if declared is None else declared // self._unit
         self.length = 0
         if self.declared == 0:
-            raise MediaError(f"{name}: no audio samples")
+            raise MediaError(name, "no audio samples")
 
     def __enter__(self) -> Arriving:
         return self
@@ -139,7 +139,7 @@ class Arriving:
             wanted, found = self.declared * self._unit, self.length * self._unit
             raise truncated(self._name, wanted, found, self._unit)
         if not self.length:
-            raise MediaError(f"{self._name}: no audio samples")
+            raise MediaError(self._name, "no audio samples")
 
     def _data(self) -> Iterator[bytes]:
         """Bytes of whole samples, as they arrive."""
@@ -165,7 +165,7 @@ class Arriving:
             while self._stream.some(_PIECE_BYTES):
                 pass  # chunks after the samples; who writes them must not find the pipe closed
         except OSError as error:
-            raise MediaError(f"{self._name}: cannot read: {os_message(error)}") from error
+            raise MediaError(self._name, f"cannot read: {os_message(error)}") from error
 
     def _decoder(self, data: bytes) -> soundfile.SoundFile:
         name = {"<": b"RIFF", ">": b"RIFX"}[self._order]
@@ -177,7 +177,7 @@ class Arriving:
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip(". ").lower()
             raise MediaError(
-                f"{self._name}: truncated, damaged or unsupported WAV: {reason}"
+                self._name, f"truncated, damaged or unsupported WAV: {reason}"
             ) from error
 
 
@@ -208,7 +208,7 @@ def open_arriving(
         stream = Beginning(source, name)
         return Arriving(stream, name) if _is_plain_wav(stream) else stream
     except OSError as error:
-        raise MediaError(f"{name}: cannot read: {os_message(error)}") from error
+        raise MediaError(name, f"cannot read: {os_message(error)}") from error
 
 
 def _is_plain_wav(stream: Beginning) -> bool:
@@ -262,7 +262,7 @@ def _head(stream: Beginning, name: str) -> tuple[str, bytes, int, int | None]:
             (unit,) = struct.unpack(order + "H", shape[12:14])
         _skip(stream, size + size % 2 - len(body))
     if not shape or not unit:
-        raise MediaError(f"{name}: truncated, damaged or unsupported WAV: no format")
+        raise MediaError(name, "truncated, damaged or unsupported WAV: no format")
     if size == 0xFFFFFFFF and long_bytes:
         return order, shape, unit, long_bytes
     unfinished = size == 0 and (riff_bytes == 0xFFFFFFFF or riff_bytes + 8 <= at)
@@ -275,4 +275,4 @@ def _skip(stream: Beginning, size: int) -> None:
 
 
 def _no_samples(name: str) -> MediaError:
-    return MediaError(f"{name}: truncated: the file ends before any sample")
+    return MediaError(name, "truncated: the file ends before any sample")

@@ -92,7 +92,7 @@ class Reader:
             self._stream = complete(self._stream, self._format, self._name)
             self.info = self._read_info()
             if self.info.length == 0:
-                raise MediaError(f"{self._name}: no audio samples")
+                raise MediaError(self._name, "no audio samples")
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Reader:
@@ -155,7 +155,7 @@ class Reader:
         try:
             check_rates(self.info.rate, rate or self.info.rate)
         except MediaError as error:
-            raise MediaError(f"{self._name}: {error}") from error
+            raise error.about(self._name) from None
         channels = 1 if mono else self.info.channels
         pieces = mixed(self._pieces()) if mono else self._pieces()
         resampled = resample(pieces, self.info.rate, rate or self.info.rate, channels=channels)
@@ -185,8 +185,8 @@ class Reader:
                 yield frames.T
         if position != self.info.length:
             raise MediaError(
-                f"{self._name}: truncated: header says {self.info.length} samples, "
-                f"file holds {position}"
+                self._name,
+                f"truncated: header says {self.info.length} samples, file holds {position}",
             )
 
     def _frames(self, sound: Forward) -> Iterator[np.ndarray]:
@@ -198,7 +198,7 @@ class Reader:
             except soundfile.SoundFileError as error:
                 at = position / sound.samplerate
                 raise MediaError(
-                    f"{self._name}: truncated or damaged {self._format} after {at:.3f} s"
+                    self._name, f"truncated or damaged {self._format} after {at:.3f} s"
                 ) from error
             if not len(frames):
                 return
@@ -212,7 +212,7 @@ class Reader:
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip(". ").lower()
             raise MediaError(
-                f"{self._name}: truncated, damaged or unsupported {self._format}: {reason}"
+                self._name, f"truncated, damaged or unsupported {self._format}: {reason}"
             ) from error
 
 
@@ -265,6 +265,6 @@ def checked_format(stream: BinaryIO, name: str) -> str:
     if format is None or format not in _FORMATS:
         holds = f" (it holds {format})" if format else ""
         raise MediaError(
-            f"{name}: not audio that vqtok reads{holds}", hint=f"supported: {supported('audio')}"
+            name, f"not audio that vqtok reads{holds}", hint=f"supported: {supported('audio')}"
         )
     return format

@@ -106,7 +106,7 @@ def _wav(stream: BinaryIO, size: int, name: str) -> BinaryIO:
     while True:
         chunk = _at(stream, offset, 8 + 16)
         if len(chunk) < 8:
-            raise MediaError(f"{name}: truncated: the file ends before any sample")
+            raise MediaError(name, "truncated: the file ends before any sample")
         key, declared = struct.unpack(order + "4sI", chunk[:8])
         if key == b"data":
             break
@@ -148,7 +148,7 @@ def _aiff(stream: BinaryIO, size: int, name: str) -> None:
     while True:
         chunk = _at(stream, offset, 16)
         if len(chunk) < 8:
-            raise MediaError(f"{name}: truncated: the file ends before any sample")
+            raise MediaError(name, "truncated: the file ends before any sample")
         key, declared = struct.unpack(">4sI", chunk[:8])
         if key == b"SSND":
             break
@@ -171,14 +171,14 @@ def _ogg(stream: BinaryIO, size: int, name: str) -> None:
         return
     segments = page[26] if len(page) > 26 else 0
     if len(page) < 28 or len(page) < 27 + segments + sum(page[27 : 27 + segments]):
-        raise MediaError(f"{name}: truncated: the last Ogg page is cut")
+        raise MediaError(name, "truncated: the last Ogg page is cut")
 
 
 def _mp3(stream: BinaryIO, size: int, name: str) -> BinaryIO:
     start = mpeg.audio_start(stream)
     first = mpeg.frame_size(_at(stream, start, 4))
     if start >= size or (first is not None and start + first > size):
-        raise MediaError(f"{name}: truncated: the file ends before any sample")
+        raise MediaError(name, "truncated: the file ends before any sample")
     header = mpeg.stream_header(stream, start)
     if header is None:
         frame = mpeg.made_header(stream, start)
@@ -198,5 +198,5 @@ def truncated(name: str, declared: int, found: int, unit: int) -> MediaError:
     """The error of a file of fewer bytes than declared; ``unit`` bytes a sample, 0 if unknown."""
     what, unit = ("samples", unit) if unit else ("bytes of audio", 1)
     return MediaError(
-        f"{name}: truncated: header says {declared // unit} {what}, file holds {found // unit}"
+        name, f"truncated: header says {declared // unit} {what}, file holds {found // unit}"
     )

@@ -108,8 +108,8 @@ class Writer:
         except (soundfile.SoundFileError, OverflowError) as error:
             self._abandon(error)
             raise UsageError(
-                f"{self._name}: {self._format} cannot hold this: {self._rate} Hz, "
-                f"channels: {self._channels}",
+                self._name,
+                f"{self._format} cannot hold this: {self._rate} Hz, channels: {self._channels}",
                 hint="--format wav",
             ) from error
         return self
@@ -123,7 +123,7 @@ class Writer:
         if block.ndim != 2 or block.shape[0] != self._channels:
             raise ValueError(f"expected ({self._channels}, n) samples, found {block.shape}")
         if not np.isfinite(block).all():
-            raise MediaError(f"{self._name}: cannot write audio: samples are not finite")
+            raise MediaError(self._name, "cannot write audio: samples are not finite")
         for ready in self._resampler.push(block.astype(np.float32, copy=False)):
             self._append(ready)
 
@@ -200,7 +200,7 @@ class Writer:
             self._written += piece.shape[1]
             if self._format == "WAV" and not self._leaves and self._is_long(self._written):
                 what = "cannot write: a WAV of unknown length holds 4 GiB at most"
-                raise MediaError(f"{self._name}: {what}", hint="--format flac")
+                raise MediaError(self._name, what, hint="--format flac")
 
     def _pass_on(self) -> None:
         """Send what libsndfile made, or find out that it could not be written."""
@@ -231,7 +231,7 @@ class Writer:
         return length * self._channels * 2 > MAX_WAV_BYTES
 
     def _unwritable(self, error: OSError) -> MediaError:
-        return MediaError(f"{self._name}: cannot write: {os_message(error)}")
+        return MediaError(self._name, f"cannot write: {os_message(error)}")
 
 
 def _encoding(
@@ -244,7 +244,8 @@ def _encoding(
     if key not in _FORMATS:
         what = f"unknown format {key!r}" if key else "the name has no suffix"
         raise UsageError(
-            f"{name}: cannot write audio: {what}",
+            name,
+            f"cannot write audio: {what}",
             hint="formats: wav, flac, ogg, opus, mp3, aiff",
         )
     encoding = _FORMATS[key]
@@ -252,8 +253,8 @@ def _encoding(
     if rate not in rates:
         allowed = ", ".join(str(each) for each in rates)
         raise UsageError(
-            f"{name}: {key} cannot hold {rate} Hz", hint=f"--format wav; {key} holds {allowed} Hz"
+            name, f"{key} cannot hold {rate} Hz", hint=f"--format wav; {key} holds {allowed} Hz"
         )
     if encoding[0] == "MP3" and channels > 2:
-        raise UsageError(f"{name}: mp3 cannot hold {channels} channels", hint="--format wav")
+        raise UsageError(name, f"mp3 cannot hold {channels} channels", hint="--format wav")
     return encoding

@@ -101,7 +101,7 @@ def require(name: str) -> None:
     """
     reason = missing(name)
     if reason is not None:
-        raise UsageError(f"-m {name}: {reason}", hint=f"leave out -m {name}")
+        raise UsageError(f"-m {name}", reason, hint=f"leave out -m {name}")
 
 
 def code_image(pixels: np.ndarray, name: str, bits: float, *, grey: bool = False) -> Coded:

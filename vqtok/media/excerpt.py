@@ -40,7 +40,7 @@ def glance(source: Path | BinaryIO) -> AudioInfo:
     """
     with _open(source) as (_, info):
         if info.length == 0:
-            raise MediaError(f"{subject(source)}: no audio samples")
+            raise MediaError(subject(source), "no audio samples")
     return info if info.length < UNKNOWN_LENGTH else probe(source)
 
 
@@ -65,7 +65,7 @@ def excerpt(source: Path | BinaryIO, *, rate: int, start: int, length: int) -> n
         try:
             check_rates(info.rate, rate)
         except MediaError as error:
-            raise MediaError(f"{name}: {error}") from error
+            raise error.about(name) from None
         first, last, skip = _stretch(info.rate, rate, start, start + length)
         if info.format in FORWARD:
             first, skip = 0, start
@@ -104,9 +104,7 @@ def _frames(
             yield frames.T
     except soundfile.SoundFileError as error:
         where = first / info.rate
-        raise MediaError(
-            f"{name}: truncated or damaged {info.format} after {where:.3f} s"
-        ) from error
+        raise MediaError(name, f"truncated or damaged {info.format} after {where:.3f} s") from error
 
 
 def _cut(blocks: Iterator[np.ndarray], start: int, stop: int, *, channels: int) -> np.ndarray:
@@ -136,7 +134,7 @@ def _open(source: Path | BinaryIO) -> Iterator[tuple[Forward, AudioInfo]]:
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip(". ").lower()
             raise MediaError(
-                f"{name}: truncated, damaged or unsupported {format}: {reason}"
+                name, f"truncated, damaged or unsupported {format}: {reason}"
             ) from error
         with sound:
             yield (

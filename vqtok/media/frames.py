@@ -30,7 +30,7 @@ def check_finite(frames: np.ndarray, position: int, *, rate: int, name: str) -> 
     frame, channel = (int(each) for each in np.argwhere(~sound)[0])
     at = (position + frame) / rate
     value = frames[frame, channel]
-    raise MediaError(f"{name}: sample is {value} at {at:.3f} s, channel {channel + 1}")
+    raise MediaError(name, f"sample is {value} at {at:.3f} s, channel {channel + 1}")
 
 
 def mixed(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -85,9 +85,9 @@ def load(
             image.load()
             return Picture(image, info, background=colour, name=name)
         except MemoryError as error:
-            raise MediaError(f"{name}: not enough memory for {_size(image)} pixels") from error
+            raise MediaError(name, f"not enough memory for {_size(image)} pixels") from error
         except CODEC_ERRORS as error:
-            raise MediaError(_damaged(name, info.format, error)) from error
+            raise _damaged(name, info.format, error) from error
 
 
 def read(
@@ -108,7 +108,7 @@ def read(
         return picture.whole(), picture.info
     except MemoryError as error:
         size = f"{picture.info.width}x{picture.info.height}"
-        raise MediaError(f"{subject(source)}: not enough memory for {size} pixels") from error
+        raise MediaError(subject(source), f"not enough memory for {size} pixels") from error
 
 
 def is_grey(info: ImageInfo) -> bool:
@@ -145,7 +145,7 @@ def _open(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.Image
     if format is None or format.upper() not in _FORMATS:
         holds = f" (it holds {format})" if format else ""
         raise MediaError(
-            f"{name}: not an image that vqtok reads{holds}", hint=f"supported: {supported('image')}"
+            name, f"not an image that vqtok reads{holds}", hint=f"supported: {supported('image')}"
         )
     if format == "WebP":
         check_size(webp.canvas(stream.read(webp.HEAD_BYTES)) or (0, 0), name, max_pixels)
@@ -153,7 +153,7 @@ def _open(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.Image
     try:
         return Image.open(stream, formats=(format.upper(),))
     except CODEC_ERRORS as error:
-        raise MediaError(_damaged(name, format, error)) from error
+        raise _damaged(name, format, error) from error
 
 
 def _info(image: Image.Image, name: str) -> ImageInfo:
@@ -166,7 +166,7 @@ def _info(image: Image.Image, name: str) -> ImageInfo:
         frames = getattr(image, "n_frames", 1)
         image.seek(0)
     except CODEC_ERRORS as error:
-        raise MediaError(_damaged(name, format, error)) from error
+        raise _damaged(name, format, error) from error
     return ImageInfo(
         width=width,
         height=height,
@@ -198,6 +198,6 @@ def _size(image: Image.Image) -> str:
     return f"{image.width}x{image.height}"
 
 
-def _damaged(name: str, format: str, error: BaseException) -> str:
+def _damaged(name: str, format: str, error: BaseException) -> MediaError:
     detail = " ".join(str(error).split()) or type(error).__name__
-    return f"{name}: truncated or damaged {format}: {detail}"
+    return MediaError(name, f"truncated or damaged {format}: {detail}")

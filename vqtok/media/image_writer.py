@@ -78,7 +78,7 @@ class Writer:
             self._image = Image.new("L" if grey else "RGB", (size[1], size[0]))
         except MemoryError as error:
             what = f"not enough memory for {size[1]}x{size[0]} pixels"
-            raise MediaError(f"{self._name}: {what}") from error
+            raise MediaError(self._name, what) from error
 
     def write(self, band: np.ndarray) -> None:
         """Append (3, rows, W) float pixels in [-1, 1]; see ``put``."""
@@ -105,7 +105,7 @@ class Writer:
         for start in range(0, height, step):
             part = pixels[:, start : start + step]
             if not np.isfinite(part).all():
-                raise MediaError(f"{self._name}: cannot write image: pixels are not finite")
+                raise MediaError(self._name, "cannot write image: pixels are not finite")
             if self._grey:
                 values = to_uint8(part.mean(axis=0))
             else:
@@ -134,7 +134,7 @@ class Writer:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise MediaError(f"{self._name}: cannot write: {os_message(error)}") from error
+            raise MediaError(self._name, f"cannot write: {os_message(error)}") from error
 
     def _encode(self, stream: BinaryIO) -> None:
         try:
@@ -145,7 +145,7 @@ class Writer:
                 raise
             _check_disk(stream)
             what = f"{self._image.width}x{self._image.height} pixels as {self._format}"
-            raise MediaError(f"{self._name}: cannot write {what}: {error}") from error
+            raise MediaError(self._name, f"cannot write {what}: {error}") from error
 
 
 def _check_disk(stream: BinaryIO) -> None:
@@ -167,7 +167,8 @@ def _encoding(target: Path | BinaryIO, format: str | None) -> tuple[str, dict[st
     if key not in _WRITERS:
         reason = {"gif": "GIF holds only 256 colours", "": "the name has no suffix"}
         raise UsageError(
-            f"{name}: cannot write image: {reason.get(key, f'unknown format {key!r}')}",
+            name,
+            f"cannot write image: {reason.get(key, f'unknown format {key!r}')}",
             hint="formats: png, jpg, webp, tiff, bmp",
         )
     return _WRITERS[key]

@@ -91,7 +91,7 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     if not arguments:
         raise UsageError("no input files", hint="name files or directories, or - for stdin")
     if sum(argument in (STDIN, STDIN_LIST) for argument in arguments) > 1:
-        raise UsageError("-: stdin can be read only once")
+        raise UsageError("-", "stdin can be read only once")
     return [place for argument in arguments for place in _places(argument)]
 
 
@@ -125,7 +125,7 @@ def expand(
     found = [Input(Path(file), kind, path) for file, kind in _walk(place, kinds, failures)]
     if not found and len(failures) == before:
         wanted = " or ".join(sorted(kinds, reverse=True))
-        raise MediaError(f"{place}: no {wanted} files in this directory", hint=_takes(kinds))
+        raise MediaError(place, f"no {wanted} files in this directory", hint=_takes(kinds))
     return found
 
 
@@ -135,28 +135,28 @@ def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
         status = path.stat()
     except OSError as error:
         if isinstance(error, FileNotFoundError) and glob.has_magic(place):
-            raise MediaError(f"{place}: no such file, and no file matches the pattern") from error
-        raise MediaError(f"{place}: cannot read: {os_message(error)}") from error
+            raise MediaError(place, "no such file, and no file matches the pattern") from error
+        raise MediaError(place, f"cannot read: {os_message(error)}") from error
     if is_compressed(path):
         raise refusal(path)
     if is_tar(path) and "codes" not in kinds:  # first: a tar begins with a name, which says nothing
-        raise MediaError(f"{place}: a tar is read into a corpus only", hint="--format tar -o DIR/")
+        raise MediaError(place, "a tar is read into a corpus only", hint="--format tar -o DIR/")
     kind = modality(path)
     if kind is not None and kind in kinds:
         return kind
     if kind is None and len(kinds) == 1:
         return next(iter(kinds))
     if kind is None and not stat.S_ISREG(status.st_mode):
-        raise MediaError(f"{place}: not a regular file", hint=f"cat {place} | vqtok … -")
+        raise MediaError(place, "not a regular file", hint=f"cat {place} | vqtok … -")
     if kind is None and status.st_size == 0:
-        raise MediaError(f"{place}: empty file")
+        raise MediaError(place, "empty file")
     raise _unwanted(place, kind, kinds)
 
 
 def _kind_of_stdin(kinds: Collection[Kind]) -> Kind:
     """Kind of what stdin holds, without taking a byte from it."""
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("-: stdin is a terminal", hint="cat FILE | vqtok … -")
+        raise UsageError("-", "stdin is a terminal", hint="cat FILE | vqtok … -")
     if len(kinds) == 1:
         return next(iter(kinds))
     stream = sys.stdin.buffer
@@ -167,7 +167,7 @@ def _kind_of_stdin(kinds: Collection[Kind]) -> Kind:
     else:
         head = cast(io.BufferedReader, stream).peek(HEAD_BYTES)
     if not head:
-        raise MediaError("stdin: empty")
+        raise MediaError("stdin", "empty")
     kind = sniff(head)
     if kind is not None and kind in kinds:
         return kind
@@ -177,7 +177,7 @@ def _kind_of_stdin(kinds: Collection[Kind]) -> Kind:
 def _unwanted(place: str, kind: Kind | None, kinds: Collection[Kind]) -> MediaError:
     wanted = " or ".join(sorted(kinds, reverse=True))
     what = "of an unknown kind" if kind is None else f"{kind}"
-    return MediaError(f"{place}: {what}, expected {wanted}", hint=_takes(kinds))
+    return MediaError(place, f"{what}, expected {wanted}", hint=_takes(kinds))
 
 
 def _takes(kinds: Collection[Kind]) -> str:
@@ -210,7 +210,7 @@ def walk(
         with os.scandir(place) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        failures.append((place, MediaError(f"{place}: cannot read: {os_message(error)}")))
+        failures.append((place, MediaError(place, f"cannot read: {os_message(error)}")))
         return
     for entry in entries:
         name = entry.name

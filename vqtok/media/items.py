@@ -53,7 +53,7 @@ def items_of(arguments: Sequence[str], kinds: Collection[Kind]) -> list[Item]:
     """
     places = expanded(arguments)
     if STDIN in places:
-        raise UsageError("-: a corpus is made of files, to go on where it was stopped")
+        raise UsageError("-", "a corpus is made of files, to go on where it was stopped")
     seen: set[str] = set()
     groups = [_Group(place, kinds, seen) for place in places]
     if _collide(groups):
@@ -130,7 +130,7 @@ def _of_tar(
             name = safe_name(member.name)
             error: MediaError | None = problem
             if error is None and name in names:
-                error = MediaError(f"{member}: the tar holds another file of this name")
+                error = MediaError(member, "the tar holds another file of this name")
             elif error is None:
                 names.add(name)
             items.append(Item(name, kind, member, error))
@@ -138,7 +138,7 @@ def _of_tar(
         failures.append((str(tar), error))
     if not items and not failures:
         wanted = " or ".join(sorted(kinds, reverse=True))
-        failures.append((str(tar), MediaError(f"{tar}: no {wanted} files in this tar")))
+        failures.append((str(tar), MediaError(tar, f"no {wanted} files in this tar")))
     return items
 
 
@@ -170,7 +170,8 @@ def _refuse_collisions(groups: Sequence[_Group]) -> None:
     both = [str(item.place) for item in sound if item.name == name]
     more = f" and {len(both) - _SHOWN} more" if len(both) > _SHOWN else ""
     raise UsageError(
-        f"{name}: {', '.join(both[:_SHOWN])}{more} would have this one name in the corpus",
+        name,
+        f"{', '.join(both[:_SHOWN])}{more} would have this one name in the corpus",
         hint="name a directory above them",
     )
 

@@ -31,17 +31,17 @@ def read_list(argument: str) -> list[str]:
     try:
         if argument == STDIN_LIST:
             if sys.stdin is None or sys.stdin.isatty():
-                raise UsageError("@-: stdin is a terminal", hint="find … | vqtok … @-")
+                raise UsageError("@-", "stdin is a terminal", hint="find … | vqtok … @-")
             data = sys.stdin.buffer.read()
         else:
             data = Path(name).read_bytes()
     except OSError as error:
-        raise UsageError(f"{argument}: cannot read the list: {os_message(error)}") from error
+        raise UsageError(argument, f"cannot read the list: {os_message(error)}") from error
     # File names are bytes; those that are no UTF-8 get through as Python writes them.
     lines = (line.rstrip(b"\r") for line in data.split(b"\n"))
     paths = [os.fsdecode(line) for line in lines if line.strip() and not line.startswith(b"#")]
     if any("\0" in path for path in paths):
-        raise UsageError(f"{argument}: not a list of paths: it holds zero bytes")
+        raise UsageError(argument, "not a list of paths: it holds zero bytes")
     if not paths:
-        raise UsageError(f"{argument}: no paths in this list")
+        raise UsageError(argument, "no paths in this list")
     return paths

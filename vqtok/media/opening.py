@@ -56,7 +56,7 @@ def seekable(source: Path | BinaryIO) -> Iterator[BinaryIO]:
             with source.open("rb") as stream, spooled(stream) as copy:
                 yield _not_empty(copy, name)
     except OSError as error:
-        raise MediaError(f"{name}: cannot read: {os_message(error)}") from error
+        raise MediaError(name, f"cannot read: {os_message(error)}") from error
 
 
 class _Spool(tempfile.SpooledTemporaryFile[bytes]):
@@ -77,6 +77,6 @@ def spooled(stream: BinaryIO) -> Iterator[BinaryIO]:
 
 def _not_empty(stream: BinaryIO, name: str) -> BinaryIO:
     if not stream.read(1):
-        raise MediaError(f"{name}: empty file")
+        raise MediaError(name, "empty file")
     stream.seek(0)
     return stream

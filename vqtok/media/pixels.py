@@ -41,7 +41,8 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int | None) -> None
     pixels = size[0] * size[1]
     if max_pixels is not None and pixels > max_pixels:
         raise MediaError(
-            f"{name}: {size[0]}x{size[1]} is {pixels} pixels, more than the limit of {max_pixels}",
+            name,
+            f"{size[0]}x{size[1]} is {pixels} pixels, more than the limit of {max_pixels}",
             hint=f"--max-pixels {pixels} if you trust the file",
         )
 
@@ -91,13 +92,14 @@ def check_range(image: Image.Image, name: str) -> None:
         part = image.crop((0, top, image.width, min(top + step, image.height)))
         values = np.asarray(part)
         if not np.isfinite(values).all():
-            raise MediaError(f"{name}: samples are not finite")
+            raise MediaError(name, "samples are not finite")
         lows.append(float(values.min()))
         highs.append(float(values.max()))
     low, high, white = min(lows), max(highs), _white(image)
     if low < 0 or high > white:
         raise MediaError(
-            f"{name}: samples from {low:g} to {high:g}, expected 0 (black) to {white:g} (white)",
+            name,
+            f"samples from {low:g} to {high:g}, expected 0 (black) to {white:g} (white)",
             hint="scale the image, or save it with 8 or 16 bits",
         )
 

@@ -127,12 +127,12 @@ def _naming(output: str | None, found: Inputs, suffix: Suffix) -> Naming:
     if output is None:
         return lambda item, _: None if item.path is None else item.path.with_name(made(item))
     if output == "":
-        raise UsageError("-o: empty name")
+        raise UsageError("-o", "empty name")
     folder = Path(output)
     if output == STDIN:
         if found.many:
             what = "stdout holds one result, the inputs may be many"
-            raise UsageError(f"-o -: {what}", hint="-o DIR/")
+            raise UsageError("-o -", what, hint="-o DIR/")
         return lambda item, _: None
     if "{" in output and not os.path.lexists(output):
         return _template(output)
@@ -142,7 +142,8 @@ def _naming(output: str | None, found: Inputs, suffix: Suffix) -> Naming:
         return lambda item, _: folder
     if folder.suffix.lower() in MODALITIES or folder.exists():
         raise UsageError(
-            f"-o {output}: one file cannot hold the results of several inputs",
+            f"-o {output}",
+            "one file cannot hold the results of several inputs",
             hint=f"-o DIR/, or -o 'DIR/{{stem}}{folder.suffix}'",
         )
     return _below(folder, made)
@@ -169,10 +170,10 @@ def _template(output: str) -> Naming:
     try:
         fields = {field for _, field, _, _ in string.Formatter().parse(output) if field is not None}
     except ValueError as error:
-        raise UsageError(f"-o {output}: not a template: {error}", hint=hint) from error
+        raise UsageError(f"-o {output}", f"not a template: {error}", hint=hint) from error
     unknown = sorted(fields - set(_FIELDS))
     if unknown:
-        raise UsageError(f"-o {output}: unknown field {{{unknown[0]}}}", hint=hint)
+        raise UsageError(f"-o {output}", f"unknown field {{{unknown[0]}}}", hint=hint)
 
     def fill(item: Input, index: int) -> Path:
         path = item.path or Path("stdin")
@@ -180,7 +181,7 @@ def _template(output: str) -> Naming:
         try:
             return Path(output.format(**values))
         except (ValueError, TypeError) as error:
-            raise UsageError(f"-o {output}: not a template: {error}", hint=hint) from error
+            raise UsageError(f"-o {output}", f"not a template: {error}", hint=hint) from error
 
     return fill
 
@@ -201,7 +202,8 @@ def _refuse_collisions(jobs: Sequence[Job], output: str | None) -> None:
     field = "{index}-{stem}" if same_name else "{name}"
     end = "".join(target.suffixes) if target else ""
     raise UsageError(
-        f"{target}: both {first} and {second} would be written there{more}",
+        target,
+        f"both {first} and {second} would be written there{more}",
         hint=f"-o '{folder or '{parent}/'}{field}{end}'",
     )
 
@@ -245,13 +247,15 @@ def _refuse_to_destroy(jobs: Sequence[Job], existing: set[Path], allowed: bool) 
     directories = sorted(target for target in existing if target.is_dir())
     if own:
         raise UsageError(
-            _grouped("is an input, not to be overwritten", "are inputs, not to be overwritten", own)
+            *_grouped(
+                "is an input, not to be overwritten", "are inputs, not to be overwritten", own
+            )
         )
     if directories:
-        raise UsageError(_grouped("is a directory", "are directories", directories))
+        raise UsageError(*_grouped("is a directory", "are directories", directories))
     if not allowed:
         raise UsageError(
-            _grouped("already exists", "already exist", sorted(existing)),
+            *_grouped("already exists", "already exist", sorted(existing)),
             hint="-f overwrites, --skip-existing leaves them as they are",
         )
 
@@ -271,11 +275,11 @@ def refuse_unwritable(folders: Collection[str]) -> None:
             while not nearest.exists() and nearest != nearest.parent:
                 nearest = nearest.parent
         except OSError as error:
-            raise UsageError(f"{folder}: cannot write there: {os_message(error)}") from error
+            raise UsageError(folder, f"cannot write there: {os_message(error)}") from error
         if not nearest.is_dir():
-            raise UsageError(f"{folder}: cannot write there: {nearest} is not a directory")
+            raise UsageError(folder, f"cannot write there: {nearest} is not a directory")
         if not os.access(nearest, os.W_OK | os.X_OK):
-            raise UsageError(f"{folder}: cannot write there: permission denied")
+            raise UsageError(folder, "cannot write there: permission denied")
 
 
 def _folder(path: Path) -> str:
@@ -284,7 +288,7 @@ def _folder(path: Path) -> str:
     return head or separator or "."
 
 
-def _grouped(one: str, several: str, paths: Sequence[Path]) -> str:
+def _grouped(one: str, several: str, paths: Sequence[Path]) -> tuple[str, str]:
     shown = ", ".join(str(path) for path in paths[:_SHOWN])
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return f"{shown}{more}: {one if len(paths) == 1 else several}"
+    return f"{shown}{more}", one if len(paths) == 1 else several

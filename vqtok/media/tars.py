@@ -79,7 +79,8 @@ def is_compressed(path: Path) -> bool:
 def refusal(path: Path) -> MediaError:
     """Why a compressed tar is not read."""
     return MediaError(
-        f"{path}: a compressed tar: its members cannot be read in place",
+        path,
+        "a compressed tar: its members cannot be read in place",
         hint="unpack it to a plain .tar first (gunzip, xz -d, zstd -d)",
     )
 
@@ -108,11 +109,11 @@ def members(tar: Path, kinds: Collection[Kind]) -> Iterator[Found]:
                     if found is not None:
                         yield found
     except OSError as error:
-        raise MediaError(f"{tar}: cannot read: {os_message(error)}") from error
+        raise MediaError(tar, f"cannot read: {os_message(error)}") from error
     except _DAMAGE as error:
         where = f" after byte {end}" if end else ""
         reason = " ".join(str(error).split())
-        raise MediaError(f"{tar}: not a tar, or damaged{where}: {reason}") from error
+        raise MediaError(tar, f"not a tar, or damaged{where}: {reason}") from error
 
 
 def _found(tar: Path, info: tarfile.TarInfo, kinds: Collection[Kind], size: int) -> Found | None:
@@ -135,7 +136,7 @@ def _found(tar: Path, info: tarfile.TarInfo, kinds: Collection[Kind], size: int)
         reason = "a name that no file can have: it is too long"
     elif info.size < 0 or info.offset_data + info.size > size:
         reason = "truncated: the tar ends before it"
-    return Found(member, kind, MediaError(f"{member}: {reason}") if reason else None)
+    return Found(member, kind, MediaError(member, reason) if reason else None)
 
 
 def _could_be_file(path: PurePosixPath) -> bool:

@@ -71,7 +71,7 @@ def inspect(place: str | BinaryIO) -> Facts:
         info = directory.describe(place)
         return facts_of(info.name, info)
     except UsageError as error:
-        if str(error).startswith(repr(place)):
+        if error.subject == repr(place):
             # It may have been meant as either, so both are named.
             raise UsageError(f"{place}: no such file or model", hint=error.hint) from error
         raise

@@ -101,7 +101,7 @@ def recognise(path: Path) -> Match:
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             kind = each.FAMILIES[0].name
             raise CheckpointError(
-                f"{path}: {kind}: its sizes do not fit together: {error}"
+                path, f"{kind}: its sizes do not fit together: {error}"
             ) from error
         if match is not None:
             return match
@@ -128,7 +128,7 @@ def read(path: Path) -> Recognised:
         with _quiet_random(), Budget(tensors, place=str(path)), Unfilled():
             module = cast(Any, match.config.build(drawn=False))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
-        raise CheckpointError(f"{path}: {match.family}: cannot be built: {error}") from error
+        raise CheckpointError(path, f"{match.family}: cannot be built: {error}") from error
     spec = {k: v for k, v in module.spec.to_json().items() if k != "fingerprint"}
     model = configs.dump(match.config)
     text = configs.to_json({"vqtok": FORMAT, "spec": spec, "model": model})
@@ -191,7 +191,7 @@ def _stamp(path: Path) -> _recent.Stamp:
     try:
         return _recent.stamp(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from error
+        raise CheckpointError(path, f"cannot read: {error.strerror or error}") from error
 
 
 def _layouts() -> Iterator[Any]:
@@ -222,7 +222,8 @@ def _unknown(found: Found) -> CheckpointError:
     known = ", ".join(sorted({family.name for family in families()}))
     unlike_ours = "no config.json, and " if found.path.is_dir() and not found.config else ""
     return CheckpointError(
-        f"{found.path}: {unlike_ours}not of a known family; {len(names)} tensors, of {some}",
+        found.path,
+        f"{unlike_ours}not of a known family; {len(names)} tensors, of {some}",
         hint=f"known families: {known}",
     )
 

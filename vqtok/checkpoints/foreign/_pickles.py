@@ -179,15 +179,16 @@ def read(path: Path) -> Any:
         return _tensors(_zipped(path) if zipped else _legacy(path), count())
     except _Refused as error:
         raise CheckpointError(
-            f"{path}: refused: it would run {error}",
+            path,
+            f"refused: it would run {error}",
             hint="nothing of it was run; weights alone are what torch.save(model.state_dict()) "
             "or safetensors write",
         ) from None
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from error
+        raise CheckpointError(path, f"cannot read: {error.strerror or error}") from error
     except Exception as error:  # a pickle can fail in any way that there is
         text = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: damaged: {text or type(error).__name__}") from error
+        raise CheckpointError(path, f"damaged: {text or type(error).__name__}") from error
 
 
 def is_scripted(path: Path) -> bool:

@@ -46,11 +46,11 @@ def weights_in(path: Path) -> list[Path]:
     found = _candidates(path)
     if not found:
         raise CheckpointError(
-            f"{path}: no weights in it", hint=f"files that can be read: {', '.join(SUFFIXES)}"
+            path, "no weights in it", hint=f"files that can be read: {', '.join(SUFFIXES)}"
         )
     if len(found) > 1 and tuple(each.name for each in found) not in _PAIRS:
         names = ", ".join(str(each.relative_to(path)) for each in found[:4])
-        raise CheckpointError(f"{path}: several checkpoints in it: {names}", hint="name one file")
+        raise CheckpointError(path, f"several checkpoints in it: {names}", hint="name one file")
     return found
 
 

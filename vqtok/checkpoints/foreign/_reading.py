@@ -103,13 +103,14 @@ def _one(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         with path.open("rb") as stream:
             head = stream.read(16)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from error
+        raise CheckpointError(path, f"cannot read: {error.strerror or error}") from error
     if head[8:9] == b"{":
         return read_safetensors(path), {}
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return _split(path, _torch(path))
     raise CheckpointError(
-        f"{path}: not a checkpoint: neither safetensors nor of torch.save",
+        path,
+        "not a checkpoint: neither safetensors nor of torch.save",
         hint="formats of other frameworks must be converted by their own tools first",
     )
 
@@ -135,7 +136,7 @@ def _split(path: Path, found: Any) -> tuple[dict[str, Tensor], Mapping[str, Any]
         found = dict(_pickles.modules(found))
     if not isinstance(found, Mapping):
         kind = type(found).__name__
-        raise CheckpointError(f"{path}: no weights by name in it, but one {kind}")
+        raise CheckpointError(path, f"no weights by name in it, but one {kind}")
     tensors: dict[str, Tensor] = {}
     for key in _CONTAINERS:
         tensors = _flat(found[key]) if isinstance(found.get(key), Mapping) else {}
@@ -147,7 +148,7 @@ def _split(path: Path, found: Any) -> tuple[dict[str, Tensor], Mapping[str, Any]
         stored = tensor.untyped_storage().nbytes() if tensor.layout == torch.strided else 0
         # Strides of zero make a terabyte of one number.
         if tensor.numel() * tensor.element_size() > stored:
-            raise CheckpointError(f"{path}: damaged: {name} is larger than its numbers")
+            raise CheckpointError(path, f"damaged: {name} is larger than its numbers")
     return tensors, extra
 
 
@@ -188,11 +189,11 @@ def _sharded(index: Path) -> dict[str, Tensor]:
         table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted({str(each) for each in table.values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{index}: damaged: not an index of shards") from error
+        raise CheckpointError(index, "damaged: not an index of shards") from error
     tensors: dict[str, Tensor] = {}
     for name in shards:
         if Path(name).name != name:  # an index must not lead out of its directory
-            raise CheckpointError(f"{index}: damaged: {name!r} is not a file beside it")
+            raise CheckpointError(index, f"damaged: {name!r} is not a file beside it")
         tensors.update(read_safetensors(index.parent / name))
     return tensors
 

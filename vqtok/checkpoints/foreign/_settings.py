@@ -33,5 +33,5 @@ def require(keys: Mapping[str, Any], *, path: Path, family: str, **values: Any) 
     for key, value in values.items():
         if keys.get(key, value) != value:
             raise CheckpointError(
-                f"{path}: {family}: {key} {keys[key]!r} found, only {value!r} can be read"
+                path, f"{family}: {key} {keys[key]!r} found, only {value!r} can be read"
             )

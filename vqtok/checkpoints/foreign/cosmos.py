@@ -50,7 +50,8 @@ def recognise(found: Found) -> Match | None:
         return None
     if not all(patches.values()):
         raise CheckpointError(
-            f"{found.path}: one side of a Cosmos tokenizer",
+            found.path,
+            "one side of a Cosmos tokenizer",
             hint="autoencoder.jit holds both, as does a directory with encoder.jit and decoder.jit",
         )
     _check_transform(here)
@@ -107,7 +108,8 @@ def _levels(found: Found) -> tuple[int, ...]:
     if dim == len(LEVELS) and not found.has(_LEVELS):
         return LEVELS
     raise CheckpointError(
-        f"{found.path}: a Cosmos tokenizer without levels for its {dim} numbers",
+        found.path,
+        f"a Cosmos tokenizer without levels for its {dim} numbers",
         hint="continuous tokenizers (CI) have no codes; of discrete ones those with FSQ are read",
     )
 
@@ -118,7 +120,7 @@ def _check_transform(found: Found) -> None:
             found.shape(name) == (2,)
             and bool(((found.tensors[name].float() - _HAAR).abs() < 0.01).all())
         ):
-            raise CheckpointError(f"{found.path}: {name}: not the Haar transform of Cosmos")
+            raise CheckpointError(found.path, f"{name}: not the Haar transform of Cosmos")
 
 
 def _notes(found: Found, config: Config) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def recognise(found: Found) -> Match | None:
     kwargs = metadata.get("kwargs") if isinstance(metadata, Mapping) else None
     if not isinstance(kwargs, Mapping):
         raise CheckpointError(
-            f"{found.path}: {DAC.name}: no metadata.kwargs in it: its sampling rate is unknown"
+            found.path, f"{DAC.name}: no metadata.kwargs in it: its sampling rate is unknown"
         )
     keys = {_FIELDS.get(str(key), str(key)): value for key, value in kwargs.items()}
     config = picked({**_DEFAULTS, **keys}, dac.Config, path=found.path)

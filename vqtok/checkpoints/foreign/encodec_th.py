@@ -44,7 +44,7 @@ def _sizes(found: Found) -> encodec.Config:
     ratios = tuple(shape[2] // 2 for shape in kernels if shape)
     inner = found.shape("encoder.model.1.block.1.conv.conv.weight_v")
     if first[1] != 1 or not ratios or not inner:
-        raise CheckpointError(f"{found.path}: {ENCODEC.name}: not the mono form of the network")
+        raise CheckpointError(found.path, f"{ENCODEC.name}: not the mono form of the network")
     return encodec.Config(
         num_quantizers=found.count("quantizer.vq.layers.{}._codebook.embed"),
         hidden_size=entries[1],

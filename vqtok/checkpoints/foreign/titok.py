@@ -94,7 +94,8 @@ def _refuse_others(found: Found) -> None:
         )
     if reason:
         raise CheckpointError(
-            f"{found.path}: {reason}",
+            found.path,
+            reason,
             hint="of this family titok_l32, titok_b64, titok_s128 and titok_…_vq8k can be read",
         )
 
