@@ -114,7 +114,7 @@ def test_only_a_classifier_of_the_priors_classes_can_reject(
 ) -> None:
     for arguments, message in (
         (["--reject", "image-f8"], "no classifier"),
-        (["--candidates", "3"], "who chooses?"),
+        (["--candidates", "3"], "needs a classifier"),
     ):
         result = vqtok("sample", "-m", prior, "-o", "x.png", *arguments)
         assert result.exit_code == 2
@@ -149,7 +149,7 @@ def test_the_classification_accuracy_score(vqtok: Run, prior: str, photos: Path)
     ("arguments", "message"),
     [
         (["-m", "p", "--cas", "train"], "needs a directory"),
-        (["--cas", "train", "-o", "cas"], "of which prior?"),
+        (["--cas", "train", "-o", "cas"], "needs a prior"),
         (["-m", "p", "--cas-steps", "3"], "need --cas"),
     ],
 )

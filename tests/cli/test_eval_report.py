@@ -47,7 +47,7 @@ def test_a_page_is_not_overwritten_unless_told_to(vqtok, picture, here):
     [
         (["--report", "a.png", "-f"], "--report a.png: a page ends in .html"),
         (["--report", "folder.html"], "folder.html: is a directory"),
-        (["--examples", "3"], "--examples: of which page?"),
+        (["--examples", "3"], "--examples: needs a page"),
     ],
 )
 def test_what_cannot_be_a_page_is_refused_before_any_work(vqtok, picture, here, flags, message):

@@ -12,7 +12,7 @@ from vqtok.cli.console import is_first_rank, show_error, show_traceback
 from vqtok.cli.convert import convert
 from vqtok.cli.decode import decode
 from vqtok.cli.encode import encode
-from vqtok.cli.evaluate import evaluate
+from vqtok.cli.evaluate.command import evaluate
 from vqtok.cli.info import info
 from vqtok.cli.models import models
 from vqtok.cli.sample import sample
@@ -55,7 +55,7 @@ app = typer.Typer(
 
 app.command("encode")(encode)
 app.command("decode")(decode)
-app.command("eval")(evaluate)
+app.command("eval")(options.command(evaluate))
 app.command("train")(options.command(train))
 app.command("sample")(options.command(sample))
 app.command("convert")(options.command(convert))

@@ -45,7 +45,7 @@ def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Resu
 
     failed = failures_of(plan)
     for each in failed:
-        _failed_line(console, each)
+        failed_line(console, each)
     done: list[Done] = []
     # Where one result goes to stdout as bytes, the names of the others must not join it.
     paths = not console.quiet and all(job.target is not None for job in plan.jobs)
@@ -58,7 +58,7 @@ def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Resu
                 progress.goto(count)
                 if isinstance(result, Failed):
                     failed.append(result)
-                    _failed_line(console, result)
+                    failed_line(console, result)
                 else:
                     done.append(result)
                     _done_line(console, result, paths=paths)
@@ -74,7 +74,8 @@ def failures_of(plan: Plan) -> list[Failed]:
     return [Failed(None if name == "-" else Path(name), error) for name, error in plan.failures]
 
 
-def _failed_line(console: Console, failed: Failed) -> None:
+def failed_line(console: Console, failed: Failed) -> None:
+    """Print a failure, if results are JSON Lines; else it waits for the end."""
     if console.as_json:
         console.json(failed.to_json())
 

@@ -273,6 +273,11 @@ class Reading:
     background: Background = "white"
     max_pixels: MaxPixels = None
 
+    def given(self) -> dict[str, Any]:
+        """Give the options of a pipeline; its own limit of pixels unless one was given."""
+        limit = {} if self.max_pixels is None else {"max_pixels": self.max_pixels}
+        return {"mono": self.mono, "background": self.background, **limit}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:

@@ -10,41 +10,23 @@ import typer
 
 from vqtok.cli import batch
 from vqtok.cli.console import Console
-from vqtok.errors import ExitCode, UsageError
+from vqtok.errors import ExitCode
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
+    from vqtok.cli.evaluate.flags import Choices
     from vqtok.metrics.accuracy import Accuracy
     from vqtok.pipeline.results import Failed
 
 
-def classify(
-    console: Console,
-    files: Sequence[str],
-    info: ModelInfo,
-    *,
-    label: str | None,
-    device: str,
-    threads: int | None,
-    refused: Sequence[str],
-) -> None:
+def evaluate(console: Console, files: Sequence[str], info: ModelInfo, chosen: Choices) -> None:
     """Print what each image is taken for, and how often that is right.
 
-    Args:
-        console: Where to.
-        files: Arguments.
-        info: Of the classifier.
-        label: Class of all images, or None.
-        device: Where it runs.
-        threads: CPU threads, or None.
-        refused: Flags that were given and have no effect here.
-
     Raises:
-        UsageError: one of these.
+        UsageError: a flag that has no effect here.
         typer.Exit: 1 if an input failed.
     """
-    if refused:
-        raise UsageError(refused[0], "of no effect on a classifier", hint="leave it out")
+    chosen.refuse_media_flags("classifier")
     from vqtok.pipeline import plans
 
     plan = plans.for_evaluate(files)
@@ -53,13 +35,14 @@ def classify(
         from vqtok.checkpoints import classifiers
         from vqtok.checkpoints.devices import pick_device
         from vqtok.metrics.accuracy import Accuracy
-        from vqtok.pipeline import classify as pipeline
+        from vqtok.pipeline import classify
         from vqtok.pipeline.results import Failed
 
-        classifier = classifiers.load(info.path, device=pick_device(device, threads=threads))
+        device = pick_device(chosen.machine.device, threads=chosen.machine.threads)
+        classifier = classifiers.load(info.path, device=device)
         accuracy = Accuracy(info.name, chance=1 / max(1, len(info.classes)))
         failed: list[Failed] = batch.failures_of(plan)
-        results = pipeline.classify(classifier, plan.jobs, label=label)
+        results = classify.classify(classifier, plan.jobs, label=chosen.label)
         with closing(results):  # type: ignore[type-var]  # a generator
             for count, each in enumerate(results, 1):
                 progress.goto(count)

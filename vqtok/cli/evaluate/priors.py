@@ -1,4 +1,4 @@
-"""``vqtok eval`` of codes: what a prior says of them."""
+"""``vqtok eval`` of codes: what a prior makes them cost."""
 
 from __future__ import annotations
 
@@ -8,85 +8,60 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vqtok.cli.console import Console, Progress
+from vqtok.cli.console import Console
 from vqtok.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
+    from vqtok.cli.evaluate.flags import Choices
     from vqtok.metrics.likelihood import Cost
     from vqtok.pipeline.results import Failed
-    from vqtok.pipeline.score import Scored, Scoring
+    from vqtok.pipeline.score import Scored
 
 HEADS = ("nats/code", "bits/code", "bits/dim")
 
 
-def score(
-    console: Console,
-    files: Sequence[str],
-    info: ModelInfo,
-    *,
-    label: str | None,
-    device: str,
-    threads: int | None,
-    refused: Sequence[str],
-) -> None:
+def evaluate(console: Console, files: Sequence[str], info: ModelInfo, chosen: Choices) -> None:
     """Print the cost of each item and of all.
 
-    Args:
-        console: Where to.
-        files: Arguments.
-        info: Of the prior.
-        label: Class of all items, or None.
-        device: Where it runs.
-        threads: CPU threads, or None.
-        refused: Flags that were given and have no effect here.
-
     Raises:
-        UsageError: one of these.
+        UsageError: a flag that has no effect here.
         typer.Exit: 1 if an input failed.
     """
-    if refused:
-        raise UsageError(refused[0], "of no effect on a prior", hint="leave it out")
+    chosen.refuse_media_flags("prior")
     if info.learned is None:
         raise UsageError(info.name, "a tokenizer, not a prior")
-    from vqtok.pipeline import prior_models
-    from vqtok.pipeline.score import Scoring
+    from vqtok.pipeline import prior_models, score
+    from vqtok.pipeline.results import Failed
 
+    failed: list[Failed] = []
+    machine = chosen.machine
     with console.progress(1, "evaluated", unit="runs") as progress:
         progress.stage(f"loading {info.name}")
-        loaded = prior_models.Loaded(info, info.learned, device=device, threads=threads)
-        scoring = Scoring(loaded.prior, info, label=label)
-        failed = _run(console, scoring, files, progress)
+        loaded = prior_models.Loaded(
+            info, info.learned, device=machine.device, threads=machine.threads
+        )
+        scoring = score.Scoring(loaded.prior, info, label=chosen.label)
+        if not console.as_json:
+            console.result("  ".join([*HEADS, "file"]))
+        with closing(scoring.run(score.items_of(files))) as results:  # type: ignore[type-var]
+            for each in results:
+                if console.as_json:
+                    console.json(each.to_json())
+                if isinstance(each, Failed):
+                    failed.append(each)
+                    continue
+                progress.stage(each.name)
+                if not console.as_json:
+                    values = (each.nats_per_code, each.bits_per_code, each.bits_per_dimension)
+                    cells = [f"{v:>{len(h)}.3f}" for v, h in zip(values, HEADS, strict=True)]
+                    console.result("  ".join([*cells, each.name]))
     scored = scoring.scored()
     if scored.items:
         _show(console, scored)
     if failed:
         console.failures(failed)
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _run(
-    console: Console, scoring: Scoring, files: Sequence[str], progress: Progress
-) -> list[Failed]:
-    from vqtok.pipeline import score as pipeline
-    from vqtok.pipeline.results import Failed
-
-    failed: list[Failed] = []
-    if not console.as_json:
-        console.result("  ".join([*HEADS, "file"]))
-    with closing(scoring.run(pipeline.items_of(files))) as results:  # type: ignore[type-var]
-        for each in results:
-            if console.as_json:
-                console.json(each.to_json())
-            if isinstance(each, Failed):
-                failed.append(each)
-                continue
-            progress.stage(each.name)
-            if not console.as_json:
-                values = (each.nats_per_code, each.bits_per_code, each.bits_per_dimension)
-                cells = [f"{v:>{len(h)}.3f}" for v, h in zip(values, HEADS, strict=True)]
-                console.result("  ".join([*cells, each.name]))
-    return failed
 
 
 def _show(console: Console, scored: Scored) -> None:

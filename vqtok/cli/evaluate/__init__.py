@@ -1,0 +1,1 @@
+"""``vqtok eval``: the command, one file for each kind of model, and what they print."""
