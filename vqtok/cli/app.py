@@ -1,4 +1,4 @@
-"""The command tree, and the one place where errors become messages and exit codes."""
+"""Tree of commands; errors become messages and exit codes here and nowhere else."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ Label = Annotated[
         "--label",
         "--speaker",
         metavar="NAME",
-        help="Class or speaker, for models that are told one; vqtok info MODEL lists them.",
+        help="Class or speaker, for models that take one; vqtok info MODEL lists them.",
     ),
 ]
 Depth = Annotated[

@@ -1,4 +1,4 @@
-"""What ``vqtok train --dry-run`` prints."""
+"""Lines that ``vqtok train --dry-run`` prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def lines_of(facts: Rehearsal) -> list[tuple[str, str]]:
-    """(name, text) of each line."""
+    """Write the facts as (name, text) of each line."""
     rows = [
         ("data", _data(facts)),
         ("model", _model(facts)),

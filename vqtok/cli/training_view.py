@@ -1,4 +1,4 @@
-"""What a user sees of a training run while it goes on.
+"""View of a training run while it goes on.
 
 On a terminal a few lines that are drawn again in place; elsewhere a plain line every ten seconds.
 Measurements and warnings are lines of their own in both, so that they stay.
@@ -25,14 +25,14 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 """A sparkline's heights, and those for terminals that know ASCII only."""
 
 KEPT = 256
-"""Points that a trace remembers, however long the run."""
+"""Points of a trace, however long the run."""
 
 LABEL = 9
 """Columns of a row's name."""
 
 
 class Trace:
-    """A curve of any length in bounded memory: when it is full, neighbours become one."""
+    """Keeps a curve of any length in bounded memory: when full, neighbours become one."""
 
     def __init__(self) -> None:
         self._means: list[float] = []
@@ -40,7 +40,7 @@ class Trace:
         self._sum, self._count = 0.0, 0
 
     def add(self, value: float) -> None:
-        """Go on by one value; one that is not finite is left out."""
+        """Append a value; one that is not finite is left out."""
         if not math.isfinite(value):
             return
         self._sum, self._count = self._sum + value, self._count + 1
@@ -53,7 +53,7 @@ class Trace:
             self._stride *= 2
 
     def sparkline(self, width: int, *, bars: str = BARS) -> str:
-        """The curve in at most ``width`` characters; by ratios if all values are positive."""
+        """Draw the curve in at most ``width`` characters; by ratios if all are positive."""
         count = min(width, len(self._means))
         if count < 2:
             return ""
@@ -69,7 +69,7 @@ class Trace:
 
 
 class State:
-    """What is known of a run so far, in words."""
+    """Keeps what is known of a run so far, and writes it in words."""
 
     def __init__(self, started: Started) -> None:
         self.started = started
@@ -81,28 +81,28 @@ class State:
         self.losses = Trace()
 
     def take(self, event: Event) -> None:
-        """Go on by one event."""
-        kind = type(event).__name__
-        record: Any = event  # told apart by name: the classes live beside torch
-        if kind == "Progress":
-            self.progress, self.step = record, record.step
-            self.losses.add(record.total)
-        elif kind == "Evaluated":
-            self.latest = record
-            self.best = record if record.best else self.best
-        elif kind == "Warned":
-            self.warning = warned(record.step, record.text)
+        """Take the next event."""
+        from vqtok.training import log
+
+        if isinstance(event, log.Progress):
+            self.progress, self.step = event, event.step
+            self.losses.add(event.total)
+        elif isinstance(event, log.Evaluated):
+            self.latest = event
+            self.best = event if event.best else self.best
+        elif isinstance(event, log.Warned):
+            self.warning = f"step {event.step}: {event.text}"
 
     @property
     def share(self) -> float:
-        """How much of the run is done, 0 … 1: by its time if that is limited too."""
+        """Estimate how much of the run is done, 0 … 1: by its time if that is limited too."""
         now = self.progress
         if now is not None and now.elapsed_s > 0:
             return now.elapsed_s / (now.elapsed_s + now.left_s)
         return min(1.0, self.step / self.started.steps)
 
-    def place(self) -> str:
-        """Where the run stands."""
+    def position(self) -> str:
+        """Say how many steps are done, and how long the rest takes."""
         text = f"{self.step} of {self.started.steps}"
         if self.progress is None:
             return text
@@ -110,7 +110,7 @@ class State:
         return f"{text}{past}, {duration(self.progress.left_s)} left"
 
     def codes(self) -> str:
-        """Codebook use, or what a continuous method has in its place."""
+        """Describe codebook use, or the latents of a continuous method."""
         now = self.progress
         if now is None:
             return ""
@@ -128,12 +128,12 @@ class State:
         return ", ".join(values) or "continuous"
 
     def terms(self) -> str:
-        """Losses by name."""
+        """List the losses by name."""
         found = self.progress.losses if self.progress else {}
         return ", ".join(f"{_words(name)} {value:.4g}" for name, value in found.items())
 
     def pace(self) -> str:
-        """Speed, learning rate and what was skipped."""
+        """Give speed, learning rate and skipped steps."""
         now = self.progress
         if now is None:
             return ""
@@ -141,10 +141,10 @@ class State:
         return f"{now.items_per_s:.3g} items/s, learning rate {now.learning_rate:.2g}{skipped}"
 
     def measured(self) -> str:
-        """The latest held-out metrics, and which were the best."""
+        """Give the latest held-out metrics, and the best."""
         if self.latest is None:
             return ""
-        text = f"{values_of(self.latest.metrics)} at step {self.latest.step}"
+        text = f"{_values(self.latest.metrics)} at step {self.latest.step}"
         if self.best is None:
             return text
         if self.best is self.latest:
@@ -153,7 +153,7 @@ class State:
         return f"{text} (best: {_words(name)} {value:.4g} at step {self.best.step})"
 
     def rows(self, *, spark: int, bars: str = BARS) -> list[tuple[str, str]]:
-        """(name, text) of each row under the first that has something to say."""
+        """List (name, text) of the rows under the first that are not empty."""
         now = self.progress
         total = f"{now.total:.4g}" if now else ""
         curve = self.losses.sparkline(spark, bars=bars)
@@ -168,32 +168,32 @@ class State:
         return [(name, text) for name, text in rows if text]
 
     def line(self) -> str:
-        """All of it that changes, in one line for logs."""
+        """Give all of it that changes, in one line for logs."""
         subject = "codes " if self.progress and self.progress.use is not None else ""
         codes = f"{subject}{self.codes()}"
-        parts = [f"trained: {self.place()}", self.terms(), codes, self.pace()]
+        parts = [f"trained: {self.position()}", self.terms(), codes, self.pace()]
         return "; ".join(part for part in parts if part)
 
 
 class Screen:
-    """The state, as rich draws it: no wrapping, no frames, no more colour than wanted."""
+    """Draws the state with rich: no wrapping, no frames, no more colour than wanted."""
 
     def __init__(self, state: State, *, colour: bool) -> None:
         self.state = state
         self._dim, self._hue = ("dim", "yellow") if colour else ("", "")
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        """One line for each row."""
+        """Draw a line for each row."""
         from rich.text import Text
 
         width = options.max_width
         plain = options.ascii_only
         spark = max(0, min(24, width - LABEL - 24))
-        place = self.state.place()
-        room = width - LABEL - len(place) - 2
+        position = self.state.position()
+        room = width - LABEL - len(position) - 2
         bar = f"{bar_of(self.state.share, min(30, room), plain=plain)}  " if room >= 10 else ""
         rows = self.state.rows(spark=spark, bars=ASCII_BARS if plain else BARS)
-        for name, text in [("step", bar + place), *rows]:
+        for name, text in [("step", bar + position), *rows]:
             line = Text(no_wrap=True, overflow="crop" if plain else "ellipsis")
             line.append(f"{name:<{LABEL}}", self._dim)
             line.append(text, self._hue if name == "warning" else "")
@@ -202,10 +202,10 @@ class Screen:
 
 @contextmanager
 def watching(console: Console, started: Started) -> Iterator[Show]:
-    """Show a run's events as they come, wherever stderr leads.
+    """Show a run's events as they come.
 
     Args:
-        console: Says what stays; -q and --no-progress are its.
+        console: Prints what stays; knows -q and --no-progress.
         started: The run's first event.
 
     Yields:
@@ -237,16 +237,16 @@ def _lines(console: Console, state: State, *, every_s: float | None) -> Show:
 
     def show(event: Event) -> None:
         nonlocal last
+        from vqtok.training import log
+
         state.take(event)
-        kind = type(event).__name__
-        record: Any = event
-        if kind == "Evaluated":
-            best = " (best)" if record.best else ""
-            when = f"step {record.step}, {duration(record.elapsed_s)}"
-            console.say(f"{when}: held out: {values_of(record.metrics)}{best}")
-        elif kind == "Warned":
+        if isinstance(event, log.Evaluated):
+            best = " (best)" if event.best else ""
+            when = f"step {event.step}, {duration(event.elapsed_s)}"
+            console.say(f"{when}: held out: {_values(event.metrics)}{best}")
+        elif isinstance(event, log.Warned):
             console.say(f"warning: {state.warning}")
-        elif kind == "Progress" and every_s is not None:
+        elif isinstance(event, log.Progress) and every_s is not None:
             now = time.monotonic()
             if now - last >= every_s:
                 last = now
@@ -256,19 +256,14 @@ def _lines(console: Console, state: State, *, every_s: float | None) -> Show:
 
 
 def bar_of(share: float, width: int, *, plain: bool = False) -> str:
-    """A bar of ``width`` characters, filled by a share of 0 … 1."""
+    """Draw a bar of ``width`` characters, filled by a share of 0 … 1."""
     full, empty = ("#", ".") if plain else ("━", "·")
     done = round(width * min(1.0, max(0.0, share)))
     return full * done + empty * (width - done)
 
 
-def warned(step: int, text: str) -> str:
-    """A warning with its place."""
-    return f"step {step}: {text}"
-
-
-def values_of(metrics: Mapping[str, float]) -> str:
-    """Held-out metrics in one line."""
+def _values(metrics: Mapping[str, float]) -> str:
+    """Write held-out metrics in one line."""
     shown = {
         name: _share(value) if name.partition("_")[0] == "use" else f"{value:.4g}"
         for name, value in metrics.items()
@@ -277,7 +272,7 @@ def values_of(metrics: Mapping[str, float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds with a fitting unit."""
+    """Write seconds with a fitting unit."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -290,10 +285,10 @@ def _used(share: float, perplexity: float) -> str:
 
 
 def _share(value: float) -> str:
-    """A percentage, with a decimal where there is little: 1 of 512 is not nothing."""
+    """Write a percentage, with a decimal where there is little: 1 of 512 is not nothing."""
     return f"{value:.1%}" if value < 0.1 else f"{value:.0%}"
 
 
 def _words(name: str) -> str:
-    """``psnr_db`` → "psnr dB": a metric's name as people read it."""
+    """Write a metric's key as people read it: ``psnr_db`` → "psnr dB"."""
     return name.replace("_db", " dB").replace("_", " ")

@@ -1,4 +1,4 @@
-"""What a metric is: one declaration that says how a number is named, measured and shown.
+"""Metrics: one declaration says how a number is named, measured and shown.
 
 Declarations stand beside the functions that they are about, in the other modules of this room;
 ``registry`` finds them there. Standard library only.

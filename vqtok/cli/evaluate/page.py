@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vqtok.pipeline.results import Failed
 
 EXAMPLES = 8
-"""Files of each kind, unless told otherwise."""
+"""Default of --examples, for each kind of files."""
 
 SUFFIXES = (".html", ".htm")
 
@@ -68,7 +68,7 @@ class Page:
             self._report = Report(jobs, examples=self._examples)
             self.pair = self._report.pair
 
-    def settle(self, result: Compared | Failed) -> None:
+    def take(self, result: Compared | Failed) -> None:
         """Take one file's results."""
         if self._report is not None:
             self._report.settle(result)

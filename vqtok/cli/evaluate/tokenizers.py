@@ -101,7 +101,7 @@ def evaluate(
         with closing(results):  # type: ignore[type-var]  # a generator
             for count, result in enumerate(results, 1):
                 progress.goto(count)
-                page.settle(result)
+                page.take(result)
                 if isinstance(result, Failed):
                     failed.append(result)
                     batch.failed_line(console, result)
