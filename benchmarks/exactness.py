@@ -139,9 +139,9 @@ def float32_alone(model: Any) -> Iterator[None]:
 def certain_of(assign: Callable[..., Any]) -> Callable[..., Any]:
     """Make a ``Quantizer.assign`` that finds no near ties."""
 
-    def certain(z: torch.Tensor, *, reach: float) -> Any:
-        found = assign(z, reach=0.0)
-        return found._replace(doubtful=torch.zeros_like(found.doubtful))
+    def certain(z: torch.Tensor, *, tolerance: float) -> Any:
+        found = assign(z, tolerance=0.0)
+        return found._replace(near_tie=torch.zeros_like(found.near_tie))
 
     return certain
 

@@ -53,8 +53,8 @@ class Assigned(NamedTuple):
 
     codes: Tensor
     """int64 (B, *grid), or (B, Q, *grid) if the quantizer has a depth."""
-    doubtful: Tensor
-    """bool (B, *grid): latents within reach of z would have other codes."""
+    near_tie: Tensor
+    """bool (B, *grid): latents within the tolerance around z would have other codes."""
 
 
 class Quantizer(Protocol):
@@ -70,12 +70,12 @@ class Quantizer(Protocol):
         """Quantize z, (B, D, *grid) of any rank."""
         ...
 
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
-        """The codes of ``__call__``, and which of them hang on the last bits of z.
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give the codes of ``__call__``, and mark those that hang on the last bits of z.
 
         Args:
             z: (B, D, *grid) float32; or float64, then all is decided in float64.
-            reach: By how much z may differ from the latent that is meant, in Euclidean distance.
+            tolerance: Euclidean distance that z may have from the latent that is meant.
         """
         ...
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -25,19 +24,22 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """Sizes for tests; a method that is not named here is tested with its defaults."""
 
-CONTINUOUS: list[tuple[str, dict[str, Any]]] = [
-    ("identity", {}),
-    ("gaussian", SMALL["gaussian"]),
-    ("gaussian", {}),
+
+def built(name: str, settings: dict[str, Any]) -> nn.Module:
+    """A quantizer with fresh weights."""
+    made: nn.Module = config.config_class(f"quantizers/{name}")(**settings).build(dim=DIM)
+    return made
+
+
+METHODS: list[tuple[str, dict[str, Any]]] = [
+    (name, SMALL.get(name, {})) for name in config.members("quantizers")
 ]
+
+CONTINUOUS = [each for each in METHODS if not built(*each).codebook_size] + [("gaussian", {})]
 """Methods without codes, which have a contract of their own."""
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *(
-        (name, SMALL.get(name, {}))
-        for name in config.members("quantizers")
-        if name not in {each for each, _ in CONTINUOUS}
-    ),
+    *(each for each in METHODS if each not in CONTINUOUS),
     ("vq", SMALL["vq"] | {"cosine": True, "codebook_dim": 3}),
     ("vq", SMALL["vq"] | {"ema": False, "codebook_dim": 4}),
     ("vq", SMALL["vq"] | {"revive_at": "error"}),
@@ -64,15 +66,28 @@ def latents(*shape: int, seed: int = 0) -> Tensor:
 def trained(name: str, settings: dict[str, Any]) -> nn.Module:
     """A quantizer in training mode whose entries a few batches have placed."""
     torch.manual_seed(0)
-    module: nn.Module = config.config_class(f"quantizers/{name}")(**settings).build(dim=DIM)
+    module = built(name, settings)
     module.generator = torch.Generator().manual_seed(1)
     for step in range(6):
         module(latents(4, 5, 5, seed=100 + step))
     return module
 
 
+class Made(NamedTuple):
+    """Makes the same trained quantizer at every call."""
+
+    name: str
+    settings: dict[str, Any]
+
+    def __call__(self) -> nn.Module:
+        return trained(self.name, self.settings)
+
+    def fresh(self) -> nn.Module:
+        """One with other weights."""
+        return built(self.name, self.settings)
+
+
 @pytest.fixture(params=VARIANTS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(VARIANTS)])
-def make(request: pytest.FixtureRequest) -> Callable[[], nn.Module]:
-    """Makes the same trained quantizer at every call; one variant after another."""
-    name, settings = request.param
-    return lambda: trained(name, settings)
+def make(request: pytest.FixtureRequest) -> Made:
+    """One variant after another."""
+    return Made(*request.param)

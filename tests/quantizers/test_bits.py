@@ -128,10 +128,10 @@ def test_idle_bits_are_woken_by_the_entropy() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_sign_within_reach_of_zero_is_doubtful(method: type[lfq.Config]) -> None:
+def test_a_sign_within_the_tolerance_of_zero_is_near(method: type[lfq.Config]) -> None:
     quantizer = method(bits=2).build(dim=2)
     z = torch.tensor([[0.5, 0.009, 0.011, -3.0], [0.5, 2.0, -2.0, -0.0099]])[None]
-    assert quantizer.assign(z, reach=0.01).doubtful.tolist() == [[False, True, False, True]]
+    assert quantizer.assign(z, tolerance=0.01).near_tie.tolist() == [[False, True, False, True]]
 
 
 @pytest.mark.parametrize(

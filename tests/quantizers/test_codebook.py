@@ -318,10 +318,10 @@ def test_settling_places_the_entries_among_what_was_collected(name: str) -> None
     rows = clusters(10, seed=0) + 7
     quantizer(rows.t()[None])
     before = float((quantizer.eval()(rows.t()[None]).z_q[0].t() - rows).square().mean())
-    quantizer.settle()
+    quantizer.place_codebook()
     assert bool(quantizer.initialised)
     after = float((quantizer(rows.t()[None]).z_q[0].t() - rows).square().mean())
     assert after < before / 20
     placed = {key: value.clone() for key, value in quantizer.state_dict().items()}
-    quantizer.settle()  # once only
+    quantizer.place_codebook()  # once only
     assert all(torch.equal(value, placed[key]) for key, value in quantizer.state_dict().items())

@@ -17,6 +17,7 @@ from tests.quantizers.conftest import CONTINUOUS, DIM, latents, trained
 from vqtok.errors import UsageError
 from vqtok.quantizers import gaussian
 from vqtok.quantizers._start import Learning
+from vqtok.tokenizers._quantizers import quantize
 
 GRIDS = [(7,), (3, 4), (2, 3, 2)]
 
@@ -102,7 +103,7 @@ def test_autocast_and_half_precision_are_left_to_the_networks(
     z = latents(3, 4, 4).bfloat16()
     plain = module(z.float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = twin(z)
+        cast = quantize(twin, z)
     assert torch.equal(cast.z_q, plain.z_q) and torch.equal(cast.loss, plain.loss)
     assert cast.z_q.dtype == cast.loss.dtype == torch.float32
 
@@ -121,7 +122,7 @@ def test_there_are_no_codes(module: nn.Module) -> None:
     assert module.codebook_size == 0 and module.depth is None
     for call in (
         lambda: module.decode(torch.zeros(1, 3, dtype=torch.int64)),
-        lambda: module.assign(latents(1, 3), reach=0.0),
+        lambda: module.assign(latents(1, 3), tolerance=0.0),
     ):
         with pytest.raises(UsageError, match="have no codes") as told:
             call()

@@ -93,31 +93,31 @@ def test_evaluation_holds_few_logits_at_once(monkeypatch: pytest.MonkeyPatch) ->
     dim=st.integers(1, 9),
     scale=st.sampled_from([0.1, 1.0, 20.0]),
     bias=st.sampled_from([0.0, 1.0, 30.0]),
-    reach=st.sampled_from([0.0, 1e-3, 0.1]),
+    tolerance=st.sampled_from([0.0, 1e-3, 0.1]),
     seed=st.integers(0, 999),
 )
-def test_codes_and_doubts_cover_those_of_all_logits_in_float64(
-    size: int, dim: int, scale: float, bias: float, reach: float, seed: int
+def test_codes_and_near_ties_cover_those_of_all_logits_in_float64(
+    size: int, dim: int, scale: float, bias: float, tolerance: float, seed: int
 ) -> None:
     quantizer = made(dim, codebook_size=size).eval()
     with torch.no_grad():
         quantizer.logits.weight.copy_(gaussian(size, dim, seed=seed))
         quantizer.logits.bias.copy_(gaussian(size, seed=seed + 1) * bias)
     z = (gaussian(1, dim, 60, seed=seed + 2) * scale).double()
-    found = quantizer.assign(z, reach=reach)
+    found = quantizer.assign(z, tolerance=tolerance)
     weight, offset = (each.detach().double().numpy() for each in quantizer.logits.parameters())
     logits = rows_of(z).numpy() @ weight.T + offset  # (N, K)
     codes = logits.argmax(1)
     gap = logits.max(1, keepdims=True) - logits
-    # A move of z by reach changes the difference of two logits by so much at most.
+    # A move of z by tolerance changes the difference of two logits by so much at most.
     apart = np.linalg.norm(weight[codes][:, None] - weight[None], axis=2)
     rival = np.arange(size)[None] != codes[:, None]
     # The bias passes through a root that is rounded to float32.
     slack = 2.0**-22 * (np.abs(offset).max() + np.square(weight).sum(1).max())
     sure = ((gap > slack) | ~rival).all(1)
     np.testing.assert_array_equal(found.codes[0].numpy()[sure], codes[sure])
-    doubtful = ((gap <= reach * apart - slack) & rival).any(1)
-    assert not (doubtful & ~found.doubtful[0].numpy()).any()
+    near = ((gap <= tolerance * apart - slack) & rival).any(1)
+    assert not (near & ~found.near_tie[0].numpy()).any()
 
 
 def test_temperature_and_weight_follow_their_cosines_and_stay() -> None:

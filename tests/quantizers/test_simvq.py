@@ -133,7 +133,7 @@ def test_revival_does_not_disturb_the_gradient_of_its_step() -> None:
     assert torch.equal(quantizer.map.weight.grad, paper.map.weight.grad)
 
 
-def test_a_map_that_lost_a_dimension_revives_to_the_nearest_that_it_reaches() -> None:
+def test_a_map_that_lost_a_dimension_revives_to_the_nearest_that_it_tolerances() -> None:
     quantizer, z = mortal(), gaussian(1, 4, 40)
     with torch.no_grad():
         quantizer.map.weight.copy_(torch.diag(torch.tensor([1.0, 1.0, 1.0, 1e-12])))
@@ -141,7 +141,7 @@ def test_a_map_that_lost_a_dimension_revives_to_the_nearest_that_it_reaches() ->
     for _ in range(4):
         quantizer(z)
     assert bool(quantizer.frozen.isfinite().all())
-    z[:, 3] = 0  # what is out of reach
+    z[:, 3] = 0  # what is out of range
     assert float(mapped(quantizer, z).amin()) < 1e-3
 
 

@@ -104,7 +104,7 @@ def test_a_run_resumed_during_a_restart_goes_on_bit_for_bit() -> None:
     assert bool(one["initialised"]) and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_run_resumed_just_before_its_end_settles_as_it_would_have() -> None:
+def test_a_run_resumed_just_before_its_end_places_entries_as_it_would_have() -> None:
     settings = SMALL["vq"] | {"warmup": 50, "samples": 100}
     module = built("vq", settings)
     module(latents(4, 5, 5))
@@ -112,7 +112,7 @@ def test_a_run_resumed_just_before_its_end_settles_as_it_would_have() -> None:
     resumed.load_state_dict(state(module))
     for each in (module, resumed):
         each.generator.manual_seed(7)
-        each.settle()
+        each.place_codebook()
     one, other = module.state_dict(), resumed.state_dict()
     assert all(torch.equal(one[key], other[key]) for key in one)
 

@@ -125,29 +125,29 @@ def test_errors_far_greater_than_rounding_change_no_code(
 def without_near_ties(quantizer: nn.Module) -> Callable[..., object]:
     assign = quantizer.assign
 
-    def certain(z: Tensor, *, reach: float) -> object:
-        found = assign(z, reach=0.0)
-        return found._replace(doubtful=torch.zeros_like(found.doubtful))
+    def certain(z: Tensor, *, tolerance: float) -> object:
+        found = assign(z, tolerance=0.0)
+        return found._replace(near_tie=torch.zeros_like(found.near_tie))
 
     return certain
 
 
 def test_an_error_that_the_probe_did_not_show_widens_the_search() -> None:
-    reaches: list[float] = []
+    tolerances: list[float] = []
 
     class Suspicious:
-        """Doubts one latent at first, and all of them from a reach of 1 on."""
+        """Marks one latent at first, and all of them from a tolerance of 1 on."""
 
         depth = None
 
-        def assign(self, z: Tensor, *, reach: float) -> Assigned:
+        def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
             codes = z.sum(dim=1).round().long()
-            doubtful = torch.zeros(codes.shape, dtype=torch.bool)
+            near = torch.zeros(codes.shape, dtype=torch.bool)
             if z.dtype == torch.float32:
-                reaches.append(reach)
-                doubtful[0, :] = reach >= 1
-                doubtful[0, 2] = True
-            return Assigned(codes, doubtful)
+                tolerances.append(tolerance)
+                near[0, :] = tolerance >= 1
+                near[0, 2] = True
+            return Assigned(codes, near)
 
     encoder = nn.Linear(1, 1)
     exact = recompute.ExactCodes(
@@ -160,7 +160,7 @@ def test_an_error_that_the_probe_did_not_show_widens_the_search() -> None:
         lambda twin, place: meant[place[1]][None],
     )
     assert found.tolist() == [[0, 1, 2, 3, 4]]
-    assert len(reaches) == 2 and reaches[0] < 1e-4 and reaches[1] >= 0.7
+    assert len(tolerances) == 2 and tolerances[0] < 1e-4 and tolerances[1] >= 0.7
     assert exact.stats == RecomputeStats(latents=5, recomputed=5)
 
 
@@ -257,8 +257,8 @@ def test_an_image_read_in_windows_has_the_same_codes_and_is_never_read_whole(
     codes = model.encode_windows((131, 77), read)
     assert codes.levels[0].dtype == codes.spec.levels[0].dtype
     assert torch.equal(torch.from_numpy(codes.levels[0].astype("int64")), expected)
-    reach = -(-model.encoder.receptive_field // model.stride) * model.stride
-    assert largest <= min(131, tile + 2 * reach) * min(77, tile + 2 * reach)
+    tolerance = -(-model.encoder.receptive_field // model.stride) * model.stride
+    assert largest <= min(131, tile + 2 * tolerance) * min(77, tile + 2 * tolerance)
 
 
 def test_a_very_large_image_is_cut_finer_with_the_same_codes(

@@ -1,4 +1,4 @@
-"""Codes that are signs: what lookup-free and binary spherical quantization share.
+"""Make codes of signs, as lookup-free and binary spherical quantization do.
 
 A latent becomes d numbers, each is replaced by its sign, and the signs, as bits, are the code: the
 first bit changes fastest, as in ``fsq`` (Open-MAGVIT2 and MaskBit too; vector-quantize-pytorch and
@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from vqtok.nn.gradients import straight_through
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._evenness import entropy_of_mean
-from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
+from vqtok.quantizers._rows import Grid, projection, stretch, to_rows
 from vqtok.quantizers._terms import quantized
-from vqtok.quantizers.search.candidates import Doubt
+from vqtok.quantizers.search.candidates import NearTies
 
 MOST = 31
 """Bits of a code."""
@@ -83,41 +83,37 @@ class Binary(nn.Module, ABC):
         self.register_buffer("basis", 1 << torch.arange(inner), persistent=False)
 
     @abstractmethod
-    def placed(self, rows: Tensor) -> Tensor:
-        """(N, d) latents where their distance to (±value, …) counts; no sign may change."""
+    def scaled(self, rows: Tensor) -> Tensor:
+        """Scale (N, d) latents for their distance to (±value, …); no sign may change."""
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents."""
-        batch, grid, config = z.shape[0], tuple(z.shape[2:]), self.settings
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            raw = self.project_in(to_rows(z))
-            bits, rows = raw > 0, self.placed(raw)
-            chosen = self._values(bits)
-            logits = rows * (4 * self.value / config.temperature)
-            sure, even = entropies(logits, group=config.group, joint=self.training)
-            terms = {"entropy": config.entropy * (sure - config.diversity * even)}
-            if config.commitment:
-                terms["commitment"] = config.commitment * F.mse_loss(rows, chosen)
-            out = self.project_out(straight_through(rows, chosen))
-            codes = self._codes(bits)
-        return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), terms)
+        grid, config = Grid.of(z), self.settings
+        raw = self.project_in(to_rows(z))
+        bits, rows = raw > 0, self.scaled(raw)
+        chosen = self._values(bits)
+        logits = rows * (4 * self.value / config.temperature)
+        sure, even = entropies(logits, group=config.group, joint=self.training)
+        terms = {"entropy": config.entropy * (sure - config.diversity * even)}
+        if config.commitment:
+            terms["commitment"] = config.commitment * F.mse_loss(rows, chosen)
+        out = self.project_out(straight_through(rows, chosen))
+        return quantized(grid.latents(out), grid.codes(self._codes(bits)), terms)
 
     @torch.no_grad()
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
-        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = self.project_in(to_rows(z))
-            doubt = Doubt.of(rows, reach * stretch(self.project_in))
-            doubtful = (rows.abs() <= doubt.reach[:, None]).any(dim=1)
-        shape = (z.shape[0], *z.shape[2:])
-        return Assigned(self._codes(rows > 0).reshape(shape), doubtful.reshape(shape))
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
+        grid = Grid.of(z)
+        rows = self.project_in(to_rows(z))
+        ties = NearTies.of(rows, tolerance * stretch(self.project_in))
+        near = (rows.abs() <= ties.tolerance[:, None]).any(dim=1)
+        return Assigned(grid.codes(self._codes(rows > 0)), grid.codes(near))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""
-        with torch.autocast(device_type=codes.device.type, enabled=False):
-            bits = codes.reshape(-1, 1).long() & self.basis  # (N, d)
-            rows = self.project_out(self._values(bits > 0))
-        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+        bits = codes.reshape(-1, 1).long() & self.basis  # (N, d)
+        rows = self.project_out(self._values(bits > 0))
+        return Grid.of_codes(codes).latents(rows)
 
     def _codes(self, bits: Tensor) -> Tensor:
         """(N, d) bool → int64 (N,)."""
@@ -129,7 +125,7 @@ class Binary(nn.Module, ABC):
 
 
 def entropies(logits: Tensor, *, group: int, joint: bool = False) -> tuple[Tensor, Tensor]:
-    """How sure each latent is of its code, and how evenly codes are used, both in nats.
+    """Measure how sure each latent is of its code, and how evenly codes are used, in nats.
 
     The softmax over all 2^d codes of -|z - c|² / temperature is a product over bits, each the
     sigmoid of 4 z c / temperature, so the entropy of a single latent is a sum over bits, exactly.

@@ -1,4 +1,4 @@
-"""One codebook: lookup, learning by moving averages or by gradient, start, revival of dead entries.
+"""Keep one codebook: lookup, learning by moving averages or gradients, start, revival.
 
 What every method with learned entries shares: ``vq`` is one of these, ``rvq`` a stack of them.
 """
@@ -15,12 +15,12 @@ from vqtok import distributed
 from vqtok.quantizers._kmeans import kmeans, sums
 from vqtok.quantizers._revival import RevivedAt, successors
 from vqtok.quantizers._start import Learning
-from vqtok.quantizers.search.candidates import Doubt
-from vqtok.quantizers.search.nearest import Packed, nearest
+from vqtok.quantizers.search.candidates import NearTies
+from vqtok.quantizers.search.nearest import Packed, PackedOnce, nearest
 
 
 class Averages(Learning):
-    """Moving averages over steps: latents that each entry received, and their sum.
+    """Averages over steps the latents that each entry received, and their sum.
 
     Args:
         entries: (K, d) to begin around.
@@ -79,7 +79,7 @@ class Codebook(nn.Module):
         else:
             self.entries = nn.Parameter(entries)
         self.learning = Averages(entries)
-        self._packed: tuple[tuple[int, int], Packed] | None = None
+        self._packed = PackedOnce()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Entries that come without their averages must not be averaged with those of others.
@@ -88,31 +88,25 @@ class Codebook(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def unit(self, rows: Tensor) -> Tensor:
-        """Rows of unit length if lookup is by direction, else the rows as they are."""
+        """Give rows unit length if lookup is by direction, else leave them as they are."""
         if not self.cosine:
             return rows
         # A norm is a sum, and sums round differently with the number of rows: see Projection.
         return F.normalize(rows.double(), dim=-1).to(rows.dtype)
 
-    def assign(self, rows: Tensor, doubt: Doubt | None = None) -> Tensor:
-        """Nearest entry of each (N, d) row → int64 (N,)."""
-        return nearest(rows.detach(), self.packed(), doubt)
+    def assign(self, rows: Tensor, ties: NearTies | None = None) -> Tensor:
+        """Find the nearest entry of each (N, d) row: int64 (N,)."""
+        return nearest(rows.detach(), self.packed(), ties)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Entries of the codes, (*codes.shape, d); with a gradient if entries are parameters."""
+        """Look up the entries, (*codes.shape, d); with a gradient if they are parameters."""
         if self.entries.requires_grad and torch.is_grad_enabled():
             return self.unit(F.embedding(codes, self.entries))
         return F.embedding(codes, self.packed().entries)
 
     def packed(self) -> Packed:
-        """The entries ready for search, made again only when they have changed."""
-        if self.entries.is_inference():  # such tensors do not count their versions
-            return Packed(self.unit(self.entries.detach()))
-        key = (self.entries.data_ptr(), self.entries._version)
-        if self._packed is None or self._packed[0] != key:
-            earlier = self._packed[1] if self._packed is not None else None
-            self._packed = key, Packed(self.unit(self.entries.detach()), earlier=earlier)
-        return self._packed[1]
+        """Give the entries ready for search, made again only when they have changed."""
+        return self._packed((self.entries,), lambda: self.unit(self.entries.detach()))
 
     @torch.no_grad()
     def start(
@@ -137,13 +131,13 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def begin_averages(self) -> None:
-        """Averages that fit the entries as they are, for entries that came without them."""
+        """Make averages fit the entries as they are, for entries that came without them."""
         self.learning.count.fill_(1.0)
         self.learning.total.copy_(self.entries)
 
     @torch.no_grad()
     def learn(self, rows: Tensor, codes: Tensor, *, generator: torch.Generator | None) -> None:
-        """Bookkeeping of one training step: moving averages, then revival when it is due.
+        """Learn from one training step: moving averages, then revival when it is due.
 
         Args:
             rows: (N, d) latents of this rank as they were assigned. One that is NaN or infinite on

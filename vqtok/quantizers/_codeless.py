@@ -1,4 +1,4 @@
-"""What continuous methods have in common: latents stay numbers, there are no codes."""
+"""Share what continuous methods have in common: latents stay numbers, there are no codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Codeless(nn.Module):
         self.depth: int | None = None
         self.generator: torch.Generator | None = None
 
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
         """Refuse.
 
         Raises:
@@ -48,5 +48,5 @@ class Codeless(nn.Module):
 
 
 def no_codes(z: Tensor) -> Tensor:
-    """Zeros in the place of the codes of (B, D, *grid) latents: int64 (B, *grid)."""
+    """Make zeros for the codes of (B, D, *grid) latents: int64 (B, *grid)."""
     return torch.zeros(z.shape[0], *z.shape[2:], dtype=torch.int64, device=z.device)

@@ -1,6 +1,8 @@
-"""Latents as rows, (B, D, *grid) ⇄ (N, D), and row-wise maps whose bits do not depend on N."""
+"""Turn latents into rows, (B, D, *grid) ⇄ (N, D); maps of rows whose bits do not depend on N."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +18,33 @@ def to_rows(z: Tensor) -> Tensor:
     return rows if rows.dtype == torch.float64 else rows.float()
 
 
-def from_rows(rows: Tensor, batch: int, grid: tuple[int, ...]) -> Tensor:
-    """(N, D) → (B, D, *grid)."""
-    return rows.reshape(batch, *grid, rows.shape[-1]).movedim(-1, 1)
+class Grid(NamedTuple):
+    """Items and positions that rows belong to."""
+
+    batch: int
+    """B."""
+    sides: tuple[int, ...]
+    """*grid."""
+
+    @classmethod
+    def of(cls, x: Tensor) -> Grid:
+        """Take the grid of (B, D, *grid) latents or (B, Q, *grid) codes."""
+        return cls(x.shape[0], tuple(x.shape[2:]))
+
+    @classmethod
+    def of_codes(cls, codes: Tensor) -> Grid:
+        """Take the grid of (B, *grid) codes."""
+        return cls(codes.shape[0], tuple(codes.shape[1:]))
+
+    def latents(self, rows: Tensor) -> Tensor:
+        """(N, D) → (B, D, *grid)."""
+        return rows.reshape(self.batch, *self.sides, rows.shape[-1]).movedim(-1, 1)
+
+    def codes(self, rows: Tensor) -> Tensor:
+        """(N,) → (B, *grid); of several stages (Q, N) → (B, Q, *grid)."""
+        if rows.ndim == 1:
+            return rows.reshape(self.batch, *self.sides)
+        return rows.reshape(-1, self.batch, *self.sides).movedim(0, 1).contiguous()
 
 
 class Projection(nn.Linear):
@@ -41,18 +67,18 @@ class Projection(nn.Linear):
 
 
 def stretch(project: nn.Module) -> float:
-    """How much farther apart two rows can be behind a map of ``projection`` than before it."""
+    """Bound how much farther apart two rows can be behind a ``projection`` than before it."""
     if not isinstance(project, Projection):
         return 1.0
     return float(torch.linalg.matrix_norm(project.weight.detach().double(), ord=2))
 
 
 def rounding(rows: Tensor) -> Tensor:
-    """(N,) float64: how far (N, d) float32 rows may be from what was rounded to them."""
+    """Bound how far (N, d) float32 rows are from what was rounded to them: (N,) float64."""
     norm: Tensor = torch.linalg.vector_norm(rows.double(), dim=1)
     return norm * 2.0**-24 + 2.0**-126
 
 
 def projection(dim_in: int, dim_out: int | None) -> nn.Module:
-    """A ``Projection`` to ``dim_out``; with None, the identity."""
+    """Make a ``Projection`` to ``dim_out``; with None, the identity."""
     return nn.Identity() if dim_out is None else Projection(dim_in, dim_out)

@@ -1,4 +1,4 @@
-"""The warm-up of a codebook: latents pass unquantized while a sample of them is collected.
+"""Warm a codebook up: latents pass unquantized while a sample of them is collected.
 
 State that only training needs lives in submodules called ``learning``: their state dict keys hold
 "learning.". A checkpoint for use may leave them out; what is missing starts anew.
@@ -7,12 +7,14 @@ State that only training needs lives in submodules called ``learning``: their st
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vqtok import distributed
+from vqtok.protocols import Quantized
+from vqtok.quantizers._rows import Grid, projection
 
 
 class Learning(nn.Module):
@@ -27,7 +29,7 @@ class Learning(nn.Module):
 
 
 class Clock(Learning):
-    """Training steps so far."""
+    """Counts training steps."""
 
     steps: Tensor
 
@@ -37,7 +39,7 @@ class Clock(Learning):
 
 
 class Sample(Learning):
-    """Latents of the latest training steps, of all ranks: the same sample on each.
+    """Collects latents of the latest training steps, of all ranks: the same sample on each.
 
     Args:
         dim: d.
@@ -57,7 +59,7 @@ class Sample(Learning):
         self.register_buffer("latest", torch.zeros((), dtype=torch.int64))
 
     def add(self, rows: Tensor) -> None:
-        """Take in the (N, d) latents of one step; not if one is NaN or infinite."""
+        """Add the (N, d) latents of one step; none if one is NaN or infinite."""
         joint = distributed.gathered(rows)
         if not bool(joint.isfinite().all()):  # one such row would spoil every centre
             return
@@ -66,13 +68,24 @@ class Sample(Learning):
         self.steps += 1
 
     def ready(self, warmup: int) -> bool:
-        """Whether the warm-up is over and the sample full."""
+        """Tell whether the warm-up is over and the sample full."""
         return int(self.steps) >= warmup and len(self.rows) >= self.capacity
 
     def take(self) -> Tensor:
-        """The rows; the sample is empty afterwards."""
+        """Return the rows; the sample is empty afterwards."""
         rows, self.rows = self.rows, self.rows[:0].clone()
         return rows
+
+
+class Settings(Protocol):
+    """The fields that methods with a warm-up have in common."""
+
+    @property
+    def codebook_size(self) -> int: ...
+    @property
+    def samples(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
 
 
 class Warmed(nn.Module, ABC):
@@ -82,20 +95,30 @@ class Warmed(nn.Module, ABC):
     evaluation uses the entries as they are, which are random.
 
     Args:
-        dim: d.
-        capacity: Rows of the sample.
-        warmup: Fewest steps before the entries are placed; a full sample is needed too.
+        config: Of the method.
+        dim: D of the latents.
+        inner: d of the entries, with linear maps to and from it; None: D, without maps.
+        depth: Q, stacked codebooks; None: codes have no q axis.
+
+    Attributes:
+        generator: Makes every random choice (a CPU generator; None: torch's global one).
     """
 
     initialised: Tensor
 
-    def __init__(self, dim: int, *, capacity: int, warmup: int) -> None:
+    def __init__(
+        self, config: Settings, dim: int, *, inner: int | None = None, depth: int | None = None
+    ) -> None:
         super().__init__()
-        self.warmup = warmup
-        self.learning = Sample(dim, capacity)
+        self.codebook_size, self.depth, self.warmup = config.codebook_size, depth, config.warmup
+        self.generator: torch.Generator | None = None
+        capacity = config.codebook_size * config.samples
+        self.learning = Sample(inner or dim, capacity)
         self.register_buffer("initialised", torch.tensor(capacity == 0))
+        self.project_in = projection(dim, inner)
+        self.project_out = projection(inner or dim, dim if inner else None)
 
-    def settle(self) -> None:
+    def place_codebook(self) -> None:
         """Place the entries now, among what has been collected so far.
 
         For a run that ends before its warm-up does; nothing is done if they are placed already.
@@ -112,7 +135,7 @@ class Warmed(nn.Module, ABC):
         entries that there are.
 
         Returns:
-            Whether it will: not by a method that starts without a sample.
+            False for a method that starts without a sample: nothing is done.
         """
         if not self.learning.capacity:
             return False
@@ -121,13 +144,20 @@ class Warmed(nn.Module, ABC):
             self.initialised.fill_(False)
         return True
 
-    def _started(self, rows: Tensor) -> bool:
-        """Whether the entries are placed; collects until they can be, then places them."""
-        if not self.initialised:
-            self.learning.add(rows)
-            if self.learning.ready(self.warmup):
-                self.settle()
-        return bool(self.initialised)
+    def begin_averages(self) -> None:
+        """Make moving averages fit the entries as they are; without averages nothing is done."""
+
+    def _warming(self, rows: Tensor, grid: Grid) -> Quantized | None:
+        """Collect (N, d) rows of a training step and pass them through; None once placed."""
+        if not self.training or self.initialised:
+            return None
+        self.learning.add(rows)
+        if self.learning.ready(self.warmup):
+            self.place_codebook()
+            return None
+        shape = (grid.batch, *(() if self.depth is None else (self.depth,)), *grid.sides)
+        codes = torch.zeros(shape, dtype=torch.int64, device=rows.device)
+        return Quantized(grid.latents(self.project_out(rows)), codes, rows.new_zeros(()))
 
     @abstractmethod
     def _place(self, sample: Tensor, *, latest: int) -> None:

@@ -54,6 +54,6 @@ class Bsq(Binary):
         super().__init__(config, dim, value=config.bits**-0.5)
         self.config = config
 
-    def placed(self, rows: Tensor) -> Tensor:
-        """The latents with unit length."""
+    def scaled(self, rows: Tensor) -> Tensor:
+        """Give the latents unit length."""
         return F.normalize(rows, dim=1)

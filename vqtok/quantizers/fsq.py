@@ -1,4 +1,4 @@
-"""Finite scalar quantization: a few bounded numbers, each rounded to a few levels; no codebook.
+"""Quantize finite scalars: a few bounded numbers, each rounded to a few levels; no codebook.
 
 Mentzer et al. 2023 (2309.15505), section 3 and the listing in its appendix. As in the package
 vector-quantize-pytorch, and unlike the listing, the shift of even level counts is atanh where the
@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from vqtok.nn.gradients import straight_through
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._evenness import entropy_of_mean
-from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
+from vqtok.quantizers._rows import Grid, projection, stretch, to_rows
 from vqtok.quantizers._terms import quantized
-from vqtok.quantizers.search.candidates import Doubt
+from vqtok.quantizers.search.candidates import NearTies
 
 MARGIN = 1e-3
 """tanh never reaches its limits; this lets the outermost levels be reached by finite latents."""
@@ -91,41 +91,36 @@ class Fsq(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents."""
-        batch, grid = z.shape[0], tuple(z.shape[2:])
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            # float64: a vectorised float32 tanh differs by a bit from the one at a tensor's end.
-            bounded = self._bound(self.project_in(to_rows(z)).double())
-            steps = bounded.round()
-            codes = self._codes(steps)
-            out = self.project_out(straight_through(self._scale(bounded), self._scale(steps)))
-            terms = {}
-            if self.config.diversity:
-                terms["entropy"] = self.config.diversity * (1 - self._evenness(bounded.float()))
-        return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), terms)
+        grid = Grid.of(z)
+        # float64: a vectorised float32 tanh differs by a bit from the one at a tensor's end.
+        bounded = self._bound(self.project_in(to_rows(z)).double())
+        steps = bounded.round()
+        out = self.project_out(straight_through(self._scale(bounded), self._scale(steps)))
+        terms = {}
+        if self.config.diversity:
+            terms["entropy"] = self.config.diversity * (1 - self._evenness(bounded.float()))
+        return quantized(grid.latents(out), grid.codes(self._codes(steps)), terms)
 
     @torch.no_grad()
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
-        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = self.project_in(to_rows(z))
-            doubt = Doubt.of(rows, reach * stretch(self.project_in))
-            bounded = self._bound(rows.double())
-            codes = self._codes(bounded.round())
-            # tanh is nowhere steeper than 1, so no coordinate moves by more than reach · half.
-            moved = doubt.reach[:, None] * self._half() + 2.0**-40
-            doubtful = ((bounded - bounded.floor() - 0.5).abs() <= moved).any(dim=1)
-        shape = (z.shape[0], *z.shape[2:])
-        return Assigned(codes.reshape(shape), doubtful.reshape(shape))
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
+        grid = Grid.of(z)
+        rows = self.project_in(to_rows(z))
+        ties = NearTies.of(rows, tolerance * stretch(self.project_in))
+        bounded = self._bound(rows.double())
+        # tanh is nowhere steeper than 1, so no coordinate moves by more than tolerance · half.
+        moved = ties.tolerance[:, None] * self._half() + 2.0**-40
+        near = ((bounded - bounded.floor() - 0.5).abs() <= moved).any(dim=1)
+        return Assigned(grid.codes(self._codes(bounded.round())), grid.codes(near))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""
-        with torch.autocast(device_type=codes.device.type, enabled=False):
-            digits = codes.reshape(-1, 1).long() // self.basis % self.levels
-            rows = self.project_out(self._scale((digits - self.levels // 2).double()))
-        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+        digits = codes.reshape(-1, 1).long() // self.basis % self.levels
+        rows = self.project_out(self._scale((digits - self.levels // 2).double()))
+        return Grid.of_codes(codes).latents(rows)
 
     def _evenness(self, bounded: Tensor) -> Tensor:
-        """(N, d) → (): entropy of the codes, softly counted, over log K; 0 to 1.
+        """Compute the entropy of the codes of (N, d), softly counted, over log K: () from 0 to 1.
 
         Of several groups of numbers it is the sum of theirs: an upper bound.
         """
@@ -138,19 +133,19 @@ class Fsq(nn.Module):
         return entropy / math.log(self.codebook_size)
 
     def _shares(self, number: Tensor, size: int) -> Tensor:
-        """(N,) bounded → (N, size): how much each counts for each level."""
+        """Share (N,) bounded numbers out among the levels: (N, size)."""
         steps = torch.arange(size, device=number.device) - size // 2
         return torch.softmax(-(number[:, None] - steps).square() / self.config.temperature, dim=1)
 
     def _bound(self, rows: Tensor) -> Tensor:
-        """(N, d) any → between -L // 2 - 1/2 and (L - 1) // 2 + 1/2, zero to zero."""
+        """Bound (N, d) between -L // 2 - 1/2 and (L - 1) // 2 + 1/2, zero to zero."""
         half = self._half()
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0).double()
         shift = (offset / half).atanh()
         return (rows + shift).tanh() * half - offset
 
     def _half(self) -> Tensor:
-        """(d,) float64: half the width that each coordinate is bounded to."""
+        """Halve the width that each coordinate is bounded to: (d,) float64."""
         return (self.levels - 1).double() * (1 + MARGIN) / 2
 
     def _codes(self, steps: Tensor) -> Tensor:
@@ -163,7 +158,7 @@ class Fsq(nn.Module):
 
 
 def together(levels: Sequence[int]) -> list[tuple[int, ...]]:
-    """Neighbouring levels together, as long as a group has no more than ``CELLS`` codes."""
+    """Group neighbouring levels, as long as a group has no more than ``CELLS`` codes."""
     groups: list[tuple[int, ...]] = []
     for size in levels:
         if groups and math.prod(groups[-1]) * size <= CELLS:

@@ -1,4 +1,4 @@
-"""A variational autoencoder's latents: a Gaussian each, drawn in training, its mean afterwards.
+"""Draw a variational autoencoder's latents in training, and take their means afterwards.
 
 Kingma & Welling 2013, "Auto-Encoding Variational Bayes" (1312.6114): the reparameterisation of
 section 2.4 and the closed form of appendix B, with a weight on the KL term (beta of Higgins et al.
@@ -27,7 +27,7 @@ from torch import Tensor
 from vqtok import distributed
 from vqtok.protocols import Quantized
 from vqtok.quantizers._codeless import Codeless, no_codes
-from vqtok.quantizers._rows import Projection, from_rows, to_rows
+from vqtok.quantizers._rows import Grid, Projection, to_rows
 from vqtok.quantizers._start import Clock
 from vqtok.quantizers._terms import quantized
 
@@ -62,7 +62,7 @@ class Config:
 
 
 class Posterior(NamedTuple):
-    """What the encoder knows of the latents: independent Gaussians."""
+    """Independent Gaussians that the encoder gives for the latents."""
 
     mean: Tensor
     """(B, D, *grid) float32."""
@@ -70,7 +70,7 @@ class Posterior(NamedTuple):
     """(B, D, *grid) float32: ln of the variance."""
 
     def kl(self) -> Tensor:
-        """Kullback-Leibler divergence from a standard Gaussian, nats: (B, D, *grid)."""
+        """Compute the KL divergence from a standard Gaussian, nats: (B, D, *grid)."""
         # Appendix B of 1312.6114. expm1: near the prior e^v - 1 would cancel to noise.
         return 0.5 * (self.mean.square() + self.logvar.expm1() - self.logvar)
 
@@ -100,21 +100,19 @@ class Gaussian(Codeless):
         return quantized(out, no_codes(z), {"kl": self._weight(kl) * kl})
 
     def posterior(self, z: Tensor) -> Posterior:
-        """Mean and ln(variance) of each latent of (B, D, *grid)."""
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            moments = from_rows(self.moments(to_rows(z)), z.shape[0], tuple(z.shape[2:]))
-        mean, logvar = moments.chunk(2, dim=1)
+        """Compute mean and ln(variance) of each latent of (B, D, *grid)."""
+        mean, logvar = Grid.of(z).latents(self.moments(to_rows(z))).chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(*LOGVAR))
 
     def _noise(self, like: Tensor) -> Tensor:
-        """Standard Gaussian numbers, one after another in the order of items and positions."""
+        """Draw standard Gaussian numbers in the order of items and positions."""
         total, mine = distributed.share(like.shape[0])
         rows = (total, *like.shape[2:], like.shape[1])
         noise = torch.randn(rows, generator=self.generator, dtype=like.dtype)[mine]
         return noise.movedim(-1, 1).to(like.device)
 
     def _weight(self, like: Tensor) -> Tensor:
-        """The weight at this training batch; the whole one in evaluation."""
+        """Weigh the KL term at this training batch; in full in evaluation."""
         weight = like.new_tensor(self.config.kl)
         if self.training and self.config.kl_steps:
             weight = weight * (self.learning.steps / self.config.kl_steps).clamp(max=1.0)

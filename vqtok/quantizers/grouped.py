@@ -1,7 +1,7 @@
-"""Product quantization: latents are cut into groups, and each is quantized by itself.
+"""Cut latents into groups and quantize each by itself: product quantization.
 
 Jégou et al. 2011, "Product Quantization for Nearest Neighbor Search" (TPAMI 33, section II.B): G
-codebooks of K entries make K^G places. With ``"quantizers/rvq"`` inside it is the group-residual
+codebooks of K entries make K^G entries. With ``"quantizers/rvq"`` inside it is the group-residual
 quantization of HiFi-Codec (Yang et al. 2023, 2305.02765, section 3.2), stage after stage in its
 order: the first stages of all groups come before the second ones, so that any first G·n codes are
 codes of the same groups with n stages.
@@ -70,7 +70,7 @@ class Grouped(nn.Module):
 
     @property
     def generator(self) -> torch.Generator | None:
-        """Makes every random choice of all groups (a CPU generator; None: torch's global one)."""
+        """The source of every random choice of all groups (a CPU generator; None: torch's own)."""
         return self._generator
 
     @generator.setter
@@ -91,12 +91,12 @@ class Grouped(nn.Module):
         return Quantized(torch.cat([each.z_q for each in results], dim=1), codes, loss, terms)
 
     @torch.no_grad()
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
-        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
         pairs = zip(self._quantizers(), self._cut(z), strict=True)
-        results = [quantizer.assign(part, reach=reach) for quantizer, part in pairs]
-        doubtful = torch.stack([each.doubtful for each in results]).any(dim=0)
-        return Assigned(self._woven([each.codes for each in results]), doubtful)
+        results = [quantizer.assign(part, tolerance=tolerance) for quantizer, part in pairs]
+        near_tie = torch.stack([each.near_tie for each in results]).any(dim=0)
+        return Assigned(self._woven([each.codes for each in results]), near_tie)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, n, *grid), n from 1 to the depth → (B, D, *grid) float32."""

@@ -1,4 +1,4 @@
-"""The discrete VAE: a latent is a distribution over codes, of which training takes relaxed samples.
+"""Relax discrete codes: a latent is a distribution over them, which training takes samples of.
 
 Ramesh et al. 2021, "Zero-Shot Text-to-Image Generation" (DALL-E, 2102.12092), section 2.1 and
 appendix A.2, with the Gumbel-softmax of Jang et al. 2016 (1611.01144, Eq. 2) and Maddison et al.
@@ -25,11 +25,11 @@ from vqtok import distributed
 from vqtok.nn.gradients import straight_through
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._kmeans import kmeans
-from vqtok.quantizers._rows import from_rows, to_rows
+from vqtok.quantizers._rows import Grid, to_rows
 from vqtok.quantizers._start import Clock, Warmed
 from vqtok.quantizers._terms import quantized
-from vqtok.quantizers.search.candidates import Doubt
-from vqtok.quantizers.search.nearest import Packed, nearest
+from vqtok.quantizers.search.candidates import NearTies
+from vqtok.quantizers.search.nearest import Packed, PackedOnce, nearest
 from vqtok.quantizers.search.product import slices
 
 BLOCK = 1 << 22
@@ -85,86 +85,67 @@ class Config:
 
 
 class Gumbel(Warmed):
-    """A categorical distribution over entries, for latents of any grid.
-
-    ``generator`` makes the noise (a CPU generator; None: torch's global one).
-    """
+    """A categorical distribution over entries, for latents of any grid."""
 
     def __init__(self, config: Config, dim: int) -> None:
-        capacity = config.codebook_size * config.samples
-        super().__init__(dim, capacity=capacity, warmup=config.warmup)
+        super().__init__(config, dim)
         self.config = config
-        self.codebook_size = config.codebook_size
-        self.depth: int | None = None
-        self.generator: torch.Generator | None = None
         self.logits = nn.Linear(dim, config.codebook_size)
         self.entries = nn.Parameter(torch.randn(config.codebook_size, dim))
         self.learning.clock = Clock()
-        self._packed: tuple[tuple[int, ...], Packed] | None = None
+        self._packed = PackedOnce()
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents; training decodes samples, evaluation the likeliest.
 
         Codes are the likeliest ones in both, so that use is never that of the noise.
         """
-        batch, grid = z.shape[0], tuple(z.shape[2:])
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = to_rows(z)
-            if self.training and not self._started(rows):
-                codes = torch.zeros(batch, *grid, dtype=torch.int64, device=z.device)
-                return quantized(from_rows(rows, batch, grid), codes, {})
-            if self.training:
-                logits = self.logits(rows)
-                codes, out, kl = logits.argmax(dim=1), self._sampled(logits), _divergence(logits)
-                self._clock().steps += 1
-            else:
-                codes = nearest(_lifted(rows), self.packed())
-                out = F.embedding(codes, self.entries)
-                parts = (_divergence(part) * len(part) for part in self._blocks(rows))
-                kl = sum(parts, rows.new_zeros(())) / len(rows)
-                if torch.is_grad_enabled() and rows.requires_grad:
-                    soft = torch.cat([part.softmax(dim=1) for part in self._blocks(rows)])
-                    out = straight_through(soft @ self.entries, out)
-        return quantized(
-            from_rows(out, batch, grid), codes.reshape(batch, *grid), {"kl": self._weight() * kl}
-        )
+        rows, grid = to_rows(z), Grid.of(z)
+        passed = self._warming(rows, grid)
+        if passed is not None:
+            return passed
+        if self.training:
+            logits = self.logits(rows)
+            codes, out, kl = logits.argmax(dim=1), self._sampled(logits), _divergence(logits)
+            self._clock().steps += 1
+        else:
+            codes = nearest(_lifted(rows), self.packed())
+            out = F.embedding(codes, self.entries)
+            parts = (_divergence(part) * len(part) for part in self._blocks(rows))
+            kl = sum(parts, rows.new_zeros(())) / len(rows)
+            if torch.is_grad_enabled() and rows.requires_grad:
+                soft = torch.cat([part.softmax(dim=1) for part in self._blocks(rows)])
+                out = straight_through(soft @ self.entries, out)
+        return quantized(grid.latents(out), grid.codes(codes), {"kl": self._weight() * kl})
 
     @torch.no_grad()
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
-        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = to_rows(z)
-            doubt = Doubt.of(rows, reach)
-            codes = nearest(_lifted(rows), self.packed(), doubt)
-        shape = (z.shape[0], *z.shape[2:])
-        return Assigned(codes.reshape(shape), doubt.found.reshape(shape))
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
+        rows, grid = to_rows(z), Grid.of(z)
+        ties = NearTies.of(rows, tolerance)
+        codes = nearest(_lifted(rows), self.packed(), ties)
+        return Assigned(grid.codes(codes), grid.codes(ties.found))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""
         rows = F.embedding(codes.reshape(-1).long(), self.entries)
-        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+        return Grid.of_codes(codes).latents(rows)
 
     def temperature(self) -> float:
-        """Of the relaxation, at this step."""
+        """Compute the temperature of the relaxation at this step."""
         config = self.config
         done = self._done(config.anneal_steps)
         return config.temperature + (config.coldest - config.temperature) * done
 
     @torch.no_grad()
     def packed(self) -> Packed:
-        """Entries among which the nearest one to a row with a zero appended is the likeliest.
+        """Give entries among which the nearest one to a row with a zero appended is the likeliest.
 
         |z - w|² + c with c = C - |w|² - 2 b is -2 (w z + b) but for what is the same for all, and
         is a distance if the root of c is one more coordinate. Made again only when they changed.
         """
         sources = (self.logits.weight, self.logits.bias)
-        if any(each.is_inference() for each in sources):  # they do not count their versions
-            return Packed(_raised(*sources))
-        key = tuple(number for each in sources for number in (each.data_ptr(), each._version))
-        if self._packed is None or self._packed[0] != key:
-            earlier = self._packed[1] if self._packed is not None else None
-            self._packed = key, Packed(_raised(*sources), earlier=earlier)
-        return self._packed[1]
+        return self._packed(sources, lambda: _raised(*sources))
 
     @torch.no_grad()
     def _place(self, sample: Tensor, *, latest: int) -> None:
@@ -184,7 +165,7 @@ class Gumbel(Warmed):
         self.logits.bias.copy_(-math.exp(high) * squares)
 
     def _sampled(self, logits: Tensor) -> Tensor:
-        """(N, K) → (N, D): entries mixed by a relaxed sample (1611.01144, Eq. 2)."""
+        """Mix entries by a relaxed sample (1611.01144, Eq. 2): (N, K) → (N, D)."""
         gumbel = -_exponential(logits, self.generator).log()
         soft = ((logits + gumbel) / self.temperature()).softmax(dim=1)
         mixed = soft @ self.entries
@@ -195,31 +176,31 @@ class Gumbel(Warmed):
         return straight_through(soft, chosen) @ self.entries
 
     def _weight(self) -> float:
-        """Of the divergence at this step; evaluation always weighs it in full."""
+        """Weigh the divergence at this step; evaluation always weighs it in full."""
         return self.config.kl * (self._done(self.config.kl_steps) if self.training else 1.0)
 
     def _clock(self) -> Clock:
         return cast(Clock, self.learning.clock)
 
     def _done(self, steps: int) -> float:
-        """0 … 1: how far a cosine over so many steps has come."""
+        """Compute how far a cosine over so many steps has come, 0 … 1."""
         share = min(1.0, int(self._clock().steps) / steps) if steps else 1.0
         return (1 - math.cos(math.pi * share)) / 2
 
     def _blocks(self, rows: Tensor) -> Iterator[Tensor]:
-        """Logits, (n, K), of some rows after the other."""
+        """Compute logits, (n, K), of some rows after the other."""
         for some in slices(len(rows), max(1, BLOCK // self.codebook_size)):
             yield self.logits(rows[some])
 
 
 def _divergence(logits: Tensor) -> Tensor:
-    """(N, K) → (): mean KL divergence from the uniform distribution, in nats."""
+    """Compute the mean KL divergence of (N, K) from the uniform distribution, (), nats."""
     logs = logits.log_softmax(dim=1)
     return (logs.exp() * logs).sum(dim=1).mean() + math.log(logits.shape[1])
 
 
 def _exponential(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Exponential noise of a tensor's shape, on its device, from a CPU generator.
+    """Draw exponential noise of a tensor's shape, on its device, from a CPU generator.
 
     Where the CPU's noise would take longer than the step, on GPUs and for all of several ranks,
     only a seed comes from it, another one for each rank.

@@ -1,4 +1,4 @@
-"""No quantization at all: a plain autoencoder, what every other method is to be compared with.
+"""Do not quantize at all: a plain autoencoder, to compare every other method with.
 
 Its reconstructions are an upper bound for a network of the same size. Its latents have no measure
 of information, so there is no rate.

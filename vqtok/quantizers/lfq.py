@@ -1,4 +1,4 @@
-"""Lookup-free quantization: the signs of a few numbers are the code.
+"""Quantize without lookup: the signs of a few numbers are the code.
 
 Yu et al. 2023, "Language Model Beats Diffusion" (MAGVIT-v2, 2310.05737), section 3.1: Eq. 3 and 4
 (signs and index) and Eq. 5 (entropies). What differs from the paper: bits are factorised in the
@@ -26,7 +26,7 @@ class Config:
         temperature: Of the probabilities in the entropies. At 1, latents near ±1 have a slope;
             at the 0.01 that is usual elsewhere only those next to 0 do.
         group: Bits whose joint use is made even; more bits are split into groups of this many at
-            most. Above about log2 of the latents per step a larger group tells little more.
+            most. Above about log2 of the latents per step a larger group adds little.
         commitment: Weight of the loss that keeps latents near ±1.
     """
 
@@ -52,6 +52,6 @@ class Lfq(Binary):
         super().__init__(config, dim, value=1.0)
         self.config = config
 
-    def placed(self, rows: Tensor) -> Tensor:
-        """The latents as they are."""
+    def scaled(self, rows: Tensor) -> Tensor:
+        """Leave the latents as they are."""
         return rows

@@ -18,10 +18,10 @@ from vqtok import distributed
 from vqtok.nn.gradients import Gradient, estimate
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._codebook import Codebook, check
-from vqtok.quantizers._rows import from_rows, projection, rounding, stretch, to_rows
+from vqtok.quantizers._rows import Grid, rounding, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
-from vqtok.quantizers.search.candidates import Doubt
+from vqtok.quantizers.search.candidates import NearTies
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Config:
         ema: Entries are moving averages; otherwise they are trained by the codebook loss.
         decay: Of the moving averages, per step.
         commitment: Weight of the loss that keeps residuals near their entries (beta).
-        dropout: Probability that a training item is decoded from, and teaches, only its first n
+        dropout: Probability that a training item is decoded from, and trains, only its first n
             stages, n from 1 to Q with equal chances.
         warmup: First training steps, in which latents pass unquantized while a sample is collected.
         samples: Latents per entry in that sample; the warm-up lasts until it is full.
@@ -70,25 +70,15 @@ class Config:
 
 
 class Rvq(Warmed):
-    """A stack of codebooks over latents of any grid.
-
-    ``generator`` makes every random choice (a CPU generator; None: torch's global one).
-    """
+    """A stack of codebooks over latents of any grid."""
 
     def __init__(self, config: Config, dim: int) -> None:
-        inner = config.codebook_dim or dim
-        capacity = config.codebook_size * config.samples
-        super().__init__(inner, capacity=capacity, warmup=config.warmup)
+        super().__init__(config, dim, inner=config.codebook_dim, depth=config.depth)
         self.config = config
-        self.codebook_size = config.codebook_size
-        self.depth: int | None = config.depth
-        self.generator: torch.Generator | None = None
-        self.project_in = projection(dim, config.codebook_dim)
-        self.project_out = projection(inner, dim if config.codebook_dim else None)
         self.stages = nn.ModuleList(
             Codebook(
                 config.codebook_size,
-                inner,
+                config.codebook_dim or dim,
                 ema=config.ema,
                 decay=config.decay,
                 revive=config.revive,
@@ -99,43 +89,39 @@ class Rvq(Warmed):
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents; in training also learn from them."""
-        batch, grid = z.shape[0], tuple(z.shape[2:])
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = self.project_in(to_rows(z))
-            if self.training and not self._started(rows):
-                shape = (batch, self.config.depth, *grid)
-                codes = torch.zeros(shape, dtype=torch.int64, device=z.device)
-                through = from_rows(self.project_out(rows), batch, grid)
-                return Quantized(through, codes, rows.new_zeros(()))
-            total, stacked, terms = self._stack(rows, batch)
-            out = self.project_out(estimate(rows, total, self.config.gradient))
-        codes = stacked.reshape(-1, batch, *grid).movedim(0, 1).contiguous()
-        return quantized(from_rows(out, batch, grid), codes, terms)
+        grid = Grid.of(z)
+        rows = self.project_in(to_rows(z))
+        passed = self._warming(rows, grid)
+        if passed is not None:
+            return passed
+        total, stacked, terms = self._stack(rows, grid.batch)
+        out = self.project_out(estimate(rows, total, self.config.gradient))
+        return quantized(grid.latents(out), grid.codes(stacked), terms)
 
     @torch.no_grad()
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
-        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
-        codes = []
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            residual = self.project_in(to_rows(z))
-            doubt = Doubt.of(residual, reach * stretch(self.project_in))
-            for stage in self._codebooks():
-                codes.append(stage.assign(residual, doubt))
-                residual = residual - stage.lookup(codes[-1])
-                if residual.dtype == torch.float32:
-                    doubt.reach.add_(rounding(residual))
-        batch, grid = z.shape[0], tuple(z.shape[2:])
-        stacked = torch.stack(codes).reshape(-1, batch, *grid).movedim(0, 1).contiguous()
-        return Assigned(stacked, doubt.found.reshape(batch, *grid))
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
+        codes, grid = [], Grid.of(z)
+        residual = self.project_in(to_rows(z))
+        ties = NearTies.of(residual, tolerance * stretch(self.project_in))
+        for stage in self._codebooks():
+            codes.append(stage.assign(residual, ties))
+            residual = residual - stage.lookup(codes[-1])
+            if residual.dtype == torch.float32:
+                ties.tolerance.add_(rounding(residual))
+        return Assigned(grid.codes(torch.stack(codes)), grid.codes(ties.found))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, n, *grid), n from 1 to Q → (B, D, *grid) float32."""
-        with torch.autocast(device_type=codes.device.type, enabled=False):
-            stacked = codes.movedim(1, 0).reshape(codes.shape[1], -1).long()
-            pairs = zip(self._codebooks()[: len(stacked)], stacked, strict=True)
-            total = sum(stage.lookup(found) for stage, found in pairs)
-            rows = self.project_out(total)
-        return from_rows(rows, codes.shape[0], tuple(codes.shape[2:]))
+        stacked = codes.movedim(1, 0).reshape(codes.shape[1], -1).long()
+        pairs = zip(self._codebooks()[: len(stacked)], stacked, strict=True)
+        total = sum(stage.lookup(found) for stage, found in pairs)
+        return Grid.of(codes).latents(self.project_out(total))
+
+    def begin_averages(self) -> None:
+        """Make moving averages fit the entries as they are."""
+        for stage in self._codebooks():
+            stage.begin_averages()
 
     def _codebooks(self) -> list[Codebook]:
         return [cast(Codebook, stage) for stage in self.stages]
@@ -170,7 +156,7 @@ class Rvq(Warmed):
         return total, torch.stack(codes), terms
 
     def _kept(self, batch: int, *, device: torch.device) -> tuple[Tensor, slice]:
-        """Stages that each item of this step is decoded from; and where this rank's items are."""
+        """Draw the stages that each item is decoded from; and where this rank's items are."""
         if not self.training or self.config.dropout == 0:
             return torch.full((batch,), self.config.depth, device=device), slice(None)
         return kept_stages(batch, self.config, generator=self.generator, device=device)

@@ -22,11 +22,11 @@ from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._codebook import check
 from vqtok.quantizers._kmeans import kmeans
 from vqtok.quantizers._revival import Life
-from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
+from vqtok.quantizers._rows import Grid, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
-from vqtok.quantizers.search.candidates import Doubt
-from vqtok.quantizers.search.nearest import Packed, nearest
+from vqtok.quantizers.search.candidates import NearTies
+from vqtok.quantizers.search.nearest import Packed, PackedOnce, nearest
 
 
 @dataclass(frozen=True)
@@ -68,23 +68,14 @@ class Config:
 
 
 class SimVq(Warmed):
-    """A frozen codebook behind a learned map, over latents of any grid.
-
-    ``generator`` makes every random choice (a CPU generator; None: torch's global one).
-    """
+    """A frozen codebook behind a learned map, over latents of any grid."""
 
     frozen: Tensor
 
     def __init__(self, config: Config, dim: int) -> None:
+        super().__init__(config, dim, inner=config.codebook_dim)
         inner = config.codebook_dim or dim
-        capacity = config.codebook_size * config.samples
-        super().__init__(inner, capacity=capacity, warmup=config.warmup)
         self.config = config
-        self.codebook_size = config.codebook_size
-        self.depth: int | None = None
-        self.generator: torch.Generator | None = None
-        self.project_in = projection(dim, config.codebook_dim)
-        self.project_out = projection(inner, dim if config.codebook_dim else None)
         self.register_buffer("frozen", torch.randn(config.codebook_size, inner) * inner**-0.5)
         self.map = nn.Linear(inner, inner)
         self.life = Life(
@@ -93,65 +84,54 @@ class SimVq(Warmed):
             revive=config.revive,
             revive_every=config.revive_every,
         )
-        self._packed: tuple[tuple[int, ...], Packed] | None = None
+        self._packed = PackedOnce()
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents."""
-        batch, grid = z.shape[0], tuple(z.shape[2:])
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = self.project_in(to_rows(z))
-            if self.training and not self._started(rows):
-                codes = torch.zeros(batch, *grid, dtype=torch.int64, device=z.device)
-                through = from_rows(self.project_out(rows), batch, grid)
-                return Quantized(through, codes, rows.new_zeros(()))
-            if self.training:
-                # A copy: the backward pass needs them as they were before revival.
-                entries = self.map(self.frozen.clone())
-                codes = nearest(rows, entries)
-            else:
-                entries = self.entries()
-                codes = nearest(rows, self.packed())
-            chosen = F.embedding(codes, entries)
-            terms = codebook_terms(rows, chosen, commitment=self.config.commitment, learned=True)
-            out = self.project_out(estimate(rows, chosen, self.config.gradient))
-            if self.training:
-                found = self.life.learn(rows, codes, generator=self.generator)
-                if found is not None:
-                    self._revive(*found)
+        grid = Grid.of(z)
+        rows = self.project_in(to_rows(z))
+        passed = self._warming(rows, grid)
+        if passed is not None:
+            return passed
+        if self.training:
+            # A copy: the backward pass needs them as they were before revival.
+            entries = self.map(self.frozen.clone())
+            codes = nearest(rows, entries)
+        else:
+            entries = self.entries()
+            codes = nearest(rows, self.packed())
+        chosen = F.embedding(codes, entries)
+        terms = codebook_terms(rows, chosen, commitment=self.config.commitment, learned=True)
+        out = self.project_out(estimate(rows, chosen, self.config.gradient))
+        if self.training:
+            found = self.life.learn(rows, codes, generator=self.generator)
+            if found is not None:
+                self._revive(*found)
         means = {name: term.mean() for name, term in terms.items()}
-        return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), means)
+        return quantized(grid.latents(out), grid.codes(codes), means)
 
     @torch.no_grad()
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
-        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = self.project_in(to_rows(z))
-            doubt = Doubt.of(rows, reach * stretch(self.project_in))
-            codes = nearest(rows, self.packed(), doubt)
-        shape = (z.shape[0], *z.shape[2:])
-        return Assigned(codes.reshape(shape), doubt.found.reshape(shape))
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
+        grid = Grid.of(z)
+        rows = self.project_in(to_rows(z))
+        ties = NearTies.of(rows, tolerance * stretch(self.project_in))
+        codes = nearest(rows, self.packed(), ties)
+        return Assigned(grid.codes(codes), grid.codes(ties.found))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""
-        with torch.autocast(device_type=codes.device.type, enabled=False):
-            rows = self.project_out(F.embedding(codes.reshape(-1).long(), self.entries()))
-        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+        rows = self.project_out(F.embedding(codes.reshape(-1).long(), self.entries()))
+        return Grid.of_codes(codes).latents(rows)
 
     def entries(self) -> Tensor:
-        """(K, d) mapped entries: the codebook of an ordinary ``vq`` that gives the same codes."""
+        """Give (K, d) mapped entries: the codebook of a ``vq`` with the same codes."""
         return self.packed().entries
 
     @torch.no_grad()
     def packed(self) -> Packed:
-        """The mapped entries ready for search, made again only when they have changed."""
-        sources = (self.frozen, self.map.weight, self.map.bias)
-        if any(each.is_inference() for each in sources):  # they do not count their versions
-            return Packed(self._mapped())
-        key = tuple(number for each in sources for number in (each.data_ptr(), each._version))
-        if self._packed is None or self._packed[0] != key:
-            earlier = self._packed[1] if self._packed is not None else None
-            self._packed = key, Packed(self._mapped(), earlier=earlier)
-        return self._packed[1]
+        """Give the mapped entries ready for search, made again only when they have changed."""
+        return self._packed((self.frozen, self.map.weight, self.map.bias), self._mapped)
 
     def _mapped(self) -> Tensor:
         # Rounded once, from float64, so that another machine's codebook has the same bits.

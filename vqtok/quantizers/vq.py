@@ -16,10 +16,10 @@ from vqtok.nn.gradients import Gradient, estimate
 from vqtok.protocols import Assigned, Quantized
 from vqtok.quantizers._codebook import Codebook, check
 from vqtok.quantizers._revival import RevivedAt
-from vqtok.quantizers._rows import from_rows, projection, stretch, to_rows
+from vqtok.quantizers._rows import Grid, stretch, to_rows
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
-from vqtok.quantizers.search.candidates import Doubt
+from vqtok.quantizers.search.candidates import NearTies
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Config:
         revive: An entry is dead below this fraction of the mean use; 0: never.
         revive_every: Steps between revivals.
         revive_at: Dead entries move to "random" latents; or by "error", hardly ever to those that
-            an entry tells well already, such as those of flat areas.
+            an entry describes well already, such as those of flat areas.
     """
 
     codebook_size: int = 512
@@ -67,24 +67,14 @@ class Config:
 
 
 class Vq(Warmed):
-    """One codebook over latents of any grid.
-
-    ``generator`` makes every random choice (a CPU generator; None: torch's global one).
-    """
+    """One codebook over latents of any grid."""
 
     def __init__(self, config: Config, dim: int) -> None:
-        inner = config.codebook_dim or dim
-        capacity = config.codebook_size * config.samples
-        super().__init__(inner, capacity=capacity, warmup=config.warmup)
+        super().__init__(config, dim, inner=config.codebook_dim)
         self.config = config
-        self.codebook_size = config.codebook_size
-        self.depth: int | None = None
-        self.generator: torch.Generator | None = None
-        self.project_in = projection(dim, config.codebook_dim)
-        self.project_out = projection(inner, dim if config.codebook_dim else None)
         self.codebook = Codebook(
             config.codebook_size,
-            inner,
+            config.codebook_dim or dim,
             cosine=config.cosine,
             ema=config.ema,
             decay=config.decay,
@@ -95,43 +85,43 @@ class Vq(Warmed):
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, *grid) latents; in training also learn from them."""
-        batch, grid = z.shape[0], tuple(z.shape[2:])
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = self.codebook.unit(self.project_in(to_rows(z)))
-            if self.training and not self._started(rows):
-                codes = torch.zeros(batch, *grid, dtype=torch.int64, device=z.device)
-                through = from_rows(self.project_out(rows), batch, grid)
-                return Quantized(through, codes, rows.new_zeros(()))
-            codes = self.codebook.assign(rows)
-            chosen = self.codebook.lookup(codes)
-            terms = codebook_terms(
-                rows, chosen, commitment=self.config.commitment, learned=not self.config.ema
-            )
-            out = self.project_out(estimate(rows, chosen, self.config.gradient))
-            if self.training:
-                self.codebook.learn(rows, codes, generator=self.generator)
+        grid = Grid.of(z)
+        rows = self.codebook.unit(self.project_in(to_rows(z)))
+        passed = self._warming(rows, grid)
+        if passed is not None:
+            return passed
+        codes = self.codebook.assign(rows)
+        chosen = self.codebook.lookup(codes)
+        terms = codebook_terms(
+            rows, chosen, commitment=self.config.commitment, learned=not self.config.ema
+        )
+        out = self.project_out(estimate(rows, chosen, self.config.gradient))
+        if self.training:
+            self.codebook.learn(rows, codes, generator=self.generator)
         means = {name: term.mean() for name, term in terms.items()}
-        return quantized(from_rows(out, batch, grid), codes.reshape(batch, *grid), means)
+        return quantized(grid.latents(out), grid.codes(codes), means)
 
     @torch.no_grad()
-    def assign(self, z: Tensor, *, reach: float) -> Assigned:
-        """Codes of (B, D, *grid) latents, and which of them a move by ``reach`` could change."""
-        with torch.autocast(device_type=z.device.type, enabled=False):
-            rows = self.project_in(to_rows(z))
-            doubt = Doubt.of(rows, reach * stretch(self.project_in))
-            if self.codebook.cosine:
-                # By the sine rule, no direction turns by more; the last term rounds the unit row.
-                length = torch.linalg.vector_norm(rows.double(), dim=1)
-                doubt.reach.div_(length / 2 + 2.0**-126).add_(2.0**-23)
-            codes = self.codebook.assign(self.codebook.unit(rows), doubt)
-        shape = (z.shape[0], *z.shape[2:])
-        return Assigned(codes.reshape(shape), doubt.found.reshape(shape))
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
+        grid = Grid.of(z)
+        rows = self.project_in(to_rows(z))
+        ties = NearTies.of(rows, tolerance * stretch(self.project_in))
+        if self.codebook.cosine:
+            # By the sine rule, no direction turns by more; the last term rounds the unit row.
+            length = torch.linalg.vector_norm(rows.double(), dim=1)
+            ties.tolerance.div_(length / 2 + 2.0**-126).add_(2.0**-23)
+        codes = self.codebook.assign(self.codebook.unit(rows), ties)
+        return Assigned(grid.codes(codes), grid.codes(ties.found))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""
-        with torch.autocast(device_type=codes.device.type, enabled=False):
-            rows = self.project_out(self.codebook.lookup(codes.reshape(-1).long()))
-        return from_rows(rows, codes.shape[0], tuple(codes.shape[1:]))
+        rows = self.project_out(self.codebook.lookup(codes.reshape(-1).long()))
+        return Grid.of_codes(codes).latents(rows)
+
+    def begin_averages(self) -> None:
+        """Make moving averages fit the entries as they are."""
+        self.codebook.begin_averages()
 
     def _place(self, sample: Tensor, *, latest: int) -> None:
         self.codebook.start(

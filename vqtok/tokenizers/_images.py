@@ -17,7 +17,7 @@ from vqtok.nn.outputs import Output, entering, pixels
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Quantizer, RecomputeStats, Reconstructed
 from vqtok.tokenizers._labels import Label, Labels
-from vqtok.tokenizers._quantizers import level_specs, of_levels, total
+from vqtok.tokenizers._quantizers import dequantize, level_specs, of_levels, total
 from vqtok.tokenizers._signals import check_images, joined, padded, size_of
 from vqtok.tokenizers.exact.images import ImageEncoder
 from vqtok.tokenizers.exact.tiling2d import Read, Tile, Windows, tiles
@@ -168,11 +168,11 @@ class TiledImages(nn.Module, ABC):
         self.spec.require_codes(self.name)
 
         def look_up(tile: Tile) -> list[Tensor]:
+            z_qs = []
             pairs = zip(self.quantizers, codes.levels, strict=True)
-            z_qs = [
-                quantizer.decode(self._integers(array[item][(None, ..., *tile.window(1 << level))]))
-                for level, (quantizer, array) in enumerate(pairs)
-            ]
+            for level, (quantizer, array) in enumerate(pairs):
+                window = array[item][(None, ..., *tile.window(1 << level))]
+                z_qs.append(dequantize(quantizer, self._integers(window)))
             return self._conditioned(z_qs, label)
 
         for rows, columns, shown in self._decoded(look_up, codes.extent):

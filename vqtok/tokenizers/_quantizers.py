@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,14 +47,25 @@ class Quantizers(nn.ModuleList):
     @property
     def generator(self) -> torch.Generator | None:
         """The source of every random choice of all levels, one after the other."""
-        found: Any = self[0]
-        generator: torch.Generator | None = found.generator
-        return generator
+        found: torch.Generator | None = getattr(self[0], "generator", None)
+        return found
 
     @generator.setter
     def generator(self, generator: torch.Generator | None) -> None:
         for each in self:
             each.generator = generator  # type: ignore[assignment]
+
+
+def quantize(quantizer: Quantizer, z: Tensor) -> Quantized:
+    """Quantize (B, D, *grid) latents in float32, also under autocast."""
+    with torch.autocast(z.device.type, enabled=False):
+        return quantizer(z.float())
+
+
+def dequantize(quantizer: Quantizer, codes: Tensor) -> Tensor:
+    """Look up codes in float32, also under autocast: (B, D, *grid)."""
+    with torch.autocast(codes.device.type, enabled=False):
+        return quantizer.decode(codes)
 
 
 def of_levels(quantizer: nn.Module) -> list[Quantizer]:

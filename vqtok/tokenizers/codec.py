@@ -24,9 +24,9 @@ from vqtok.codes.spec import CodeSpec
 from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.spectral import Spectrum, from_polar
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Quantized, Quantizer, RecomputeStats, Reconstructed
+from vqtok.protocols import Quantizer, RecomputeStats, Reconstructed
 from vqtok.tokenizers._labels import ConditionedBlocks, Label, Labels, check_names
-from vqtok.tokenizers._quantizers import level_specs, of_levels
+from vqtok.tokenizers._quantizers import dequantize, level_specs, of_levels, quantize
 from vqtok.tokenizers._signals import check_audio
 from vqtok.tokenizers._spectral import FrontEnd, Mel, check_bands
 from vqtok.tokenizers.exact.audio import AudioEncoder
@@ -212,7 +212,7 @@ class Codec(nn.Module):
         for segment in segments(pieces, own=TILE, past=self.decoder_context, ahead=ahead):
             skip, own = segment.skip * self.hop, segment.own * self.hop
             items = [
-                self._render(self.quantizer.decode(codes[None].to(self._device())), label)
+                self._render(dequantize(self.quantizer, codes[None].to(self._device())), label)
                 for codes in segment.window
             ]
             left = own if length is None else max(0, min(own, length - given))
@@ -251,10 +251,10 @@ class Codec(nn.Module):
         """
         length, perturbation = int(x.shape[-1]), None
         if self.training:
-            generator = self.quantizer.generator
+            generator = getattr(self.quantizer, "generator", None)
             perturbation = self.front_end.perturbation(len(x), generator=generator)
         z = self._exact.latents(self._padded(x), perturbation)
-        quantized: Quantized = self.quantizer(z)
+        quantized = quantize(self.quantizer, z)
         y = self._render(quantized.z_q, labels)[:, None, :length]
         levels = (quantized.codes,) if self.spec.levels else ()
         codes = Codes(self.spec, levels, (length,))

@@ -21,6 +21,7 @@ from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized
 from vqtok.tokenizers._images import TiledImages
 from vqtok.tokenizers._labels import check_names
+from vqtok.tokenizers._quantizers import quantize
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class VQVAE(TiledImages):
         )
 
     def _quantize(self, x: Tensor, extent: tuple[int, int]) -> list[Quantized]:
-        return [self.quantizer(self.encoder(x))]
+        return [quantize(self.quantizers[0], self.encoder(x))]
 
     def _paint(self, z_qs: Sequence[Tensor]) -> Tensor:
         raw: Tensor = self.decoder(z_qs[0])

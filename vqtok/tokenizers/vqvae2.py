@@ -26,7 +26,7 @@ from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized
 from vqtok.tokenizers._images import TiledImages
 from vqtok.tokenizers._labels import check_names
-from vqtok.tokenizers._quantizers import NAMES, Quantizers, check_own
+from vqtok.tokenizers._quantizers import NAMES, Quantizers, check_own, quantize
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class VQVAE2(TiledImages):
     def _quantize(self, x: Tensor, extent: tuple[int, int]) -> list[Quantized]:
         found: list[Quantized] = []
 
-        def quantize(level: int, z: Tensor) -> Tensor:
-            found.append(self.quantizers[level](z))
+        def next_level(level: int, z: Tensor) -> Tensor:
+            found.append(quantize(self.quantizers[level], z))
             return found[-1].z_q
 
-        self.encoder(x, self._exact.grids(extent), quantize)
+        self.encoder(x, self._exact.grids(extent), next_level)
         return found
 
     def _paint(self, z_qs: Sequence[Tensor]) -> Tensor:

@@ -95,7 +95,7 @@ class Learner:
     def settle(self) -> None:
         """Place codebooks whose warm-up the run's end cuts short."""
         for each in _warmed(self.model):
-            each.settle()
+            each.place_codebook()
 
     def restart(self, level: int) -> bool:
         """Place a level's codebooks anew, among the latents of the next steps; False: none may be.

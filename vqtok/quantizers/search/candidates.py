@@ -22,34 +22,34 @@ Integers = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Doubt:
+class NearTies:
     """Rows that are known only roughly, and which of them could therefore have another code.
 
     Attributes:
-        reach: (N,) float64, Euclidean: how far each row may be from the one that is meant.
+        tolerance: (N,) float64, Euclidean: how far each row may be from the one that is meant.
         found: (N,) bool, filled in by the search: another entry may be the nearest one.
     """
 
-    reach: Tensor
+    tolerance: Tensor
     found: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor, reach: float) -> Doubt:
-        """No row found yet; (N, d) float32 rows may also be rounded."""
-        doubt = cls(
-            torch.full((len(rows),), reach, dtype=torch.float64, device=rows.device),
+    def of(cls, rows: Tensor, tolerance: float) -> NearTies:
+        """Begin with no row found; (N, d) float32 rows may also be rounded."""
+        ties = cls(
+            torch.full((len(rows),), tolerance, dtype=torch.float64, device=rows.device),
             torch.zeros(len(rows), dtype=torch.bool, device=rows.device),
         )
         if rows.dtype == torch.float32:
-            doubt.reach.add_(rounding(rows))
-        return doubt
+            ties.tolerance.add_(rounding(rows))
+        return ties
 
-    def __getitem__(self, rows: slice) -> Doubt:
-        return Doubt(self.reach[rows], self.found[rows])
+    def __getitem__(self, rows: slice | Tensor) -> NearTies:
+        return NearTies(self.tolerance[rows], self.found[rows])
 
     def rivals(self, squares: Tensor) -> Tensor:
         """(N,) squared distances up to which entries may be nearest, given the smallest ones."""
-        return (squares.clamp(min=0).double().sqrt() + 2 * self.reach).square()
+        return (squares.clamp(min=0).double().sqrt() + 2 * self.tolerance).square()
 
     def judge(
         self, row: Tensor, code: Tensor, distance: Tensor, nearest: Tensor, entries: Tensor
@@ -70,7 +70,7 @@ class Doubt:
         for some in slices(len(row), BLOCK // entries.shape[1] + 1):
             rows = row[some]
             apart = distances(entries[code[some]], entries[nearest[rows]]).sqrt()
-            close = distance[some] - least[rows] <= 2.001 * self.reach[rows] * apart
+            close = distance[some] - least[rows] <= 2.001 * self.tolerance[rows] * apart
             self.found[rows[close & (apart > 0)]] = True
 
 
@@ -104,7 +104,7 @@ class Candidates:
         within &= ~self.broken.numpy()[row]
         self._row, self._code, self._score = row[within], code[within], score[within]
 
-    def nearest(self, z: Tensor, entries: Tensor, doubt: Doubt | None = None) -> Tensor:
+    def nearest(self, z: Tensor, entries: Tensor, ties: NearTies | None = None) -> Tensor:
         """int64 (N,): of each row's candidates the nearest in float64, the lowest of equals."""
         row, code = self._row, self._code
         codes = np.zeros(len(z), dtype=np.int64)
@@ -121,15 +121,15 @@ class Candidates:
             else:  # differences round before they are squared, so the error is relative
                 wide = 1 + 4 * bound(z.shape[1])
                 least = least * wide + 2.0**-110
-                if doubt is not None:
-                    least = doubt.rivals(least) * wide
+                if ties is not None:
+                    least = ties.rivals(least) * wide
             near = squares.numpy() <= least.numpy()[row]
             row, code = row[near], code[near]
         codes[row] = len(entries)
         np.minimum.at(codes, row, code)
         found = torch.from_numpy(codes)
-        if doubt is not None:
-            doubt.judge(*rivals[0], rivals[1], found, entries)
+        if ties is not None:
+            ties.judge(*rivals[0], rivals[1], found, entries)
         return found
 
 
@@ -152,7 +152,7 @@ def distances(z: Tensor, entries: Tensor) -> Tensor:
     return terms[:, 0]
 
 
-def all_distances(z: Tensor, entries: Tensor, doubt: Doubt | None = None) -> Tensor:
+def all_distances(z: Tensor, entries: Tensor, ties: NearTies | None = None) -> Tensor:
     """int64 (N,): nearest entries of a few (N, d) rows, the lowest of equals, all in float64."""
     codes = torch.empty(len(z), dtype=torch.int64, device=z.device)
     for rows in slices(len(z), BLOCK // entries.numel() + 1):
@@ -161,6 +161,6 @@ def all_distances(z: Tensor, entries: Tensor, doubt: Doubt | None = None) -> Ten
         code = torch.arange(len(entries), device=z.device).repeat(count)
         distance = distances(z[rows][row], entries[code])
         codes[rows] = distance.view(count, -1).argmin(dim=1)
-        if doubt:
-            doubt[rows].judge(row, code, distance, codes[rows], entries)
+        if ties:
+            ties[rows].judge(row, code, distance, codes[rows], entries)
     return codes

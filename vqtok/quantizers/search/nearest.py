@@ -12,7 +12,7 @@ on the data: entries that lie close together, for their distance from the mean, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqtok.quantizers.search import prescreen
-from vqtok.quantizers.search.candidates import Doubt, all_distances, distances
+from vqtok.quantizers.search.candidates import NearTies, all_distances, distances
 from vqtok.quantizers.search.product import bound, multiply, scratch, slices
 
 BUFFER = 1 << 21
@@ -104,6 +104,23 @@ class Packed:
             yield start, tile.view(len(tile), _groups(len(entries)), -1)
 
 
+class PackedOnce:
+    """Keeps a codebook packed until a tensor that it is made of changes."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[int, ...], Packed] | None = None
+
+    def __call__(self, sources: Sequence[Tensor], make: Callable[[], Tensor]) -> Packed:
+        """Pack the (K, d) codebook that ``make`` computes of ``sources``."""
+        if any(each.is_inference() for each in sources):  # they do not count their versions
+            return Packed(make())
+        key = tuple(number for each in sources for number in (each.data_ptr(), each._version))
+        if self._kept is None or self._kept[0] != key:
+            earlier = self._kept[1] if self._kept is not None else None
+            self._kept = key, Packed(make(), earlier=earlier)
+        return self._kept[1]
+
+
 def _groups(size: int) -> int:
     """Groups of at most 128 entries, or 256 where there are many."""
     return -(-size // (256 if size > 2048 else 128))
@@ -130,51 +147,51 @@ def _fill(tile: Tensor, entries: Tensor, centre: Tensor) -> None:
 
 
 @torch.no_grad()
-def nearest(z: Tensor, codebook: Tensor | Packed, doubt: Doubt | None = None) -> Tensor:
+def nearest(z: Tensor, codebook: Tensor | Packed, ties: NearTies | None = None) -> Tensor:
     """Index of the entry at the smallest Euclidean distance from each row; the lowest of equals.
 
     Args:
         z: (N, d) float; taken as float32, but for float64. A row that holds NaN gets some code in
             range.
         codebook: (K, d) float, or ``Packed`` when it serves many calls.
-        doubt: How well the rows are known; marks those that could have another code.
+        ties: How well the rows are known; marks those that could have another code.
 
     Returns:
         int64 (N,).
     """
     packed = codebook if isinstance(codebook, Packed) else Packed(codebook)
     if z.dtype == torch.float64:
-        return _in_float64(z.detach(), packed, doubt)
+        return _in_float64(z.detach(), packed, ties)
     z = z.detach().float()
     size, dim = packed.entries.shape
     if packed.crowded() or not prescreen.pays(len(z), size, dim, z.device):
-        return _search(z, packed, doubt)
-    codes, undecided = prescreen.prescreen(z, packed.screen(), doubt)
+        return _search(z, packed, ties)
+    codes, undecided = prescreen.prescreen(z, packed.screen(), ties)
     if len(undecided) == len(z):
-        return _search(z, packed, doubt)
+        return _search(z, packed, ties)
     if len(undecided):
-        rest = doubt and Doubt(doubt.reach[undecided], doubt.found[undecided])
+        rest = ties and ties[undecided]
         codes[undecided] = _search(z[undecided], packed, rest)
-        if doubt and rest:
-            doubt.found[undecided] = rest.found
+        if ties and rest:
+            ties.found[undecided] = rest.found
     return codes
 
 
-def _in_float64(z: Tensor, packed: Packed, doubt: Doubt | None) -> Tensor:
+def _in_float64(z: Tensor, packed: Packed, ties: NearTies | None) -> Tensor:
     """``nearest`` of float64 rows: in float32, but where their last bits matter."""
-    rough = Doubt.of(z.float(), 0.0)
-    if doubt:
-        rough.reach.add_(doubt.reach)
+    rough = NearTies.of(z.float(), 0.0)
+    if ties:
+        rough.tolerance.add_(ties.tolerance)
     codes = nearest(z.float(), packed, rough)
     which = rough.found.nonzero().squeeze(1)
-    rest = doubt and Doubt(doubt.reach[which], doubt.found[which])
+    rest = ties and ties[which]
     codes[which] = all_distances(z[which], packed.entries, rest)
-    if doubt and rest:
-        doubt.found[which] = rest.found
+    if ties and rest:
+        ties.found[which] = rest.found
     return codes
 
 
-def _search(z: Tensor, packed: Packed, doubt: Doubt | None = None) -> Tensor:
+def _search(z: Tensor, packed: Packed, ties: NearTies | None = None) -> Tensor:
     """``nearest`` by float32 products alone."""
     codes = z.new_empty(len(z), dtype=torch.int64)
     best, second, radius = z.new_empty(3, len(z))
@@ -191,15 +208,15 @@ def _search(z: Tensor, packed: Packed, doubt: Doubt | None = None) -> Tensor:
                 value = torch.minimum(value, best[rows])
             codes[rows], best[rows], second[rows] = index, value, other
     limit = best + _tolerance(radius, best, bound(z.shape[1] + 1))
-    if doubt:
+    if ties:
         square = limit + radius.square()
-        limit += ((doubt.rivals(square) - square.clamp(min=0)) * 1.001).float()
+        limit += ((ties.rivals(square) - square.clamp(min=0)) * 1.001).float()
     unsure = (second <= limit).nonzero().squeeze(1)
     for which in (unsure[rows] for rows in slices(len(unsure), INSIDE // 256)):
-        rest = doubt and Doubt(doubt.reach[which], doubt.found[which])
+        rest = ties and ties[which]
         codes[which] = _decide(z[which], packed, limit[which], rest)
-        if doubt and rest:
-            doubt.found[which] = rest.found
+        if ties and rest:
+            ties.found[which] = rest.found
     return codes
 
 
@@ -272,7 +289,7 @@ def _tolerance(radius: Tensor, best: Tensor, error: float) -> Tensor:
     return 2 * error * (2 * radius * rival + rival.square())
 
 
-def _decide(z: Tensor, packed: Packed, limit: Tensor, doubt: Doubt | None) -> Tensor:
+def _decide(z: Tensor, packed: Packed, limit: Tensor, ties: NearTies | None) -> Tensor:
     """Nearest entry in float64 of (U, d) rows, among those that score within their ``limit``."""
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     least = torch.full((len(z),), torch.inf, dtype=torch.float64, device=z.device)
@@ -288,13 +305,13 @@ def _decide(z: Tensor, packed: Packed, limit: Tensor, doubt: Doubt | None) -> Te
             for some in slices(len(row), PAIRS // z.shape[1] + 1):
                 distance[some] = distances(z[row[some]], packed.entries[code[some]])
             least.scatter_reduce_(0, row, distance, "amin")
-            kept = distance <= (doubt.rivals(least) * ROUNDED if doubt else least)[row]
+            kept = distance <= (ties.rivals(least) * ROUNDED if ties else least)[row]
             pairs.append((row[kept], code[kept], distance[kept]))
     row, code, distance = (torch.cat(each) for each in zip(*pairs, strict=True))
     winner = distance == least[row]
     codes = torch.full((len(z),), len(packed.entries), dtype=torch.int64, device=z.device)
     codes.scatter_reduce_(0, row[winner], code[winner], "amin")
     codes[codes == len(packed.entries)] = 0  # rows of NaN
-    if doubt:
-        doubt.judge(row, code, distance, codes, packed.entries)
+    if ties:
+        ties.judge(row, code, distance, codes, packed.entries)
     return codes

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqtok.quantizers.search.candidates import BLOCK, MOST, Candidates, Doubt, Integers
+from vqtok.quantizers.search.candidates import BLOCK, MOST, Candidates, Integers, NearTies
 from vqtok.quantizers.search.product import ROUND_OFF, bound, scratch, slices
 
 BUFFER = 1 << 21
@@ -129,10 +129,10 @@ def _groups(size: int) -> int:
     return 1 << max(4, (size.bit_length() + 2) // 2)
 
 
-def prescreen(z: Tensor, screen: Screen, doubt: Doubt | None = None) -> tuple[Tensor, Tensor]:
+def prescreen(z: Tensor, screen: Screen, ties: NearTies | None = None) -> tuple[Tensor, Tensor]:
     """Nearest entries of (N, d) rows in float64, and the rows that it leaves undecided.
 
-    With ``doubt``, rows that are decided and could have another code are marked there.
+    With ``ties``, rows that are decided and could have another code are marked there.
 
     Returns:
         int64 (N,) codes, and int64 (U,) rows whose code is still to be found.
@@ -140,7 +140,7 @@ def prescreen(z: Tensor, screen: Screen, doubt: Doubt | None = None) -> tuple[Te
     codes = torch.zeros(len(z), dtype=torch.int64)
     undecided = []
     for rows in slices(len(z), min(ROWS, FLOATS // z.shape[1] + 1)):
-        codes[rows], rest = _prescreen(z[rows], screen, doubt and doubt[rows])
+        codes[rows], rest = _prescreen(z[rows], screen, ties and ties[rows])
         undecided.append(rest + rows.start)
         if screen.crowded or 2 * len(rest) > rows.stop - rows.start:
             undecided.append(torch.arange(rows.stop, len(z)))
@@ -148,13 +148,13 @@ def prescreen(z: Tensor, screen: Screen, doubt: Doubt | None = None) -> tuple[Te
     return codes, torch.cat(undecided)
 
 
-def _prescreen(z: Tensor, screen: Screen, doubt: Doubt | None) -> tuple[Tensor, Tensor]:
+def _prescreen(z: Tensor, screen: Screen, ties: NearTies | None) -> tuple[Tensor, Tensor]:
     everything = torch.zeros(len(z), dtype=torch.int64), torch.arange(len(z))
     if not screen.radius**2 < FAR:
         return everything
     left, slack = _left(z, screen)
-    if doubt is not None:  # no two entries are farther apart than twice the radius
-        slack += 2 * screen.radius * doubt.reach
+    if ties is not None:  # no two entries are farther apart than twice the radius
+        slack += 2 * screen.radius * ties.tolerance
     best = torch.full((len(z),), torch.inf)
     kept = Candidates(slack.isinf())
     found = 0
@@ -175,7 +175,7 @@ def _prescreen(z: Tensor, screen: Screen, doubt: Doubt | None) -> tuple[Tensor, 
         if len(screen.entries) > start + tile[0].numel():
             kept.drop(limits(best, slack))
     kept.drop(limits(best, slack))
-    return kept.nearest(z, screen.entries, doubt), kept.broken.nonzero().squeeze(1)
+    return kept.nearest(z, screen.entries, ties), kept.broken.nonzero().squeeze(1)
 
 
 def _block(count: int, columns: int) -> int:

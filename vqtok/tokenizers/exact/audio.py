@@ -14,7 +14,7 @@ from vqtok.nn.convnext import Block
 from vqtok.nn.spectral import Spectrum
 from vqtok.protocols import Quantizer, RecomputeStats
 from vqtok.tokenizers._spectral import FrontEnd, Perturbation
-from vqtok.tokenizers.exact.recompute import ExactCodes, plain_float32
+from vqtok.tokenizers.exact.recompute import ExactCodes, full_float32
 from vqtok.tokenizers.exact.tiling1d import Segment, segments
 
 STEP = 75
@@ -136,7 +136,7 @@ class AudioEncoder:
         """Code (B, n) samples after the first ``seen``: (B, Q, t) or (B, t)."""
         drop, device = seen // self._hop, next(self._encoder.parameters()).device
         samples = samples.to(device, torch.float32)
-        with plain_float32(device):
+        with full_float32(device):
             z = self.latents(samples)[..., drop:].contiguous()
 
         def recompute(encoder: nn.Module, position: Tensor) -> Tensor:
@@ -166,6 +166,6 @@ class AudioEncoder:
         device = next(self._encoder.parameters()).device
         noise = torch.randn(1, PROBE * self._hop, generator=torch.Generator().manual_seed(0))
         samples = (noise * torch.linspace(0, 0.3, noise.shape[1])).to(device)
-        with plain_float32(device):
+        with full_float32(device):
             z: Tensor = encoder(self.features(samples).to(dtype))
         return z[0, :, 0].T

@@ -16,7 +16,7 @@ from vqtok.codes.container import Array
 from vqtok.nn.hierarchy import Encoder, OneLevel
 from vqtok.nn.regions import Region, Source, Span, cut
 from vqtok.protocols import Quantizer, RecomputeStats
-from vqtok.tokenizers.exact.recompute import ExactCodes, plain_float32
+from vqtok.tokenizers.exact.recompute import ExactCodes, full_float32
 from vqtok.tokenizers.exact.tiling2d import Slices, Tile, Windows, batches
 
 PROBE = 16
@@ -121,7 +121,8 @@ class ImageEncoder:
             cuts = self._cuts(tile, images[index].size)
             windows = torch.stack([images[index](tile) for index, tile in group])
             x = windows.to(next(self._paths[0].parameters()).device, torch.float32)
-            levels = self._levels(x, cuts, code_last=code_last)
+            with full_float32(x.device):
+                levels = self._levels(x, cuts, code_last=code_last)
             for item, (index, tile) in enumerate(group):
                 yield (
                     index,
@@ -159,29 +160,28 @@ class ImageEncoder:
             code_last: Whether codes of the finest level are wanted.
         """
         encoder, found, known = self._encoder, list[tuple[Tensor, Tensor | None]](), list[Tensor]()
-        with plain_float32(x.device):
-            features = encoder.features(x)
+        features = encoder.features(x)
         state: Tensor | None = None
         for level, (cut_, quantizer) in enumerate(zip(cuts, self._quantizers, strict=True)):
             parts = [cut(features[level], Region(*cut_.coded))]
-            with plain_float32(x.device):
-                if state is not None:
-                    context = encoder.context(level, state)
-                    # The level before is known from where its coded part begins, and is doubled.
-                    before = cuts[level - 1].coded
-                    spans = [
-                        (mine[0] - 2 * theirs[0], mine[1] - 2 * theirs[0])
-                        for mine, theirs in zip(cut_.coded, before, strict=True)
-                    ]
-                    parts.append(cut(context, Region(spans[0], spans[1])))
-                z = encoder.latent(level, *parts).float().contiguous()
-            if level == len(cuts) - 1 and not code_last:
+            if state is not None:
+                context = encoder.context(level, state)
+                # The level before is known from where its coded part begins, and is doubled.
+                before = cuts[level - 1].coded
+                spans = [
+                    (mine[0] - 2 * theirs[0], mine[1] - 2 * theirs[0])
+                    for mine, theirs in zip(cut_.coded, before, strict=True)
+                ]
+                parts.append(cut(context, Region(spans[0], spans[1])))
+            z = encoder.latent(level, *parts).float().contiguous()
+            last = level == len(cuts) - 1
+            if last and not code_last:
                 found.append((z, None))
                 break
             codes = self._codes(level, z, x, known, cuts)
             known.append(codes)
             found.append((z, codes.cpu()))
-            if level < len(cuts) - 1:
+            if not last:
                 state = torch.cat([quantizer.decode(codes), *parts[1:]], dim=1)
         return found
 
@@ -218,7 +218,7 @@ class ImageEncoder:
             shape = (1, *depth, PROBE << level, PROBE << level)
             codes = torch.randint(quantizer.codebook_size, shape, generator=generator)
             z_qs.append(quantizer.decode(codes.to(weight.device)).to(dtype))
-        with plain_float32(weight.device):
+        with full_float32(weight.device):
             z: Tensor = path(x.to(weight.device, dtype), z_qs)
         return z.flatten(2)[0].T
 

@@ -59,9 +59,13 @@ class ExactCodes:
         Returns:
             int64 (B, *grid), or (B, Q, *grid).
         """
+        with full_float32(z.device):
+            return self._decide(z, quantizer, recompute)
+
+    def _decide(self, z: Tensor, quantizer: Quantizer, recompute: Recompute) -> Tensor:
         twin, tolerance = self._twin()
         while True:
-            codes, near_tie = quantizer.assign(z, reach=tolerance)
+            codes, near_tie = quantizer.assign(z, tolerance=tolerance)
             positions = near_tie.nonzero()
             if not len(positions):
                 break
@@ -69,7 +73,7 @@ class ExactCodes:
                 latents = torch.stack([recompute(twin, each) for each in positions])  # (N, D)
             which = tuple(positions.T)
             last = codes if quantizer.depth is None else codes.movedim(1, -1)  # (B, *grid) or …, Q
-            last[which] = quantizer.assign(latents[:, :, None], reach=0.0).codes[..., 0]
+            last[which] = quantizer.assign(latents[:, :, None], tolerance=0.0).codes[..., 0]
             error = torch.linalg.vector_norm(latents - z.movedim(1, -1)[which].double(), dim=1)
             worst = float(error.max())
             if not worst > tolerance / 2:
@@ -124,15 +128,16 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def plain_float32(device: torch.device) -> Iterator[None]:
-    """Keep float32's 24 bits in convolutions on a GPU; cuDNN by default does not."""
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Keep float32's 24 bits: no autocast, and on a GPU no shortcut of cuDNN's convolutions."""
     settings: Any = getattr(torch.backends.cudnn, "conv", None)
-    if device.type != "cuda" or not hasattr(settings, "fp32_precision"):
-        yield
-        return
-    before = settings.fp32_precision
-    settings.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
+    with torch.autocast(device.type, enabled=False):
+        if device.type != "cuda" or not hasattr(settings, "fp32_precision"):
+            yield
+            return
+        before = settings.fp32_precision
+        settings.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            settings.fp32_precision = before

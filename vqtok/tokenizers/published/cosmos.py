@@ -156,7 +156,7 @@ class Cosmos(WholeImages):
         return z
 
     def _assign(self, z: Tensor) -> tuple[Tensor, ...]:
-        return (self.quantizer.assign(z, reach=0.0).codes,)
+        return (self.quantizer.assign(z, tolerance=0.0).codes,)
 
     def _look_up(self, levels: tuple[Tensor, ...]) -> Tensor:
         return self.quantizer.decode(levels[0])
