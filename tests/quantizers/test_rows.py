@@ -17,7 +17,7 @@ def test_rows_are_the_grid_in_order_and_come_back() -> None:
     z = gaussian(2, 5, 3, 4)
     rows = _rows.to_rows(z)
     assert torch.equal(rows[1 * 12 + 2 * 4 + 3], z[1, :, 2, 3])
-    assert torch.equal(_rows.from_rows(rows, 2, (3, 4)), z)
+    assert torch.equal(_rows.Grid(2, (3, 4)).latents(rows), z)
 
 
 def test_a_projected_row_has_the_same_bits_in_any_batch() -> None:
