@@ -33,14 +33,14 @@ def check(name: str, target: Path, *, force: bool) -> Path:
     """
     place = directory.resolve(name)
     if not foreign.is_foreign(place):
-        raise UsageError(f"{name}: already a model of vqtok", hint=f"use it: -m {name}")
+        raise UsageError(name, "already a model of vqtok", hint=f"use it: -m {name}")
     if target.is_file():
-        raise UsageError(f"{target}: a file, not a directory", hint="name a new directory")
+        raise UsageError(target, "a file, not a directory", hint="name a new directory")
     if target.is_dir() and any(target.iterdir()):
         if not (target / "config.json").is_file() or foreign.is_foreign(target):
-            raise UsageError(f"{target}: not empty", hint="name a new directory")
+            raise UsageError(target, "not empty", hint="name a new directory")
         if not force:
-            raise UsageError(f"{target}: already exists", hint="-f overwrites")
+            raise UsageError(target, "already exists", hint="-f overwrites")
     return place
 
 

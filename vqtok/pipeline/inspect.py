@@ -64,7 +64,8 @@ def inspect(place: str | BinaryIO) -> Facts:
     is_model = (path / "config.json").is_file() or foreign.is_foreign(path)
     if path.is_dir() and not is_model and place not in model_names():
         raise UsageError(
-            f"{place}: a directory, not a model: no config.json",
+            place,
+            "a directory, not a model: no config.json",
             hint="name files, model directories or models",
         )
     try:
@@ -73,7 +74,7 @@ def inspect(place: str | BinaryIO) -> Facts:
     except UsageError as error:
         if error.subject == repr(place):
             # It may have been meant as either, so both are named.
-            raise UsageError(f"{place}: no such file or model", hint=error.hint) from error
+            raise UsageError(place, "no such file or model", hint=error.hint) from error
         raise
 
 
@@ -119,7 +120,8 @@ def _by_kind(kind: str | None, source: Path | BinaryIO) -> Facts:
     if kind == "audio":
         return _audio(source)
     raise MediaError(
-        f"{subject(source)}: neither codes nor an image nor audio",
+        subject(source),
+        "neither codes nor an image nor audio",
         hint="vqtok info takes codes files, media files, models and checkpoints",
     )
 

@@ -82,7 +82,8 @@ def for_encode(
     """
     if format not in (None, STREAM) and f".{format}" not in CODES_SUFFIXES:
         raise UsageError(
-            f"--format {format}: unknown codes format",
+            f"--format {format}",
+            "unknown codes format",
             hint=f"npy, safetensors or {STREAM}; for a corpus: {', '.join(FORMATS)}",
         )
     made = plan(
@@ -96,11 +97,12 @@ def for_encode(
     for job in made.jobs:
         if format == STREAM and job.kind != "audio":
             what = f"only audio leaves as it is made, {job.source or 'stdin'} is an image"
-            raise UsageError(f"--format {STREAM}: {what}", hint="--format npy")
+            raise UsageError(f"--format {STREAM}", what, hint="--format npy")
         suffix = "" if job.target is None else job.target.suffix.lower()
         if format is None and job.target is not None and suffix not in CODES_SUFFIXES:
             raise UsageError(
-                f"{job.target}: unknown suffix for codes {suffix!r}",
+                job.target,
+                f"unknown suffix for codes {suffix!r}",
                 hint=".npy or .safetensors, or --format",
             )
     return made
@@ -129,13 +131,15 @@ def for_decode(
         UsageError: targets that collide, exist, or whose suffix is no format of ours.
     """
     if format is not None and modality_of(format) is None:
-        raise UsageError(f"--format {format}: cannot be written", hint=_media())
+        raise UsageError(f"--format {format}", "cannot be written", hint=_media())
 
     def suffix(source: Path | None, kind: Kind) -> str:
         if format is not None:
             return f"{RECON}.{format.lower().lstrip('.')}"
         if source is None:
-            raise UsageError("-: what is written is not known yet", hint="-o FILE, or --format png")
+            raise UsageError(
+                "-", "what is written is not known yet", hint="-o FILE, or --format png"
+            )
         return f"{RECON}.{DEFAULT_FORMAT[_modality(source, foreign)]}"
 
     made = plan(
@@ -188,7 +192,7 @@ def _check_target(job: Job, format: str | None, foreign: CodeSpec | None) -> Non
         return
     wanted = modality_of(format or job.target.suffix)
     if wanted is None:
-        raise UsageError(f"{job.target}: cannot write {job.target.suffix!r}", hint=_media())
+        raise UsageError(job.target, f"cannot write {job.target.suffix!r}", hint=_media())
     if job.source is None:
         return
     found = _modality(job.source, foreign)
@@ -196,7 +200,8 @@ def _check_target(job: Job, format: str | None, foreign: CodeSpec | None) -> Non
         what = {"image": "an image", "audio": "audio"}
         mismatch = f"codes of {what[found]} cannot be written as {what[wanted]}"
         raise UsageError(
-            f"{job.source}: {mismatch}: {job.target}",
+            job.source,
+            f"{mismatch}: {job.target}",
             hint=f"-o NAME.{DEFAULT_FORMAT[found]}",
         )
 

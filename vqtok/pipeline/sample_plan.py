@@ -74,7 +74,8 @@ def plan(
     if kind not in ("codes", modality) or f".{chosen}" in READ_ONLY:
         what = {"image": "pictures", "audio": "recordings"}.get(modality, modality)
         raise UsageError(
-            f"-o {output}: {what} cannot be written as {chosen!r}",
+            f"-o {output}",
+            f"{what} cannot be written as {chosen!r}",
             hint=f"--format {SUFFIX.get(modality, 'safetensors')}, or npy or safetensors for codes",
         )
     if is_directory:
@@ -83,9 +84,9 @@ def plan(
     if "{" in output:
         targets = tuple(Path(_filled(output, i, classes)) for i in range(count))
         if len(set(targets)) < count:
-            raise UsageError(f"-o {output}: several samples would be written there", hint=_EACH)
+            raise UsageError(f"-o {output}", "several samples would be written there", hint=_EACH)
     elif count > 1 and kind != "image":
-        raise UsageError(f"-o {output}: {count} samples, and the file holds one", hint=_EACH)
+        raise UsageError(f"-o {output}", f"{count} samples, and the file holds one", hint=_EACH)
     else:
         targets = (Path(output),)
     _check_free(targets, output, force=force)
@@ -102,7 +103,7 @@ def _format(output: str, format: str | None, modality: str, *, is_directory: boo
         return SUFFIX.get(modality, "safetensors")
     suffix = Path(output).suffix.lower().lstrip(".")
     if not suffix:
-        raise UsageError(f"-o {output}: no suffix that tells the format", hint=f"-o {output}/")
+        raise UsageError(f"-o {output}", "no suffix that tells the format", hint=f"-o {output}/")
     return suffix
 
 
@@ -116,7 +117,7 @@ def _filled(template: str, index: int, classes: Sequence[str]) -> str:
         return template.format(**known)
     except (KeyError, IndexError, ValueError) as error:
         have = ", ".join(f"{{{name}}}" for name in known)
-        raise UsageError(f"-o {template}: not a template", hint=f"fields: {have}") from error
+        raise UsageError(f"-o {template}", "not a template", hint=f"fields: {have}") from error
 
 
 def _safe(name: str) -> str:
@@ -130,10 +131,10 @@ def _check_free(targets: Sequence[Path], output: str, *, force: bool) -> None:
         return
     taken = [target for target in targets if target.exists()]
     if folders := [each for each in taken if each.is_dir()]:
-        raise UsageError(f"{folders[0]}: is a directory")
+        raise UsageError(folders[0], "is a directory")
     if taken and not force:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        raise UsageError(f"{taken[0]}{more}: already there", hint="-f overwrites")
+        raise UsageError(f"{taken[0]}{more}", "already there", hint="-f overwrites")
 
 
 def spread(classes: Sequence[str], wanted: Sequence[str], count: int) -> tuple[str, ...]:
@@ -153,7 +154,7 @@ def spread(classes: Sequence[str], wanted: Sequence[str], count: int) -> tuple[s
             known = ", ".join(classes[:12]) + (" …" if len(classes) > 12 else "")
             hint = f"did you mean {close[0]}?" if close else f"known: {known}"
             reason = "the prior does not know it" if classes else "the prior has no classes"
-            raise UsageError(f"--class {name}: {reason}", hint=hint if classes else None)
+            raise UsageError(f"--class {name}", reason, hint=hint if classes else None)
     chosen = list(wanted) or list(classes)
     return tuple(chosen[index % len(chosen)] for index in range(count)) if chosen else ()
 
@@ -176,12 +177,12 @@ def extent_of(
         match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size)
         if spec.modality != "image" or match is None:
             reason = "not WIDTHxHEIGHT" if spec.modality == "image" else "the prior is of audio"
-            raise UsageError(f"--size {size}: {reason}")
+            raise UsageError(f"--size {size}", reason)
         return (int(match[2]), int(match[1]))
     if seconds is not None:
         length = round(seconds * (spec.rate or 0.0)) if math.isfinite(seconds) else 0
         if spec.modality != "audio" or length < 1:
             reason = "too short" if spec.modality == "audio" else "the prior is of pictures"
-            raise UsageError(f"--seconds {seconds:g}: {reason}")
+            raise UsageError(f"--seconds {seconds:g}", reason)
         return (length,)
     return usual
