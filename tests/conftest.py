@@ -27,20 +27,26 @@ settings.load_profile("vqtok")
 LEFT_OUT = ("slow", "long")
 """Marks of tests that run only where -m speaks of them."""
 
+FAST = 2
+"""Tests of each file that are fast: its first ones, with the first of their parameters."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave slow tests out unless -m speaks of them; mark the first case of all others ``fast``."""
+    """Leave slow tests out unless -m speaks of them, and mark the first of every file ``fast``."""
     chosen = str(config.getoption("markexpr"))
-    left_out, functions = [], set()
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    fast: dict[Path, set[str]] = {}
     for item in items:
-        if any(item.get_closest_marker(name) for name in LEFT_OUT):
-            if not any(item.get_closest_marker(name) and name in chosen for name in LEFT_OUT):
-                left_out.append(item)
-        elif (function := item.nodeid.partition("[")[0]) not in functions:
+        marks = [name for name in LEFT_OUT if item.get_closest_marker(name)]
+        (left_out if marks and not any(name in chosen for name in marks) else kept).append(item)
+        functions = fast.setdefault(item.path, set())
+        function = item.nodeid.partition("[")[0]
+        if not marks and function not in functions and len(functions) < FAST:
             functions.add(function)
             item.add_marker("fast")
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = kept
     config.hook.pytest_deselected(items=left_out)
 
 

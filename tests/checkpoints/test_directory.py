@@ -234,6 +234,7 @@ def _save_until(step: int, target: Path, model: Any, monkeypatch: pytest.MonkeyP
     return True
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_a_whole_model(saved: Path, tmp_path: Path):
     """A process that saves two models in turn is killed after a while."""
     program = textwrap.dedent("""

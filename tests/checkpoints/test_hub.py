@@ -65,6 +65,7 @@ def test_a_named_model_is_downloaded_once_in_one_format_and_named_after_itself(
     model.encode(sound(100)).check()
 
 
+@pytest.mark.slow
 def test_what_the_cache_holds_is_used_without_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -179,6 +179,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flag", "heard"), [("-q", False), ("-vv", True)])
 def test_what_c_libraries_print_is_heard_with_vv_only(here, picture, flag: str, heard: bool):
     picture("a.png")

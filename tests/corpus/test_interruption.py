@@ -92,6 +92,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("interrupted")
 
 
+@pytest.mark.slow
 @formats
 @pytest.mark.parametrize("kind", ["image", "audio"])
 def test_killed_at_any_step_it_resumes_to_the_same_bytes(place: Path, format: str, kind: str):
@@ -131,6 +132,7 @@ def test_killed_again_and_again_it_resumes_to_the_same_bytes(
     assert contents(once) == contents(often)
 
 
+@pytest.mark.slow
 @formats
 @pytest.mark.parametrize("was_complete", [True, False])
 def test_killed_while_starting_over_it_ends_in_the_new_job_alone(
@@ -247,6 +249,7 @@ with corpus.open(Path(sys.argv[1]), format) as writer:
 """
 
 
+@pytest.mark.slow
 @formats
 def test_kill_minus_nine_at_random_moments(tmp_path: Path, format: str):
     moments = random.Random(FORMATS.index(format))

@@ -33,6 +33,7 @@ def peak(work: Callable[[], None]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_shard_of_any_size_is_written_and_read_in_flat_memory(tmp_path: Path, format: str):
     spec = CodeSpec("image", (LevelSpec("codes", ("h", "w"), 8192, (8, 8)),))
