@@ -34,7 +34,7 @@ ENGINES = ("local", "ray")
 SHARD_ITEMS = 1000
 
 _REMEMBERED = 1000
-"""Failures that are told at the end, grouped; all of them are in the corpus' own list."""
+"""Failures that are printed at the end, grouped; all of them are in the corpus' own list."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class _Totals:
         self._begun = time.perf_counter()
 
     def add(self, result: Done | Failed) -> None:
-        """Count one result, and tell of it."""
+        """Count one result, and print it."""
         from vqtok.pipeline.results import Failed
 
         self._count += 1
@@ -266,7 +266,7 @@ def _report(console: Console, folder: Path, info: CorpusInfo) -> None:
 def _finish(
     console: Console, failures: list[Failed], *, failed: int, folder: Path | None = None
 ) -> None:
-    """Tell what failed, and leave with its exit code."""
+    """Print what failed, and leave with its exit code."""
     if not failed:
         return
     console.failures(failures)

@@ -65,7 +65,7 @@ def adopt(
     A batch axis of 1 is dropped; a leading axis of audio is its channels.
 
     Raises:
-        CodesError: arrays that cannot be told apart, or no way to know the extent.
+        CodesError: arrays that are not the levels', or no way to know the extent.
     """
     names = [level.name for level in spec.levels]
     if len(names) == 1 and len(arrays) == 1:

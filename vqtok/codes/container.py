@@ -66,7 +66,7 @@ class Codes:
         Greedy residual codes are prefixes of deeper ones, so these are what fewer stages give.
 
         Raises:
-            CodesError: no "q" axis, or fewer stages than asked for.
+            CodesError: no "q" axis, or fewer stages than wanted.
         """
         if self.depth is None:
             raise CodesError("these codes have one codebook: there is no depth to choose")

@@ -59,12 +59,12 @@ def write(
         CodesError: codes out of range or at odds with the header, or a file that cannot be written.
         UsageError: no such format.
     """
-    target = _place(target)
+    target = Path(target) if isinstance(target, str) else target
     chosen = _format(target, format)
     plain = codes.check().numpy()
     _check_header(plain, header)
     text = headers.encode(header)
-    headers.decode(text)  # a header that could not be read back must not reach the disk
+    headers.decode(text)  # a header that could not be read back must not be written
     if not isinstance(target, Path):
         _put(target, plain, text, chosen)
         return
@@ -72,7 +72,7 @@ def write(
         with atomic.file(target) as temporary, temporary.open("wb") as stream:
             _put(stream, plain, text, chosen)
     except OSError as error:
-        raise CodesError(f"{target}: cannot write: {error.strerror}") from error
+        raise CodesError(target, f"cannot write: {error.strerror}") from error
 
 
 def read(source: str | Path | BinaryIO, *, subject: object = "stdin") -> tuple[Codes, Header]:
@@ -91,9 +91,7 @@ def read(source: str | Path | BinaryIO, *, subject: object = "stdin") -> tuple[C
     with _opened(source, subject=subject) as (stream, size):
         if _is_stream(stream):
             return streams.read(streams.Incoming(stream))
-        where, header = _open(stream, size)
-        if header is None:
-            raise _foreign(where)
+        where, header = _ours(stream, size)
         return _layout.assemble(_arrays(stream, where), header), header
 
 
@@ -106,10 +104,7 @@ def read_header(source: str | Path) -> Header:
     with _opened(source) as (stream, size):
         if _is_stream(stream):
             return streams.read_closing(stream, size)
-        where, header = _open(stream, size)
-        if header is None:
-            raise _foreign(where)
-        return header
+        return _ours(stream, size)[1]
 
 
 def read_foreign(
@@ -198,7 +193,8 @@ def _format(target: Path | BinaryIO, format: str | None) -> str:
         return "safetensors"
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"{target}: unknown suffix for codes {target.suffix!r}",
+            target,
+            f"unknown suffix for codes {target.suffix!r}",
             hint=f"known: {', '.join(SUFFIXES)}",
         )
     return target.suffix.lower().lstrip(".")
@@ -214,16 +210,12 @@ def _check_header(codes: Codes, header: Header) -> None:
         )
 
 
-def _place(place: str | Path | BinaryIO) -> Path | BinaryIO:
-    return Path(place) if isinstance(place, str) else place
-
-
 @contextmanager
 def _opened(
     source: str | Path | BinaryIO, *, subject: object = "stdin"
 ) -> Iterator[tuple[BinaryIO, int]]:
     """Open a seekable stream of known size; errors inside get the source as their subject."""
-    source = _place(source)
+    source = Path(source) if isinstance(source, str) else source
     subject = source if isinstance(source, Path) else subject
     try:
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
@@ -267,15 +259,18 @@ def _open(stream: BinaryIO, size: int) -> tuple[npy.Record | safetensors.Table, 
     raise CodesError("not a codes file", hint=f"known: {', '.join(SUFFIXES)}")
 
 
+def _ours(stream: BinaryIO, size: int) -> tuple[npy.Record | safetensors.Table, Header]:
+    where, header = _open(stream, size)
+    if header is None:
+        kind = "an array" if isinstance(where, npy.Record) else "a safetensors file"
+        raise CodesError(
+            f"{kind} without a vqtok header: another program wrote it",
+            hint="pass -m NAME to say which model's codes these are",
+        )
+    return where, header
+
+
 def _arrays(stream: BinaryIO, where: npy.Record | safetensors.Table) -> dict[str, np.ndarray]:
     if isinstance(where, npy.Record):
         return {_layout.UNNAMED: npy.array(stream, where)}
     return safetensors.arrays(stream, where)
-
-
-def _foreign(where: npy.Record | safetensors.Table) -> CodesError:
-    kind = "an array" if isinstance(where, npy.Record) else "a safetensors file"
-    return CodesError(
-        f"{kind} without a vqtok header: another program wrote it",
-        hint="pass -m NAME to say which model's codes these are",
-    )

@@ -1,8 +1,8 @@
 """``.safetensors`` at the byte level: the one reader of its table of contents, and codes in it.
 
 The layout is 8 bytes of length, that many bytes of JSON, then the tensors; codes are a tensor per
-level, and their header lies in the metadata. The JSON is read here so that a header costs one small
-read and a damaged one is told from a foreign one. Tensors go from and to the file directly, since
+level, and their header lies in the metadata. The JSON is read here, so that a header costs one
+small read, and damage is no other program's file. Tensors go from and to the file directly, since
 the library holds a file in memory once more beside its arrays; what is written is what the library
 writes, byte for byte.
 """

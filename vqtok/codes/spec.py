@@ -124,7 +124,7 @@ class CodeSpec:
             hint = "codes come of a quantizer with a codebook, such as quantizers/vq"
             if name:
                 hint = f"`vqtok eval -m {name}` measures it; {hint}"
-            raise UsageError(f"{name or 'this model'}: an autoencoder without codes", hint=hint)
+            raise UsageError(name or "this model", "an autoencoder without codes", hint=hint)
 
     def shapes(
         self, extent: tuple[int, ...], *, depth: int | None = None

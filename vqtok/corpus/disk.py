@@ -157,12 +157,7 @@ def remove(path: Path) -> None:
 def remove_tree(folder: Path) -> None:
     """Delete a folder of ours that may be gone already."""
     if folder.is_dir() and not folder.is_symlink():
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                remove(path)
-        os.rmdir(folder)  # noqa: PTH106
+        shutil.rmtree(folder)
 
 
 def size_of(path: Path) -> int:
@@ -182,7 +177,7 @@ def sync_folder(folder: Path) -> None:
 def sync_files(paths: Iterable[Path]) -> None:
     """Return when files that were closed are on the disk.
 
-    Many are asked for at once: waiting for each in turn takes tens of times as long.
+    Many are synced at once: waiting for each in turn takes tens of times as long.
     """
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         list(threads.map(_sync, paths))

@@ -72,11 +72,5 @@ def _codebooks(staging: Staging, counts: np.ndarray | None) -> Iterator[Codebook
         return
     for book in staging.vocabulary.books():
         own = counts[book.offset : book.offset + book.size]
-        yield CodebookUse(
-            level=book.level,
-            stage=book.stage,
-            offset=book.offset,
-            size=book.size,
-            codes=int(own.sum()),
-            used=int(np.count_nonzero(own)),
-        )
+        codes, used = int(own.sum()), int(np.count_nonzero(own))
+        yield CodebookUse(**vars(book), codes=codes, used=used)

@@ -5,15 +5,22 @@ Everything read is untrusted: types and ranges are checked before anything is co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec, integer
 from vqtok.corpus.disk import ByteRange
+from vqtok.corpus.vocabulary import Book
 from vqtok.errors import CodesError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Built = TypeVar("Built", bound="DataclassInstance")
 
 VERSION = 1
 """Raised only when an older reader would misread a newer corpus."""
@@ -60,14 +67,8 @@ class Identity:
                 raise CodesError("made by a newer vqtok", hint="pip install --upgrade vqtok")
             if not isinstance(data["job"], dict):
                 raise ValueError("job is not an object")
-            return cls(
-                format=_text(data["format"]),
-                spec=CodeSpec.from_json(data["spec"]),
-                job=data["job"],
-                names=_text(data["names"]),
-                count=integer(data["count"], "count", low=0),
-                shard_items=integer(data["shard_items"], "shard_items"),
-            )
+            integer(data["shard_items"], "shard_items", low=1)
+            return build(cls, data, spec=CodeSpec.from_json(data["spec"]), job=data["job"])
 
 
 @contextmanager
@@ -79,6 +80,25 @@ def checking() -> Iterator[None]:
         raise CodesError(f"damaged: {error} is missing") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise CodesError(f"damaged: {error}") from error
+
+
+def build(cls: type[Built], data: Any, **known: Any) -> Built:
+    """Build a dataclass of numbers and texts from JSON, none of them negative.
+
+    Args:
+        cls: The dataclass.
+        data: JSON data.
+        known: Fields that are something else.
+
+    Raises:
+        KeyError, TypeError, ValueError: a value is missing or of the wrong type.
+    """
+    for field in fields(cls):
+        if field.name not in known:
+            value, (kind, *optional) = data[field.name], str(field.type).split(" | ")
+            missing = value is None and bool(optional)
+            known[field.name] = None if missing else _READERS[kind](value, field.name)
+    return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -99,13 +119,9 @@ class ShardInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data; ``from_json`` reads it back."""
-        extents = [asdict(each) for each in self.ranges]
-        return {
-            "first": self.first,
-            "count": self.count,
-            "failed": self.failed,
-            "extents": extents,
-        }
+        data = asdict(self)
+        data["extents"] = data.pop("ranges")
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> ShardInfo:
@@ -114,31 +130,19 @@ class ShardInfo:
         Raises:
             KeyError, TypeError, ValueError: a value is missing or of the wrong type.
         """
-        return cls(
-            first=integer(data["first"], "first", low=0),
-            count=integer(data["count"], "count"),
-            failed=integer(data["failed"], "failed", low=0),
-            ranges=tuple(_range(each) for each in _list(data["extents"])),
-        )
+        ranges = tuple(build(ByteRange, each) for each in _list(data["extents"]))
+        return build(cls, data, ranges=ranges)
 
 
 @dataclass(frozen=True)
-class CodebookUse:
+class CodebookUse(Book):
     """Counts how often one codebook was used.
 
     Attributes:
-        level: Name of the level.
-        stage: Position on the "q" axis; None for levels without one.
-        offset: Token id of code 0: where this codebook begins in the histogram and in tokens.bin.
-        size: Entries, K.
         codes: Codes made with it.
         used: Entries used at least once.
     """
 
-    level: str
-    stage: int | None
-    offset: int
-    size: int
     codes: int
     used: int
 
@@ -230,48 +234,21 @@ class CorpusInfo:
         Raises:
             CodesError: a newer version, or values that are missing, of the wrong type or at odds.
         """
-        identity = Identity.from_json(data)
         with checking():
-            seconds, pixels = data["seconds"], data["pixels"]
-            return cls(
-                identity=identity,
-                items=integer(data["items"], "items", low=0),
-                failed=integer(data["failed"], "failed", low=0),
-                tokens=integer(data["tokens"], "tokens", low=0),
-                bits=_number(data["bits"]),
-                pixels=None if pixels is None else integer(pixels, "pixels", low=0),
-                seconds=None if seconds is None else _number(seconds),
+            return build(
+                cls,
+                data,
+                identity=Identity.from_json(data),
                 shards=tuple(ShardInfo.from_json(each) for each in _list(data["shards"])),
-                sides=tuple(_range(each) for each in _list(data["sides"])),
-                codebooks=tuple(_codebook(each) for each in _list(data["codebooks"])),
+                sides=tuple(build(ByteRange, each) for each in _list(data["sides"])),
+                codebooks=tuple(build(CodebookUse, each) for each in _list(data["codebooks"])),
                 layout=data["layout"],
             )
 
 
-def _range(data: Any) -> ByteRange:
-    return ByteRange(
-        path=_text(data["path"]),
-        start=integer(data["start"], "start", low=0),
-        bytes=integer(data["bytes"], "bytes", low=0),
-        sha256=_text(data["sha256"]),
-    )
-
-
-def _codebook(data: Any) -> CodebookUse:
-    stage = data["stage"]
-    return CodebookUse(
-        level=_text(data["level"]),
-        stage=None if stage is None else integer(stage, "stage", low=0),
-        offset=integer(data["offset"], "offset", low=0),
-        size=integer(data["size"], "size"),
-        codes=integer(data["codes"], "codes", low=0),
-        used=integer(data["used"], "used", low=0),
-    )
-
-
-def _number(value: object) -> float:
+def _number(value: object, key: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e30:
-        raise ValueError("not a number")
+        raise ValueError(f"{key} is not a number")
     return float(value)
 
 
@@ -281,7 +258,14 @@ def _list(value: object) -> list[Any]:
     return value
 
 
-def _text(value: object) -> str:
+def _text(value: object, key: str) -> str:
     if not isinstance(value, str):
-        raise ValueError("not text")
+        raise ValueError(f"{key} is not text")
     return value
+
+
+_READERS: dict[str, Callable[[object, str], Any]] = {
+    "int": partial(integer, low=0),
+    "float": _number,
+    "str": _text,
+}

@@ -16,7 +16,7 @@ import numpy as np
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import integer
 from vqtok.corpus import disk, items
-from vqtok.corpus.info import ShardInfo
+from vqtok.corpus.info import ShardInfo, build
 from vqtok.corpus.vocabulary import Histogram
 from vqtok.errors import CodesError
 
@@ -138,9 +138,5 @@ class Log:
             name: integer(size, "length", low=0) for name, size in data["lengths"].items()
         }
         self._pairs = integer(data["pairs"], "pairs", low=0)
-        self.totals = Totals(
-            items=integer(totals["items"], "items", low=0),
-            failed=integer(totals["failed"], "failed", low=0),
-            samples=integer(totals["samples"], "samples", low=0),
-            codes=[integer(count, "codes", low=0) for count in totals["codes"]],
-        )
+        counts = [integer(count, "codes", low=0) for count in totals["codes"]]
+        self.totals = build(Totals, totals, codes=counts)

@@ -63,10 +63,10 @@ class Keys:
 
     A key is the name without its suffix ("cats/1.png" → "cats/1"). Those that would share one keep
     their suffix ("a.png", "a.jpg"); those that still would get a digest of their name. Names that
-    differ in case alone count as equal: some file systems cannot tell them apart.
+    differ in case alone count as equal: some file systems take them for one.
 
     Args:
-        names: All names of the corpus. They are read again when keys are asked for, not copied.
+        names: All names of the corpus. They are read again for each key, not copied.
         dots: False: no dot in the last part, which WebDataset would cut there.
         suffixes: What is put behind a key to make a file of it.
 

@@ -28,7 +28,14 @@ COUNTED = 1 << 22
 
 @dataclass(frozen=True)
 class Book:
-    """Names the ids of one codebook: offset … offset + size - 1."""
+    """Names the ids of one codebook: offset … offset + size - 1.
+
+    Attributes:
+        level: Name of the level.
+        stage: Position on the "q" axis; None for levels without one.
+        offset: Token id of code 0: where it begins in the histogram and in tokens.bin.
+        size: Entries, K.
+    """
 
     level: str
     stage: int | None

@@ -73,7 +73,7 @@ def plan(
     if force and skip_existing:
         raise UsageError("--force and --skip-existing exclude each other")
     if output.resolve() == folder.resolve():
-        raise UsageError(f"-o {output}: is the corpus itself", hint="-o another directory")
+        raise UsageError(f"-o {output}", "is the corpus itself", hint="-o another directory")
     suffix = _suffix(reader, format)
     names = {entry.number: entry.name for entry in reader}
     stems = Counter(_stem(name) for name in names.values())
@@ -86,7 +86,7 @@ def plan(
         stem = name if stems[_stem(name)] > 1 else _stem(name)
         try:
             if name in taken:
-                raise CodesError(f"{source}: the corpus holds another item of this name")
+                raise CodesError(source, "the corpus holds another item of this name")
             taken.add(name)
             target = _inside(output, f"{stem}{RECON}{suffix}", str(source))
             job = Job(source, target, "codes")
@@ -141,7 +141,7 @@ def decode_corpus(
 
 def _codes_of(job: Job) -> tuple[Codes, Header]:
     if not isinstance(job, _EntryJob):
-        raise CodesError(f"{job.source}: no codes")
+        raise CodesError(job.source or "stdin", "no codes")
     return job.entry.codes, job.entry.header
 
 
@@ -153,7 +153,7 @@ def _suffix(reader: CorpusReader, format: str | None) -> str:
     wanted = modality_of(format or default)
     if wanted != modality:
         why = "cannot be written" if wanted is None else f"the corpus holds {modality}"
-        raise UsageError(f"--format {format}: {why}", hint=f"--format {default}")
+        raise UsageError(f"--format {format}", why, hint=f"--format {default}")
     return f".{(format or default).lower().lstrip('.')}"
 
 
@@ -165,14 +165,14 @@ def _inside(output: Path, name: str, subject: str) -> Path:
     """Return a path below ``output``, whatever names and links lead elsewhere."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        raise CodesError(f"{subject}: a name that leads outside of {output}")
+        raise CodesError(subject, f"a name that leads outside of {output}")
     if not name.isprintable():  # a terminal would obey it
-        raise CodesError(f"{subject!r}: a name that cannot be printed")
+        raise CodesError(repr(subject), "a name that cannot be printed")
     if len(path.parts) > _DEEPEST or max(len(os.fsencode(part)) for part in path.parts) > _LONGEST:
-        raise CodesError(f"{subject}: a name that no file can have: it is too long")
+        raise CodesError(subject, "a name that no file can have: it is too long")
     target = output / path
     if not target.parent.resolve().is_relative_to(output.resolve()):
-        raise CodesError(f"{subject}: a link leads outside of {output}")
+        raise CodesError(subject, f"a link leads outside of {output}")
     return target
 
 
@@ -184,6 +184,7 @@ def _refuse(jobs: list[Job]) -> None:
     shown = ", ".join(str(job.target) for job in jobs[:_SHOWN])
     more = f" and {len(jobs) - _SHOWN} more" if len(jobs) > _SHOWN else ""
     raise UsageError(
-        f"{shown}{more}: already {'exists' if len(jobs) == 1 else 'exist'}",
+        shown + more,
+        f"already {'exists' if len(jobs) == 1 else 'exist'}",
         hint="-f overwrites, --skip-existing leaves them as they are",
     )

@@ -54,7 +54,7 @@ def job_of(info: ModelInfo, options: CorpusOptions) -> Mapping[str, Any]:
     depth = max((level.depth or 0 for level in info.spec.levels), default=0)
     if options.depth is not None and options.depth > depth:
         has = f"has {depth}" if depth else "has no residual stages"
-        raise UsageError(f"--depth {options.depth}: model {info.name} {has}")
+        raise UsageError(f"--depth {options.depth}", f"model {info.name} {has}")
     return {
         "background": options.background,
         "depth": options.depth,

@@ -92,8 +92,8 @@ class Coder:
         found = tokenizer.spec.fingerprint
         if found != settings["fingerprint"]:
             raise CheckpointError(
-                f"{settings['directory']}: fingerprint {found} on this worker, not "
-                f"{settings['fingerprint']}"
+                settings["directory"],
+                f"fingerprint {found} on this worker, not {settings['fingerprint']}",
             )
         self._engine = local_engine(
             tokenizer,
@@ -110,7 +110,7 @@ class Coder:
         for outcome in self._engine(items, range(count)):
             codes, error, hint = b"", "", ""
             if isinstance(outcome, coding.Rejected):
-                # Without the place: the driver knows it by another name.
+                # Without the path: the driver knows it by another name.
                 error = signals.reason(outcome.failure)
                 hint = outcome.failure.error.hint or ""
             else:
@@ -145,7 +145,8 @@ def _outcomes(
     except ray.exceptions.RayError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise VqtokError(
-            f"ray: {lines[-1] if lines else type(error).__name__}",
+            "ray",
+            lines[-1] if lines else type(error).__name__,
             hint="the same command goes on where this one stopped",
         ) from error
 
@@ -154,9 +155,9 @@ def _outcome(row: dict[str, Any], items: Sequence[Item]) -> coding.Outcome:
     number = int(row["number"])
     signal = signals.Signal(number, items[number])
     if row["error"]:
-        place = Path(str(items[number].place))
-        error = MediaError(f"{place}: {_text(row['error'])}", hint=_text(row["hint"]) or None)
-        return coding.Rejected(signal, Failed(place, error))
+        path = Path(str(items[number].place))
+        error = MediaError(path, _text(row["error"]), hint=_text(row["hint"]) or None)
+        return coding.Rejected(signal, Failed(path, error))
     codes, header = files.read(io.BytesIO(row["codes"]))
     return coding.Coded(signal, codes, header, 0.0)
 
@@ -193,7 +194,7 @@ def _text(data: bytes) -> str:
 
 
 def _lost(item: Item) -> Failed:
-    return signals.failure(item, MediaError(f"{item.place}: cannot be read"))
+    return signals.failure(item, MediaError(item.place, "cannot be read"))
 
 
 @contextmanager

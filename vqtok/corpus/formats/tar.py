@@ -82,7 +82,7 @@ def _member(archive: tarfile.TarFile, largest: int) -> tuple[str, bytes] | None:
         return None
     plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
     if not plain or not 0 <= member.size <= largest:
-        # Links and devices have no place here; sparse members could be larger than any disk.
+        # Links and devices do not belong here; sparse members could be larger than any disk.
         raise CodesError(f"unsafe member {member.name!r}")
     content = archive.extractfile(member)
     data = b"" if content is None else content.read()
