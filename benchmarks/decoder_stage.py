@@ -27,8 +27,8 @@ from torch import Tensor
 import vqtok
 from vqtok.media import image
 from vqtok.metrics.image import psnr, ssim
-from vqtok.training.losses.pair import Pair
 from vqtok.training.losses.perceptual import Perceptual
+from vqtok.training.losses.terms import Pair
 
 COLUMNS = {"psnr_db": 2, "ssim": 4, "detail": 3, "features": 4}
 

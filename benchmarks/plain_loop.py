@@ -28,7 +28,7 @@ from vqtok.media import image
 from vqtok.media.pixels import to_uint8
 from vqtok.nn.convnext import Block
 from vqtok.training import recipe
-from vqtok.training.schedule import learning_rate
+from vqtok.training.optimizers import learning_rate
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 

@@ -7,7 +7,7 @@ The network is that of ``image-f8``, which ``vqtok train`` takes unless told oth
 blocks, 8x8 pixels per code, 8192 codes; or of another image preset with ``quantizers/vq``, such as
 ``vqvae-2017``: convolutions, 4x4 pixels per code, 512 codes. The plain loop (``plain_loop.py``) has
 the same initial weights, losses and learning rates, float32, ``torch.optim.AdamW`` and all images
-in memory as uint8. Ours is the whole of ``training.loop.train``: files, cache and augmentation,
+in memory as uint8. Ours is the whole of ``training.train``: files, cache and augmentation,
 optimizer, journal, progress and the watch over the codebook. Rows: ours in float32; ours as it
 comes (bfloat16 where the CPU multiplies it natively); and bounds, encoder and decoder alone in
 float32 and bfloat16, with neither codebook nor optimizer, which no loop around this network can
@@ -42,7 +42,7 @@ ROWS = {"plain": 0.0, "float32": 1.4, "defaults": 2.3, "bound32": 0.0, "bound16"
 UNTIMED = 120
 """Steps before the first timed one: vqtok's codebook starts after 100."""
 SHOWN = 10
-"""Steps between two events of ``training.loop.train``: turns are a multiple of it."""
+"""Steps between two events of ``training.train``: turns are a multiple of it."""
 
 
 def main() -> int:
@@ -208,12 +208,13 @@ def ours(task: dict[str, Any]) -> Row:
     """The loop of ``vqtok train``."""
     from scoring import centres, images_of, reconstruct, scores
 
-    from vqtok.training import log, loop
+    from vqtok.training import log
+    from vqtok.training.train import train
 
     files = [str(path) for path in images_of(Path(task["data"]))[: task["limit"]]]
     edits, _ = plan_of(task)
     output = Path(task["output"])
-    events = loop.train(files, output, preset=task["preset"], edits=edits, device="cpu")
+    events = train(files, output, preset=task["preset"], edits=edits, device="cpu")
     next(events)
 
     def step(count: int) -> None:

@@ -9,13 +9,21 @@ training only; without ``torch.distributed`` all of this does nothing.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import NamedTuple, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from vqtok.nn.gradients import straight_through
+
+PATIENCE = timedelta(hours=2)
+"""How long the others wait while rank 0 measures."""
 
 
 class Share(NamedTuple):
@@ -143,3 +151,54 @@ def pooled(mean: Tensor) -> Tensor:
         return mean
     (total,) = summed(mean)
     return straight_through(mean, total / world())
+
+
+def device_of_rank(device: torch.device) -> torch.device:
+    """Choose this rank's own GPU where the device is "cuda"; else the device."""
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started; alone, do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def wait() -> None:
+    """Let every rank come this far."""
+    if world() > 1:
+        dist.barrier()
+
+
+def agree(stop: bool, clock: float, *, device: torch.device) -> tuple[bool, float]:
+    """Agree on whether any rank wants to stop, and on the clock of rank 0."""
+    if world() == 1:
+        return stop, clock
+    values = torch.tensor([float(stop), clock if rank() == 0 else 0.0], dtype=torch.float64)
+    (found,) = summed(values.to(device))
+    return bool(found[0] > 0), float(found[1])
+
+
+def all_finite(values: Tensor) -> bool:
+    """Tell whether every number is finite, on every rank."""
+    (found,) = summed((~values.isfinite()).sum())
+    return int(found) == 0
+
+
+def replicated(module: nn.Module) -> nn.Module:
+    """Wrap a module so that gradients are averaged over ranks; alone, return it."""
+    if world() == 1:
+        return module
+    # Buffers agree by construction, and a codebook's entries have no gradient during its warm-up.
+    return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)

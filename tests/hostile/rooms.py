@@ -258,11 +258,11 @@ class ResumeRoom(Room):
         from tests.hostile import models
         from vqtok.checkpoints import directory, resume
         from vqtok.training import recipe
-        from vqtok.training.kept import Kept
+        from vqtok.training.keeper import CheckpointKeeper
         from vqtok.training.log import Journal, records
+        from vqtok.training.monitor import MonitorState
         from vqtok.training.precision import Precision
         from vqtok.training.report import curve
-        from vqtok.training.vitals import Vitals
 
         name, _, content = data.partition(b"\n")
         folder = self.work / "run"
@@ -277,13 +277,15 @@ class ResumeRoom(Room):
             return "read"
         state = resume.read_state(folder)
         int(state["step"]), float(state["elapsed_s"]), int(state["files"]), list(state["reads"])
-        Vitals.from_json(state["vitals"])
+        MonitorState.from_json(state["vitals"])
         Precision("float16", next(models.build("image").parameters()).device).restore(
             state["scale"]
         )
-        kept = Kept(folder, recipe.Train(losses={}), quality="psnr_db", save=directory.save)
-        kept.best = state["best"]
-        kept.is_best({"psnr_db": 1.0}, step=8)
+        keeper = CheckpointKeeper(
+            folder, recipe.Train(losses={}), quality="psnr_db", save=directory.save
+        )
+        keeper.best = state["best"]
+        keeper.is_best({"psnr_db": 1.0}, step=8)
         recipe.parse(state["recipe"], where=str(folder))
         model = models.build("image")
         optimizer = models.optimizer_of(model)

@@ -18,7 +18,7 @@ from vqtok.checkpoints import resume
 CHILD = """
 import json, os, signal, sys
 from pathlib import Path
-from vqtok.training import loop
+from vqtok.training.train import train
 
 data, output, edits, resuming, fatal = json.loads(sys.argv[1])
 steps = 0
@@ -30,8 +30,8 @@ def killed():
         os.kill(os.getpid(), signal.SIGKILL)
     return False
 
-for _ in loop.train([data], Path(output), edits=edits, resuming=resuming, device="cpu",
-                    should_stop=killed):
+for _ in train([data], Path(output), edits=edits, resuming=resuming, device="cpu",
+               should_stop=killed):
     pass
 """
 

@@ -16,7 +16,7 @@ from tests import coded
 from tests.programs import LIMIT_S
 from tests.training.conftest import IMAGE_EDITS
 from vqtok.checkpoints import resume
-from vqtok.training import loop
+from vqtok.training.train import train
 
 PLAN = [
     *IMAGE_EDITS,
@@ -47,7 +47,7 @@ def test_two_ranks_learn_what_one_process_with_twice_the_batch_learns(
     photos: Path, tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    for _ in loop.train([str(photos)], one, edits=[*PLAN, "train.batch=4"], device="cpu"):
+    for _ in train([str(photos)], one, edits=[*PLAN, "train.batch=4"], device="cpu"):
         pass
     done = torchrun(photos, two)
     assert done.returncode == 0, done.stderr
@@ -71,7 +71,7 @@ def test_two_ranks_learn_the_prior_of_one_process_with_twice_the_batch(tmp_path:
     # Without dropout and hidden classes, of which each process draws its own.
     plan = [*coded.TINY, "train.steps=6", "model.dropout=0", "model.unlabelled=0"]
     one, two = tmp_path / "one", tmp_path / "two"
-    for _ in loop.train([str(data)], one, edits=[*plan, "train.batch=8"], device="cpu"):
+    for _ in train([str(data)], one, edits=[*plan, "train.batch=8"], device="cpu"):
         pass
     done = torchrun(data, two, plan)
     assert done.returncode == 0, done.stderr

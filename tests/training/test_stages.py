@@ -43,7 +43,7 @@ def trained(kind: str, quantizer: str) -> Any:
     settings = {"type": "quantizers/" + quantizer.partition("-")[0], **QUANTIZERS[quantizer]}
     model = parse({**base, "quantizer": settings}, Config).build()
     model.quantizer.generator = torch.Generator().manual_seed(0)
-    freeze(model, "all")
+    model.train()
     steps(model, kind, count=20)
     return model
 
@@ -75,7 +75,7 @@ def test_codes_are_bit_identical_after_the_stage(kind: str, quantizer: str) -> N
     x = signals(kind, 99)
     before, sound = model.encode(x).levels, model.decode(model.encode(x))
     held = {name: tensors(getattr(model, name)) for name in ("encoder", "quantizer")}
-    freeze(model, "decoder")
+    freeze(model)
     steps(model, kind, count=5)
     model.eval()
     assert all(map(torch.equal, model.encode(x).levels, before))
@@ -89,30 +89,30 @@ def test_the_stage_all_would_have_changed_them() -> None:
     model = trained("image", "vq")
     x = signals("image", 99)
     before = model.encode(x).levels[0].clone()
-    freeze(model, "all")
+    model.train()
     steps(model, "image", count=5)
     assert not torch.equal(model.encode(x).levels[0], before)
 
 
 def test_latents_are_computed_without_a_gradient() -> None:
     model = trained("image", "vq")
-    freeze(model, "decoder")
+    freeze(model)
     assert not model.encoder(signals("image", 0)).requires_grad
     assert model(signals("image", 0)).x.requires_grad
 
 
 def test_a_model_that_was_loaded_to_be_used_learns_again() -> None:
     model = trained("image", "vq").requires_grad_(False).eval()
-    freeze(model, "decoder")
+    freeze(model)
     assert all(p.requires_grad for p in model.decoder.parameters())
     assert not any(p.requires_grad for p in model.encoder.parameters())
 
 
 def test_freezing_again_after_a_measurement_holds_the_quantizer_still() -> None:
     model = trained("audio", "rvq")
-    freeze(model, "decoder")
+    freeze(model)
     model.eval()
-    freeze(model, "decoder")
+    freeze(model)
     assert model.decoder.training
     assert not model.quantizer.training and not model.quantizer.stages[0].training
     assert len(model.quantizer._forward_hooks) == 1
@@ -122,7 +122,7 @@ def test_the_decoder_sees_shorter_stacks_as_dropout_would_leave_them() -> None:
     model = trained("audio", "rvq")
     quantizer, count = model.quantizer, 400
     z = torch.randn(count, 4, 5, generator=torch.Generator().manual_seed(1))
-    freeze(model, "decoder")
+    freeze(model)
     quantizer.generator = torch.Generator().manual_seed(3)
     seen = quantizer(z)
     stacks = torch.stack([quantizer.decode(seen.codes[:, :n]) for n in (1, 2, 3, 4)])
@@ -141,4 +141,4 @@ def test_the_decoder_sees_shorter_stacks_as_dropout_would_leave_them() -> None:
 def test_a_model_without_a_codebook_is_refused() -> None:
     model = parse(TINY_IMAGE, Config).build()
     with pytest.raises(UsageError, match="--stage decoder: the model has no codebook yet"):
-        freeze(model, "decoder")
+        freeze(model)

@@ -62,10 +62,10 @@ def train(chosen: flags.Choices) -> None:
     if chosen.dry_run:
         _rehearse(console, chosen.data, output, plan)
         return
-    from vqtok.training import loop
+    from vqtok.training.train import train as run
 
     with _stoppable(console) as should_stop:
-        events = loop.train(
+        events = run(
             chosen.data, output, tensorboard=chosen.tensorboard, should_stop=should_stop, **plan
         )
         finished = _watch(console, events)
@@ -83,8 +83,8 @@ def _command() -> str:
 
 def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, Any]) -> None:
     """Print what the run would be."""
-    from vqtok.training.prepare import prepare
     from vqtok.training.report import rehearsal
+    from vqtok.training.train import prepare
 
     facts = rehearsal.rehearse(prepare(data, output, **plan))
     for note in facts.notes:

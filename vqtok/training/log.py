@@ -1,9 +1,10 @@
-"""What a run says while it goes on: events for whoever watches, lines for ``log.jsonl``."""
+"""What a run reports while it goes on: events for whoever watches, lines for ``log.jsonl``."""
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ Learns = Literal["tokenizer", "prior", "classifier"]
 
 @dataclass(frozen=True)
 class Started:
-    """The run is set up; training begins.
+    """Says that the run is set up, and training begins.
 
     Attributes:
         learns: What is trained: a tokenizer or classifier on files, or a prior on items of codes.
@@ -42,7 +43,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """The state after a step.
+    """Describes the state after a step.
 
     Attributes:
         step: Steps done.
@@ -54,8 +55,8 @@ class Progress:
         items_per_s: Speed over the recent steps.
         left_s: Estimated seconds to the end.
         skipped: Steps skipped because the loss or a gradient was not finite.
-        elapsed_s: Seconds of training so far, resumed parts included; 0: not told.
-        latents: What a continuous method says of itself instead: "kl", nats per position, and
+        elapsed_s: Seconds of training so far, resumed parts included; 0: not known.
+        latents: Of a continuous method instead: "kl", nats per position, and
             "active_units", latent dimensions that carry anything.
         levels: Of a model with several levels, "share" and "perplexity" of each by name.
     """
@@ -74,19 +75,19 @@ class Progress:
 
     @property
     def total(self) -> float:
-        """What the model minimises."""
+        """Sum up what the model minimises."""
         return total(self.losses)
 
 
 def total(losses: Mapping[str, float | None]) -> float:
-    """What the model minimises, given ``Progress.losses``; values that are missing count as 0."""
+    """Sum up ``Progress.losses`` that the model minimises; missing values count as 0."""
     own = (value for name, value in losses.items() if name != "discriminator")
     return math.fsum(value for value in own if value is not None)
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something about the run is not well.
+    """Warns that something about the run is not well.
 
     Attributes:
         text: What is wrong and what was done about it: "codebook use fell from 92% to 31%: 700
@@ -99,7 +100,7 @@ class Warned:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Measured on the held-out split, then saved.
+    """Says that the model was measured on the held-out split, then saved.
 
     Attributes:
         metrics: "psnr_db" for images, "mel_distance" for audio, and the codebook's "use" and
@@ -117,7 +118,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Finished:
-    """The last event: the directory holds a whole model.
+    """Ends the events: the directory holds a whole model.
 
     Attributes:
         reason: "steps", "minutes" or "stopped".
@@ -133,6 +134,27 @@ class Finished:
 
 
 Event = Started | Progress | Warned | Evaluated | Finished
+
+RECENT = 100
+"""Steps over which speed is shown."""
+
+
+class Pace:
+    """Measures the speed of the recent steps."""
+
+    def __init__(self) -> None:
+        self._moments: list[float] = []
+
+    def tick(self) -> None:
+        """Note that a step has ended."""
+        self._moments = [*self._moments[-RECENT:], time.monotonic()]
+
+    @property
+    def steps_per_s(self) -> float:
+        """Mean over the recent steps; 0 before there are two."""
+        span = self._moments[-1] - self._moments[0] if self._moments else 0.0
+        return (len(self._moments) - 1) / span if span > 0 else 0.0
+
 
 UNREADABLE = "unreadable.txt"
 """In the model directory: the files that could not be read, a line each."""
@@ -186,7 +208,7 @@ def list_unreadable(output: Path, texts: Iterable[str]) -> None:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """The sound lines of a ``log.jsonl``, in order; none if there is no such file."""
+    """Read the sound lines of a ``log.jsonl``, in order; none if there is no such file."""
     if not path.exists():
         return []
     out = []

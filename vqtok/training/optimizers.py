@@ -1,11 +1,13 @@
-"""Which optimizer steps which weights of a model: Muon the matrices, AdamW all else."""
+"""Which optimizer steps which weights, Muon the matrices and AdamW all else; and how fast."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import nn
 
-from vqtok.training.recipe import Train
+from vqtok.training.recipe import Adversarial, Train
 
 QUANTIZER = "quantizer."
 """Where a tokenizer keeps its codebooks: they neither decay nor go to Muon."""
@@ -44,8 +46,19 @@ def optimizers_of(model: nn.Module, plan: Train) -> dict[str, torch.optim.Optimi
     return made
 
 
+def discriminator_optimizer(discriminator: nn.Module, plan: Adversarial) -> torch.optim.Optimizer:
+    """Make the discriminator's AdamW; nothing decays."""
+    return torch.optim.AdamW(
+        discriminator.parameters(),
+        lr=plan.learning_rate,
+        betas=plan.betas,
+        weight_decay=0.0,
+        fused=True,
+    )
+
+
 def peaks_of(plan: Train) -> dict[str, float]:
-    """Peak learning rate of each optimizer of a run."""
+    """Return the peak learning rate of each optimizer of a run."""
     peaks = {"optimizer": plan.learning_rate, "muon": plan.learning_rate * plan.matrix_rate}
     if plan.adversarial is not None:
         peaks["critic"] = plan.adversarial.learning_rate
@@ -53,7 +66,27 @@ def peaks_of(plan: Train) -> dict[str, float]:
 
 
 def _matrices(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Weights of linear layers outside the quantizer, by name."""
+    """Find the weights of linear layers outside the quantizer, by name."""
     linear = [f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear)]
     parameters = dict(model.named_parameters())
     return {name: parameters[name] for name in linear if not name.startswith(QUANTIZER)}
+
+
+def learning_rate(plan: Train, *, step: int, progress: float) -> float:
+    """Rise linearly over the warm-up, then fall to ``final_rate`` of the peak as planned.
+
+    "cosine" is half a cosine over the whole run (Loshchilov & Hutter 2017, 1608.03983, without
+    restarts); "constant" stays at the peak and falls linearly over the last ``decay`` of the run.
+
+    Args:
+        plan: Peak, warm-up and form.
+        step: Steps done so far.
+        progress: Share of the run that is done, 0 … 1: steps or minutes, whichever is further.
+    """
+    rise = min(1.0, (step + 1) / max(1, plan.warmup))
+    done = min(1.0, progress)
+    if plan.schedule == "cosine":
+        left = 0.5 * (1.0 + math.cos(math.pi * done))
+    else:
+        left = min(1.0, (1.0 - done) / plan.decay) if plan.decay > 0 else 1.0
+    return plan.learning_rate * rise * (plan.final_rate + (1.0 - plan.final_rate) * left)

@@ -1,4 +1,4 @@
-"""What a training run is: one frozen dataclass, read from a preset and edited by ``--set``."""
+"""The recipe of a run: one frozen dataclass, read from a preset and edited by ``--set``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k", "codes": "prior-tra
 
 @dataclass(frozen=True)
 class Adversarial:
-    """A discriminator that learns beside the model; which one follows from the kind of data.
+    """Configures a discriminator; which network it is follows from the kind of data.
 
     ``losses/adversarial.py`` has the values that None stands for.
 
@@ -26,7 +26,7 @@ class Adversarial:
         weight: Of the model's side of the hinge loss: it pulls as hard as a mean absolute error of
             this weight; None: by the kind of data.
         features: Weight of feature matching, the same way.
-        start: Step from which the model listens to it; the discriminator learns from the first.
+        start: Step from which the model's loss has it; the discriminator learns from the first.
         ramp: Steps over which both weights rise from nothing: a discriminator that has learned
             little yet pulls as hard as any, in no useful direction.
         learning_rate: Peak, of the discriminator's own AdamW; it follows the model's schedule.
@@ -51,7 +51,7 @@ class Adversarial:
 
 @dataclass(frozen=True)
 class Train:
-    """How to train.
+    """Configures how to train.
 
     Attributes:
         steps: Optimizer steps; the learning rate is planned over them.
@@ -60,7 +60,7 @@ class Train:
         accumulate: Batches whose gradients are added up before an optimizer step.
         window: Side of the square crop in pixels, or samples of audio. Of a prior: at most so many
             codes of an item, all levels and stages together.
-        losses: Term of ``losses/objectives.py`` → weight; the quantizer's loss is always added. A
+        losses: Term of ``losses/terms.py`` → weight; the quantizer's loss is always added. A
             prior has its own.
         optimizer: "muon" steps the matrices of linear layers, AdamW all else; "adamw" steps all.
         learning_rate: Peak, after the warm-up.
@@ -92,8 +92,8 @@ class Train:
         shrink: Images whose short side is longer are shrunk to it; None keeps every pixel.
         flip: Mirror images at random.
         gain_db: Audio is attenuated by up to this much, at random.
-        labels: Tell the decoder, or the prior, each file's class or speaker: the name of its
-            directory. A prior does without if all lie in one.
+        labels: Condition the decoder, or the prior, on each file's class or speaker: the name of
+            its directory. A prior does without if all lie in one.
         cache_gb: Decoded files kept in memory.
         cache: Where they are kept; "device" needs images of one size.
         workers: Threads that read files ahead; None: by the processor.
@@ -158,7 +158,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A complete run: what to build and how to train it."""
+    """Configures a complete run: what to build and how to train it."""
 
     model: Config
     train: Train
@@ -166,7 +166,7 @@ class Recipe:
 
 
 def presets() -> list[str]:
-    """Names of the recipes that come with the package, sorted."""
+    """Return the names of the recipes that come with the package, sorted."""
     folder = resources.files("vqtok") / "presets"
     return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".json"))
 
@@ -189,31 +189,31 @@ def load(preset: str, *, model: Config | None = None, edits: Sequence[str] = ())
 
 
 def parse(data: dict[str, Any], *, where: str = "recipe") -> Recipe:
-    """JSON data → a checked recipe."""
+    """Make a checked recipe of JSON data."""
     return config.parse(data, Recipe, where=where)
 
 
 def family(recipe: Recipe) -> str:
-    """What the recipe trains: "tokenizers", "priors" or "classifiers"."""
+    """Tell what the recipe trains: "tokenizers", "priors" or "classifiers"."""
     return config.type_name(recipe.model).partition("/")[0]
 
 
-def refuse(plan: Train, names: Sequence[str], *, touched: Collection[str], what: str) -> None:
+def refuse(plan: Train, names: Sequence[str], *, edited: Collection[str], what: str) -> None:
     """Refuse settings that would do nothing.
 
     Args:
         plan: Of the recipe.
         names: Fields of ``Train``.
-        touched: Keys that the user has set: "train.flip".
+        edited: Keys that the user has set: "train.flip".
         what: The model, for the message.
 
     Raises:
         ConfigError: one of the fields is not at its default, or was set.
     """
-    usual, keys = Train(), {key.split(".")[1] for key in touched if key.count(".")}
+    usual, keys = Train(), {key.split(".")[1] for key in edited if key.count(".")}
     for name in names:
         if getattr(plan, name) != getattr(usual, name) or name in keys:
-            raise ConfigError(f"train.{name}: of no effect on {what}", hint="leave it out")
+            raise ConfigError(f"train.{name}", f"of no effect on {what}", hint="leave it out")
 
 
 def _read(preset: str) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def _read(preset: str) -> dict[str, Any]:
         return config.read_json(Path(preset))
     if preset not in presets():
         known = ", ".join(presets())
-        raise ConfigError(f"preset {preset!r}: no such preset", hint=f"known: {known}")
+        raise ConfigError(f"preset {preset!r}", "no such preset", hint=f"known: {known}")
     text = (resources.files("vqtok") / "presets" / f"{preset}.json").read_text(encoding="utf-8")
     data: dict[str, Any] = json.loads(text)
     return data

@@ -1,40 +1,114 @@
-"""The state of one training run: learner, data, clock and health; a step, a look, a save."""
+"""A training run: the step, the loop around it, and what it measures, saves and resumes.
+
+Batches, crops and the quantizer's random choices of step s depend on the seed and s alone, so a run
+that was killed goes on with ``resuming=True`` exactly as if it had not been. Under torchrun every
+rank runs this; rank 0 alone measures and writes.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from vqtok import config
+from vqtok import __version__, config
 from vqtok.checkpoints import resume
-from vqtok.distributed import rank, world
-from vqtok.training import ranks
+from vqtok.distributed import agree, all_finite, rank, wait, world
+from vqtok.training import log
 from vqtok.training.data.dataset import Batch
-from vqtok.training.health import Health
-from vqtok.training.kept import Kept
-from vqtok.training.learner import Learner
-from vqtok.training.log import Evaluated, Journal, Progress, Started, Warned
-from vqtok.training.recipe import Recipe
+from vqtok.training.keeper import CheckpointKeeper
+from vqtok.training.monitor import Monitor
+from vqtok.training.optimizers import learning_rate
 from vqtok.training.report import gallery
-from vqtok.training.report.facts import facts_of
-from vqtok.training.schedule import learning_rate
-from vqtok.training.task import Task
+from vqtok.training.task import Resolved
+from vqtok.training.trainer import Trainer, accumulating
 
-RECENT = 100
-"""Steps over which speed is shown."""
+SHOWN_EVERY = 10
+"""Steps between ``Progress`` events."""
+
+SAVED_EVERY_S = 120.0
+"""Seconds after which a kill may cost no more work, however rarely the run is measured."""
+
+
+class StepResult(NamedTuple):
+    """Holds what came of one step.
+
+    Attributes:
+        losses: Weighted terms, means over the step's batches; "discriminator" is its own loss.
+        finite: Whether the step was taken: all losses and gradients were finite, on every rank.
+        codes: Of each level, of the last batch; none while a codebook is not yet placed.
+    """
+
+    losses: dict[str, float]
+    finite: bool
+    codes: tuple[Tensor, ...]
+
+
+def train_step(
+    trainer: Trainer, batches: Sequence[Batch], *, step: int, scale: float = 1.0
+) -> StepResult:
+    """Take one step: forward, objective, backward, clip, optimizer, average.
+
+    Args:
+        trainer: Model, objective and optimizers.
+        batches: Their gradients are averaged.
+        step: Steps done before.
+        scale: Learning rates, as a fraction of their peaks.
+    """
+    precision, share = trainer.precision, 1 / len(batches)
+    trainer.begin_step(scale)
+    terms: dict[str, Tensor] = {}
+    total = torch.zeros((), device=trainer.device)
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for index, batch in enumerate(batches):
+        with accumulating(trainer.replica, last=index + 1 == len(batches)):
+            with precision.autocast():
+                output = trainer.objective(trainer.replica, batch, step=step)
+            precision.backward(output.loss / len(batches))
+        total = total + share * output.loss.detach()
+        for name, value in output.terms.items():
+            terms[name] = terms[name] + share * value if name in terms else share * value
+        pairs += [output.pair] if output.pair is not None else []
+    if trainer.discriminator_replica is not None:
+        terms["discriminator"] = _discriminator_gradients(trainer, pairs)
+    norms = trainer.gradient_norm()
+    values = torch.stack([*terms.values(), total, *norms.values()])
+    finite = all_finite(values)
+    trainer.clip(norms)
+    precision.step(*trainer.optimizers.values(), apply=finite)
+    if finite and trainer.average is not None:
+        trainer.average.follow(trainer.model, step=step)
+    losses = dict(zip(terms, values.tolist(), strict=False))
+    return StepResult(losses, finite, output.codes if trainer.has_codebooks() else ())
+
+
+def _discriminator_gradients(trainer: Trainer, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Compute the discriminator's gradients, and its loss, the mean over reconstructions."""
+    replica, precision = trainer.discriminator_replica, trainer.precision
+    mean = pairs[0][0].new_zeros(())
+    for index, (y, x) in enumerate(pairs):
+        if replica is not None:
+            with accumulating(replica, last=index + 1 == len(pairs)):
+                with precision.autocast():
+                    loss: Tensor = replica(y, x)
+                precision.backward(loss / len(pairs))
+            mean = mean + loss.detach() / len(pairs)
+    return mean
 
 
 class Run:
-    """One run, from a recipe or from where it was saved. Nothing is written before ``begin``.
+    """Carries out one run, from a recipe or from where it was saved.
+
+    Nothing is written before ``begin``.
 
     Args:
-        recipe: What to build and how to train it.
-        task: What to learn, from what.
+        resolved: Recipe and task.
         output: Model directory.
         device: As torch names it.
         command: What the user typed, for the card.
@@ -48,37 +122,33 @@ class Run:
 
     def __init__(
         self,
-        recipe: Recipe,
-        task: Task,
+        resolved: Resolved,
         output: Path,
         *,
         device: str,
         command: str,
         saved: dict[str, Any] | None,
     ) -> None:
-        self.recipe, self.plan, self.output = recipe, recipe.train, output
-        self.task, self.command = task, command
+        self.recipe, self.task, self.notes = resolved
+        self.plan, self.output, self.command = self.recipe.train, output, command
         self.device = torch.device(device)
+        task = self.task
         torch.manual_seed(self.plan.seed)
-        self.model = task.build(self.device)
-        self.model.name = output.name
-        self.spec = self.model.spec
-        self.kept = Kept(output, self.plan, quality=task.quality, save=task.save)
-        self.learner = Learner(self.model, self.plan, task.teacher(self.model))
-        self.health = Health(task.watched(self.spec)).to(self.device)
+        self.model = task.build(self.device, name=output.name)
+        self.keeper = CheckpointKeeper(output, self.plan, quality=task.quality, save=task.save)
+        self.trainer = Trainer(self.model, self.plan, task.objective(self.model))
+        self.monitor = Monitor(task.monitored).to(self.device)
         self.dataset = task.dataset(rank=rank(), ranks=world(), device=self.device)
         self.step, self.earlier_s = 0, 0.0
         self.resumed = saved is not None
         if saved is not None:
             self._restore(saved)
-        self.learner.begin()
+        self.trainer.begin()
         self.begun = self.saved_at = time.monotonic()
         self.clock = self.earlier_s
         self.losses: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
-        self.moments: list[float] = []  # when the last steps ended
-        self.notes: tuple[str, ...] = ()
-        """For ``Started``: what was left out, what was adapted."""
+        self.pace = log.Pace()
         self.speaks = rank() == 0
 
     def begin(self) -> None:
@@ -87,151 +157,195 @@ class Run:
             self.output.mkdir(parents=True, exist_ok=True)
             if not self.resumed:
                 (self.output / resume.FILE).unlink(missing_ok=True)
-                self.kept.begin()
+                self.keeper.begin()
                 gallery.begin(self.output)
-        self.journal = Journal(
+        self.journal = log.Journal(
             self.output / "log.jsonl", first_step=self.step, silent=not self.speaks
         )
         if not self.resumed:  # whenever a run is killed, there is something to go on from
             self.save_state()
-        ranks.wait()
+        wait()
 
-    def bad(self) -> tuple[str, ...]:
-        """Why each file that could not be read was left out, by name."""
-        return tuple(
-            dict(sorted((self.task.unreadable | self.dataset.unreadable).items())).values()
+    def events(self, should_stop: Callable[[], bool]) -> Generator[log.Event, None, None]:
+        """Train to the end: the loop."""
+        yield self.started()
+        with closing(self.dataset.batches(self.step)) as batches:
+            reason = self.over()
+            while not reason:
+                for warned in self.advance(next(batches)):
+                    self.journal.write(warned)
+                    yield warned
+                reason = self.over(stop=should_stop())
+                if self.step % SHOWN_EVERY == 0 or reason:
+                    progress = self.progress()
+                    self.journal.write(progress)
+                    yield progress
+                if reason or self.step % self.plan.evaluate_every == 0:
+                    evaluated = self.evaluate(last=reason in ("steps", "minutes"))
+                    if evaluated is not None:
+                        yield evaluated
+                elif time.monotonic() - self.saved_at > SAVED_EVERY_S:
+                    self.save_state()
+        if self.speaks:
+            log.list_unreadable(self.output, self.unreadable())
+        yield log.Finished(
+            self.output, self.step, self.clock, reason, self.metrics, self.unreadable()
         )
 
-    @cached_property
-    def inventory(self) -> dict[str, Any]:
-        """What the training items are like; headers are read once."""
-        return self.task.inventory(self.dataset)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of training, resumed parts included."""
-        return self.earlier_s + time.monotonic() - self.begun
-
-    @property
-    def unsaved_s(self) -> float:
-        """Seconds since the state was last on disk."""
-        return time.monotonic() - self.saved_at
-
-    def started(self) -> Started:
-        """What the run consists of."""
-        return Started(
-            modality=self.spec.modality,
-            learns=self.task.learns,
-            files=len(self.dataset.items),
-            held_out=self.task.held_out,
-            parameters=sum(p.numel() for p in self.model.parameters()),
-            device=str(self.device),
-            precision=self.learner.precision.name,
-            first_step=self.step,
-            steps=self.plan.steps,
-            notes=self.notes,
-        )
-
-    def share_done(self) -> float:
-        """0 … 1: steps or minutes, whichever is further."""
-        done = self.step / self.plan.steps
-        if self.plan.minutes is not None:
-            done = max(done, self.clock / (60.0 * self.plan.minutes))
-        return min(1.0, done)
-
-    def over(self, *, stop: bool = False) -> str:
-        """Why the run is over: "steps", "minutes", "stopped", or "" if it is not.
-
-        Args:
-            stop: Whether somebody asked for the end; on any rank, it is the end of all.
-        """
-        stop, self.clock = ranks.agree(stop, self.elapsed, device=self.device)
-        if self.step >= self.plan.steps:
-            return "steps"
-        if self.share_done() >= 1.0:
-            return "minutes"
-        return "stopped" if stop else ""
-
-    def advance(self, batches: Sequence[Batch]) -> list[Warned]:
-        """One optimizer step, and what the health watch says of it.
+    def advance(self, batches: Sequence[Batch]) -> list[log.Warned]:
+        """Take one step, and let the monitor judge it.
 
         Raises:
             TrainingError: nothing has been finite for too long.
         """
         # The model's choices at step s are a function of (seed, s), like the data.
         self.task.seed(self.model, self.plan.seed * 1_000_003 + self.step)
-        rate = self.learning_rate()
-        excused = self.learner.precision.searching
-        learned = self.learner.step(batches, step=self.step, scale=rate / self.plan.learning_rate)
+        scale = self.learning_rate() / self.plan.learning_rate
+        excused = self.trainer.precision.searching
+        result = train_step(self.trainer, batches, step=self.step, scale=scale)
         self.step += 1
-        self.losses = learned.losses
-        self.moments = [*self.moments[-RECENT:], time.monotonic()]
-        verdict = self.health.observe(
+        self.losses = result.losses
+        self.pace.tick()
+        warnings = self.monitor.observe(
             self.step,
-            codes=learned.codes,
-            losses=learned.losses,
-            finite=learned.finite,
+            codes=result.codes,
+            losses=result.losses,
+            finite=result.finite,
             excused=excused,
+            restart=self.trainer.restart_codebooks,
         )
-        anew = {level for level, _ in verdict.collapsed if self.learner.restart(level)}
-        return [Warned(self.step, text) for text in self.health.told(verdict, anew=anew)]
+        return [log.Warned(self.step, text) for text in warnings]
 
     def learning_rate(self) -> float:
-        """Of the step to come."""
+        """Return that of the step to come."""
         planned = learning_rate(self.plan, step=self.step, progress=self.share_done())
-        return planned * self.health.vitals.rate_scale
+        return planned * self.monitor.state.rate_scale
 
-    def progress(self) -> Progress:
-        """Losses, codebook use and speed over the recent steps."""
-        span = self.moments[-1] - self.moments[0]
-        speed = (len(self.moments) - 1) / span if span > 0 else 0.0
-        left = (self.plan.steps - self.step) / speed if speed else 0.0
+    def share_done(self) -> float:
+        """Return 0 … 1: steps or minutes, whichever is further."""
+        done = self.step / self.plan.steps
         if self.plan.minutes is not None:
-            left = min(left, max(0.0, 60.0 * self.plan.minutes - self.clock))
-        use, perplexity = self.health.use() or (None, None)
-        return Progress(
-            step=self.step,
-            losses=self.losses,
-            use=use,
-            perplexity=perplexity,
-            levels=self.health.apart(),
-            learning_rate=self.learning_rate(),
-            items_per_s=speed * self.plan.batch * self.plan.accumulate * world(),
-            left_s=0.0 if self.share_done() >= 1.0 else left,
-            skipped=self.health.vitals.skipped,
-            elapsed_s=self.clock,
-            latents={k: v for k, v in self.metrics.items() if k in ("kl", "active_units")},
-        )
+            done = max(done, self.clock / (60.0 * self.plan.minutes))
+        return min(1.0, done)
 
-    def evaluate(self, *, last: bool = False) -> Evaluated | None:
+    def over(self, *, stop: bool = False) -> str:
+        """Say why the run is over: "steps", "minutes", "stopped", or "" if it is not.
+
+        Args:
+            stop: Whether somebody asked for the end; on any rank, it is the end of all.
+        """
+        stop, self.clock = agree(stop, self.elapsed, device=self.device)
+        if self.step >= self.plan.steps:
+            return "steps"
+        if self.share_done() >= 1.0:
+            return "minutes"
+        return "stopped" if stop else ""
+
+    def evaluate(self, *, last: bool = False) -> log.Evaluated | None:
         """Measure on held-out files, write previews, save everything; None on other ranks.
 
         Args:
             last: Whether the run ends here.
         """
         if last:  # shorter than the warm-up of the codebook, perhaps
-            self.learner.settle()
+            self.trainer.place_codebooks()
         event = self._evaluate() if self.speaks else None
-        self.learner.prepare()
-        ranks.wait()
+        self.trainer.prepare()
+        wait()
         return event
 
-    def _evaluate(self) -> Evaluated:
-        model = self.learner.measured().eval()
-        model.name = self.output.name
+    def _evaluate(self) -> log.Evaluated:
+        model = self.trainer.measured().eval()
         self.metrics, pictures = self.task.measure(model, self.output, step=self.step)
-        best = self.kept.is_best(self.metrics, step=self.step)
-        event = Evaluated(self.step, self.elapsed, self.metrics, pictures, best=best)
+        best = self.keeper.is_best(self.metrics, step=self.step)
+        event = log.Evaluated(self.step, self.elapsed, self.metrics, pictures, best=best)
         self.journal.write(event)
-        facts = facts_of(self)
-        text = self.task.card(self.output, self.spec, facts)
-        self.kept.save(model, step=self.step, best=best, facts=facts, card=text)
-        gallery.prune(self.output, best=self.kept.best["step"])
+        facts = self.facts()
+        card = self.task.card(self.output, facts)
+        self.keeper.save(model, step=self.step, best=best, facts=facts, card=card)
+        gallery.prune(self.output, best=self.keeper.best["step"])
         self.save_state()
         return event
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, resumed parts included."""
+        return self.earlier_s + time.monotonic() - self.begun
+
+    @cached_property
+    def data_facts(self) -> dict[str, Any]:
+        """What the training items are like; headers are read once."""
+        return self.task.describe_data(self.dataset)
+
+    def unreadable(self) -> tuple[str, ...]:
+        """Say why each file that could not be read was left out, by name."""
+        found = self.task.unreadable | self.dataset.unreadable
+        return tuple(dict(sorted(found.items())).values())
+
+    def started(self) -> log.Started:
+        """Say what the run consists of."""
+        return log.Started(
+            modality=self.task.spec.modality,
+            learns=self.task.learns,
+            files=len(self.dataset.items),
+            held_out=self.task.held_out,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            device=str(self.device),
+            precision=self.trainer.precision.name,
+            first_step=self.step,
+            steps=self.plan.steps,
+            notes=self.notes,
+        )
+
+    def progress(self) -> log.Progress:
+        """Sum up losses, codebook use and speed over the recent steps."""
+        speed = self.pace.steps_per_s
+        left = (self.plan.steps - self.step) / speed if speed else 0.0
+        if self.plan.minutes is not None:
+            left = min(left, max(0.0, 60.0 * self.plan.minutes - self.clock))
+        use, perplexity = self.monitor.use() or (None, None)
+        return log.Progress(
+            step=self.step,
+            losses=self.losses,
+            use=use,
+            perplexity=perplexity,
+            levels=self.monitor.use_of_levels(),
+            learning_rate=self.learning_rate(),
+            items_per_s=speed * self.plan.batch * self.plan.accumulate * world(),
+            left_s=0.0 if self.share_done() >= 1.0 else left,
+            skipped=self.monitor.state.skipped,
+            elapsed_s=self.clock,
+            latents={k: v for k, v in self.metrics.items() if k in ("kl", "active_units")},
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Collect ``training.json``: what was trained on what, how far, and how good it is."""
+        evaluations, best = self.journal.evaluations, self.keeper.best["step"]
+        return {
+            "command": self.command,
+            "recipe": config.dump(self.recipe),
+            "step": self.step,
+            "best_step": best,
+            "best_by": self.keeper.by,
+            "elapsed_s": round(self.elapsed, 1),
+            "device": str(self.device),
+            "ranks": world(),
+            "precision": self.trainer.precision.name,
+            "files": len(self.dataset.items),
+            "held_out_files": self.task.held_out,
+            "unreadable": len(self.unreadable()),
+            "skipped": self.monitor.state.skipped,
+            "notes": list(self.notes),
+            "data": self.data_facts,
+            "metrics": {each["step"]: each["metrics"] for each in evaluations}.get(
+                best, self.metrics
+            ),
+            "curve": [{"step": each["step"], **each["metrics"]} for each in evaluations],
+            "versions": {"vqtok": __version__, "torch": torch.__version__},
+        }
+
     def save_state(self) -> None:
-        """Write what ``--resume`` needs."""
+        """Write what ``--resume`` needs; names are those of 0.1.0."""
         self.saved_at = time.monotonic()
         if not self.speaks:
             return
@@ -239,26 +353,31 @@ class Run:
             "recipe": config.dump(self.recipe),
             "step": self.step,
             "elapsed_s": self.elapsed,
-            "vitals": self.health.vitals.to_json(),
-            "scale": self.learner.precision.state(),
-            "best": self.kept.best,
+            "vitals": self.monitor.state.to_json(),
+            "scale": self.trainer.precision.state(),
+            "best": self.keeper.best,
             "reads": list(self.task.reads),
             "files": self.task.count,
         }
         resume.save(
             self.output,
-            modules=self.learner.modules() | {"health": self.health},
-            optimizers=self.learner.optimizers,
+            modules=self.trainer.modules() | {"health": self.monitor},
+            optimizers=self.trainer.optimizers,
             state=state,
         )
 
     def _restore(self, saved: dict[str, Any]) -> None:
         resume.restore(
             self.output,
-            modules=self.learner.modules() | {"health": self.health},
-            optimizers=self.learner.optimizers,
+            modules=self.trainer.modules() | {"health": self.monitor},
+            optimizers=self.trainer.optimizers,
         )
         self.step, self.earlier_s = int(saved["step"]), float(saved["elapsed_s"])
-        self.health.remember(saved["vitals"])
-        self.learner.precision.restore(saved["scale"])
-        self.kept.best = saved["best"]
+        self.monitor.restore(saved["vitals"])
+        self.trainer.precision.restore(saved["scale"])
+        self.keeper.best = saved["best"]
+        if saved["files"] != self.task.count:
+            changed = f"{self.task.count} files, {saved['files']} before"
+            self.notes = (
+                f"the data has changed ({changed}): what was trained on may now be held out",
+            )

@@ -1,14 +1,14 @@
-"""What learns in a stage of training, and what is held still.
+"""The stage "decoder" of training: encoder and codebook are held still.
 
-"all" trains everything. "decoder" is the second stage of AudioDec (Wu et al. 2023,
-arXiv:2305.16608, section 3.3): encoder and codebook stay as they are and the decoder alone goes
-on, usually against a discriminator. Codes made before stay valid: the model after the stage makes
-the same ones, bit for bit, and decodes them in another way.
+It is the second stage of AudioDec (Wu et al. 2023, arXiv:2305.16608, section 3.3): encoder and
+codebook stay as they are and the decoder alone goes on, usually against a discriminator. Codes made
+before stay valid: the model after the stage makes the same ones, bit for bit, and decodes them in
+another way.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,33 +21,30 @@ HELD = ("encoder", "quantizer")
 """Parts of a tokenizer that the stage "decoder" holds still."""
 
 
-def freeze(model: nn.Module, stage: Literal["all", "decoder"]) -> None:
-    """Put a tokenizer in training mode, but hold still what the stage does not train.
+def freeze(model: nn.Module) -> None:
+    """Put a tokenizer in training mode, but hold encoder and quantizer still.
 
-    Call it wherever ``model.train()`` would be called: after every measurement, too.
-
-    In the stage "decoder" parameters of encoder and quantizer take no gradient, so that none is
-    computed for latents either, and both are in evaluation mode: moving averages stand still, no
-    entry is revived. Where the quantizer drops stages while it trains, the decoder still sees such
-    shorter stacks, drawn from the quantizer's ``generator``.
+    Call it wherever ``model.train()`` would be called: after every measurement, too. Parameters of
+    encoder and quantizer take no gradient, so that none is computed for latents either, and both
+    are in evaluation mode: moving averages stand still, no entry is revived. Where the quantizer
+    drops stages while it trains, the decoder still sees such shorter stacks, drawn from the
+    quantizer's ``generator``.
 
     Args:
         model: A tokenizer with ``encoder``, ``quantizer`` and ``decoder``.
-        stage: What learns.
 
     Raises:
-        UsageError: the stage "decoder" of a model whose codebook was never filled.
+        UsageError: the codebook was never filled.
     """
     model.train()
-    if stage == "all":
-        return
     model.requires_grad_(True)  # models that come from a directory learn nothing
     for name in HELD:
         model.get_submodule(name).requires_grad_(False).eval()
     quantizer = model.get_submodule("quantizer")
     if any(isinstance(part, Warmed) and not part.initialised for part in quantizer.modules()):
         raise UsageError(
-            "--stage decoder: the model has no codebook yet",
+            "--stage decoder",
+            "the model has no codebook yet",
             hint="train all of it first",
         )
     if getattr(getattr(quantizer, "config", None), "dropout", 0.0) > 0 and not any(

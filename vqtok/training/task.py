@@ -1,30 +1,61 @@
-"""All in which training one kind of model differs from training another.
+"""What can be learned: all in which training one kind of model differs from training another.
 
-``training/tokenizing.py`` learns a tokenizer from images or recordings, ``training/predicting.py``
-a prior from codes. ``Run`` is given one of them and knows no more.
+``tokenizer.py``, ``prior.py`` and ``classifier.py`` each have a task, with its objective, its data,
+its measurement and its card. ``run.py`` is given one of them and knows no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch import Tensor, nn
 
-from vqtok.codes.spec import CodeSpec
-from vqtok.training.data.dataset import Dataset
-from vqtok.training.lessons import Teacher
+from vqtok import config
+from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.training.data.dataset import Batch, Dataset
 from vqtok.training.log import Learns
+from vqtok.training.losses.adversarial import Discriminator
+from vqtok.training.recipe import Recipe, parse
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from vqtok.codes.spec import LevelSpec
+class StepOutput(NamedTuple):
+    """Holds what an objective computes of one batch."""
+
+    loss: Tensor
+    """(): to be lowered."""
+    terms: dict[str, Tensor]
+    """What it is made of: name → (), weighted and detached."""
+    codes: tuple[Tensor, ...] = ()
+    """That the model made, of each level."""
+    pair: tuple[Tensor, Tensor] | None = None
+    """A reconstruction without its gradients, and the original: for a discriminator."""
+
+
+class Objective(Protocol):
+    """Computes what a model is to lower."""
+
+    discriminator: Discriminator | None
+    """Learns beside the model."""
+    compiled: tuple[str, ...]
+    """Submodules that torch.compile is for; "" is the model itself."""
+
+    def __call__(self, model: nn.Module, batch: Batch, *, step: int) -> StepOutput:
+        """Run the model on a batch, and compute the loss.
+
+        Args:
+            model: The model, or its replica that averages gradients over ranks.
+            batch: Of the data.
+            step: Of the run.
+        """
+        ...
 
 
 class Measured(NamedTuple):
-    """What the held-out items say of a model.
+    """Holds what the held-out items say of a model.
 
     Attributes:
         metrics: Name → value.
@@ -32,11 +63,56 @@ class Measured(NamedTuple):
     """
 
     metrics: dict[str, float]
-    pictures: tuple[str, ...]
+    pictures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Options:
+    """Holds what a run was asked for: arguments of ``run.train``.
+
+    Attributes:
+        saved: State of the run to go on with, or None.
+    """
+
+    data: Sequence[str]
+    output: Path
+    preset: str | None
+    start: str | None
+    edits: Sequence[str]
+    saved: dict[str, Any] | None
+
+    @property
+    def edited(self) -> frozenset[str]:
+        """Fields that the user has set: "train.flip"."""
+        return frozenset(edit.partition("=")[0] for edit in self.edits)
+
+    def saved_recipe(self) -> Recipe | None:
+        """Return the recipe of the run to go on with, edited; None if there is none.
+
+        Raises:
+            ConfigError: it does not fit together.
+        """
+        if self.saved is None:
+            return None
+        return parse(config.assign(self.saved["recipe"], self.edits), where=f"{self.output}")
+
+
+class Resolved(NamedTuple):
+    """Holds all that a run needs.
+
+    Attributes:
+        recipe: Complete, fitted to the data.
+        task: What to learn, from what.
+        notes: What was left out, what was adapted; a sentence each.
+    """
+
+    recipe: Recipe
+    task: Task
+    notes: tuple[str, ...]
 
 
 class Task(Protocol):
-    """What is learned, from what."""
+    """Says what is learned, from what."""
 
     quality: str
     """The metric that says how good a model is."""
@@ -63,42 +139,54 @@ class Task(Protocol):
         """Why items were left out, by name."""
         ...
 
-    def build(self, device: torch.device) -> Any:
-        """The model to begin with, on the device; its random weights are torch's."""
+    @property
+    def spec(self) -> CodeSpec:
+        """Of the model's codes, once it is built."""
         ...
 
-    def window(self, spec: CodeSpec) -> tuple[int, ...]:
+    @property
+    def monitored(self) -> Sequence[LevelSpec]:
+        """Levels whose codes the model makes, so that their use is monitored."""
+        ...
+
+    @property
+    def window(self) -> tuple[int, ...]:
         """Extent of an item of a batch."""
         ...
 
-    def teacher(self, model: Any) -> Teacher:
-        """Of what the model learns from a batch."""
+    def build(self, device: torch.device, *, name: str) -> nn.Module:
+        """Make the model to begin with, on the device; its random weights are torch's.
+
+        Args:
+            device: Where it learns.
+            name: Its own.
+        """
+        ...
+
+    def objective(self, model: nn.Module) -> Objective:
+        """Make the objective of the model that was built."""
         ...
 
     def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
-        """Of the batches."""
+        """Make the batches."""
         ...
 
-    def watched(self, spec: CodeSpec) -> Sequence[LevelSpec]:
-        """Levels whose codes the model makes, so that their use is watched."""
+    def seed(self, model: nn.Module, value: int) -> None:
+        """Seed the model's random choices of the step to come."""
         ...
 
-    def seed(self, model: Any, value: int) -> None:
-        """Make the model's random choices of the step to come a function of a number."""
-        ...
-
-    def measure(self, model: Any, output: Path, *, step: int) -> Measured:
+    def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
         """Measure a model in evaluation mode, and write previews."""
         ...
 
-    def inventory(self, dataset: Dataset) -> dict[str, Any]:
-        """What the training items are like."""
+    def describe_data(self, dataset: Dataset) -> dict[str, Any]:
+        """Describe the training items, as JSON data."""
         ...
 
     def save(
         self,
         directory: Path,
-        model: Any,
+        model: nn.Module,
         *,
         training: Mapping[str, Any],
         card: str | None = None,
@@ -107,6 +195,6 @@ class Task(Protocol):
         """Write a model directory."""
         ...
 
-    def card(self, output: Path, spec: CodeSpec, facts: Mapping[str, Any]) -> str:
-        """The model's README."""
+    def card(self, output: Path, facts: Mapping[str, Any]) -> str:
+        """Write the model's README."""
         ...

@@ -81,7 +81,7 @@ def test_broken_files_are_left_out_and_named(tmp_path: Path) -> None:
         find_codes([str(tmp_path)])
 
 
-def test_folders_of_codes_are_numbered_from_folders_of_media(tmp_path: Path) -> None:
+def test_folders_of_codes_are_not_folders_of_media(tmp_path: Path) -> None:
     coded.write(tmp_path / "codes/a/1.npy", coded.codes_of(coded.IMAGE, (8, 8), seed=0))
     coded.write(tmp_path / "mixed/1.npy", coded.codes_of(coded.IMAGE, (8, 8), seed=0))
     (tmp_path / "mixed/z.png").touch()

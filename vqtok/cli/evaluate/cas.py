@@ -81,9 +81,9 @@ def _training(models: Loaded, chosen: Choices) -> Callable[[Path, Path], Iterato
     edits += [] if chosen.steps is None else [f"train.steps={chosen.steps}"]
 
     def train(data: Path, output: Path) -> Iterator[int]:
-        from vqtok.training import loop
+        from vqtok.training.train import train as run
 
-        events = loop.train(
+        events = run(
             [str(data)],
             output,
             preset="classifier",

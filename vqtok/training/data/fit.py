@@ -7,7 +7,7 @@ headers of some of the files.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from statistics import fmean, median
 from typing import Any, Literal, NamedTuple
 
@@ -50,11 +50,6 @@ class Fitted(NamedTuple):
 
     recipe: Recipe
     notes: tuple[str, ...]
-
-
-def keys(edits: Sequence[str]) -> frozenset[str]:
-    """Return the fields that ``key=value`` edits set, which ``fit`` must leave alone."""
-    return frozenset(edit.partition("=")[0] for edit in edits)
 
 
 def spec_of(recipe: Recipe) -> CodeSpec:

@@ -1,4 +1,4 @@
-"""A discriminator that learns beside the model, and what it tells the model.
+"""A discriminator that learns beside the model, and the losses of both sides.
 
 Hinge loss as in Lim and Ye 2017 (arXiv:1705.02894) and VQGAN (arXiv:2012.09841), feature matching
 as in EnCodec (arXiv:2210.13438). A discriminator that has won can pull a hundred times as hard as
@@ -22,7 +22,7 @@ from vqtok.training.recipe import Adversarial
 
 
 class Settings(NamedTuple):
-    """What None stands for in ``recipe.Adversarial``."""
+    """Gives the values that None stands for in ``recipe.Adversarial``."""
 
     weight: float
     features: float
@@ -33,8 +33,8 @@ SETTINGS = {"image": Settings(0.1, 0.0, 32), "audio": Settings(3.0, 3.0, 16)}
 """By the kind of data, for losses as strong as those of the presets image-f8 and audio-24k."""
 
 
-class Adversary(nn.Module):
-    """Discriminator and losses of both sides.
+class Discriminator(nn.Module):
+    """Tells originals from reconstructions; computes the losses of both sides.
 
     Its parameters are its own; the model's optimizer must not have them. It draws no random number
     after it was made.
@@ -57,7 +57,7 @@ class Adversary(nn.Module):
     ) -> None:
         super().__init__()
         if modality not in SETTINGS:
-            raise ConfigError(f"train.adversarial: no discriminator for {modality}")
+            raise ConfigError("train.adversarial", f"no discriminator for {modality}")
         usual = SETTINGS[modality]
         self.config = config
         self.weight = usual.weight if config.weight is None else config.weight
@@ -69,14 +69,14 @@ class Adversary(nn.Module):
         )
 
     def strength(self, step: int) -> float:
-        """0 … 1: how much of its weights the model feels at this step."""
+        """Return the share of its weights that counts at this step, 0 … 1."""
         config = self.config
         if step < config.start:
             return 0.0
         return min(1.0, (step - config.start + 1) / max(1, config.ramp))
 
     def generator_terms(self, y: Tensor, x: Tensor, *, step: int) -> dict[str, Tensor]:
-        """What the model is to lower: weighted scalars, none before ``start``.
+        """Compute what the model is to lower: weighted scalars, none before ``start``.
 
         Gradients flow into y alone: none is left in this module's parameters.
 
@@ -112,11 +112,11 @@ class Adversary(nn.Module):
         }
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """``loss``: what is called when ranks share their gradients."""
+        """Compute ``loss``: called by DistributedDataParallel."""
         return self.loss(y, x)
 
     def loss(self, y: Tensor, x: Tensor) -> Tensor:
-        """What the discriminator itself is to lower, (): the hinge loss.
+        """Compute what the discriminator itself is to lower, (): the hinge loss.
 
         Args:
             y: Reconstruction; no gradient flows into it.
@@ -131,7 +131,7 @@ class Adversary(nn.Module):
 
 
 def _balanced(loss: Tensor, seen: Tensor, y: Tensor, *, weight: float) -> Tensor:
-    """The weighted loss, with a gradient in y of the loss's direction and a length of its own.
+    """Weight a loss and fix the length of its gradient in y, not its direction.
 
     Its length is that of ``weight`` times the mean absolute error, 1/sqrt(N) for N values.
 
@@ -150,7 +150,7 @@ def _balanced(loss: Tensor, seen: Tensor, y: Tensor, *, weight: float) -> Tensor
 
 
 def _matching(judged: list[Judged], originals: list[Judged]) -> Tensor:
-    """L1 between hidden layers as a share of the original's mean: EnCodec Eq. 2."""
+    """Compare hidden layers by L1 as a share of the original's mean: EnCodec Eq. 2."""
     shares = [
         F.l1_loss(a.float(), b.float()) / b.float().abs().mean().clamp(min=1e-3)
         for one, other in zip(judged, originals, strict=True)

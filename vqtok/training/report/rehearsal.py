@@ -1,4 +1,4 @@
-"""What a run would be, told before it begins: a few real steps, and nothing on disk."""
+"""What a run would be, before it begins: a few real steps, and nothing on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Facts of a run that was not carried out.
+    """Describes a run that was not carried out.
 
     Attributes:
         parameters: Numbers in the weights file by part: "encoder", "quantizer", "decoder" and
@@ -44,7 +44,7 @@ class Rehearsal:
         total_s: Of the whole run, without the measurements between.
         peak_bytes: Most memory so far: of the GPU if that is the device, else of the process;
             None: not known.
-        data: ``training/reports/inventory.py``, of the training files.
+        data: ``Task.describe_data``.
         unreadable: Files that could not be read in these steps.
     """
 
@@ -74,7 +74,7 @@ class Rehearsal:
     unreadable: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data."""
+        """Return JSON data."""
         return asdict(self)
 
 
@@ -85,15 +85,15 @@ def rehearse(run: Run) -> Rehearsal:
         run: Its model is changed by the steps; do not train it.
     """
     started = run.started()
-    spec: CodeSpec = run.model.spec
+    spec = run.task.spec
     plan = run.plan
-    data = run.inventory
+    data = run.data_facts
     left = plan.steps - run.step
     step_s = _time(run)
     total_s = step_s * left
     if plan.minutes is not None:
         total_s = min(total_s, 60.0 * plan.minutes)
-    window = run.task.window(spec)
+    window = run.task.window
     typical = _typical(spec, data)
     sizes = _stored(run.model)
     nominal = rates.nominal(spec)
@@ -121,12 +121,12 @@ def rehearse(run: Run) -> Rehearsal:
         peak_bytes=_peak(run.device),
         data=data,
         notes=started.notes,
-        unreadable=run.bad(),
+        unreadable=run.unreadable(),
     )
 
 
 def _time(run: Run) -> float:
-    """Median seconds of a step."""
+    """Measure the median seconds of a step."""
     times = []
     with closing(run.dataset.batches(run.step)) as batches:
         for index in range(1 + STEPS):
@@ -149,7 +149,7 @@ def _typical(spec: CodeSpec, data: Mapping[str, Any]) -> tuple[int, ...] | None:
 
 
 def _stored(model: torch.nn.Module) -> dict[str, Tensor]:
-    """What the weights file holds: all but the state that only training needs."""
+    """Choose what the weights file holds: all but the state that only training needs."""
     return {k: v for k, v in model.state_dict().items() if "learning" not in k.split(".")}
 
 
@@ -162,7 +162,7 @@ def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _bytes(tensors: Mapping[str, Tensor], *, half: bool) -> int:
-    """Size of a safetensors file: its table of contents, filled up to 8 bytes, and the numbers."""
+    """Compute the size of a safetensors file: table, filled up to 8 bytes, and numbers."""
     entries = []
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
@@ -185,8 +185,8 @@ def _receptive_field(model: Any) -> int | None:
         context = getattr(model, "encoder_context", None)
         frame = getattr(model.config, "frame", None)
         return None if context is None or frame is None else context * model.hop + frame
-    reach = getattr(getattr(model, "encoder", None), "reach", None)
-    return None if reach is None else model.stride + 2 * int(reach)
+    around = getattr(getattr(model, "encoder", None), "receptive_field", None)
+    return None if around is None else model.stride + 2 * int(around)
 
 
 def _peak(device: torch.device) -> int | None:

@@ -1,10 +1,10 @@
-"""What a prior is worth: the cost of held-out codes, and samples to look at or listen to."""
+"""Measurements of a prior: the cost of held-out codes, and samples to look at or listen to."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from vqtok.codes.container import Codes
 from vqtok.media import audio, image
 from vqtok.media.mosaic import enlarged, mosaic
 from vqtok.metrics.likelihood import Costs
+from vqtok.protocols import Prior, Tokenizer
 from vqtok.training.data.code_items import CodeItems
 from vqtok.training.data.code_windows import CodeSampler, split_levels
 from vqtok.training.report.gallery import FOLDER
@@ -31,22 +32,22 @@ PROTOCOL = (
 
 
 def dimensions(modality: str, extent: tuple[int, ...]) -> int:
-    """Numbers in a signal: three a pixel, or one a sample."""
+    """Count the numbers in a signal: three a pixel, or one a sample."""
     return math.prod(extent) * (1 if modality == "audio" else RGB)
 
 
 @torch.inference_mode()
 def measure(
-    model: Any, items: CodeItems, extent: tuple[int, ...], *, batch: int, told: bool
+    model: Prior, items: CodeItems, extent: tuple[int, ...], *, batch: int, labelled: bool
 ) -> dict[str, float]:
-    """The cost of the beginnings of items.
+    """Measure the cost of the beginnings of items.
 
     Args:
         model: A prior in evaluation mode.
         items: Held-out items, one at least, all as large as ``extent``.
         extent: Of what is measured of each.
         batch: Items at a time.
-        told: Whether the prior is told each item's class.
+        labelled: Whether the prior is conditioned on each item's class.
 
     Returns:
         "nats_per_code", "bits_per_code", "bits_per_dimension" and "unigram_bits_per_code".
@@ -59,7 +60,7 @@ def measure(
         numbers = range(start, min(start + batch, len(items)))
         flat = torch.from_numpy(np.stack([sampler.beginning(number) for number in numbers]))
         levels = split_levels(flat, shapes)
-        condition = torch.from_numpy(labels[numbers.start : numbers.stop]) if told else None
+        condition = torch.from_numpy(labels[numbers.start : numbers.stop]) if labelled else None
         codes = Codes(origin.spec, levels, extent)
         nats = [each.cpu().numpy() for each in model.nll(codes, condition=condition)]
         costs.add([each.numpy() for each in levels], nats)
@@ -74,8 +75,8 @@ def measure(
 
 
 def preview(
-    model: Any,
-    tokenizer: Any,
+    model: Prior,
+    tokenizer: Tokenizer,
     output: Path,
     *,
     step: int,
@@ -92,11 +93,12 @@ def preview(
     numbers = torch.arange(count) % len(classes) if classes else None
     codes = model.sample(count, extent, condition=numbers, seed=seed)
     labels: tuple[str, ...] = getattr(getattr(tokenizer, "labels", None), "names", ())
+    decode: Callable[..., torch.Tensor] = tokenizer.decode
     signals = []
     for number, item in enumerate(codes.split()):
         name = classes[number % len(classes)] if classes else ""
-        told = {"label": name if name in labels else labels[0]} if labels else {}
-        signals.append(tokenizer.decode(item, **told)[0].float().cpu().numpy())
+        condition = {"label": name if name in labels else labels[0]} if labels else {}
+        signals.append(decode(item, **condition)[0].float().cpu().numpy())
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     if codes.spec.modality == "audio":

@@ -1,0 +1,157 @@
+"""Training a classifier: images in, the names of their directories out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqtok.checkpoints import classifiers
+from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.errors import ConfigError, UsageError
+from vqtok.media import image
+from vqtok.training.data.dataset import Batch, Dataset
+from vqtok.training.data.files import FoundFiles, find_files, opened
+from vqtok.training.data.media import MediaData
+from vqtok.training.data.survey import survey
+from vqtok.training.log import Learns
+from vqtok.training.losses.adversarial import Discriminator
+from vqtok.training.recipe import Recipe, load, refuse
+from vqtok.training.report import cards
+from vqtok.training.task import Measured, Options, Resolved, StepOutput
+
+OTHERS = ("losses", "adversarial", "stage", "features", "gain_db", "samples")
+"""Fields of ``Train`` that say nothing of a classifier."""
+
+
+class Classification:
+    """Computes what a classifier is to lower: the cross-entropy of classes.
+
+    Args:
+        model: The classifier, on its device.
+    """
+
+    compiled: tuple[str, ...] = ("",)
+    discriminator: Discriminator | None = None
+
+    def __init__(self, model: nn.Module) -> None:
+        self._device: torch.device = next(model.parameters()).device
+
+    def __call__(self, model: nn.Module, batch: Batch, *, step: int) -> StepOutput:
+        """Classify every image of the batch."""
+        if batch.labels is None:
+            raise ValueError("a batch without labels")
+        logits: Tensor = model(batch.signal(self._device))
+        loss = F.cross_entropy(logits.float(), batch.labels.to(self._device))
+        return StepOutput(loss, {"nats_per_item": loss.detach()})
+
+
+class ClassifierTask:
+    """Learns a classifier; see ``Task``.
+
+    Args:
+        recipe: What to build and how to train it; its model has the classes' names.
+        found: The images.
+    """
+
+    learns: Learns = "classifier"
+    quality = "accuracy"
+    reads: tuple[str, ...] = ()
+    monitored: Sequence[LevelSpec] = ()
+
+    def __init__(self, recipe: Recipe, found: FoundFiles) -> None:
+        self.recipe, self.plan, self.count = recipe, recipe.train, len(found.files)
+        self.window: tuple[int, ...] = (self.plan.window, self.plan.window)
+        self._media = MediaData(found, self.plan, rate=None)
+
+    @property
+    def held_out(self) -> int:
+        """Images that are never trained on."""
+        return len(self._media.held_out)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Files that turned out not to be readable: name → why."""
+        return self._media.unreadable
+
+    def build(self, device: torch.device, *, name: str) -> nn.Module:
+        """Make the network, with fresh weights."""
+        model = self.recipe.model.build()
+        model.name = name
+        self.spec: CodeSpec = model.spec
+        network: nn.Module = model.to(device)
+        return network
+
+    def objective(self, model: nn.Module) -> Classification:
+        """Make the objective: classify."""
+        return Classification(model)
+
+    def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
+        """Make batches of windows of the training images."""
+        return self._media.dataset(rank=rank, ranks=ranks, device=device)
+
+    def seed(self, model: nn.Module, value: int) -> None:
+        """Seed dropout."""
+        torch.manual_seed(value)
+
+    def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
+        """Measure accuracy and cross-entropy of whole held-out images."""
+        files = self._media.measured
+        classify: Any = model.probabilities
+        right, nats = 0, 0.0
+        for file, label in zip(files, files.labels().tolist(), strict=True):
+            with opened(file) as source:
+                pixels, _ = image.read(source)
+            found: Tensor = classify(torch.from_numpy(pixels)[None])[0]
+            right += int(found.argmax()) == label
+            nats += float(F.nll_loss(found.log()[None], torch.tensor([label])))
+        return Measured({"accuracy": right / len(files), "nats_per_item": nats / len(files)})
+
+    def describe_data(self, dataset: Dataset) -> dict[str, Any]:
+        """Describe the training images by the headers of some."""
+        return survey(self._media.training, self._media.kind).to_json(labels=dataset.names)
+
+    def save(
+        self,
+        directory: Path,
+        model: nn.Module,
+        *,
+        training: Mapping[str, Any],
+        card: str | None = None,
+        half: bool = False,
+    ) -> None:
+        """Write the classifier."""
+        classifiers.save(directory, model, training=training, card=card, half=half)
+
+    def card(self, output: Path, facts: Mapping[str, Any]) -> str:
+        """Write the card, with the accuracy."""
+        return cards.compose(cards.classifier_card, output, self.spec, facts)
+
+
+def resolve(options: Options) -> Resolved:
+    """Find the images, and give the recipe their classes.
+
+    Raises:
+        UsageError: no images, images of one class, or a classifier to start from.
+        ConfigError: a recipe that does not fit together.
+    """
+    if options.start is not None:
+        raise UsageError("-m", "a classifier begins with fresh weights", hint="leave it out")
+    recipe = options.saved_recipe() or load(options.preset or "classifier", edits=options.edits)
+    refuse(recipe.train, OTHERS, edited=options.edited, what="a classifier")
+    if not recipe.train.labels:
+        raise ConfigError("train.labels", "false: a classifier has nothing else to learn")
+    found = find_files(options.data, kind="image")
+    model: Any = recipe.model
+    if not model.classes:
+        recipe = dataclasses.replace(
+            recipe, model=dataclasses.replace(model, classes=found.files.names)
+        )
+    elif tuple(model.classes) != found.files.names:
+        raise UsageError("--data", "other directories than the classes that are learned")
+    return Resolved(recipe, ClassifierTask(recipe, found), found.notes())

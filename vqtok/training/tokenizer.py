@@ -1,0 +1,291 @@
+"""Training a tokenizer: images or recordings in, reconstructions out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from vqtok.checkpoints import directory as directories
+from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.errors import ConfigError, UsageError
+from vqtok.training.data.code_items import is_codes
+from vqtok.training.data.dataset import Batch, Dataset
+from vqtok.training.data.files import FoundFiles, Kind, find_files
+from vqtok.training.data.fit import fit, kind_of, modality
+from vqtok.training.data.media import MediaData
+from vqtok.training.data.survey import survey
+from vqtok.training.log import Learns
+from vqtok.training.losses.adversarial import Discriminator
+from vqtok.training.losses.reconstruction import ReconstructionLoss, check_outputs
+from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, Train, load, refuse
+from vqtok.training.report import cards, preview
+from vqtok.training.start import begin_from
+from vqtok.training.task import Measured, Options, Resolved, StepOutput
+
+if TYPE_CHECKING:
+    from vqtok.protocols import Reconstructed, Tokenizer
+
+GENTLER = 0.05
+"""Learning rate of a decoder that goes on from trained weights, as a share of the recipe's: Adam's
+first steps, without a history, would otherwise undo much of what it knows."""
+
+
+class Reconstruction:
+    """Computes what a tokenizer is to lower: reconstruction terms and the quantizer's loss.
+
+    Args:
+        model: The tokenizer, on its device.
+        spec: Of its codes.
+        plan: Losses, discriminator and labels.
+
+    Raises:
+        ConfigError: loss terms that do not fit the model.
+    """
+
+    compiled: tuple[str, ...] = ("encoder", "decoder")
+
+    def __init__(self, model: nn.Module, spec: CodeSpec, plan: Train) -> None:
+        self._labels = plan.labels
+        self._device: torch.device = next(model.parameters()).device
+        self._terms = ReconstructionLoss(plan.losses, rate=spec.rate, features=plan.features)
+        self._terms.to(self._device)
+        self.discriminator: Discriminator | None = None
+        if plan.adversarial is not None:
+            config: Any = model.config
+            channels = config.channels if spec.modality == "image" else 1
+            self.discriminator = Discriminator(
+                plan.adversarial, modality=spec.modality, channels=channels
+            ).to(self._device)
+
+    def __call__(self, model: nn.Module, batch: Batch, *, step: int) -> StepOutput:
+        """Reconstruct the batch."""
+        x = batch.signal(self._device)
+        given = {}
+        if self._labels:
+            given["labels"] = None if batch.labels is None else batch.labels.to(self._device)
+        result: Reconstructed = model(x, **given)
+        terms = self._terms(result, x)
+        if self.discriminator is not None:
+            terms |= self.discriminator.generator_terms(result.x, x, step=step)
+        loss = torch.stack([*terms.values(), result.loss]).sum()
+        shown = {name: value.detach() for name, value in terms.items()} | dict(result.terms)
+        if not result.terms and result.loss.requires_grad:  # one that does not name its parts
+            shown["quantizer"] = result.loss.detach()
+        return StepOutput(loss, shown, result.codes.levels, (result.x.detach(), x))
+
+
+class TokenizerTask:
+    """Learns a tokenizer; see ``Task``.
+
+    Args:
+        recipe: What to build and how to train it.
+        found: The files; the held-out ones are split off here, once the model is built.
+        start: A model of the recipe's config whose weights to begin with, or None.
+        reads: Fingerprints of models whose codes stay valid: those of the start, if only the
+            decoder is trained.
+    """
+
+    learns: Learns = "tokenizer"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        found: FoundFiles,
+        *,
+        start: Tokenizer | None = None,
+        reads: Sequence[str] = (),
+    ) -> None:
+        self.recipe, self.plan = recipe, recipe.train
+        self.found, self.start, self.reads = found, start, tuple(reads)
+        self.quality = preview.QUALITY[found.kind]
+        self.count = len(found.files)
+        self._generator = torch.Generator()
+
+    def build(self, device: torch.device, *, name: str) -> nn.Module:
+        """Make the tokenizer, with the weights of the start if there is one.
+
+        Raises:
+            ConfigError: losses that do not fit the model.
+            UsageError: a start that is built differently.
+            MediaError: no file can be read.
+        """
+        check_outputs(self.plan.losses, self.recipe.model)
+        tokenizer: Tokenizer = self.recipe.model.build()
+        tokenizer.name = name
+        self.spec = tokenizer.spec
+        model = cast("nn.Module", tokenizer).to(device)
+        if self.start is not None:
+            begin_from(model, cast("nn.Module", self.start))
+        rate = None if self.spec.rate is None else int(self.spec.rate)
+        self._media = MediaData(self.found, self.plan, rate=rate)
+        return model
+
+    @property
+    def held_out(self) -> int:
+        """Files that are never trained on."""
+        return len(self._media.held_out)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Files that turned out not to be readable: name → why."""
+        return self._media.unreadable
+
+    @property
+    def monitored(self) -> Sequence[LevelSpec]:
+        """All levels: the tokenizer makes their codes."""
+        return self.spec.levels
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """Extent of an item of a batch."""
+        return (self.plan.window,) * (2 if self.spec.modality == "image" else 1)
+
+    def objective(self, model: nn.Module) -> Reconstruction:
+        """Make the objective: reconstruct."""
+        return Reconstruction(model, self.spec, self.plan)
+
+    def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
+        """Make batches of windows of the training files."""
+        return self._media.dataset(rank=rank, ranks=ranks, device=device)
+
+    def seed(self, model: nn.Module, value: int) -> None:
+        """Seed the quantizer's choices."""
+        self._generator.manual_seed(value)
+        quantizer: Any = model.quantizer
+        quantizer.generator = self._generator
+
+    def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
+        """Reconstruct held-out files."""
+        files = self._media.measured
+        labels = files.labels().tolist() if self.plan.labels else None
+        tokenizer = cast("Tokenizer", model)
+        return Measured(*preview.measure(tokenizer, files, output, step=step, labels=labels))
+
+    def describe_data(self, dataset: Dataset) -> dict[str, Any]:
+        """Describe the training files by the headers of some."""
+        return survey(self._media.training, self._media.kind).to_json(labels=dataset.names)
+
+    def save(
+        self,
+        directory: Path,
+        model: nn.Module,
+        *,
+        training: Mapping[str, Any],
+        card: str | None = None,
+        half: bool = False,
+    ) -> None:
+        """Write the tokenizer."""
+        tokenizer = cast("Tokenizer", model)
+        directories.save(
+            directory, tokenizer, training=training, card=card, half=half, reads=self.reads
+        )
+
+    def card(self, output: Path, facts: Mapping[str, Any]) -> str:
+        """Write the card, with reconstructions."""
+        return cards.compose(cards.tokenizer_card, output, self.spec, facts)
+
+
+def resolve(options: Options) -> Resolved:
+    """Find the files, and make recipe and files fit each other.
+
+    Raises:
+        UsageError: no data, data of another kind than the model's, or a decoder of no model.
+        ConfigError: a recipe that does not fit together.
+    """
+    start: Tokenizer | None = None
+    adapted: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    edited = options.edited
+    saved = options.saved_recipe()
+    if saved is not None and options.saved is not None:
+        recipe = saved
+        reads = tuple(options.saved["reads"])
+        found = _find(options.data, kind=modality(recipe))
+    elif options.start is not None:
+        start = directories.load(options.start)
+        found = _find(options.data, kind=kind_of(start.spec))
+        preset = options.preset or DEFAULT_PRESET[found.kind]
+        recipe = load(preset, model=start.config, edits=options.edits)
+    elif options.preset is not None:
+        recipe = load(options.preset, edits=options.edits)
+        found = _find(options.data, kind=modality(recipe))
+    else:
+        found = find_files(options.data)
+        recipe = load(DEFAULT_PRESET[found.kind], edits=options.edits)
+        recipe, adapted = fit(recipe, survey(found.files, found.kind), kept=edited)
+    if saved is None:
+        if recipe.train.stage == "decoder":
+            if start is None:
+                raise UsageError("train.stage", "decoder: of which model?", hint="-m NAME")
+            info = directories.describe(options.start or "")
+            reads = (info.fingerprint, *info.reads)
+            recipe = _decoder_recipe(recipe, start, kept=edited)
+        if recipe.train.labels:
+            recipe = _labelled(recipe, found)
+    if not recipe.train.losses:
+        known = "mse, l1; for audio mel, stft"
+        raise ConfigError("train.losses", "none: nothing to learn", hint=f"known: {known}")
+    refuse(recipe.train, ("samples",), edited=edited, what="a tokenizer")
+    task = TokenizerTask(recipe, found, start=start, reads=reads)
+    return Resolved(recipe, task, (*found.notes(), *adapted))
+
+
+def _find(data: Sequence[str], *, kind: Kind) -> FoundFiles:
+    if is_codes(data):
+        raise UsageError(
+            "--data",
+            f"these are codes, the recipe is for {'audio' if kind == 'audio' else 'images'}",
+            hint=f"--preset {DEFAULT_PRESET['codes']} learns a prior of codes",
+        )
+    return find_files(data, kind=kind)
+
+
+def _decoder_recipe(recipe: Recipe, start: Tokenizer, *, kept: Collection[str]) -> Recipe:
+    """Adapt the recipe of a decoder that goes on alone.
+
+    Unless the user decides otherwise it does so against a discriminator, and at a lower learning
+    rate.
+
+    Raises:
+        ConfigError: stored as the recipe asks, encoder and codebook would not be what they were.
+    """
+    plan = recipe.train
+    if plan.adversarial is None and "train.adversarial" not in kept:
+        plan = dataclasses.replace(plan, adversarial=Adversarial())
+    if plan.store == "float16" and not _fits_half(cast("nn.Module", start)):
+        if "train.store" in kept:
+            raise ConfigError(
+                "train.store",
+                "float16 would round the encoder, and codes would change",
+                hint="--set train.store=float32",
+            )
+        plan = dataclasses.replace(plan, store="float32")
+    if "train.learning_rate" not in kept:
+        plan = dataclasses.replace(plan, learning_rate=GENTLER * plan.learning_rate)
+    return dataclasses.replace(recipe, train=plan)
+
+
+def _fits_half(model: nn.Module) -> bool:
+    """Tell whether all weights that codes depend on are float16 numbers already."""
+    weights = [
+        each
+        for name in ("encoder", "quantizer")
+        for each in model.get_submodule(name).state_dict().values()
+    ]
+    return all(torch.equal(w, w.half().to(w.dtype)) for w in weights if w.is_floating_point())
+
+
+def _labelled(recipe: Recipe, found: FoundFiles) -> Recipe:
+    """Give the model the names of the files' directories, if it has none of its own."""
+    model = recipe.model
+    if getattr(model, "labels", None):
+        return recipe
+    # Files that lie in no directory of their own share the label ".".
+    names = tuple(name or "." for name in found.files.names)
+    labelled = dataclasses.replace(model, labels=names)  # type: ignore[type-var]
+    return dataclasses.replace(recipe, model=labelled)
