@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 import vqtok
+from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.corpus.reader import CorpusReader
 from vqtok.corpus.writer import CorpusWriter
@@ -140,7 +141,7 @@ def job(
         spec=spec_of(info, options),
         job=job_of(info, options),
     ) as writer:
-        engine = local_engine(tokenizer, options, readers=readers, timing=timing)
+        engine = local_engine(coder(tokenizer), options, readers=readers, timing=timing)
         for _ in encode_corpus(items, writer, engine, folder=folder):
             pass
         writer.finish()

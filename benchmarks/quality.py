@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from vqtok import __version__
+from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.media import audio, classical, image
 from vqtok.media.plan import Job
@@ -80,11 +81,11 @@ def summaries_of(
     tokenizer: Any, files: Sequence[Path], kind: str, depth: int | None, beside: Sequence[Any]
 ) -> tuple[Summary, ...]:
     """The model's summary, then those of the codecs that get its bits."""
-    rows = [compare.Coder(tokenizer.name, lambda _: tokenizer, (kind,))]
+    rows = [compare.Method(tokenizer.name, lambda _: coder(tokenizer), (kind,))]
     for each in beside:
         if isinstance(each, OpusTold):
             made = lambda _, each=each: each  # noqa: E731
-            rows.append(compare.Coder(each.label, made, (kind,), has_codes=False))
+            rows.append(compare.Method(each.label, made, (kind,), has_codes=False))
         else:
             rows.append(compare.classical(each))
     options = EvaluateOptions(depth=depth, mono=True)

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 import vqtok
+from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.codes import files
 from vqtok.corpus.format import FORMATS
@@ -91,7 +92,7 @@ def by_the_pipeline(model: Any, source: Path | None, *, kind: str, **streams: An
     options = EncodeOptions(format="safetensors")
     job = Job(source, None, kind)  # type: ignore[arg-type]
     (done,) = encode(
-        [job], tokenizer_for=lambda kind: model, options=options, stdout=out, **streams
+        [job], coder_for=lambda kind: coder(model), options=options, stdout=out, **streams
     )
     assert done.to_json().get("error") is None
     out.seek(0)
@@ -216,7 +217,7 @@ def test_a_corpus_of_files_or_of_a_tar(
         job=job_of(info, options),
         shard_items=3,
     ) as writer:
-        engine = local_engine(model, options, threads=count)
+        engine = local_engine(coder(model), options, threads=count)
         list(encode_corpus(items, writer, engine, folder=tmp_path / "corpus"))
         writer.finish()
     check([entry.codes.levels[0] for entry in CorpusReader(tmp_path / "corpus")], expected)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -210,7 +210,7 @@ class Coder(Protocol):
         ...
 
     @property
-    def recomputed(self) -> tuple[int, int]:
+    def recompute_stats(self) -> RecomputeStats:
         """Counts of the latents coded so far, and of those computed again in float64."""
         ...
 
@@ -307,6 +307,31 @@ class AudioCoder(Coder, Protocol):
         Yields:
             (B, C, n) float32 samples, the same ones however the codes arrive.
         """
+        ...
+
+
+def is_image(coder: Coder) -> TypeGuard[ImageCoder]:
+    """Tell whether a coder is for images, as its spec says."""
+    return coder.spec.modality == "image"
+
+
+def is_audio(coder: Coder) -> TypeGuard[AudioCoder]:
+    """Tell whether a coder is for audio, as its spec says."""
+    return coder.spec.modality == "audio"
+
+
+class Classifier(Protocol):
+    """Images → probabilities of their classes."""
+
+    config: Config
+    spec: CodeSpec
+    """Of no codes: it says the modality."""
+    name: str
+    """The directory's NAME; "" if it was not loaded from one."""
+    classes: tuple[str, ...]
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Classify (B, C, H, W) in [-1, 1]: (B, classes) probabilities."""
         ...
 
 

@@ -332,7 +332,7 @@ class CorpusRoom(Room):
         errors += [error for _, error in plan.failures]
         for result in corpus_decode.decode_corpus(
             reader, plan, options=DecodeOptions(),
-            tokenizer_for=lambda h: self._models.load(self._models.info_for_header(h)),
+            coder_for=lambda h: self._models.load(self._models.info_for_header(h)),
         ):  # fmt: skip
             if isinstance(result, Failed):
                 errors.append(result.error)

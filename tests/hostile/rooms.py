@@ -151,7 +151,7 @@ class DecodeRoom(CodesRoom):
         jobs = [Job(job.source, job.target, job.kind) for job in plan.jobs]
         models = Models()
         # As the command does it, so that what it calls must exist.
-        for result in decode(jobs, tokenizer_for=lambda h: models.load(models.info_for_header(h))):
+        for result in decode(jobs, coder_for=lambda h: models.load(models.info_for_header(h))):
             made = sorted(each for each in folder.rglob("*") if each.is_file() and each != path)
             if isinstance(result, Failed):
                 if made:

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqtok.backends.torch_backend import coder
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.protocols import Coder
 
 
 class Pixels:
@@ -57,5 +59,5 @@ class Samples:
 TOKENIZERS = {"image": Pixels, "audio": Samples}
 
 
-def tokenizer_for(kind: str) -> Any:
-    return TOKENIZERS[kind]()
+def coder_for(kind: str) -> Coder:
+    return coder(TOKENIZERS[kind]())

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.pipeline.fakes import Pixels, Samples, tokenizer_for
+from tests.pipeline.fakes import Pixels, Samples, coder_for
 from tests.pipeline.test_evaluate import pixels_of, write_audio, write_image
+from vqtok.backends.torch_backend import coder
 from vqtok.codes.container import Codes
 from vqtok.errors import CodesError, UsageError
 from vqtok.media.classical import code_image
@@ -19,7 +20,7 @@ from vqtok.media.plan import Job
 from vqtok.metrics import image
 from vqtok.pipeline import compare
 from vqtok.pipeline.classical import Classical
-from vqtok.pipeline.compare import Coder, Compared, Comparison
+from vqtok.pipeline.compare import Compared, Comparison, Method
 from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, ItemReport
 from vqtok.pipeline.results import Failed
 
@@ -62,9 +63,9 @@ class Fails(Pixels):
         return super().encode(x)
 
 
-def model(tokenizer: Any, label: str = "", *, has_codes: bool = True) -> Coder:
+def model(tokenizer: Any, label: str = "", *, has_codes: bool = True) -> Method:
     kind = tokenizer.spec.modality
-    return Coder(label or tokenizer.name, lambda _: tokenizer, (kind,), has_codes=has_codes)
+    return Method(label or tokenizer.name, lambda _: coder(tokenizer), (kind,), has_codes=has_codes)
 
 
 def images(folder: Path, *sizes: tuple[int, int]) -> list[Job]:
@@ -84,7 +85,7 @@ def test_each_row_is_what_an_evaluation_of_it_alone_says(tmp_path: Path) -> None
     both = Comparison([model(Coarse()), model(Pixels())], options=PSNR)
     found = compared(list(both.run(jobs)))
     for tokenizer, summary in zip((Coarse(), Pixels()), both.summaries(), strict=True):
-        alone = Evaluation(lambda _, t=tokenizer: t, options=PSNR)  # type: ignore[misc]
+        alone = Evaluation(lambda _, t=tokenizer: coder(t), options=PSNR)  # type: ignore[misc]
         reports = list(alone.run(jobs))
         mine = [each.reports[tokenizer.name] for each in found]
         assert [r.values for r in mine] == [r.values for r in reports]  # type: ignore[union-attr]
@@ -125,7 +126,7 @@ def test_files_that_no_setting_makes_small_enough_are_counted(tmp_path: Path) ->
 
 def test_a_codec_that_is_told_no_bits_takes_all_it_likes(tmp_path: Path) -> None:
     (job,) = images(tmp_path, (64, 48))
-    alone = Coder("best", lambda _: Classical("jpeg", like="nothing"), ("image",), has_codes=False)
+    alone = Method("best", lambda _: Classical("jpeg", like="nothing"), ("image",), has_codes=False)
     (found,) = compared(list(Comparison([alone], options=PSNR).run([job])))
     best = code_image(pixels_of(job.source)[0].numpy(), "jpeg", math.inf)  # type: ignore[arg-type]
     assert found.reports["best"].bits == best.bits
@@ -219,7 +220,7 @@ def test_a_damaged_pipe_is_still_called_stdin() -> None:
 
 def test_one_model_alone_is_an_evaluation(tmp_path: Path) -> None:
     jobs = images(tmp_path, (40, 24))
-    run = Comparison([Coder("", tokenizer_for)], options=PSNR)
+    run = Comparison([Method("", coder_for)], options=PSNR)
     (found,) = compared(list(run.run(jobs)))
     (report,) = found.reports.values()
     assert isinstance(report, ItemReport)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.pipeline.ledger import Ledger, pictures, recordings
+from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.codes import files
 from vqtok.errors import UsageError
@@ -36,7 +37,7 @@ def run(
     items: list[Item], tokenizer: Any, options: CorpusOptions | None = None, **engine: Any
 ) -> tuple[Ledger, list[Done | Failed]]:
     ledger = Ledger(len(items))
-    made = local_engine(tokenizer, options or CorpusOptions(), **engine)
+    made = local_engine(coder(tokenizer), options or CorpusOptions(), **engine)
     return ledger, list(encode_corpus(items, ledger, made, folder=Path("corpus")))  # type: ignore
 
 
@@ -44,7 +45,9 @@ def alone(path: Path, tokenizer: Any, **options: Any) -> bytes:
     """What ``vqtok encode FILE`` writes."""
     target = path.with_name(f"{path.stem}.alone.safetensors")
     job = Job(path, target, "image" if path.suffix == ".png" else "audio")
-    (done,) = encode([job], tokenizer_for=lambda kind: tokenizer, options=EncodeOptions(**options))
+    (done,) = encode(
+        [job], coder_for=lambda kind: coder(tokenizer), options=EncodeOptions(**options)
+    )
     assert isinstance(done, Done)
     return target.read_bytes()
 
@@ -182,7 +185,7 @@ def test_what_is_done_is_not_done_again(tmp_path, tokenizers):
     items = items_of([str(tmp_path / "d")], ("image",))
     whole, _ = run(items, tokenizers["image"])
     ledger = Ledger(len(items))
-    engine = local_engine(tokenizers["image"], CorpusOptions(), threads=2)
+    engine = local_engine(coder(tokenizers["image"]), CorpusOptions(), threads=2)
     first = encode_corpus(items, ledger, engine, folder=Path("c"))  # type: ignore
     for _ in range(3):
         next(first)
@@ -230,6 +233,6 @@ def test_a_job_is_its_model_and_what_its_codes_depend_on(shelf):
 def test_codes_do_not_hold_the_signal_in_memory(tmp_path, tokenizers):
     pictures(tmp_path / "d", 1)
     items = items_of([str(tmp_path / "d")], ("image",))
-    (outcome,) = local_engine(tokenizers["image"], CorpusOptions())(items, [0])
+    (outcome,) = local_engine(coder(tokenizers["image"]), CorpusOptions())(items, [0])
     assert outcome.signal.arrays == ()
     assert outcome.codes.levels[0].dtype == np.uint8  # type: ignore[union-attr]

@@ -11,13 +11,15 @@ import soundfile
 import torch
 from PIL import Image
 
-from tests.pipeline.fakes import Pixels, Samples, tokenizer_for
+from tests.pipeline.fakes import Pixels, Samples, coder_for
+from vqtok.backends.torch_backend import coder
 from vqtok.errors import MediaError, UsageError
 from vqtok.media import audio as media_audio
 from vqtok.media.plan import Job
 from vqtok.metrics import audio, image
 from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, ItemReport, segments
 from vqtok.pipeline.results import Failed
+from vqtok.protocols import Coder
 
 
 def write_image(path: Path, *, size: tuple[int, int] = (40, 24), seed: int = 0) -> Path:
@@ -47,7 +49,7 @@ def only(results: list[ItemReport | Failed]) -> ItemReport:
 
 
 def evaluation(**options: object) -> Evaluation:
-    return Evaluation(tokenizer_for, options=EvaluateOptions(**options))  # type: ignore[arg-type]
+    return Evaluation(coder_for, options=EvaluateOptions(**options))  # type: ignore[arg-type]
 
 
 def test_image_values_are_those_of_the_metrics_on_the_reconstruction(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_grey_originals_are_compared_with_the_grey_that_decode_restores(tmp_path
     values = np.tile(np.arange(16, dtype=np.uint8) * 8 + 64, (16, 1))
     Image.fromarray(values).save(tmp_path / "grey.png")
     Image.fromarray(values).convert("RGB").save(tmp_path / "rgb.png")
-    run = Evaluation(lambda kind: Tinted())
+    run = Evaluation(lambda kind: coder(Tinted()))
     jobs = [Job(tmp_path / name, None, "image") for name in ("grey.png", "rgb.png")]
     grey, rgb = run.run(jobs)
     assert isinstance(grey, ItemReport)
@@ -136,10 +138,10 @@ def test_a_recording_that_breaks_off_leaves_no_codes_in_the_histogram(tmp_path: 
 
 
 def test_the_wrong_modality_for_the_model_is_that_files_failure(tmp_path: Path) -> None:
-    def images_only(kind: str) -> Pixels:
+    def images_only(kind: str) -> Coder:
         if kind != "image":
             raise MediaError(f"model pixels is for images, not for {kind}")
-        return Pixels()
+        return coder(Pixels())
 
     jobs = [
         Job(write_audio(tmp_path / "a.wav"), None, "audio"),
@@ -227,9 +229,9 @@ def test_long_recordings_are_evaluated_in_segments(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.wav", seconds=61.5)
     made: list[Samples] = []
 
-    def remember(kind: str) -> Samples:
+    def remember(kind: str) -> Coder:
         made.append(Samples())
-        return made[-1]
+        return coder(made[-1])
 
     options = EvaluateOptions(metrics=("si-sdr", "mel"))
     parts: list[float] = []
@@ -278,6 +280,6 @@ def test_missing_packages_leave_their_columns_out_with_one_note(
     assert run.notes == ["PESQ-WB and STOI left out; to add: pip install 'vqtok[metrics]'"]
     report = only(list(run.run([Job(write_audio(tmp_path / "a.wav"), None, "audio")])))
     assert list(report.values) == ["si-sdr", "si-sdr-aligned", "delay", "mel"]
-    assert Evaluation(tokenizer_for, kinds=["image"]).notes == []
+    assert Evaluation(coder_for, kinds=["image"]).notes == []
     with pytest.raises(UsageError, match="stoi: needs the package pystoi"):
         evaluation(metrics=("stoi",))

@@ -10,6 +10,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from vqtok.backends.torch_backend import coder
 from vqtok.media import audio as media_audio
 from vqtok.media import image as media_image
 from vqtok.media.plan import Job
@@ -44,7 +45,7 @@ def test_image_report_is_of_what_the_network_makes(
     path = tmp_path / "a.png"
     Image.fromarray(rng.integers(0, 256, (37, 50, 3), dtype=np.uint8)).save(path)
     target = tmp_path / "a.recon.png"
-    run = Evaluation(lambda kind: picture_model)
+    run = Evaluation(lambda kind: coder(picture_model))
     (report,) = run.run([Job(path, target, "image")])
     assert isinstance(report, ItemReport), report
     x = torch.from_numpy(media_image.read(path)[0])[None]
@@ -63,7 +64,7 @@ def test_audio_report_is_of_what_the_network_makes(
     path = tmp_path / "a.wav"
     soundfile.write(path, rng.normal(0, 0.1, (9001, 2)), 16000, subtype="FLOAT")
     options = EvaluateOptions(depth=2, metrics=("si-sdr", "mel"))
-    run = Evaluation(lambda kind: sound_model, options=options)
+    run = Evaluation(lambda kind: coder(sound_model), options=options)
     (report,) = run.run([Job(path, None, "audio")])
     assert isinstance(report, ItemReport), report
     x = torch.from_numpy(media_audio.read(path, rate=8000)[0])[:, None]

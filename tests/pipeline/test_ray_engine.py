@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.pipeline.ledger import Ledger, recordings
 from tests.programs import LIMIT_S, environment
+from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.errors import CheckpointError
 from vqtok.media.items import items_of
@@ -137,7 +138,7 @@ def test_members_of_tars_stereo_and_flags_reach_the_workers(shelf: Path, tmp_pat
     batch = {name: np.array(table[name].to_pylist(), dtype=object) for name in table.column_names}
     made = pyarrow.Table.from_pydict(ray_engine.Coder(settings)(batch)).to_pylist()
     expected, found = Ledger(len(items)), Ledger(len(items))
-    local = local_engine(directory.load(info.path), options)
+    local = local_engine(coder(directory.load(info.path)), options)
     list(encode_corpus(items, expected, local, folder=tmp_path))  # type: ignore[arg-type]
     outcomes = (ray_engine._outcome(row, items) for row in made)
     list(encode_corpus(items, found, lambda *_: outcomes, folder=tmp_path))  # type: ignore[arg-type]

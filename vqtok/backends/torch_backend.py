@@ -20,7 +20,15 @@ from vqtok import threads
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError
-from vqtok.protocols import AudioCoder, Coder, ImageCoder, Quantizer, RoundTrip, Tokenizer
+from vqtok.protocols import (
+    AudioCoder,
+    Coder,
+    ImageCoder,
+    Quantizer,
+    RecomputeStats,
+    RoundTrip,
+    Tokenizer,
+)
 
 Label = str | int | None
 
@@ -120,10 +128,10 @@ class TorchCoder:
         return next((each.device.type for each in parameters()), "cpu")
 
     @property
-    def recomputed(self) -> tuple[int, int]:
+    def recompute_stats(self) -> RecomputeStats:
         """Counts of latents coded, and of those computed again in float64."""
-        counts = getattr(self.tokenizer, "recompute_stats", None)
-        return (0, 0) if counts is None else (counts.latents, counts.recomputed)
+        found = getattr(self.tokenizer, "recompute_stats", None)
+        return found if isinstance(found, RecomputeStats) else RecomputeStats()
 
     @property
     def threads(self) -> int:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import config as configs
 from vqtok.checkpoints import directory as directories
 from vqtok.checkpoints.facts import CONFIG, FORMAT, name_of, read_config
 from vqtok.errors import CheckpointError
-from vqtok.protocols import Config
+from vqtok.protocols import Classifier, Config
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["load", "save"]
 
 
 def save(
     directory: str | Path,
-    classifier: Any,
+    classifier: Classifier,
     *,
     training: Mapping[str, Any] | None = None,
     card: str | None = None,
@@ -30,10 +33,11 @@ def save(
     """
     spec = {k: v for k, v in classifier.spec.to_json().items() if k != "fingerprint"}
     data = {"vqtok": FORMAT, "spec": spec, "model": configs.dump(classifier.config)}
-    directories.write(Path(directory), classifier, data, training=training, card=card, half=half)
+    module = cast("nn.Module", classifier)
+    directories.write(Path(directory), module, data, training=training, card=card, half=half)
 
 
-def load(name: str | Path, *, device: str = "cpu") -> Any:
+def load(name: str | Path, *, device: str = "cpu") -> Classifier:
     """Make a classifier from its directory: evaluation mode, float32, no gradients.
 
     Args:
@@ -55,4 +59,4 @@ def load(name: str | Path, *, device: str = "cpu") -> Any:
         )
     classifier = directories.built(folder, config.build)
     classifier.name = name_of(folder)
-    return classifier.to(device)
+    return cast(Classifier, classifier.to(device))

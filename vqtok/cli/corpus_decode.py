@@ -85,7 +85,7 @@ def decode(console: Console, folder: Path, output: str | None, chosen: Choices) 
         return corpus_decode.decode_corpus(
             reader,
             plan,
-            tokenizer_for=lambda header: models.load(models.info_for_header(header)),
+            coder_for=lambda header: models.load(models.info_for_header(header)),
             options=options,
             on_start=lambda job: progress.stage(str(job.source)),
             on_part=progress.part,

@@ -108,7 +108,7 @@ def decode(
         )
         return pipeline.decode(
             plan.jobs,
-            tokenizer_for=lambda header: models.load(models.info_for_header(header)),
+            coder_for=lambda header: models.load(models.info_for_header(header)),
             options=chosen,
             on_start=lambda job: progress.stage(str(job.source or "stdin")),
             on_part=progress.part,

@@ -102,7 +102,7 @@ def encode(
         )
         results = pipeline.encode(
             plan.jobs,
-            tokenizer_for=lambda kind: models.load(models.info_for_kind(kind)),
+            coder_for=lambda kind: models.load(models.info_for_kind(kind)),
             options=chosen,
             on_start=lambda job: progress.stage(str(job.source or "stdin")),
             on_part=progress.part,

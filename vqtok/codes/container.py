@@ -14,6 +14,9 @@ from vqtok.errors import CodesError
 Array = Any
 """A numpy array (files) or a torch tensor (models). torch is never imported here."""
 
+Shapes = tuple[tuple[int, ...], ...]
+"""Of the levels of one signal, coarse to fine."""
+
 
 @dataclass(frozen=True, eq=False)
 class Codes:
@@ -32,6 +35,11 @@ class Codes:
     def __len__(self) -> int:
         """Return B, the number of signals; 0 where there are no levels."""
         return int(self.levels[0].shape[0]) if self.levels else 0
+
+    @property
+    def shapes(self) -> Shapes:
+        """Shape of each level of one signal."""
+        return tuple(tuple(array.shape[1:]) for array in self.levels)
 
     @property
     def depth(self) -> int | None:

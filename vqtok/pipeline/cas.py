@@ -20,11 +20,11 @@ from vqtok.media.plan import Job
 from vqtok.metrics.accuracy import Accuracy
 from vqtok.pipeline import plans
 from vqtok.pipeline.classify import class_of, classify
-from vqtok.pipeline.labels import labels_of
 from vqtok.pipeline.prior_models import Loaded
 from vqtok.pipeline.results import Failed
 from vqtok.pipeline.sample import SampleOptions, run
 from vqtok.pipeline.sample_plan import plan, spread
+from vqtok.protocols import Coder
 
 BATCH = 64
 
@@ -152,7 +152,7 @@ def _reconstruct(jobs: Sequence[Job], models: Loaded, folder: Path, shown: Shown
     """Write ``folder/CLASS/NUMBER.png`` for each image that can be read; return how many."""
     written = 0
     for label, pictures in _groups(jobs, models.info.classes):
-        for pixels in _through(models.tokenizer, pictures, label):
+        for pixels in _through(models.coder, pictures, label):
             image.write(folder / label / f"{written:06d}.png", pixels)
             written += 1
         shown.goto(written)
@@ -209,11 +209,6 @@ def _groups(
         yield label, waiting
 
 
-def _through(tokenizer: Any, pictures: list[np.ndarray], label: str) -> np.ndarray:
-    import torch
-
-    told = {"label": label} if label in labels_of(tokenizer) else {}
-    with torch.inference_mode():
-        codes = tokenizer.encode(torch.from_numpy(np.stack(pictures)))
-        made = tokenizer.decode(codes, **told).float().cpu().numpy()
-    return np.asarray(made)
+def _through(coder: Coder, pictures: list[np.ndarray], label: str) -> np.ndarray:
+    known = label if label in coder.labels else None
+    return coder.round_trip(np.stack(pictures), label=known).x

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
 from vqtok.codes.spec import CodeSpec
 from vqtok.media import classical
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class Classical:
@@ -38,8 +35,10 @@ class Classical:
             f"{self.like} (log2 K each, no headers); where none does, its lowest."
         )
 
-    def code(self, x: Tensor, *, bits: float, grey: bool = False) -> tuple[Tensor, classical.Coded]:
-        """Code and decode one signal.
+    def code(
+        self, x: np.ndarray, *, bits: float, grey: bool = False
+    ) -> tuple[np.ndarray, classical.Coded]:
+        """Encode and decode one signal.
 
         Args:
             x: (1, 3, H, W) or (C, 1, n) in [-1, 1].
@@ -49,11 +48,9 @@ class Classical:
         Returns:
             The reconstruction, as x, and what is known of it.
         """
-        import torch
-
         if self.spec.modality == "image":
-            coded = classical.code_image(x[0].numpy(), self.name, bits, grey=grey)
-            return torch.from_numpy(coded.signal)[None], coded
+            coded = classical.code_image(x[0], self.name, bits, grey=grey)
+            return coded.signal[None], coded
         rate = round(self.spec.rate or 0)
-        coded = classical.code_audio(x[:, 0].numpy(), self.name, bits, rate=rate)
-        return torch.from_numpy(coded.signal)[:, None], coded
+        coded = classical.code_audio(x[:, 0], self.name, bits, rate=rate)
+        return coded.signal[:, None], coded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import numpy as np
 
 from vqtok.errors import UsageError, VqtokError
 from vqtok.media import image
+from vqtok.pipeline.labels import directory_label
 from vqtok.pipeline.plans import Job
 from vqtok.pipeline.results import Failed
+from vqtok.protocols import Classifier
 
 BATCH = 64
 """Images of one size that are looked at together."""
@@ -50,7 +52,7 @@ class Classified:
 
 
 def classify(
-    classifier: Any, jobs: Iterable[Job], *, label: str | None = None
+    classifier: Classifier, jobs: Iterable[Job], *, label: str | None = None
 ) -> Iterator[Classified | Failed]:
     """Look at images, neighbours of one size together.
 
@@ -86,32 +88,24 @@ def classify(
     yield from _look(classifier, waiting)
 
 
-def class_of(path: Path, classes: tuple[str, ...]) -> str:
-    """The longest end of a file's directory that is a class.
+def class_of(path: Path, classes: Sequence[str]) -> str:
+    """Return the longest end of a file's directory that is a class.
 
     Raises:
         UsageError: none is.
     """
-    parts = path.absolute().parent.parts
-    ends = ("/".join(parts[start:]) for start in range(len(parts)))
-    found = next((end for end in ends if end in classes), None)
-    if found is None:
-        raise UsageError(
-            f"{path}: its directory {parts[-1]!r} is no class of the classifier",
-            hint="--label NAME; vqtok info MODEL lists them",
-        )
-    return found
+    return directory_label(path, classes, what="class of the classifier")
 
 
 def _look(
-    classifier: Any, waiting: list[tuple[Path | None, str, np.ndarray]]
+    classifier: Classifier, waiting: list[tuple[Path | None, str, np.ndarray]]
 ) -> Iterator[Classified]:
     if not waiting:
         return
     import torch
 
     x = torch.from_numpy(np.stack([pixels for _, _, pixels in waiting]))
-    shares = classifier.probabilities(x).numpy()
+    shares = classifier.probabilities(x).cpu().numpy()
     for (source, label, _), row in zip(waiting, shares, strict=True):
         found = classifier.classes[int(row.argmax())]
         yield Classified(source, label, found, float(row[classifier.classes.index(label)]))

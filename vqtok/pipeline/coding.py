@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from pathlib import PurePosixPath
 
-import torch
-from torch import Tensor
-
-from vqtok import __version__
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
 from vqtok.media import image
-from vqtok.pipeline import hearing
+from vqtok.pipeline import recordings
+from vqtok.pipeline.encode import Encoded, encode_image
 from vqtok.pipeline.results import Failed
-from vqtok.pipeline.signals import Reading, Signal, failure, image_facts, opened
+from vqtok.pipeline.signals import Reading, Signal, failure, opened
+from vqtok.protocols import Coder, is_audio, is_image
 
 _large = threading.Lock()
 """One picture that is too large to wait in memory is there at a time, however many workers."""
@@ -53,17 +50,17 @@ Outcome = Coded | Rejected
 
 
 def encode(
-    tokenizer: Any,
+    coder: Coder,
     signals: Sequence[Signal],
     *,
     reading: Reading,
     depth: int | None = None,
     pulse: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """Code signals, each for itself as far as anyone can see, in order.
+    """Encode signals, each as if it were alone, in order.
 
     Args:
-        tokenizer: A model.
+        coder: Of the corpus.
         signals: From ``signals.read``.
         reading: How they were read, and how those are to be read that still are files.
         depth: Keep the first N residual stages; None: all.
@@ -71,91 +68,63 @@ def encode(
     """
     begun = time.perf_counter()
     sound = [signal for signal in signals if signal.failure is None and not signal.alone]
-    found: dict[int, tuple[Codes, Source] | Exception] = {}
-    with torch.inference_mode():
-        for signal, result in zip(sound, _together(tokenizer, sound), strict=True):
-            found[signal.number] = result
-        for signal in signals:
-            if signal.alone:
-                found[signal.number] = _long(tokenizer, signal, reading, pulse)
+    found = dict(zip((each.number for each in sound), _together(coder, sound), strict=True))
+    for signal in signals:
+        if signal.alone:
+            found[signal.number] = _alone(coder, signal, reading, pulse)
     share = (time.perf_counter() - begun) / max(1, len(signals))
     outcomes = []
     for signal in signals:
         bare = replace(signal, arrays=())  # the queue after the model must not hold the signals
-        outcomes.append(_outcome(tokenizer, bare, found.get(signal.number), depth, share))
+        outcomes.append(_outcome(coder, bare, found.get(signal.number), depth, share))
     return outcomes
 
 
-def encode_many(tokenizer: Any, xs: Sequence[Tensor]) -> list[Codes]:
-    """Codes of signals without a batch axis, each as if it were alone.
-
-    A model that cannot promise that gets them one by one.
-    """
-    if not tokenizer.exact:
-        return [tokenizer.encode(x[None]) for x in xs]
-    codes: list[Codes] = tokenizer.encode_many(xs)
-    return codes
-
-
-def _together(tokenizer: Any, signals: Sequence[Signal]) -> list[tuple[Codes, Source] | Exception]:
-    """One result per signal; if all together fail, those fail that do so alone."""
-    xs = [torch.from_numpy(array) for signal in signals for array in signal.arrays]
+def _together(coder: Coder, signals: Sequence[Signal]) -> list[Encoded | Exception]:
+    """Encode signals together; if that fails, those fail that do so alone."""
     try:
-        coded = iter(encode_many(tokenizer, xs))
+        coded = iter(coder.encode_many([array for each in signals for array in each.arrays]))
+        items = [[next(coded) for _ in each.arrays] for each in signals]
         return [
-            (_joined(tokenizer, signal, coded), signal.source or Source()) for signal in signals
+            Encoded(channels[0] if len(channels) == 1 else Codes.stack(channels), source)
+            for channels, source in zip(
+                items, (each.source or Source() for each in signals), strict=True
+            )
         ]
     except Exception as error:
         if len(signals) == 1:
             return [error]
-        return [result for signal in signals for result in _together(tokenizer, [signal])]
+        return [result for signal in signals for result in _together(coder, [signal])]
 
 
-def _joined(tokenizer: Any, signal: Signal, coded: Iterator[Codes]) -> Codes:
-    """The codes of all channels of one item, as the smallest integers."""
-    each = [next(coded).numpy() for _ in signal.arrays]
-    return each[0] if len(each) == 1 else Codes.stack(each)
-
-
-def _long(
-    tokenizer: Any, signal: Signal, reading: Reading, pulse: Callable[[], None]
-) -> tuple[Codes, Source] | Exception:
-    """What is too large to wait in memory is read as the model asks for it."""
+def _alone(
+    coder: Coder, signal: Signal, reading: Reading, pulse: Callable[[], None]
+) -> Encoded | Exception:
+    """Encode what is too large to wait in memory: it is read as the coder asks for it."""
     try:
         with opened(signal.item.place) as source:
-            if reading.kind == "image":
+            if is_image(coder):
                 with _large:
                     pulse()
-                    return _windows(tokenizer, source, reading, pulse)
-            return hearing.encode(
-                tokenizer, source, mono=reading.mono, on_part=lambda fraction: pulse()
-            )
+                    picture = image.load(
+                        source, background=reading.background, max_pixels=reading.max_pixels
+                    )
+                    return encode_image(coder, picture, pulse=pulse)
+            if is_audio(coder):
+                return Encoded(
+                    *recordings.encode(
+                        coder, source, mono=reading.mono, on_part=lambda fraction: pulse()
+                    )
+                )
+        raise ValueError(f"no way to code {reading.kind}")
     except Exception as error:
         return error
 
 
-def _windows(
-    tokenizer: Any, source: Path | BinaryIO, reading: Reading, pulse: Callable[[], None]
-) -> tuple[Codes, Source]:
-    """Codes of a picture of which Pillow holds the only copy."""
-    picture = image.load(source, background=reading.background, max_pixels=reading.max_pixels)
-    info = picture.info
-
-    def window(rows: slice, columns: slice) -> Tensor:
-        pulse()
-        return torch.from_numpy(picture.window(rows, columns))
-
-    if tokenizer.exact:
-        codes: Codes = tokenizer.encode_windows((info.height, info.width), window)
-    else:
-        codes = tokenizer.encode(torch.from_numpy(picture.whole())[None])
-    return codes.numpy(), image_facts(info)
-
-
 def _outcome(
-    tokenizer: Any,
+    coder: Coder,
     signal: Signal,
-    found: tuple[Codes, Source] | Exception | None,
+    found: Encoded | Exception | None,
     depth: int | None,
     seconds: float,
 ) -> Outcome:
@@ -166,16 +135,8 @@ def _outcome(
             raise found
         if found is None:
             raise RuntimeError("no codes were made")
-        codes, source = found
-        kept = codes if depth is None else codes.truncate(depth)
-        header = Header(
-            spec=kept.spec,
-            extent=kept.extent,
-            model=tokenizer.name,
-            channels=len(kept),
-            source=replace(source, name=PurePosixPath(signal.item.name).name),
-            vqtok=__version__,
-        )
-        return Coded(signal, kept, header, seconds)
+        name = PurePosixPath(signal.item.name).name
+        codes, header = found.named(name, coder, depth=depth)
+        return Coded(signal, codes, header, seconds)
     except Exception as error:
         return Rejected(signal, failure(signal.item, error))

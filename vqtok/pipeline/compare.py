@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -22,28 +22,28 @@ from vqtok.media.opening import seekable
 from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, Measured
 from vqtok.pipeline.evaluated import ItemReport, Summary
-from vqtok.pipeline.guard import failed
 from vqtok.pipeline.results import Failed
 
 if TYPE_CHECKING:
     from vqtok.media.plan import Job
+    from vqtok.protocols import Coder
 
 ALL = ("image", "audio")
 
 
 @dataclass(frozen=True)
-class Coder:
+class Method:
     """One row.
 
     Attributes:
         label: Its name in tables: of a classical codec one of ``media.classical.KINDS``.
-        tokenizer_for: "image" or "audio" → the tokenizer; None: a classical codec.
+        coder_for: "image" or "audio" → the coder; None: a classical codec.
         kinds: Kinds of files that it is for.
         has_codes: Whether it has bits that classical codecs can be given.
     """
 
     label: str
-    tokenizer_for: Callable[[str], Any] | None = None
+    coder_for: Callable[[str], Coder] | None = None
     kinds: tuple[str, ...] = ALL
     has_codes: bool = True
 
@@ -68,10 +68,10 @@ OnPair = Callable[["Job", str, np.ndarray, np.ndarray, "int | None"], None]
 
 
 class Comparison:
-    """Evaluate files with each coder: iterate ``run``, then ask for ``summaries``.
+    """Evaluate files with each method: iterate ``run``, then ask for ``summaries``.
 
     Args:
-        coders: Rows, in order; their labels differ.
+        methods: Rows, in order; their labels differ.
         options: How to evaluate.
         kinds: Kinds of the files to come.
 
@@ -82,24 +82,24 @@ class Comparison:
 
     def __init__(
         self,
-        coders: Sequence[Coder],
+        methods: Sequence[Method],
         *,
         options: EvaluateOptions | None = None,
         kinds: Sequence[str] = ALL,
     ) -> None:
-        self.coders = tuple(coders)
-        self._likes: dict[str, Coder] = {}
+        self.methods = tuple(methods)
+        self._likes: dict[str, Method] = {}
         for kind in ALL:
-            models = [c for c in coders if c.tokenizer_for and kind in c.kinds and c.has_codes]
+            models = [c for c in methods if c.coder_for and kind in c.kinds and c.has_codes]
             self._likes.update({kind: models[0]} if models else {})
         self._evaluations = {
-            coder.label: Evaluation(
-                coder.tokenizer_for or self._classical(coder),
+            method.label: Evaluation(
+                method.coder_for or self._classical(method),
                 options=options,
                 kinds=kinds,
-                name=coder.label,
+                name=method.label,
             )
-            for coder in coders
+            for method in methods
         }
         self.notes = next(iter(self._evaluations.values())).notes
 
@@ -151,7 +151,7 @@ class Comparison:
                     result = self._compared(job, place, target_for, on_part, on_pair)
             except Exception as error:
                 has_model = self._at is None or self._at.has_model
-                result = failed(job.source, error, has_model=has_model)
+                result = Failed.of(job.source, error, has_model=has_model)
             yield result
 
     def _compared(
@@ -162,17 +162,17 @@ class Comparison:
         on_part: Callable[[float], None],
         on_pair: OnPair | None,
     ) -> Compared:
-        rows = [coder for coder in self.coders if job.kind in coder.kinds]
+        rows = [method for method in self.methods if job.kind in method.kinds]
         if not rows:
             raise MediaError(f"none of the models is for {job.kind} files")
         like = self._likes.get(job.kind)
         # The model whose bits the others get comes first, wherever its row is.
-        order = sorted(rows, key=lambda coder: coder is not like)
+        order = sorted(rows, key=lambda method: method is not like)
         measured: dict[str, Measured] = {}
-        for number, coder in enumerate(order):
-            label = coder.label
+        for number, method in enumerate(order):
+            label = method.label
             budgets: tuple[float, ...] = ()
-            if coder.tokenizer_for is None and like is not None:
+            if method.coder_for is None and like is not None:
                 budgets = measured[like.label].report.segment_bits
             self._at = self._evaluations[label]
             measured[label] = self._at.measure(
@@ -182,30 +182,30 @@ class Comparison:
                 on_part=partial(_share, on_part, number, len(order)),
                 on_pair=None if on_pair is None else partial(on_pair, job, label),
             )
-        for coder in rows:
-            self._evaluations[coder.label].take(measured[coder.label])
-        reports = {coder.label: measured[coder.label].report for coder in rows}
+        for method in rows:
+            self._evaluations[method.label].take(measured[method.label])
+        reports = {method.label: measured[method.label].report for method in rows}
         return Compared(job.source, job.kind, reports)
 
-    def _classical(self, coder: Coder) -> Callable[[str], Classical]:
+    def _classical(self, method: Method) -> Callable[[str], Classical]:
         """Makes the codec once the rate of its model is known."""
-        name, kind = coder.label, KINDS[coder.label]
+        name, kind = method.label, KINDS[method.label]
         like = self._likes.get(kind)
-        if like is None or like.tokenizer_for is None:
+        if like is None or like.coder_for is None:
             example = "image-f8" if kind == "image" else "audio-24k"
             raise UsageError(
                 f"-m {name}: {TITLES[name]} gets the bits of a model's codes, and no such model is "
                 "named",
                 hint=f"-m {example} -m {name}",
             )
-        model, label = like.tokenizer_for, like.label
+        model, label = like.coder_for, like.label
         Classical(name, like=label)  # is it there?
         return lambda _: Classical(name, like=label, rate_hz=model(kind).spec.rate)
 
 
-def classical(name: str) -> Coder:
+def classical(name: str) -> Method:
     """The row of a classical codec."""
-    return Coder(name, None, (KINDS[name],), has_codes=False)
+    return Method(name, None, (KINDS[name],), has_codes=False)
 
 
 def _share(on_part: Callable[[float], None], number: int, count: int, fraction: float) -> None:

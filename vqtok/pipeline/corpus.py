@@ -6,19 +6,17 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import TYPE_CHECKING
 
 from vqtok.media.plan import Job
 from vqtok.pipeline import belt, coding, signals
 from vqtok.pipeline.corpus_job import CorpusOptions as CorpusOptions
-from vqtok.pipeline.encode import done
 from vqtok.pipeline.results import Done, Failed
 
 if TYPE_CHECKING:
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.media.items import Item
+    from vqtok.protocols import Coder
 
 Timing = belt.Timing
 Engine = Callable[[Sequence["Item"], Iterable[int]], Iterator[coding.Outcome]]
@@ -62,13 +60,14 @@ def encode_corpus(
             writer.add(number, outcome.codes, outcome.header)
             item = outcome.signal.item
             job = Job(Path(str(item.place)), folder, item.kind or "image")
-            yield done(job, outcome.codes, outcome.header, seconds=outcome.seconds)
+            shapes = outcome.codes.shapes
+            yield Done.of(job, outcome.header, shapes, seconds=outcome.seconds)
     finally:
         outcomes.close()  # type: ignore[attr-defined]
 
 
 def local_engine(
-    tokenizer: Any,
+    coder: Coder,
     options: CorpusOptions,
     *,
     readers: int = 2,
@@ -78,39 +77,39 @@ def local_engine(
     """Readers and the model in threads of this process.
 
     Args:
-        tokenizer: A model, used by several threads at once.
+        coder: Of the corpus, used by several threads at once.
         options: How to encode.
         readers: Threads that read and decode files.
-        threads: CPU threads for the model together; None: torch's present number.
+        threads: CPU threads for the model together; None: as many as the coder takes now.
         timing: Filled in.
     """
-    how = options.reading(tokenizer.spec)
-    device = next(tokenizer.parameters()).device.type if hasattr(tokenizer, "parameters") else "cpu"
-    total = threads or torch.get_num_threads()
-    workers = min(total, WORKERS) if device == "cpu" else 1
+    how = options.reading(coder.spec)
+    on_cpu = coder.device == "cpu"
+    total = threads or coder.threads
+    workers = min(total, WORKERS) if on_cpu else 1
 
     def run(items: Sequence[Item], numbers: Iterable[int]) -> Iterator[coding.Outcome]:
         def read(number: int, reserve: belt.Reserve) -> signals.Signal:
             return signals.read(number, items[number], how, reserve)
 
         def work(batch: list[signals.Signal], pulse: belt.Pulse) -> list[coding.Outcome]:
-            if device == "cpu":
+            if on_cpu:
                 # Of this thread alone: operations that wait for each other's threads waste them.
-                torch.set_num_threads(max(1, total // workers))
-            return coding.encode(tokenizer, batch, reading=how, depth=options.depth, pulse=pulse)
+                coder.use_threads(max(1, total // workers))
+            return coding.encode(coder, batch, reading=how, depth=options.depth, pulse=pulse)
 
         size = belt.Size(readers=readers, workers=workers, batch=BATCH, waiting=WAITING)
-        with _threads_kept():
+        with _threads_kept(coder):
             yield from belt.run(numbers, read, work, size=size, timing=timing)
 
     return run
 
 
 @contextmanager
-def _threads_kept() -> Iterator[None]:
-    """Torch's number of threads afterwards as before: threads to come inherit the last setting."""
-    before = torch.get_num_threads()
+def _threads_kept(coder: Coder) -> Iterator[None]:
+    """Restore the number of threads afterwards: threads to come inherit the last setting."""
+    before = coder.threads
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        coder.use_threads(before)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqtok.corpus.items import Entry
 from vqtok.corpus.reader import CorpusReader
@@ -20,6 +20,7 @@ from vqtok.pipeline.results import Done, Failed
 if TYPE_CHECKING:
     from vqtok.codes.container import Codes
     from vqtok.codes.header import Header
+    from vqtok.protocols import Coder
 
 _SHOWN = 3
 _DEEPEST, _LONGEST = 500, 255
@@ -107,7 +108,7 @@ def decode_corpus(
     reader: CorpusReader,
     planned: CorpusPlan,
     *,
-    tokenizer_for: Callable[[Header], Any],
+    coder_for: Callable[[Header], Coder],
     options: decode.DecodeOptions,
     on_start: Callable[[Job], None] = lambda job: None,
     on_part: Callable[[float], None] = lambda fraction: None,
@@ -117,7 +118,7 @@ def decode_corpus(
     Args:
         reader: The corpus.
         planned: From ``plan``.
-        tokenizer_for: Header → the tokenizer that made it.
+        coder_for: Header → the coder of the model that made it.
         options: How to decode.
         on_start: Called with each job before it is worked on.
         on_part: Called with the part of a long recording that is done, 0 to 1.
@@ -131,7 +132,7 @@ def decode_corpus(
 
     return decode.decode(
         jobs(),
-        tokenizer_for=tokenizer_for,
+        coder_for=coder_for,
         options=options,
         read=_codes_of,
         on_start=on_start,

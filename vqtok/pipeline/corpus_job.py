@@ -32,7 +32,7 @@ class CorpusOptions:
     background: str = "white"
     max_pixels: int | None = image.MAX_PIXELS
 
-    def reading(self, spec: Any) -> Reading:
+    def reading(self, spec: CodeSpec) -> Reading:
         """Return what readers need to know of it."""
         return Reading(
             kind=spec.modality,

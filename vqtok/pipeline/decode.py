@@ -5,29 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
-
-import numpy as np
+from typing import BinaryIO, cast
 
 from vqtok.allocator import give_back
 from vqtok.codes import files, streams
-from vqtok.codes.container import Codes
+from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.header import Header
+from vqtok.codes.spec import CodeSpec
+from vqtok.errors import CodesError
 from vqtok.media import image
-from vqtok.pipeline import playing
+from vqtok.media.plan import Job
+from vqtok.pipeline import recordings
 from vqtok.pipeline.ahead import finish_behind
-from vqtok.pipeline.encode import AHEAD_PIXELS, measured
-from vqtok.pipeline.guard import failed
-from vqtok.pipeline.labels import check_label, told
+from vqtok.pipeline.encode import LARGE
+from vqtok.pipeline.labels import check_label
 from vqtok.pipeline.results import Done, Failed
-
-if TYPE_CHECKING:
-    from vqtok.codes.spec import CodeSpec
-    from vqtok.media.plan import Job
-
+from vqtok.protocols import Coder, ImageCoder, is_audio, is_image
 
 Found = tuple[Codes, Header] | streams.Reader
 """The codes; or, if they come through a pipe and may be long in coming, their stream."""
@@ -43,7 +39,7 @@ class DecodeOptions:
         format: "png", "wav", …; None: by the target's suffix.
         foreign: Spec of the model for arrays without a header; None: such arrays are refused.
         threads: Pictures written while the model works on the next.
-        label: The class or speaker that the model is told; None: it has none.
+        label: The class or speaker that decoding is conditioned on; None: the model has none.
     """
 
     depth: int | None = None
@@ -57,7 +53,7 @@ class DecodeOptions:
 def decode(
     jobs: Iterable[Job],
     *,
-    tokenizer_for: Callable[[Header], Any],
+    coder_for: Callable[[Header], Coder],
     options: DecodeOptions | None = None,
     read: Callable[[Job], tuple[Codes, Header]] | None = None,
     on_start: Callable[[Job], None] = lambda job: None,
@@ -73,12 +69,12 @@ def decode(
 
     Args:
         jobs: From ``media.plan``.
-        tokenizer_for: Header of a codes file → the tokenizer that made it; it may refuse with a
-            ``CodesError``.
+        coder_for: Header of a codes file → the coder of the model that made it; it may refuse with
+            a ``CodesError``.
         options: How to decode.
         read: Gives a job's codes; None: they are read from its source.
-        on_start: Told of each job before it is worked on.
-        on_part: Told how much of a long recording is done, 0 to 1.
+        on_start: Called with each job before it is worked on.
+        on_part: Called with the fraction of a long recording that is done.
         stdin: Where jobs without a source read; default: the process's.
         stdout: Where jobs without a target write; default: the process's.
 
@@ -94,52 +90,65 @@ def decode(
 
     codes_of = read or partial(_codes_of, stdin=reader, options=chosen)
     works = (
-        _work(job, codes_of, writer, tokenizer_for, chosen, on_start=on_start, on_part=on_part)
+        _decode(job, codes_of, writer, coder_for, chosen, on_start=on_start, on_part=on_part)
         for job in jobs
     )
     return finish_behind(works, threads=chosen.threads)
 
 
-def _work(
+def _decode(
     job: Job,
     codes_of: Callable[[Job], Found],
     stdout: BinaryIO,
-    tokenizer_for: Callable[[Header], Any],
+    coder_for: Callable[[Header], Coder],
     options: DecodeOptions,
     *,
     on_start: Callable[[Job], None],
     on_part: Callable[[float], None],
 ) -> Callable[[], Done | Failed]:
-    """Do what needs the model now; give back what is left, the writing, and the result."""
+    """Do what needs the model now; return what is left, the writing, and the result."""
     on_start(job)
-    begun, tokenizer = time.perf_counter(), None
+    begun, coder = time.perf_counter(), None
     try:
         found = codes_of(job)
         reading_s = time.perf_counter() - begun
-        made = tokenizer_for(found.header if isinstance(found, streams.Reader) else found[1])
+        made = coder_for(found.header if isinstance(found, streams.Reader) else found[1])
         check_label(made, options.label)
-        tokenizer = made
+        coder = made
         begun = time.perf_counter() - reading_s  # without the loading of the model
         target = stdout if job.target is None else job.target
         steps: list[Callable[[], None]] = []
         if isinstance(found, streams.Reader):
-            header, shapes = _play(tokenizer, found, target, options)
+            header, shapes = _decode_stream(coder, found, target, options)
         else:
             codes, header = found
             if options.depth is not None:
                 codes = codes.truncate(options.depth)
-            steps += _decode(tokenizer, codes, header, target, options, on_part)
-            shapes = tuple(tuple(array.shape[1:]) for array in codes.levels)
+            shapes = codes.shapes
+            if is_image(coder):
+                steps += _decode_image(coder, codes, header, target, options)
+            elif is_audio(coder):
+                recordings.decode(
+                    coder,
+                    codes,
+                    header,
+                    target,
+                    native_rate=options.native_rate,
+                    format=options.format,
+                    label=options.label,
+                    on_part=on_part,
+                )
         if job.target is None:
             steps.append(stdout.flush)
         return partial(_finish, job, header, shapes, steps, begun=begun)
     except Exception as error:
-        has_model = tokenizer is not None
-        return partial(_known, failed(job.source, error, target=job.target, has_model=has_model))
+        has_model = coder is not None
+        result = Failed.of(job.source, error, target=job.target, has_model=has_model)
+        return lambda: result
 
 
 def _codes_of(job: Job, *, stdin: BinaryIO, options: DecodeOptions) -> Found:
-    """The codes; or, if they come through a pipe and may be long in coming, their stream."""
+    """Read the codes; or, if they come through a pipe and may be long in coming, their stream."""
     source: Path | BinaryIO = stdin if job.source is None else job.source
     if not isinstance(source, Path):
         incoming = streams.Incoming(source)
@@ -151,11 +160,13 @@ def _codes_of(job: Job, *, stdin: BinaryIO, options: DecodeOptions) -> Found:
     return files.read_foreign(source, options.foreign)
 
 
-def _play(
-    tokenizer: Any, reader: streams.Reader, target: Path | BinaryIO, options: DecodeOptions
-) -> tuple[Header, tuple[tuple[int, ...], ...]]:
-    went = playing.decode_stream(
-        tokenizer,
+def _decode_stream(
+    coder: Coder, reader: streams.Reader, target: Path | BinaryIO, options: DecodeOptions
+) -> tuple[Header, Shapes]:
+    if not is_audio(coder):
+        raise CodesError(f"model {coder.name} is of {coder.spec.modality}, not of audio")
+    return recordings.decode_stream(
+        coder,
         reader,
         target,
         depth=options.depth,
@@ -163,81 +174,36 @@ def _play(
         format=options.format,
         label=options.label,
     )
-    return went.header, (went.shape,)
 
 
-def _decode(
-    tokenizer: Any,
+def _decode_image(
+    coder: ImageCoder,
     codes: Codes,
     header: Header,
     target: Path | BinaryIO,
     options: DecodeOptions,
-    on_part: Callable[[float], None],
 ) -> list[Callable[[], None]]:
-    """Run the model now; give back what needs no model."""
-    if codes.spec.modality != "audio":
-        return _decode_image(tokenizer, codes, header, target, options)
-    playing.decode(
-        tokenizer,
-        codes,
-        header,
-        target,
-        native_rate=options.native_rate,
-        format=options.format,
-        label=options.label,
-        on_part=on_part,
-    )
-    return []
-
-
-def _decode_image(
-    tokenizer: Any, codes: Codes, header: Header, target: Path | BinaryIO, options: DecodeOptions
-) -> list[Callable[[], None]]:
-    """Tiles of pixels, as the model makes them, into the one copy that Pillow holds."""
-    import torch
-
+    """Put tiles, as the model makes them, into the one copy that Pillow holds; return the rest."""
     height, width = codes.extent
-    large = height * width > AHEAD_PIXELS
+    large = height * width > LARGE
     if large:
         give_back()
     grey = header.source.mode == "L"
     writer = image.Writer(target, (height, width), format=options.format, grey=grey)
-    with torch.inference_mode():
-        if tokenizer.exact:
-            for rows, columns, pixels in tokenizer.decode_tiles(codes, **told(options.label)):
-                writer.put(rows, columns, pixels.float().cpu().numpy())
-        else:
-            decoded = tokenizer.decode(_tensors(codes), **told(options.label))
-            writer.write(decoded[0].float().cpu().numpy())
+    for rows, columns, pixels in coder.decode_tiles(codes, label=options.label):
+        writer.put(rows, columns, pixels)
     if large:
         writer.save()  # before the next picture takes as much memory
         return []
     return [writer.save]
 
 
-def _tensors(codes: Codes) -> Codes:
-    """The same codes as int64 tensors, which is what models take."""
-    import torch
-
-    levels = tuple(torch.from_numpy(array.astype(np.int64)) for array in codes.levels)
-    return replace(codes, levels=levels)
-
-
 def _finish(
-    job: Job,
-    header: Header,
-    shapes: tuple[tuple[int, ...], ...],
-    steps: Sequence[Callable[[], None]],
-    *,
-    begun: float,
+    job: Job, header: Header, shapes: Shapes, steps: Sequence[Callable[[], None]], *, begun: float
 ) -> Done | Failed:
     try:
         for step in steps:
             step()
     except Exception as error:
-        return failed(job.source, error, target=job.target, has_model=True)
-    return measured(job, header, shapes, seconds=time.perf_counter() - begun)
-
-
-def _known(result: Failed) -> Failed:
-    return result
+        return Failed.of(job.source, error, target=job.target, has_model=True)
+    return Done.of(job, header, shapes, seconds=time.perf_counter() - begun)

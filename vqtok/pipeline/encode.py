@@ -1,40 +1,36 @@
-"""Media files → codes files."""
+"""Media → codes: the one way that files, corpora and evaluations take, and the verb itself."""
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from vqtok import __version__, atomic
 from vqtok.allocator import give_back
-from vqtok.codes import files, rates, streams
-from vqtok.codes.container import Codes
+from vqtok.codes import files, streams
+from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.header import Header, Source
+from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError
 from vqtok.media import image
 from vqtok.media.opening import os_message
 from vqtok.media.pixels import parse_background
-from vqtok.pipeline import hearing
+from vqtok.media.plan import Job
+from vqtok.pipeline import recordings
 from vqtok.pipeline.ahead import read_ahead
-from vqtok.pipeline.guard import failed
 from vqtok.pipeline.plans import STREAM
 from vqtok.pipeline.results import Done, Failed
+from vqtok.protocols import AudioCoder, Coder, ImageCoder, is_audio, is_image
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from vqtok.codes.spec import CodeSpec
-    from vqtok.media.plan import Job
-
-
-AHEAD_PIXELS = 1 << 24
-"""Larger pictures are decoded and written one by one, not beside each other."""
+LARGE = 1 << 24
+"""Pixels of pictures that are decoded and written one by one, not beside each other."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,74 @@ class EncodeOptions:
     threads: int = 2
 
 
+class Encoded(NamedTuple):
+    """Codes of one picture or recording, and what it was."""
+
+    codes: Codes
+    """numpy codes; B is 1, or the channels of a recording."""
+    source: Source
+
+    def named(self, name: str, coder: Coder, *, depth: int | None) -> tuple[Codes, Header]:
+        """Complete the header, under the name of the file.
+
+        Args:
+            name: Without its folder; "" for standard input.
+            coder: That made the codes.
+            depth: Keep the first N residual stages; None: all.
+
+        Raises:
+            CodesError: a depth that these codes do not have.
+        """
+        kept = self.codes if depth is None else self.codes.truncate(depth)
+        source = replace(self.source, name=name)
+        return kept, header_of(coder, kept.spec, source, extent=kept.extent, channels=len(kept))
+
+
+def encode_image(
+    coder: ImageCoder, picture: image.Picture, *, pulse: Callable[[], None] = lambda: None
+) -> Encoded:
+    """Encode a picture by the windows that the coder asks for, so that no other copy is made.
+
+    Args:
+        coder: Of images.
+        picture: As Pillow holds it.
+        pulse: Called before each window.
+    """
+    info = picture.info
+    if info.width * info.height > LARGE:
+        give_back()
+
+    def window(rows: slice, columns: slice) -> np.ndarray:
+        pulse()
+        return picture.window(rows, columns)
+
+    codes = coder.encode_windows((info.height, info.width), window)
+    return Encoded(codes, image_source(info))
+
+
+def image_source(info: image.ImageInfo) -> Source:
+    """Tell of a picture what its restoration needs."""
+    return Source(mode="L" if image.is_grey(info) else "RGB", format=info.format)
+
+
+def header_of(
+    coder: Coder, spec: CodeSpec, source: Source, *, extent: tuple[int, ...], channels: int
+) -> Header:
+    """Make the header of what a coder encoded."""
+    return Header(
+        spec=spec,
+        extent=extent,
+        model=coder.name,
+        channels=channels,
+        source=source,
+        vqtok=__version__,
+    )
+
+
 def encode(
     jobs: Sequence[Job],
     *,
-    tokenizer_for: Callable[[str], Any],
+    coder_for: Callable[[str], Coder],
     options: EncodeOptions | None = None,
     on_start: Callable[[Job], None] = lambda job: None,
     on_part: Callable[[float], None] = lambda fraction: None,
@@ -77,11 +137,10 @@ def encode(
 
     Args:
         jobs: From ``media.plan``.
-        tokenizer_for: "image" or "audio" → the tokenizer to use; called when the first such file is
-            ready.
+        coder_for: "image" or "audio" → the coder to use; called when the first such file is ready.
         options: How to encode.
-        on_start: Told of each job before it is worked on.
-        on_part: Told how much of a long recording is done, 0 to 1.
+        on_start: Called with each job before it is worked on.
+        on_part: Called with the fraction of a long recording that is done.
         stdin: Where jobs without a source read; default: the process's.
         stdout: Where jobs without a target write; default: the process's.
 
@@ -100,58 +159,27 @@ def encode(
     for job, pending in read_ahead(jobs, read, threads=chosen.threads):
         on_start(job)
         result: Done | Failed
-        tokenizer = None
+        coder = None
         try:
-            tokenizer = tokenizer_for(job.kind)
+            coder = coder_for(job.kind)
             begun = time.perf_counter()
-            if job.kind == "audio" and _is_streamed(job, chosen, tokenizer.spec):
-                went = _stream(tokenizer, job, reader, writer, chosen, on_part)
-                shapes = (went.shape,)
-                result = measured(job, went.header, shapes, seconds=time.perf_counter() - begun)
-            else:
-                if job.kind == "image":
-                    picture, reading_s = pending.result()
-                    begun -= reading_s
-                    codes, facts = _encode_image(tokenizer, picture or _load(job, reader, chosen))
-                else:
-                    source = reader if job.source is None else job.source
-                    codes, facts = hearing.encode(
-                        tokenizer, source, mono=chosen.mono, on_part=on_part
-                    )
-                kept, header = _finish(codes, facts, job, tokenizer, depth=chosen.depth)
-                _write(job.target, writer, kept, header, format=chosen.format)
-                result = done(job, kept, header, seconds=time.perf_counter() - begun)
+            source = reader if job.source is None else job.source
+            if is_image(coder):
+                picture, reading_s = pending.result()
+                begun -= reading_s
+                encoded = encode_image(coder, picture or _load(source, chosen))
+                header, shapes = _write(coder, encoded, job, writer, chosen)
+            elif is_audio(coder) and _is_streamed(job, chosen, coder.spec):
+                header, shapes = _stream(coder, source, job, writer, chosen, on_part)
+            elif is_audio(coder):
+                encoded = Encoded(
+                    *recordings.encode(coder, source, mono=chosen.mono, on_part=on_part)
+                )
+                header, shapes = _write(coder, encoded, job, writer, chosen)
+            result = Done.of(job, header, shapes, seconds=time.perf_counter() - begun)
         except Exception as error:
-            result = failed(job.source, error, target=job.target, has_model=tokenizer is not None)
+            result = Failed.of(job.source, error, target=job.target, has_model=coder is not None)
         yield result
-
-
-def done(job: Job, codes: Codes, header: Header, *, seconds: float) -> Done:
-    """The result of one job, from the codes that it read or wrote."""
-    shapes = tuple(tuple(array.shape[1:]) for array in codes.levels)
-    return measured(job, header, shapes, seconds=seconds)
-
-
-def measured(
-    job: Job, header: Header, shapes: tuple[tuple[int, ...], ...], *, seconds: float
-) -> Done:
-    """The result of one job, from its header and the shape of each level of one channel."""
-    spec, channels = header.spec, header.channels
-    counts = [channels * math.prod(shape) for shape in shapes]
-    return Done(
-        source=job.source,
-        target=job.target,
-        modality=spec.modality,
-        model=header.model,
-        fingerprint=spec.fingerprint,
-        extent=header.extent,
-        shapes=shapes,
-        tokens=sum(counts),
-        bits=rates.bits(spec.levels, counts),
-        seconds=seconds,
-        channels=channels,
-        rate_hz=spec.rate if spec.modality == "audio" else None,
-    )
 
 
 def _is_streamed(job: Job, options: EncodeOptions, spec: CodeSpec) -> bool:
@@ -160,112 +188,76 @@ def _is_streamed(job: Job, options: EncodeOptions, spec: CodeSpec) -> bool:
     return options.format == STREAM
 
 
-def _read(job: Job, *, stdin: BinaryIO, options: EncodeOptions) -> Any:
-    """A picture and the seconds it took; None for audio, which is streamed later.
+def _read(
+    job: Job, *, stdin: BinaryIO, options: EncodeOptions
+) -> tuple[image.Picture | None, float]:
+    """Read a picture, and count the seconds; None for audio, which is read piece by piece.
 
-    The picture is None if it is too large to wait beside others.
+    A picture that is too large to wait beside others is read later, too.
     """
     if job.kind != "image":
-        return None
+        return None, 0.0
     begun = time.perf_counter()
     if job.source is not None:
         info = image.probe(job.source)
-        if info.width * info.height > AHEAD_PIXELS:
+        if info.width * info.height > LARGE:
             return None, 0.0
-    return _load(job, stdin, options), time.perf_counter() - begun
+    picture = _load(stdin if job.source is None else job.source, options)
+    return picture, time.perf_counter() - begun
 
 
-def _load(job: Job, stdin: BinaryIO, options: EncodeOptions) -> image.Picture:
-    source = stdin if job.source is None else job.source
+def _load(source: Path | BinaryIO, options: EncodeOptions) -> image.Picture:
     return image.load(source, background=options.background, max_pixels=options.max_pixels)
 
 
-def _encode_image(tokenizer: Any, picture: image.Picture) -> tuple[Codes, Source]:
-    """Give the model windows of the picture as it asks for them, so that no other copy is made."""
-    import torch
-
-    def window(rows: slice, columns: slice) -> Tensor:
-        return torch.from_numpy(picture.window(rows, columns))
-
-    info = picture.info
-    if info.width * info.height > AHEAD_PIXELS:
-        give_back()
-    with torch.inference_mode():
-        if tokenizer.exact:
-            codes: Codes = tokenizer.encode_windows((info.height, info.width), window)
-        else:
-            codes = tokenizer.encode(torch.from_numpy(picture.whole())[None])
-    mode = "L" if image.is_grey(info) else "RGB"
-    return codes.numpy(), Source(mode=mode, format=info.format)
+def _write(
+    coder: Coder, encoded: Encoded, job: Job, stdout: BinaryIO, options: EncodeOptions
+) -> tuple[Header, Shapes]:
+    """Write codes that are all there."""
+    codes, header = encoded.named(_name(job), coder, depth=options.depth)
+    if job.target is not None:
+        files.write(job.target, codes, header, format=options.format)
+    else:
+        try:
+            files.write(stdout, codes, header, format=options.format)
+            stdout.flush()
+        except OSError as error:
+            raise CodesError("stdout", f"cannot write: {os_message(error)}") from error
+    return header, codes.shapes
 
 
 def _stream(
-    tokenizer: Any,
+    coder: AudioCoder,
+    source: Path | BinaryIO,
     job: Job,
-    stdin: BinaryIO,
     stdout: BinaryIO,
     options: EncodeOptions,
     on_part: Callable[[float], None],
-) -> hearing.Streamed:
-    """Codes that leave while the recording is read."""
+) -> tuple[Header, Shapes]:
+    """Write codes while the recording is read."""
 
-    def header(source: Source, channels: int, length: int) -> Header:
-        return _header(tokenizer.spec, source, job, tokenizer, extent=(length,), channels=channels)
+    def header(found: Source, channels: int, length: int) -> Header:
+        named = replace(found, name=_name(job))
+        return header_of(coder, coder.spec, named, extent=(length,), channels=channels)
 
-    place = stdin if job.source is None else job.source
     run = partial(
-        hearing.encode_stream,
-        tokenizer,
-        place,
+        recordings.encode_stream,
+        coder,
+        source,
         header=header,
         mono=options.mono,
         depth=options.depth,
         on_part=on_part,
     )
-    name = "stdout" if job.target is None else str(job.target)
     try:
         if job.target is None:
             return run(target=stdout)
         with atomic.file(job.target) as temporary, temporary.open("wb") as stream:
             return run(target=stream)
     except OSError as error:
-        raise CodesError(f"{name}: cannot write: {os_message(error)}") from error
+        name = "stdout" if job.target is None else job.target
+        raise CodesError(name, f"cannot write: {os_message(error)}") from error
 
 
-def _finish(
-    codes: Codes, source: Source, job: Job, tokenizer: Any, *, depth: int | None
-) -> tuple[Codes, Header]:
-    kept = codes if depth is None else codes.truncate(depth)
-    return kept, _header(kept.spec, source, job, tokenizer, extent=kept.extent, channels=len(kept))
-
-
-def _header(
-    spec: CodeSpec,
-    source: Source,
-    job: Job,
-    tokenizer: Any,
-    *,
-    extent: tuple[int, ...],
-    channels: int,
-) -> Header:
-    return Header(
-        spec=spec,
-        extent=extent,
-        model=tokenizer.name,
-        channels=channels,
-        source=replace(source, name="" if job.source is None else job.source.name),
-        vqtok=__version__,
-    )
-
-
-def _write(
-    target: Path | None, stdout: BinaryIO, codes: Codes, header: Header, *, format: str | None
-) -> None:
-    if target is not None:
-        files.write(target, codes, header, format=format)
-        return
-    try:
-        files.write(stdout, codes, header, format=format)
-        stdout.flush()
-    except OSError as error:
-        raise CodesError(f"stdout: cannot write: {os_message(error)}") from error
+def _name(job: Job) -> str:
+    return "" if job.source is None else job.source.name

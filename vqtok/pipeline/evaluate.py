@@ -7,25 +7,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from vqtok.media import audio, image
 from vqtok.metrics.metric import Metric
-from vqtok.pipeline import channels as channel
 from vqtok.pipeline import pictures
+from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.evaluated import ItemReport as ItemReport
 from vqtok.pipeline.evaluated import Summary as Summary
-from vqtok.pipeline.guard import failed
 from vqtok.pipeline.labels import label_for
+from vqtok.pipeline.recordings import grouped, ungrouped
 from vqtok.pipeline.results import Failed
 from vqtok.pipeline.tally import FileTally, Tally
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vqtok.media.plan import Job
+    from vqtok.protocols import Coder
+
+    AnyCoder = Coder | Classical
 
 SUFFIXES = {"image": ".recon.png", "audio": ".recon.wav"}
 """How kept reconstructions end; the picture beside each ends in ``.compare.png``."""
@@ -70,7 +71,7 @@ class Evaluation:
     """Evaluate files one by one: iterate ``run``, then ask for ``summaries``.
 
     Args:
-        tokenizer_for: "image" or "audio" → the tokenizer; it may raise for a kind it is not for.
+        coder_for: "image" or "audio" → the coder; it may raise for a kind it is not for.
         options: How to evaluate.
         kinds: Kinds of the files to come: which missing packages are worth a note.
         name: What the reports call the model; "": by its own name.
@@ -85,7 +86,7 @@ class Evaluation:
 
     def __init__(
         self,
-        tokenizer_for: Callable[[str], Any],
+        coder_for: Callable[[str], AnyCoder],
         *,
         options: EvaluateOptions | None = None,
         kinds: Sequence[str] = ("image", "audio"),
@@ -94,7 +95,7 @@ class Evaluation:
         from vqtok.metrics.registry import choose
 
         self.options = options or EvaluateOptions()
-        self._tokenizer_for = tokenizer_for
+        self._coder_for = coder_for
         self._columns, self.notes = choose(self.options.metrics, kinds)
         self._name, self.has_model = name, False
         self._tallies: dict[str, Tally] = {}
@@ -138,7 +139,7 @@ class Evaluation:
                 self.take(measured)
                 result = measured.report
             except Exception as error:
-                result = failed(job.source, error, has_model=self.has_model)
+                result = Failed.of(job.source, error, has_model=self.has_model)
             yield result
 
     def measure(
@@ -164,22 +165,22 @@ class Evaluation:
             VqtokError: the file, or the model.
         """
         self.has_model = False
-        tokenizer = self._tokenizer_for(job.kind)
+        coder = self._coder_for(job.kind)
         self.has_model = True
         if job.kind not in self._tallies:
             columns = self.columns(job.kind)
-            self._tallies[job.kind] = Tally(tokenizer, columns, model=self._name)
+            self._tallies[job.kind] = Tally(coder, columns, model=self._name)
         tally = self._tallies[job.kind].file(budgets)
         if job.kind == "image":
-            return self._image(tokenizer, job, place, tally, on_pair or _unseen)
-        return self._audio(tokenizer, job, place, tally, on_part, on_pair or _unseen)
+            return self._image(coder, job, place, tally, on_pair or _unseen)
+        return self._audio(coder, job, place, tally, on_part, on_pair or _unseen)
 
     def take(self, measured: Measured) -> None:
         """Count a file in the summary."""
         self._tallies[measured.report.modality].add(*measured)
 
     def _image(
-        self, tokenizer: Any, job: Job, place: Path | BinaryIO, tally: FileTally, on_pair: OnPair
+        self, coder: AnyCoder, job: Job, place: Path | BinaryIO, tally: FileTally, on_pair: OnPair
     ) -> Measured:
         import torch
 
@@ -187,25 +188,26 @@ class Evaluation:
         pixels, info = image.read(
             place, background=options.background, max_pixels=options.max_pixels
         )
-        x = torch.from_numpy(pixels)[None]
-        label = label_for(tokenizer, job.source, options.label)
+        x = pixels[None]
+        label = _label(coder, job.source, options.label)
         grey = image.is_grey(info)
-        y = tally.code(tokenizer, x, depth=options.depth, label=label, grey=grey)
+        y = tally.code(coder, x, depth=options.depth, label=label, grey=grey)
         if grey:  # decode restores it as grey: the mean of the channels
-            y = y.mean(1, keepdim=True).expand_as(x)
-        tally.values({each.name: each.value(x, y) for each in self.columns("image")}, weight=1.0)
+            y = np.repeat(y.mean(1, keepdims=True), x.shape[1], axis=1)
+        pair = torch.from_numpy(x), torch.from_numpy(y)
+        tally.values({each.name: each.value(*pair) for each in self.columns("image")}, weight=1.0)
         report = tally.done(job.source, target=job.target)
         if job.target is not None and report.picture is not None:
-            array = y[0].numpy()
-            image.write(job.target, array, grey=grey)
+            image.write(job.target, y[0], grey=grey)
             captions = ("original", f"decoded, {report.caption}")
-            pictures.save(report.picture, pictures.compare_images(pixels, array, captions=captions))
-        on_pair(pixels, y[0].numpy(), None)
+            picture = pictures.compare_images(pixels, y[0], captions=captions)
+            pictures.save(report.picture, picture)
+        on_pair(pixels, y[0], None)
         return Measured(report, tally)
 
     def _audio(
         self,
-        tokenizer: Any,
+        coder: AnyCoder,
         job: Job,
         place: Path | BinaryIO,
         tally: FileTally,
@@ -214,10 +216,9 @@ class Evaluation:
     ) -> Measured:
         import torch
 
-        rate, columns = int(tokenizer.spec.rate), self.columns("audio")
-        together = tokenizer.spec.channels
-        label = label_for(tokenizer, job.source, self.options.label)
-        first: tuple[Tensor, Tensor] | None = None
+        rate, columns = int(coder.spec.rate or 0), self.columns("audio")
+        label = _label(coder, job.source, self.options.label)
+        first: tuple[np.ndarray, np.ndarray] | None = None
         with ExitStack() as stack:
             reader = stack.enter_context(audio.Reader(place))
             channels = 1 if self.options.mono else reader.info.channels
@@ -226,26 +227,31 @@ class Evaluation:
             if job.target is not None:
                 writer = stack.enter_context(audio.Writer(job.target, rate, channels))
             for segment in segments(reader.blocks(rate, mono=self.options.mono), SEGMENT_S * rate):
-                x = torch.from_numpy(segment)[:, None]  # (C, 1, n)
-                given = torch.from_numpy(channel.grouped(segment, together, name=str(place)))
-                coded = tally.code(tokenizer, given, depth=self.options.depth, label=label)
-                y = torch.from_numpy(channel.ungrouped(coded.numpy(), channels))[:, None]
-                values = {each.name: each.value(x, y, rate_hz=rate) for each in columns}
+                given = grouped(segment, coder.spec.channels, name=str(place))
+                coded = tally.code(coder, given, depth=self.options.depth, label=label)
+                y = ungrouped(coded, channels)
+                pair = torch.from_numpy(segment[:, None]), torch.from_numpy(y[:, None])
+                values = {each.name: each.value(*pair, rate_hz=rate) for each in columns}
                 tally.values(values, weight=segment.shape[-1])
                 if writer is not None:
-                    writer.write(y[:, 0].numpy())
+                    writer.write(y)
                 if first is None:
-                    first = x[:, 0], y[:, 0]
+                    first = segment, y
                 on_part(tally.length / total)
         report = tally.done(job.source, target=job.target)
         if first is not None:
             if report.picture is not None:
-                pair = (first[0][:1], first[1][:1])
+                shown = (torch.from_numpy(each[:1]) for each in first)
                 captions = ("original", f"decoded, {report.caption}")
-                picture = pictures.compare_recordings(*pair, rate=rate, captions=captions)
+                picture = pictures.compare_recordings(*shown, rate=rate, captions=captions)
                 pictures.save(report.picture, picture)
-            on_pair(first[0].numpy(), first[1].numpy(), rate)
+            on_pair(*first, rate)
         return Measured(report, tally)
+
+
+def _label(coder: AnyCoder, source: Path | None, label: str | None) -> str | None:
+    """Return the label of a file; None for classical codecs."""
+    return None if isinstance(coder, Classical) else label_for(coder, source, label)
 
 
 def _unseen(x: np.ndarray, y: np.ndarray, rate: int | None) -> None:

@@ -1,59 +1,78 @@
-"""Classes and speakers that some models are told when they decode."""
+"""Labels: the classes and speakers that models are conditioned on, and those of files."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vqtok.errors import UsageError
+from vqtok.protocols import Coder
+
+SHOWN = 12
 
 
-def labels_of(tokenizer: Any) -> tuple[str, ...]:
-    """Names of a model's labels; none for a model that takes none, ours or another's."""
-    labels = getattr(tokenizer, "labels", None)
-    return tuple(getattr(labels, "names", ()))
-
-
-def told(label: str | None) -> dict[str, str]:
-    """A label as an argument of ``decode`` and its kind; not every model has one to be given."""
-    return {} if label is None else {"label": label}
-
-
-def check_label(tokenizer: Any, label: str | None) -> None:
+def check_label(coder: Coder, label: str | None) -> None:
     """Check that a label fits the model.
 
     Raises:
         UsageError: one that the model does not know, none where it needs one, or one where it has
             none.
     """
-    names = labels_of(tokenizer)
-    if names:
-        try:
-            tokenizer.labels.number(label)
-        except UsageError as error:
-            hint = f"--label NAME, {error.hint}" if label is None else error.hint
-            raise UsageError(f"{tokenizer.name or 'model'}: {error}", hint=hint) from error
-    elif label is not None:
-        name = getattr(tokenizer, "name", "") or "this model"
-        raise UsageError(f"--label {label}: {name} was made without labels")
+    names, model = coder.labels, coder.name or "model"
+    if not names:
+        if label is not None:
+            reason = f"{coder.name or 'this model'} was made without labels"
+            raise UsageError(f"--label {label}", reason)
+        return
+    if label in names:
+        return
+    more = len(names) - SHOWN
+    known = f"one of {', '.join(names[:SHOWN])}" + (f" and {more} more" if more > 0 else "")
+    if label is None:
+        reason = "no label given: this model needs one"
+        raise UsageError(model, reason, hint=f"--label NAME, {known}")
+    close = difflib.get_close_matches(label, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else known
+    raise UsageError(model, f"label {label!r}: the model does not know it", hint=hint)
 
 
-def label_for(tokenizer: Any, source: Path | None, label: str | None) -> str | None:
-    """The label of a file: the one given, else the end of its directory's path.
+def label_for(coder: Coder, source: Path | None, label: str | None) -> str | None:
+    """Return the label of a file: the one given, else the end of its directory's path.
 
     Raises:
         UsageError: as ``check_label``; no end of the directory's path is one of the labels.
     """
-    names = labels_of(tokenizer)
-    if label is None and names and source is not None:
-        parts = source.absolute().parent.parts
-        for start in range(len(parts)):  # the longest first: "a/b" before "b"
-            if "/".join(parts[start:]) in names:
-                return "/".join(parts[start:])
-        model = getattr(tokenizer, "name", "") or "the model"
+    if label is None and coder.labels and source is not None:
+        what = f"label of {coder.name or 'the model'}"
+        return directory_label(source, coder.labels, what=what)
+    check_label(coder, label)
+    return label
+
+
+def directory_label(source: Path, names: Sequence[str], *, what: str) -> str:
+    """Return the longest end of a file's directory that is a label.
+
+    Args:
+        source: The file.
+        names: Of the labels.
+        what: Of what they are, in messages: "class of the classifier".
+
+    Raises:
+        UsageError: none is.
+    """
+    parts = source.absolute().parent.parts
+    found = longest_end(parts, names)
+    if not found:
         raise UsageError(
-            f"{source}: its directory {parts[-1]!r} is no label of {model}",
+            source,
+            f"its directory {parts[-1]!r} is no {what}",
             hint="--label NAME; vqtok info MODEL lists them",
         )
-    check_label(tokenizer, label)
-    return label
+    return found
+
+
+def longest_end(parts: Sequence[str], names: Sequence[str]) -> str:
+    """Return the longest end of a path that is one of these names; "" if none is."""
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end in names), "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqtok.errors import CheckpointError, CodesError, MediaError, UsageError, VqtokError
 from vqtok.protocols import RecomputeStats
@@ -16,6 +16,7 @@ from vqtok.protocols import RecomputeStats
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.files import Header
+    from vqtok.protocols import Coder
 
 DEFAULTS = {"image": "image-f8", "audio": "audio-24k"}
 """The model of each kind of input when none is named."""
@@ -54,7 +55,7 @@ class Models:
         self.on_inexact = on_inexact
         self._infos: dict[str, ModelInfo | VqtokError] = {}
         self._found: dict[str, ModelInfo | None] = {}
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[str, Coder | VqtokError] = {}
 
     def check(self, kinds: Collection[str] = ()) -> None:
         """Find out early, and without torch, what would fail for every input.
@@ -137,8 +138,8 @@ class Models:
         """The model of -m, or None."""
         return None if self.name is None else self._describe(self.name)
 
-    def load(self, info: ModelInfo) -> Any:
-        """The tokenizer, ready to work; the same object each time.
+    def load(self, info: ModelInfo) -> Coder:
+        """Return the coder of a model, ready to work; the same object each time.
 
         Raises:
             CheckpointError: damaged weights.
@@ -148,6 +149,7 @@ class Models:
         if key not in self._loaded:
             if self.on_load is not None:
                 self.on_load(info)
+            from vqtok.backends import torch_backend
             from vqtok.checkpoints import directory
             from vqtok.checkpoints.devices import pick_device
 
@@ -156,8 +158,9 @@ class Models:
                 self.on_device(device)
                 self.on_device = None
             try:
-                self._loaded[key] = directory.load(info.path, device=device)
-                if self.on_inexact is not None and not self._loaded[key].exact:
+                coder = torch_backend.coder(directory.load(info.path, device=device))
+                self._loaded[key] = coder
+                if self.on_inexact is not None and not coder.exact:
                     self.on_inexact(info)
             except VqtokError as error:
                 self._loaded[key] = error
@@ -168,8 +171,8 @@ class Models:
 
     def recompute_stats(self) -> RecomputeStats:
         """Count the latents that the loaded models coded, and those recomputed in float64."""
-        models = [each for each in self._loaded.values() if hasattr(each, "recompute_stats")]
-        return sum((each.recompute_stats for each in models), RecomputeStats())
+        coders = [each for each in self._loaded.values() if not isinstance(each, VqtokError)]
+        return sum((each.recompute_stats for each in coders), RecomputeStats())
 
     def _default(self, kind: str) -> ModelInfo:
         name = DEFAULTS[kind]

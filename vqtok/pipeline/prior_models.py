@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqtok.checkpoints import directory
 from vqtok.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import Learned, ModelInfo
-    from vqtok.protocols import Prior, Prompt
+    from vqtok.protocols import Classifier, Coder, Prior, Prompt
 
 DEFAULT = "prior-cifar10"
 """The prior that is sampled from when none is named."""
@@ -144,14 +144,16 @@ class Loaded:
         return priors.load(self.info.path, device=self.device)
 
     @cached_property
-    def tokenizer(self) -> Any:
-        """The tokenizer, ready to decode."""
+    def coder(self) -> Coder:
+        """The coder of its tokenizer, ready to decode."""
+        from vqtok.backends import torch_backend
+
         found = self._reads or tokenizer_of(self.info, self.learned)
         self._on_load(found)
-        return directory.load(found.path, device=self.device)
+        return torch_backend.coder(directory.load(found.path, device=self.device))
 
     @cached_property
-    def judge(self) -> Any:
+    def judge(self) -> Classifier:
         """The classifier, ready to look."""
         from vqtok.checkpoints import classifiers
 
@@ -165,5 +167,5 @@ class Loaded:
         from vqtok.pipeline import prompts
 
         name = self.learned.tokenizer
-        codes = prompts.read(path, self.info.spec, name=name, tokenizer=lambda: self.tokenizer)
+        codes = prompts.read(path, self.info.spec, name=name, coder=lambda: self.coder)
         return prompts.prompt(codes, extent, keep=keep)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,17 +13,17 @@ from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError
 from vqtok.media import audio, image
 from vqtok.media.kinds import modality
-from vqtok.protocols import Prompt
+from vqtok.protocols import Coder, Prompt
 
 
-def read(path: Path, spec: CodeSpec, *, name: str, tokenizer: Callable[[], Any]) -> Codes:
+def read(path: Path, spec: CodeSpec, *, name: str, coder: Callable[[], Coder]) -> Codes:
     """Codes of the first channel of what a file holds.
 
     Args:
         path: Codes, with or without a header, or a picture or recording.
         spec: Of the codes that the prior knows, with the fingerprint of their tokenizer.
         name: Of that tokenizer, for messages.
-        tokenizer: Loads it; called for pictures and recordings.
+        coder: Loads it; called for pictures and recordings.
 
     Raises:
         CodesError: codes of another tokenizer, or damaged ones.
@@ -38,7 +37,7 @@ def read(path: Path, spec: CodeSpec, *, name: str, tokenizer: Callable[[], Any])
         return Codes(spec, tuple(level[:1] for level in codes.levels), codes.extent)
     if kind != spec.modality:
         raise UsageError(f"--prompt {path}: neither codes nor of the prior's kind, {spec.modality}")
-    return _encoded(path, spec, tokenizer())
+    return _encoded(path, spec, coder())
 
 
 def prompt(codes: Codes, extent: tuple[int, ...], *, keep: int | None) -> Prompt:
@@ -58,14 +57,11 @@ def prompt(codes: Codes, extent: tuple[int, ...], *, keep: int | None) -> Prompt
     return Prompt(codes, keep)
 
 
-def _encoded(path: Path, spec: CodeSpec, tokenizer: Any) -> Codes:
-    import torch
-
+def _encoded(path: Path, spec: CodeSpec, coder: Coder) -> Codes:
     if spec.modality == "audio":
         samples, _ = audio.read(path, rate=int(spec.rate or 1), mono=True)
         signal = samples[:1]
     else:
         signal, _ = image.read(path)
-    with torch.inference_mode():
-        codes = tokenizer.encode(torch.from_numpy(np.ascontiguousarray(signal))[None])
+    codes = coder.encode_many([np.ascontiguousarray(signal)])[0]
     return Codes(spec, codes.levels, codes.extent)

@@ -81,10 +81,11 @@ def ray_engine(
     return run
 
 
-class Coder:
-    """Runs the local engine with a model of its own: one worker."""
+class Worker:
+    """Runs the local engine with a model of its own."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        from vqtok.backends import torch_backend
         from vqtok.checkpoints import directory
 
         self._settings = settings
@@ -96,7 +97,7 @@ class Coder:
                 f"fingerprint {found} on this worker, not {settings['fingerprint']}",
             )
         self._engine = local_engine(
-            tokenizer,
+            torch_backend.coder(tokenizer),
             settings["options"],
             readers=settings["readers"],
             threads=settings["threads"],
@@ -133,7 +134,7 @@ def _outcomes(
     most = max(1, int(total) // (1 if gpu else settings["threads"]))
     blocks = min(BLOCKS, -(-len(rows) // BATCH))
     found = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
-        Coder,
+        Worker,
         fn_constructor_args=(settings,),
         batch_size=BATCH,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqtok.codes import rates
-from vqtok.errors import VqtokError
+from vqtok.errors import (
+    CheckpointError,
+    ConfigError,
+    MediaError,
+    UsageError,
+    VqtokError,
+    one_line,
+)
+
+if TYPE_CHECKING:
+    from vqtok.codes.container import Shapes
+    from vqtok.codes.header import Header
+    from vqtok.media.plan import Job
+
+FATAL = (UsageError, ConfigError)
+NAMED = (CheckpointError, ConfigError)
+"""Errors that are about a model, and name it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,26 @@ class Done:
     seconds: float
     channels: int = 1
     rate_hz: float | None = None
+
+    @classmethod
+    def of(cls, job: Job, header: Header, shapes: Shapes, *, seconds: float) -> Done:
+        """Make the result of a job from the header and the shapes of its codes."""
+        spec, channels = header.spec, header.channels
+        counts = [channels * math.prod(shape) for shape in shapes]
+        return cls(
+            source=job.source,
+            target=job.target,
+            modality=spec.modality,
+            model=header.model,
+            fingerprint=spec.fingerprint,
+            extent=header.extent,
+            shapes=shapes,
+            tokens=sum(counts),
+            bits=rates.bits(spec.levels, counts),
+            seconds=seconds,
+            channels=channels,
+            rate_hz=spec.rate if spec.modality == "audio" else None,
+        )
 
     @property
     def duration_s(self) -> float | None:
@@ -96,6 +133,37 @@ class Failed:
     source: Path | None
     error: VqtokError
 
+    @classmethod
+    def of(
+        cls,
+        source: Path | None,
+        error: Exception,
+        *,
+        target: Path | None = None,
+        has_model: bool = False,
+    ) -> Failed:
+        """Make the failure of one input, in words for its user; the error stays as the cause.
+
+        Args:
+            source: The input.
+            error: What happened.
+            target: What was to be written; an error may be about it instead.
+            has_model: Whether the input's model was at hand. If not, a usage or config error is a
+                mistake of the whole command, which every further input would only repeat.
+
+        Raises:
+            UsageError, ConfigError: the error itself, in that case.
+            BrokenPipeError: nobody reads standard output any more; that ends all.
+        """
+        each: BaseException | None = error
+        while each is not None:
+            if isinstance(each, BrokenPipeError):
+                raise each
+            each = each.__cause__
+        if not has_model and isinstance(error, FATAL):
+            raise error
+        return cls(source, _explained(source, target, error))
+
     def to_json(self) -> dict[str, Any]:
         """One JSON line with the keys "source", "error" and, if there is one, "hint"."""
         data: dict[str, Any] = {"source": label(self.source), "error": str(self.error)}
@@ -111,3 +179,39 @@ def label(path: Path | None) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def _explained(source: Path | None, target: Path | None, error: Exception) -> VqtokError:
+    name = "stdin" if source is None else one_line(str(source))
+    made: VqtokError
+    if isinstance(error, VqtokError):
+        # Errors about values, not files, have no subject of their own yet.
+        text = str(error)
+        subjects = (name, one_line(str(target)), "stdin", "stdout", "--")
+        known = isinstance(error, NAMED) or text.startswith(subjects) or "cannot write" in text
+        made = error if known else error.about(name)
+    elif isinstance(error, MemoryError) or _is_out_of_memory(error):
+        made = MediaError(name, "not enough memory", hint=_memory_hint(error))
+    elif isinstance(error, OSError):
+        reason = (error.strerror or str(error)).lower()
+        made = MediaError(error.filename or name, reason)
+    else:
+        text = " ".join(str(error).split())
+        made = VqtokError(
+            name,
+            f"internal: {type(error).__name__}: {text}",
+            hint="this is a bug; run again with -vv for the trace",
+        )
+    if made is not error:
+        made.__cause__ = error
+    return made
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a class for GPUs only; its CPU allocator raises a plain RuntimeError.
+    text = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text
+
+
+def _memory_hint(error: Exception) -> str | None:
+    return "--device cpu" if type(error).__name__ == "OutOfMemoryError" else None

@@ -17,12 +17,11 @@ from vqtok.codes.header import Header
 from vqtok.errors import UsageError
 from vqtok.media import audio, image
 from vqtok.media.mosaic import mosaic
-from vqtok.pipeline.labels import labels_of, told
 from vqtok.pipeline.sample_plan import SamplePlan
 
 if TYPE_CHECKING:
     from vqtok.pipeline.prior_models import Loaded
-    from vqtok.protocols import Prior, Prompt
+    from vqtok.protocols import Coder, Prior, Prompt
 
 BATCH = 32
 """Samples at a time, unless told otherwise; what they are does not depend on it."""
@@ -148,7 +147,7 @@ def run(
     for index, codes in enumerate(_accepted(models, options, on_progress)):
         label = options.classes[index] if options.classes else ""
         if plan.is_grid:
-            pictures.append(_decoded(models.tokenizer, codes, label))
+            pictures.append(_decoded(models.coder, codes, label))
             continue
         target = plan.targets[index]
         _write_one(codes, target or stream, plan, label, models)
@@ -191,7 +190,7 @@ def _accepted(
 def _best(models: Loaded, group: list[Codes], label: str) -> Codes:
     import torch
 
-    pictures = [torch.from_numpy(_decoded(models.tokenizer, codes, label)) for codes in group]
+    pictures = [torch.from_numpy(_decoded(models.coder, codes, label)) for codes in group]
     shares = models.judge.probabilities(torch.stack(pictures))
     return group[int(shares[:, models.judge.classes.index(label)].argmax())]
 
@@ -203,26 +202,21 @@ def _write_one(
         header = Header(codes.spec, codes.extent, model=models.learned.tokenizer, vqtok=__version__)
         files.write(target, codes, header, format=plan.format)
     elif plan.kind == "image":
-        image.write(target, _decoded(models.tokenizer, codes, label), format=plan.format)
+        image.write(target, _decoded(models.coder, codes, label), format=plan.format)
     else:
         rate = int(codes.spec.rate or 0)
         with audio.Writer(target, rate, 1, plan.format) as writer:
-            writer.write(_decoded(models.tokenizer, codes, label))
+            writer.write(_decoded(models.coder, codes, label))
 
 
-def _decoded(tokenizer: Any, codes: Codes, label: str) -> np.ndarray:
-    """What the tokenizer makes of one sample: (C, *extent) float32."""
-    import torch
-
-    levels = tuple(torch.from_numpy(level.astype(np.int64)) for level in codes.levels)
-    names = labels_of(tokenizer)
+def _decoded(coder: Coder, codes: Codes, label: str) -> np.ndarray:
+    """Decode one sample: (C, *extent) float32."""
+    names = coder.labels
     if names and label not in names:
         raise UsageError(
-            f"{tokenizer.name}: its decoder needs a label, and {label or 'none'!r} is none of them",
+            f"{coder.name}: its decoder needs a label, and {label or 'none'!r} is none of them",
             hint=f"--class {names[0]}",
         )
-    with torch.inference_mode():
-        made = tokenizer.decode(replace(codes, levels=levels), **told(label if names else None))
-    out: np.ndarray = made[0].float().cpu().numpy()
+    out: np.ndarray = coder.decode(codes, label=label if names else None)[0]
     # A grey picture has one channel, files have three.
     return np.repeat(out, 3, axis=0) if out.ndim == 3 and len(out) == 1 else out

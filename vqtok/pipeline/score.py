@@ -18,6 +18,7 @@ from vqtok.errors import CodesError, UsageError
 from vqtok.media.inputs import STDIN, expanded, inputs_of
 from vqtok.media.kinds import Kind
 from vqtok.metrics.likelihood import Cost, Costs
+from vqtok.pipeline.labels import longest_end
 from vqtok.pipeline.results import Failed
 
 if TYPE_CHECKING:
@@ -229,9 +230,7 @@ class Scoring:
         """The class of an item; "" for none: the longest end of its directory that is one."""
         if self._label is not None:
             return self._label
-        parts = label.split("/")
-        ends = ("/".join(parts[start:]) for start in range(len(parts)))
-        return next((end for end in ends if end in self._prior.classes), "")
+        return longest_end(label.split("/"), self._prior.classes)
 
 
 def items_of(arguments: Sequence[str]) -> Iterator[Found | Unread]:

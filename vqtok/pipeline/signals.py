@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,8 +14,8 @@ from vqtok.codes.header import Source
 from vqtok.errors import MediaError
 from vqtok.media import audio, image
 from vqtok.media.tars import Member
-from vqtok.pipeline import channels as channel
-from vqtok.pipeline.guard import failed
+from vqtok.pipeline.encode import image_source
+from vqtok.pipeline.recordings import grouped
 from vqtok.pipeline.results import Failed
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def read(
 
 def failure(item: Item, error: Exception) -> Failed:
     """An error about an item as a result."""
-    return failed(Path(str(item.place)), error, has_model=True)
+    return Failed.of(Path(str(item.place)), error, has_model=True)
 
 
 def reason(failed: Failed) -> str:
@@ -124,16 +124,6 @@ def opened(place: Place) -> Iterator[Path | BinaryIO]:
         yield stream
 
 
-def image_facts(info: image.ImageInfo) -> Source:
-    """What a header says of a picture."""
-    return Source(mode="L" if image.is_grey(info) else "RGB", format=info.format)
-
-
-def audio_facts(info: audio.AudioInfo) -> Source:
-    """What a header says of a recording."""
-    return Source(rate=info.rate, length=info.length, format=info.format)
-
-
 def _read_image(
     number: int,
     item: Item,
@@ -146,7 +136,7 @@ def _read_image(
         return Signal(number, item, alone=True)
     reserve(_CHANNELS * found.width * found.height)
     pixels, info = image.read(source, background=how.background, max_pixels=how.max_pixels)
-    return Signal(number, item, (pixels,), image_facts(info))
+    return Signal(number, item, (pixels,), image_source(info))
 
 
 def _read_audio(
@@ -163,8 +153,7 @@ def _read_audio(
         length = audio.resampled_length(info.length, info.rate, how.rate_hz)
         reserve(length * (1 if how.mono else info.channels))
         whole = np.concatenate(list(reader.blocks(how.rate_hz, mono=how.mono)), axis=1)  # (C, L)
-    given = channel.grouped(whole, how.together, name=str(item.place))
-    facts = audio_facts(info)
-    if how.together > 1:
-        facts = replace(facts, channels=len(whole))
+    given = grouped(whole, how.together, name=str(item.place))
+    channels = len(whole) if how.together > 1 else None
+    facts = Source(rate=info.rate, length=info.length, format=info.format, channels=channels)
     return Signal(number, item, tuple(np.ascontiguousarray(each) for each in given), facts)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqtok.codes import rates
-from vqtok.errors import CodesError
 from vqtok.metrics.codebook import Usage, Use
 from vqtok.metrics.metric import Metric, Running, weighted_mean
 from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.evaluated import ItemReport, Summary
-from vqtok.pipeline.labels import told
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
     from vqtok.codes.spec import CodeSpec
+    from vqtok.protocols import Coder
 
 
 @dataclass
@@ -41,7 +38,7 @@ class FileTally:
     model: str = ""
     budgets: Sequence[float] = ()
     bits: list[float] = field(default_factory=list)
-    codes: list[list[np.ndarray]] = field(default_factory=list)
+    codes: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     parts: list[tuple[float, Mapping[str, float]]] = field(default_factory=list)
     extent: tuple[int, ...] = ()
     channels: int = 1
@@ -60,61 +57,29 @@ class FileTally:
 
     def code(
         self,
-        tokenizer: Any,
-        x: Tensor,
+        coder: Coder | Classical,
+        x: np.ndarray,
         *,
         depth: int | None,
         label: str | None = None,
         grey: bool = False,
-    ) -> Tensor:
-        """Encode and decode one signal, (C, 1, n) or (1, 3, H, W); remember codes and times."""
-        import torch
-
-        if isinstance(tokenizer, Classical):
-            return self._classical(tokenizer, x, grey=grey)
-        if not self.spec.levels:
-            if depth is not None:
-                raise CodesError("this model has no codes: there is no depth to choose")
-            return self._pass(tokenizer, x, label)
-        with torch.inference_mode():
-            start = time.perf_counter()
-            found = tokenizer.encode(x)
-            plain_codes = found.numpy()  # waits for an accelerator, so it belongs to the time
-            self.encode_s += time.perf_counter() - start
-            if depth is not None:
-                found, plain_codes = found.truncate(depth), plain_codes.truncate(depth)
-            start = time.perf_counter()
-            y: Tensor = tokenizer.decode(found, **told(label)).float().cpu()
-            self.decode_s += time.perf_counter() - start
-        self.codes.append(list(plain_codes.levels))
-        counts = [array.size for array in plain_codes.levels]
-        self.bits.append(rates.bits(self.spec.levels, counts))
-        self._extend(found.extent, channels=len(found))
-        return y
-
-    def _classical(self, codec: Classical, x: Tensor, *, grey: bool) -> Tensor:
-        bits = self.budgets[len(self.bits)] if self.budgets else math.inf
-        y, coded = codec.code(x, bits=bits, grey=grey)
-        self.encode_s += coded.encode_s
-        self.decode_s += coded.decode_s
-        self.bits.append(coded.bits)
+    ) -> np.ndarray:
+        """Encode and decode signals, (C, 1, n) or (1, 3, H, W); remember codes and times."""
+        if isinstance(coder, Classical):
+            bits = self.budgets[len(self.bits)] if self.budgets else math.inf
+            y, coded = coder.code(x, bits=bits, grey=grey)
+            self.bits.append(coded.bits)
+            encode_s, decode_s = coded.encode_s, coded.decode_s
+        else:
+            trip = coder.round_trip(x, depth=depth, label=label)
+            y, encode_s, decode_s = trip.x, trip.encode_s, trip.decode_s
+            if trip.codes is not None:
+                levels = trip.codes.levels
+                self.codes.append(levels)
+                self.bits.append(rates.bits(self.spec.levels, (array.size for array in levels)))
+        self.encode_s += encode_s
+        self.decode_s += decode_s
         self._extend(tuple(x.shape[2:]), channels=len(x))
-        return y
-
-    def _pass(self, tokenizer: Any, x: Tensor, label: str | None) -> Tensor:
-        """Through a model without codes and back."""
-        import torch
-
-        extent = tuple(x.shape[2:])
-        with torch.inference_mode():
-            start = time.perf_counter()
-            z_q = tokenizer.quantizer(tokenizer.latents(x)).z_q
-            z_q.flatten()[0].item()  # waits for an accelerator, so it belongs to the time
-            self.encode_s += time.perf_counter() - start
-            start = time.perf_counter()
-            y: Tensor = tokenizer.render(z_q, extent, **told(label)).float().cpu()
-            self.decode_s += time.perf_counter() - start
-        self._extend(extent, channels=len(x))
         return y
 
     def _extend(self, extent: tuple[int, ...], *, channels: int) -> None:
@@ -151,15 +116,17 @@ class Tally:
     """Sums over the files of one modality.
 
     Args:
-        tokenizer: The model.
+        coder: The model, or a classical codec.
         columns: What is measured.
         model: What the reports call it; "": by its own name.
     """
 
-    def __init__(self, tokenizer: Any, columns: tuple[Metric, ...], *, model: str = "") -> None:
-        self.spec: CodeSpec = tokenizer.spec
-        self.model = model or str(getattr(tokenizer, "name", ""))
-        self.classical = tokenizer.protocol if isinstance(tokenizer, Classical) else ""
+    def __init__(
+        self, coder: Coder | Classical, columns: tuple[Metric, ...], *, model: str = ""
+    ) -> None:
+        self.spec: CodeSpec = coder.spec
+        self.model = model or coder.name
+        self.classical = coder.protocol if isinstance(coder, Classical) else ""
         self.columns = columns
         self._usages = {level.name: Usage.of(level) for level in self.spec.levels}
         self._metrics = {column.name: Running() for column in columns}

@@ -8,9 +8,10 @@ import pytest
 
 from tests.pipeline.fakes import Pixels, Samples
 from tests.pipeline.test_evaluate import write_audio, write_image
+from vqtok.backends.torch_backend import coder
 from vqtok.media.plan import Job
 from vqtok.pipeline import compare
-from vqtok.pipeline.compare import Coder, Comparison
+from vqtok.pipeline.compare import Comparison, Method
 from vqtok.pipeline.report.page import Report
 
 SIZES = ((40, 24), (600, 530), (64, 48))
@@ -22,9 +23,9 @@ def make(folder: Path, target: Path, *, examples: int = 8) -> Comparison:
     kinds = {".png": "image", ".wav": "audio"}
     jobs = [Job(path, None, kinds[path.suffix]) for path in sorted(folder.iterdir())]  # type: ignore[arg-type]
     rows = [
-        Coder("pixels", lambda _: Pixels(), ("image",)),
+        Method("pixels", lambda _: coder(Pixels()), ("image",)),
         compare.classical("jpeg"),
-        Coder("samples", lambda _: Samples(), ("audio",)),
+        Method("samples", lambda _: coder(Samples()), ("audio",)),
         compare.classical("opus"),
     ]
     run, report = Comparison(rows), Report(jobs, examples=examples)

@@ -11,14 +11,14 @@ from vqtok.metrics.metric import MISSING
 if TYPE_CHECKING:
     from vqtok.metrics.codebook import Use
     from vqtok.metrics.metric import Metric
-    from vqtok.pipeline.compare import Coder, Compared, Comparison
+    from vqtok.pipeline.compare import Compared, Comparison, Method
     from vqtok.pipeline.evaluated import Summary
 
 
 class Lines:
     """Prints files as they come: numbers of fixed width first, then names, which may be long."""
 
-    def __init__(self, console: Console, rows: Sequence[Coder]) -> None:
+    def __init__(self, console: Console, rows: Sequence[Method]) -> None:
         self._console, self._several = console, len(rows) > 1
         self._width = max(len("model"), *(len(row.label) for row in rows))
         self._modality = ""
@@ -55,7 +55,7 @@ def show(console: Console, comparison: Comparison) -> None:
     if console.as_json:
         for each in summaries:
             console.json(each.to_json())
-    elif len(comparison.coders) == 1:
+    elif len(comparison.methods) == 1:
         for each in summaries:
             _show_one(console, each)
     else:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vqtok.cli.evaluate.flags import Choices
     from vqtok.cli.evaluate.page import Page
     from vqtok.media.plan import Job
-    from vqtok.pipeline.compare import Coder
+    from vqtok.pipeline.compare import Method
     from vqtok.pipeline.models import Models
 
 
@@ -90,7 +90,7 @@ def evaluate(
         failed = batch.failures_of(plan)
         for each in failed:
             batch.failed_line(console, each)
-        lines = tables.Lines(console, comparison.coders)
+        lines = tables.Lines(console, comparison.methods)
         results = comparison.run(
             plan.jobs,
             target_for=target_for,
@@ -114,7 +114,7 @@ def evaluate(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _rows(names: Sequence[str | None], load: Callable[[str | None], Models]) -> list[Coder]:
+def _rows(names: Sequence[str | None], load: Callable[[str | None], Models]) -> list[Method]:
     """Find models and codecs, in order.
 
     Raises:
@@ -123,7 +123,7 @@ def _rows(names: Sequence[str | None], load: Callable[[str | None], Models]) -> 
     """
     from vqtok.pipeline import compare
 
-    rows: list[Coder] = []
+    rows: list[Method] = []
     seen: set[str] = set()
     for name in names:
         if name is not None and is_classical(name):
@@ -139,13 +139,13 @@ def _rows(names: Sequence[str | None], load: Callable[[str | None], Models]) -> 
     return rows
 
 
-def _model(models: Models, *, alone: bool) -> tuple[Coder, str]:
-    from vqtok.pipeline.compare import ALL, Coder
+def _model(models: Models, *, alone: bool) -> tuple[Method, str]:
+    from vqtok.pipeline.compare import ALL, Method
 
     info = models.named()
     # A model that is alone tells each file of another kind that it is not for it.
     kinds = ALL if alone or info is None else (info.spec.modality,)
-    row = Coder(
+    row = Method(
         "" if info is None else info.name,
         lambda kind: models.load(models.info_for_kind(kind)),
         kinds,
@@ -155,7 +155,7 @@ def _model(models: Models, *, alone: bool) -> tuple[Coder, str]:
 
 
 def _targets(
-    files: Sequence[str], rows: Sequence[Coder], *, output: str | None, force: bool
+    files: Sequence[str], rows: Sequence[Method], *, output: str | None, force: bool
 ) -> Callable[[str, Job], Path | None]:
     """Name each row's reconstruction of a file, in a folder of its own below -o.
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.media.test_arriving import pipe
 from tests.media.test_sinks import Out
+from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.codes import files
 from vqtok.media.plan import Job
@@ -27,7 +28,7 @@ CODES = Job(None, None, "codes")
 
 @pytest.fixture(scope="module")
 def codec(shelf: Path) -> Any:
-    return directory.load(shelf / "audio-24k")
+    return coder(directory.load(shelf / "audio-24k"))
 
 
 def wav(seconds: float, rate: int = 11025, channels: int = 1) -> bytes:
@@ -41,7 +42,7 @@ def coded(codec: Any, source: Any, **options: Any) -> tuple[bytes, Done | Failed
     out = Out()
     made = encode(
         [SOUND],
-        tokenizer_for=lambda kind: codec,
+        coder_for=lambda kind: codec,
         options=EncodeOptions(**options),
         stdin=source,
         stdout=out,
@@ -54,7 +55,7 @@ def played(codec: Any, source: Any, **options: Any) -> tuple[bytes, Done | Faile
     out = Out()
     (result,) = decode(
         [CODES],
-        tokenizer_for=lambda header: codec,
+        coder_for=lambda header: codec,
         options=DecodeOptions(**options),
         stdin=source,
         stdout=out,
@@ -118,7 +119,7 @@ def test_sound_is_that_of_the_file_but_for_its_unknown_length(
 def test_a_stream_in_a_file_is_decoded_as_any_codes(codec, tmp_path: Path):
     path, back = tmp_path / "a.npy", tmp_path / "a.wav"
     path.write_bytes(coded(codec, pipe(wav(8.01)))[0])
-    (result,) = decode([Job(path, back, "codes")], tokenizer_for=lambda header: codec)
+    (result,) = decode([Job(path, back, "codes")], coder_for=lambda header: codec)
     assert isinstance(result, Done), result
     info = soundfile.info(back)
     assert (info.frames, info.samplerate) == (int(8.01 * 11025), 11025)
@@ -128,7 +129,7 @@ def test_a_stream_to_a_file_has_an_exact_header(codec, tmp_path: Path):
     back = tmp_path / "a.wav"
     stream, _ = coded(codec, pipe(wav(8.01)))
     job = Job(None, back, "codes")
-    (result,) = decode([job], tokenizer_for=lambda header: codec, stdin=pipe(stream, 100))
+    (result,) = decode([job], coder_for=lambda header: codec, stdin=pipe(stream, 100))
     assert isinstance(result, Done), result
     assert soundfile.info(back).frames == int(8.01 * 11025)
     assert back.read_bytes()[:4] == b"RIFF"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vqtok.errors import CheckpointError, CodesError, ConfigError, MediaError, UsageError
-from vqtok.pipeline.guard import failed
+from vqtok.pipeline.results import Failed
 
 SOURCE, TARGET = Path("a.png"), Path("a.npy")
 
@@ -29,7 +29,7 @@ SOURCE, TARGET = Path("a.png"), Path("a.npy")
     ],
 )
 def test_every_failure_names_its_subject_once(error, message):
-    result = failed(SOURCE, error, target=TARGET, has_model=True)
+    result = Failed.of(SOURCE, error, target=TARGET, has_model=True)
     assert str(result.error) == message
     assert result.error is error or result.error.__cause__ is error
 
@@ -37,10 +37,10 @@ def test_every_failure_names_its_subject_once(error, message):
 @pytest.mark.parametrize("error", [UsageError("x: y"), ConfigError("x: y")])
 def test_mistakes_of_the_command_are_not_of_one_input_until_there_is_a_model(error):
     with pytest.raises(type(error)):
-        failed(SOURCE, error, has_model=False)
-    assert failed(SOURCE, error, has_model=True).error.exit_code == 2
+        Failed.of(SOURCE, error, has_model=False)
+    assert Failed.of(SOURCE, error, has_model=True).error.exit_code == 2
 
 
 def test_hints_survive():
-    result = failed(None, MediaError("too large", hint="--max-pixels 9"), has_model=True)
+    result = Failed.of(None, MediaError("too large", hint="--max-pixels 9"), has_model=True)
     assert (str(result.error), result.error.hint) == ("stdin: too large", "--max-pixels 9")
