@@ -184,34 +184,20 @@ class Coder(Protocol):
     Implemented in ``backends/``. Its codes are numpy arrays of each level's small dtype.
     """
 
-    @property
-    def spec(self) -> CodeSpec:
-        """Spec of its codes, with the fingerprint of its model."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """NAME of its model; "" if that was not loaded from a directory."""
-        ...
-
-    @property
-    def exact(self) -> bool:
-        """Whether codes depend on nothing but the signal and the model."""
-        ...
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Classes or speakers that decoding is conditioned on; empty: none."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Type of the device it computes on: "cpu" or "cuda"."""
-        ...
+    spec: CodeSpec
+    """Of its codes, with the fingerprint of its model."""
+    name: str
+    """NAME of its model; "" if that was not loaded from a directory."""
+    exact: bool
+    """Whether codes depend on nothing but the signal and the model."""
+    labels: tuple[str, ...]
+    """Classes or speakers that decoding is conditioned on; empty: none."""
+    device: str
+    """Type of the device it computes on: "cpu" or "cuda"."""
 
     @property
     def recompute_stats(self) -> RecomputeStats:
-        """Counts of the latents coded so far, and of those computed again in float64."""
+        """Count the latents coded so far, and those recomputed in float64."""
         ...
 
     @property
@@ -228,11 +214,7 @@ class Coder(Protocol):
         ...
 
     def decode(self, codes: Codes, *, label: str | int | None = None) -> np.ndarray:
-        """Decode codes to (B, C, *extent) float32.
-
-        Raises:
-            UsageError: a label that the model does not know, or none where it needs one.
-        """
+        """Decode codes to (B, C, *extent) float32."""
         ...
 
     def round_trip(
@@ -244,9 +226,6 @@ class Coder(Protocol):
             x: The signals.
             depth: Keep the first N residual stages; None: all.
             label: Of all signals, if the model has labels.
-
-        Raises:
-            CodesError: a depth that these codes do not have.
         """
         ...
 

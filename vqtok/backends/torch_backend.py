@@ -100,32 +100,11 @@ class TorchCoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-
-    @property
-    def spec(self) -> CodeSpec:
-        """Spec of its codes."""
-        return self.tokenizer.spec
-
-    @property
-    def name(self) -> str:
-        """NAME of its model."""
-        return self.tokenizer.name
-
-    @property
-    def exact(self) -> bool:
-        """Whether codes depend on nothing but the signal and the model."""
-        return self.tokenizer.exact
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Classes or speakers that decoding is conditioned on."""
-        return tuple(getattr(getattr(self.tokenizer, "labels", None), "names", ()))
-
-    @property
-    def device(self) -> str:
-        """Type of the device that holds the weights; "cpu" without weights."""
-        parameters = getattr(self.tokenizer, "parameters", tuple)
-        return next((each.device.type for each in parameters()), "cpu")
+        self.spec, self.name, self.exact = tokenizer.spec, tokenizer.name, tokenizer.exact
+        labels = getattr(tokenizer, "labels", None)
+        self.labels: tuple[str, ...] = tuple(getattr(labels, "names", ()))
+        parameters = getattr(tokenizer, "parameters", tuple)
+        self.device: str = next((each.device.type for each in parameters()), "cpu")
 
     @property
     def recompute_stats(self) -> RecomputeStats:
