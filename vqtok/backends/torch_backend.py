@@ -18,7 +18,6 @@ from torch import Tensor
 
 from vqtok import threads
 from vqtok.codes.container import Codes
-from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError
 from vqtok.protocols import (
     AudioCoder,
