@@ -55,7 +55,7 @@ def encode(
     *,
     reading: Reading,
     depth: int | None = None,
-    pulse: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Encode signals, each as if it were alone, in order.
 
@@ -64,14 +64,14 @@ def encode(
         signals: From ``signals.read``.
         reading: How they were read, and how those are to be read that still are files.
         depth: Keep the first N residual stages; None: all.
-        pulse: Called between the pieces of large items.
+        check: Called between the pieces of large items.
     """
     begun = time.perf_counter()
     sound = [signal for signal in signals if signal.failure is None and not signal.alone]
     found = dict(zip((each.number for each in sound), _together(coder, sound), strict=True))
     for signal in signals:
         if signal.alone:
-            found[signal.number] = _alone(coder, signal, reading, pulse)
+            found[signal.number] = _alone(coder, signal, reading, check)
     share = (time.perf_counter() - begun) / max(1, len(signals))
     outcomes = []
     for signal in signals:
@@ -98,22 +98,22 @@ def _together(coder: Coder, signals: Sequence[Signal]) -> list[Encoded | Excepti
 
 
 def _alone(
-    coder: Coder, signal: Signal, reading: Reading, pulse: Callable[[], None]
+    coder: Coder, signal: Signal, reading: Reading, check: Callable[[], None]
 ) -> Encoded | Exception:
     """Encode what is too large to wait in memory: it is read as the coder asks for it."""
     try:
         with opened(signal.item.place) as source:
             if is_image(coder):
                 with _large:
-                    pulse()
+                    check()
                     picture = image.load(
                         source, background=reading.background, max_pixels=reading.max_pixels
                     )
-                    return encode_image(coder, picture, pulse=pulse)
+                    return encode_image(coder, picture, check=check)
             if is_audio(coder):
                 return Encoded(
                     *recordings.encode(
-                        coder, source, mono=reading.mono, on_part=lambda fraction: pulse()
+                        coder, source, mono=reading.mono, on_part=lambda fraction: check()
                     )
                 )
         raise ValueError(f"no way to code {reading.kind}")

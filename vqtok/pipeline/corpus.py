@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqtok.media.plan import Job
-from vqtok.pipeline import belt, coding, signals
+from vqtok.pipeline import coding, signals
 from vqtok.pipeline.corpus_job import CorpusOptions as CorpusOptions
 from vqtok.pipeline.results import Done, Failed
+from vqtok.pipeline.workers import Check, Limits, Reserve, Timing, run_workers
 
 if TYPE_CHECKING:
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.media.items import Item
     from vqtok.protocols import Coder
 
-Timing = belt.Timing
 Engine = Callable[[Sequence["Item"], Iterable[int]], Iterator[coding.Outcome]]
 """Items and the numbers of those to encode → an outcome for each, in any order."""
 
@@ -89,18 +89,18 @@ def local_engine(
     workers = min(total, WORKERS) if on_cpu else 1
 
     def run(items: Sequence[Item], numbers: Iterable[int]) -> Iterator[coding.Outcome]:
-        def read(number: int, reserve: belt.Reserve) -> signals.Signal:
+        def read(number: int, reserve: Reserve) -> signals.Signal:
             return signals.read(number, items[number], how, reserve)
 
-        def work(batch: list[signals.Signal], pulse: belt.Pulse) -> list[coding.Outcome]:
+        def work(batch: list[signals.Signal], check: Check) -> list[coding.Outcome]:
             if on_cpu:
                 # Of this thread alone: operations that wait for each other's threads waste them.
                 coder.use_threads(max(1, total // workers))
-            return coding.encode(coder, batch, reading=how, depth=options.depth, pulse=pulse)
+            return coding.encode(coder, batch, reading=how, depth=options.depth, check=check)
 
-        size = belt.Size(readers=readers, workers=workers, batch=BATCH, waiting=WAITING)
+        limits = Limits(readers=readers, workers=workers, batch=BATCH, waiting=WAITING)
         with _threads_kept(coder):
-            yield from belt.run(numbers, read, work, size=size, timing=timing)
+            yield from run_workers(numbers, read, work, limits=limits, timing=timing)
 
     return run
 

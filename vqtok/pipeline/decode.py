@@ -19,10 +19,10 @@ from vqtok.errors import CodesError
 from vqtok.media import image
 from vqtok.media.plan import Job
 from vqtok.pipeline import recordings
-from vqtok.pipeline.ahead import finish_behind
 from vqtok.pipeline.encode import LARGE
 from vqtok.pipeline.labels import check_label
 from vqtok.pipeline.results import Done, Failed
+from vqtok.pipeline.workers import finish_later
 from vqtok.protocols import Coder, ImageCoder, is_audio, is_image
 
 Found = tuple[Codes, Header] | streams.Reader
@@ -93,7 +93,7 @@ def decode(
         _decode(job, codes_of, writer, coder_for, chosen, on_start=on_start, on_part=on_part)
         for job in jobs
     )
-    return finish_behind(works, threads=chosen.threads)
+    return finish_later(works, threads=chosen.threads)
 
 
 def _decode(

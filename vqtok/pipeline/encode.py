@@ -24,9 +24,9 @@ from vqtok.media.opening import os_message
 from vqtok.media.pixels import parse_background
 from vqtok.media.plan import Job
 from vqtok.pipeline import recordings
-from vqtok.pipeline.ahead import read_ahead
 from vqtok.pipeline.plans import STREAM
 from vqtok.pipeline.results import Done, Failed
+from vqtok.pipeline.workers import prefetch
 from vqtok.protocols import AudioCoder, Coder, ImageCoder, is_audio, is_image
 
 LARGE = 1 << 24
@@ -79,21 +79,21 @@ class Encoded(NamedTuple):
 
 
 def encode_image(
-    coder: ImageCoder, picture: image.Picture, *, pulse: Callable[[], None] = lambda: None
+    coder: ImageCoder, picture: image.Picture, *, check: Callable[[], None] = lambda: None
 ) -> Encoded:
     """Encode a picture by the windows that the coder asks for, so that no other copy is made.
 
     Args:
         coder: Of images.
         picture: As Pillow holds it.
-        pulse: Called before each window.
+        check: Called before each window.
     """
     info = picture.info
     if info.width * info.height > LARGE:
         give_back()
 
     def window(rows: slice, columns: slice) -> np.ndarray:
-        pulse()
+        check()
         return picture.window(rows, columns)
 
     codes = coder.encode_windows((info.height, info.width), window)
@@ -156,7 +156,7 @@ def encode(
     writer = stdout if stdout is not None else sys.stdout.buffer
 
     read = partial(_read, stdin=reader, options=chosen)
-    for job, pending in read_ahead(jobs, read, threads=chosen.threads):
+    for job, pending in prefetch(jobs, read, threads=chosen.threads):
         on_start(job)
         result: Done | Failed
         coder = None
