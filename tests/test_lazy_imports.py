@@ -11,6 +11,7 @@ REPORT = f"; import sys; print(*sorted({HEAVY} & set(sys.modules)))"
 
 MODULES = [
     "vqtok",
+    "vqtok.api",
     "vqtok.atomic",
     "vqtok.checkpoints.directory",
     "vqtok.checkpoints.priors",

@@ -83,8 +83,16 @@ def test_every_command_runs(desk: Path) -> None:
 
 def test_every_snippet_runs(desk: Path) -> None:
     run("vqtok encode photo.png -o codes.npy -f", desk)
-    for snippet in blocks("python"):
-        (desk / "snippet.py").write_text(snippet)
-        out = run(f"{sys.executable} snippet.py", desk)
-        assert "torch.Size([1, 1, 24000])" in out
-        assert "image-f8 (300, 451) (1, 38, 57)" in out
+    files, arrays = blocks("python")
+    (desk / "snippet.py").write_text(files)
+    out = run(f"{sys.executable} snippet.py", desk)
+    assert "image-f8 (300, 451) (1, 38, 57)" in out
+    assert "audio-24k cifar10-f4 image-f16 image-f8" in out
+    with Image.open(desk / "back.jpg") as back, Image.open(desk / "photo.png") as photo:
+        assert back.size == photo.size
+    assert (desk / "again.npy").read_bytes() == (desk / "codes.npy").read_bytes()
+    shapes = "\nprint(codes.levels[0].shape, y.shape, stereo.levels[0].shape)"
+    (desk / "snippet.py").write_text(arrays + shapes)
+    out = run(f"{sys.executable} snippet.py", desk)
+    assert "torch.Size([1, 1, 24000])" in out
+    assert "Size([1, 38, 57]) torch.Size([1, 3, 304, 456]) torch.Size([2, 8, 75])" in out

@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vqtok.api import decode_file as decode_file
+    from vqtok.api import encode_file as encode_file
+    from vqtok.api import models as models
+    from vqtok.api import write_codes as write_codes
     from vqtok.checkpoints.directory import load as load
     from vqtok.checkpoints.directory import save as save
     from vqtok.checkpoints.priors import load as load_prior
     from vqtok.checkpoints.priors import save as save_prior
     from vqtok.codes.container import Codes as Codes
     from vqtok.codes.files import read as read_codes
-    from vqtok.codes.files import write as write_codes
     from vqtok.codes.spec import CodeSpec as CodeSpec
     from vqtok.codes.spec import LevelSpec as LevelSpec
     from vqtok.errors import VqtokError as VqtokError
 
 _HOMES = {
+    "encode_file": ("vqtok.api", "encode_file"),
+    "decode_file": ("vqtok.api", "decode_file"),
+    "models": ("vqtok.api", "models"),
+    "write_codes": ("vqtok.api", "write_codes"),
     "load": ("vqtok.checkpoints.directory", "load"),
     "save": ("vqtok.checkpoints.directory", "save"),
     "load_prior": ("vqtok.checkpoints.priors", "load"),
@@ -31,7 +38,6 @@ _HOMES = {
     "CodeSpec": ("vqtok.codes.spec", "CodeSpec"),
     "LevelSpec": ("vqtok.codes.spec", "LevelSpec"),
     "read_codes": ("vqtok.codes.files", "read"),
-    "write_codes": ("vqtok.codes.files", "write"),
     "VqtokError": ("vqtok.errors", "VqtokError"),
 }
 
@@ -41,8 +47,11 @@ __all__ = [
     "LevelSpec",
     "VqtokError",
     "__version__",
+    "decode_file",
+    "encode_file",
     "load",
     "load_prior",
+    "models",
     "read_codes",
     "save",
     "save_prior",

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
+    from PIL.Image import Image
     from torch import Tensor
 
     from vqtok.codes.container import Codes
     from vqtok.codes.spec import CodeSpec
+
+    Signal = Tensor | np.ndarray | Image
+    GivenCodes = Codes | Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
 
 
 @runtime_checkable
@@ -126,32 +130,27 @@ class Tokenizer(Protocol):
     name: str
     """The directory's NAME; "" if it was not loaded from one."""
     exact: bool
-    """Whether codes depend on nothing but the signal and the model: not on how much of it is coded
-    at once, nor on what else is. Such a model can also work in pieces: those of images have
-    ``encode_windows`` and ``decode_tiles``, those of audio ``encode_stream`` and ``decode_stream``.
-    """
+    """Whether codes depend on nothing but the signal and the model. Such a model also works in
+    pieces: ``encode_windows`` and ``decode_tiles`` of images, ``encode_stream`` and
+    ``decode_stream`` of audio."""
 
-    def encode(self, x: Tensor) -> Codes:
-        """x, (B, C, *space) float32 in [-1, 1] → codes; pads inside."""
+    def encode(self, x: Signal) -> Codes:
+        """Encode (B, C, *space) in [-1, 1], or what else ``tokenizers/_given.py`` takes."""
         ...
 
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
         """Signals of any sizes, (C, *space) each → what ``encode`` gives for each alone."""
         ...
 
-    def decode(self, codes: Codes) -> Tensor:
-        """Codes → (B, C, *space), cropped to ``codes.extent``.
+    def decode(self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None) -> Tensor:
+        """Decode to (B, C, *space), cropped to the extent; plain codes are (B, *axes) or (*axes).
 
-        Models with ``labels`` also take ``label``, a name or its number, wherever they decode; and
-        ``labels``, int64 (B,), when they are called.
+        Models with ``labels`` take ``label``, a name or number; and ``labels``, (B,), when called.
         """
         ...
 
     def latents(self, x: Tensor) -> Tensor:
-        """What the quantizer is given: (B, C, *space) → (B, D, *grid) float32, of any size.
-
-        Of several levels a tuple of them, as in ``codes.levels``; likewise what ``render`` takes.
-        """
+        """Compute what is quantized: (B, D, *grid) float32; of several levels a tuple."""
         ...
 
     def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:

@@ -143,14 +143,14 @@ class TorchCoder:
                 raise CodesError("this model has no codes: there is no depth to choose")
             return _continuous(cast(Continuous, self.tokenizer), signals, label)
         start = time.perf_counter()
-        codes = self.tokenizer.encode(signals)
-        plain = codes.numpy()  # waits for an accelerator, so it belongs to the time
+        found = self.tokenizer.encode_many(list(signals))
+        codes = Codes.stack([each.numpy() for each in found])  # waits for an accelerator
         encode_s = time.perf_counter() - start
         if depth is not None:
-            codes, plain = codes.truncate(depth), plain.truncate(depth)
+            codes = codes.truncate(depth)
         start = time.perf_counter()
-        y = _array(_decode(self.tokenizer, codes, label))
-        return RoundTrip(y, plain, None, encode_s, time.perf_counter() - start)
+        y = self.decode(codes, label=label)
+        return RoundTrip(y, codes, None, encode_s, time.perf_counter() - start)
 
 
 class TiledImageCoder(TorchCoder):
@@ -213,7 +213,7 @@ class WholeCoder(TorchCoder):
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[np.ndarray]) -> list[Codes]:
         """Encode (C, *space) signals one after the other."""
-        return [self.tokenizer.encode(torch.from_numpy(x)[None]).numpy() for x in signals]
+        return [self.tokenizer.encode_many([torch.from_numpy(x)])[0].numpy() for x in signals]
 
     @torch.inference_mode()
     def encode_windows(
@@ -236,7 +236,8 @@ class WholeCoder(TorchCoder):
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
         """Encode all blocks (B, C, n) together: one piece."""
         whole = torch.cat([torch.from_numpy(block) for block in blocks], dim=-1)
-        yield self.tokenizer.encode(whole).numpy().levels
+        found = self.tokenizer.encode_many(list(whole))
+        yield Codes.stack([each.numpy() for each in found]).levels
 
     @torch.inference_mode()
     def decode_stream(

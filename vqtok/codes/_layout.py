@@ -8,7 +8,7 @@ import numpy as np
 
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
-from vqtok.codes.spec import SPATIAL, CodeSpec, LevelSpec
+from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import CodesError
 
 UNNAMED = ""
@@ -90,24 +90,8 @@ def adopt(
                 channels = array.shape[0]
         _check_rank(level, array, channels=channels > 1)
         out[level.name] = array
-    return out, Header(spec=spec, extent=extent or _extent(out, spec), channels=channels)
-
-
-def _extent(arrays: Mapping[str, np.ndarray], spec: CodeSpec) -> tuple[int, ...]:
-    """Give grid × stride, the largest extent that every level's grid allows."""
-    sizes = []
-    for level in spec.levels:
-        shape = arrays[level.name].shape[-len(level.axes) :]
-        grid = [n for n, axis in zip(shape, level.axes, strict=True) if axis in SPATIAL]
-        if grid:
-            pairs = zip(grid, level.stride, strict=True)
-            sizes.append([n // level.steps * stride for n, stride in pairs])
-    if not sizes:
-        raise CodesError("codes without a grid: the size of the original must be known")
-    extent = tuple(min(column) for column in zip(*sizes, strict=True))
-    if 0 in extent:
-        raise CodesError("no codes: an axis of length 0")
-    return extent
+    shapes = [out[level.name].shape[-len(level.axes) :] for level in spec.levels]
+    return out, Header(spec=spec, extent=extent or spec.largest_extent(shapes), channels=channels)
 
 
 def _split(array: np.ndarray, header: Header) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -131,6 +131,28 @@ class CodeSpec:
     ) -> tuple[tuple[int, ...], ...]:
         """Return the array shape of each level for a signal of this extent."""
         return tuple(level.shape(extent, depth=depth) for level in self.levels)
+
+    def largest_extent(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        """Give grid times stride, the largest extent that every level's grid allows.
+
+        Args:
+            shapes: Of each level's array, without a batch axis.
+
+        Raises:
+            CodesError: levels without a grid, or an axis of length 0.
+        """
+        sizes = []
+        for level, shape in zip(self.levels, shapes, strict=True):
+            grid = [n for n, axis in zip(shape, level.axes, strict=False) if axis in SPATIAL]
+            if grid:
+                pairs = zip(grid, level.stride, strict=False)
+                sizes.append([n // level.steps * stride for n, stride in pairs])
+        if not sizes:
+            raise CodesError("codes without a grid: the size of the original must be known")
+        extent = tuple(min(column) for column in zip(*sizes, strict=True))
+        if 0 in extent:
+            raise CodesError("no codes: an axis of length 0")
+        return extent
 
     def tokens(self, extent: tuple[int, ...], *, depth: int | None = None) -> int:
         """Count the codes that one channel of a signal of this extent becomes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -16,11 +16,15 @@ from vqtok.nn.hierarchy import Encoder, OneLevel
 from vqtok.nn.outputs import Output, entering, pixels
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantized, Quantizer, RecomputeStats, Reconstructed
+from vqtok.tokenizers import _given
 from vqtok.tokenizers._labels import Label, Labels
 from vqtok.tokenizers._quantizers import dequantize, level_specs, of_levels, total
 from vqtok.tokenizers._signals import check_images, joined, padded, size_of
 from vqtok.tokenizers.exact.images import ImageEncoder
 from vqtok.tokenizers.exact.tiling2d import Read, Tile, Windows, tiles
+
+if TYPE_CHECKING:
+    from vqtok.protocols import GivenCodes, Signal
 
 
 class Config(AnyConfig, Protocol):
@@ -84,20 +88,20 @@ class TiledImages(nn.Module, ABC):
         return self._exact.stats
 
     @torch.inference_mode()
-    def encode(self, x: Tensor) -> Codes:
+    def encode(self, x: Signal) -> Codes:
         """Encode images, each by itself.
 
         Args:
-            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up.
+            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up; or as ``Tokenizer`` says.
 
         Returns:
             Codes of every level: int64 (B, h, w) or (B, Q, h, w), extent (H, W).
 
         Raises:
-            UsageError: x is not a batch of images with C channels, or the model has no codes.
+            UsageError: x is not a batch of images with C channels and finite values in [-1, 1], or
+                the model has no codes.
         """
-        check_images(x, self.channels)
-        return joined(self.encode_many(list(x)))
+        return joined(self.encode_many(list(_given.images(x, self.channels))))
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
@@ -143,8 +147,16 @@ class TiledImages(nn.Module, ABC):
         return Codes(self.spec, tuple(arrays), size)
 
     @torch.inference_mode()
-    def decode(self, codes: Codes, *, label: Label = None) -> Tensor:
-        """Decode to (B, C, H, W) float32, clamped to [-1, 1] and cropped to ``codes.extent``."""
+    def decode(
+        self,
+        codes: GivenCodes,
+        *,
+        extent: tuple[int, ...] | None = None,
+        label: Label = None,
+    ) -> Tensor:
+        """Decode to (B, C, H, W) float32, clamped to [-1, 1] and cropped to the extent."""
+        self.spec.require_codes(self.name)
+        codes = _given.codes(codes, self.spec, extent)
         height, width = codes.extent
         x = torch.empty(len(codes), self.channels, height, width, device=self._device())
         for item in range(len(codes)):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,12 +25,16 @@ from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.spectral import Spectrum, from_polar
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Quantizer, RecomputeStats, Reconstructed
+from vqtok.tokenizers import _given
 from vqtok.tokenizers._labels import ConditionedBlocks, Label, Labels, check_names
 from vqtok.tokenizers._quantizers import dequantize, level_specs, of_levels, quantize
 from vqtok.tokenizers._signals import check_audio
 from vqtok.tokenizers._spectral import FrontEnd, Mel, check_bands
 from vqtok.tokenizers.exact.audio import AudioEncoder
 from vqtok.tokenizers.exact.tiling1d import segments
+
+if TYPE_CHECKING:
+    from vqtok.protocols import GivenCodes, Signal
 
 TILE = 750
 """Frames of a segment: 10 s at 75 Hz."""
@@ -134,19 +138,20 @@ class Codec(nn.Module):
         """Count the latents that were coded so far, and those of them in float64."""
         return self._exact.stats
 
-    def encode(self, x: Tensor) -> Codes:
+    def encode(self, x: Signal) -> Codes:
         """Encode audio, each item by itself.
 
         Args:
-            x: (B, 1, L) float32 in [-1, 1] at ``spec.rate`` Hz, L ≥ 1.
+            x: (B, 1, L) float32 in [-1, 1] at ``spec.rate`` Hz, L ≥ 1; or as ``Tokenizer`` says.
 
         Returns:
             Codes of one level: int64 (B, Q, T), or (B, T) without a depth; T = ceil(L / hop).
 
         Raises:
-            UsageError: x is not mono audio, or the model has no codes.
+            UsageError: x is not mono audio with finite values around [-1, 1], or the model has no
+                codes.
         """
-        check_audio(x)
+        x = _given.audio(x)
         codes = torch.cat(list(self.encode_stream([x])), dim=-1)
         return Codes(self.spec, (codes,), (int(x.shape[-1]),))
 
@@ -183,9 +188,16 @@ class Codec(nn.Module):
         self.spec.require_codes(self.name)
         yield from self._exact.encode_stream((block[:, 0] for block in blocks), tile=TILE)
 
-    def decode(self, codes: Codes, *, label: Label = None) -> Tensor:
-        """Decode to (B, 1, L) float32 at ``spec.rate`` Hz, L = ``codes.extent[0]``."""
+    def decode(
+        self,
+        codes: GivenCodes,
+        *,
+        extent: tuple[int, ...] | None = None,
+        label: Label = None,
+    ) -> Tensor:
+        """Decode to (B, 1, L) float32 at ``spec.rate`` Hz, L samples of the extent."""
         self.spec.require_codes(self.name)
+        codes = _given.codes(codes, self.spec, extent)
         array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
         return torch.cat(list(self.decode_stream([array], codes.extent[0], label=label)), dim=-1)
 

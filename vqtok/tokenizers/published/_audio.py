@@ -9,7 +9,7 @@ published code; in longer ones latents may differ from those of one pass in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,12 @@ from torch import Tensor, nn
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Config, Reconstructed
-from vqtok.tokenizers._signals import check_audio
+from vqtok.tokenizers import _given
+from vqtok.tokenizers._signals import check_audio, joined
 from vqtok.tokenizers.exact.tiling1d import segments
+
+if TYPE_CHECKING:
+    from vqtok.protocols import GivenCodes, Signal
 
 Pass = Callable[[Tensor, int, int], Tensor]
 """(window, skip, own) of one signal's tiles in their order, counted in frames → what is their own.
@@ -81,25 +85,28 @@ class AudioCodec(nn.Module):
         )
         self.spec = CodeSpec(modality="audio", levels=(level,), rate=float(network.rate))
 
-    def encode(self, x: Tensor) -> Codes:
-        """Audio → codes of all stages, each item by itself.
+    def encode(self, x: Signal) -> Codes:
+        """Encode audio with all stages, each item by itself.
 
         Args:
-            x: (B, 1, L) float32 in [-1, 1] at ``spec.rate`` Hz, L ≥ 1.
+            x: (B, 1, L) float32 in [-1, 1] at ``spec.rate`` Hz, L ≥ 1; or as ``Tokenizer`` says.
 
         Returns:
             Codes of one level: int64 (B, Q, T), T = ceil(L / hop).
 
         Raises:
-            UsageError: x is not mono audio.
+            UsageError: x is not mono audio with finite values around [-1, 1].
         """
-        check_audio(x)
-        codes = torch.cat(list(self.encode_stream([x])), dim=-1)
-        return Codes(self.spec, (codes,), (int(x.shape[-1]),))
+        return joined(self.encode_many(list(_given.audio(x))))
 
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Signals of any lengths, (1, L) each → what ``encode`` gives for each."""
-        return [self.encode(x[None]) for x in signals]
+        """Encode signals of any lengths, (1, L) each, by themselves."""
+        found = []
+        for x in signals:
+            check_audio(x[None])
+            codes = torch.cat(list(self.encode_stream([x[None]])), dim=-1)
+            found.append(Codes(self.spec, (codes,), (int(x.shape[-1]),)))
+        return found
 
     @torch.inference_mode()
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -114,11 +121,12 @@ class AudioCodec(nn.Module):
         for z in self._latents(blocks):
             yield torch.cat([self.network.quantize(item[None]) for item in z])
 
-    def decode(self, codes: Codes) -> Tensor:
-        """Codes → (B, 1, L) float32 at ``spec.rate`` Hz, L = ``codes.extent[0]``.
+    def decode(self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None) -> Tensor:
+        """Decode to (B, 1, L) float32 at ``spec.rate`` Hz, L samples of the extent.
 
         As the published code does, it does not clip: loud samples may lie outside [-1, 1].
         """
+        codes = _given.codes(codes, self.spec, extent)
         array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
         return torch.cat(list(self.decode_stream([array], codes.extent[0])), dim=-1)
 

@@ -7,7 +7,7 @@ else is coded in the same call still changes nothing but rounding, as no layer m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,11 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Reconstructed
+from vqtok.tokenizers import _given
 from vqtok.tokenizers._signals import check_images, joined, padded, size_of
+
+if TYPE_CHECKING:
+    from vqtok.protocols import GivenCodes, Signal
 
 
 class WholeImages(nn.Module):
@@ -40,17 +44,16 @@ class WholeImages(nn.Module):
         self._multiple = multiple
 
     @torch.inference_mode()
-    def encode(self, x: Tensor) -> Codes:
-        """Images → codes, one by one.
+    def encode(self, x: Signal) -> Codes:
+        """Encode images, one by one.
 
         Args:
-            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up.
+            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up; or as ``Tokenizer`` says.
 
         Raises:
-            UsageError: x is not a batch of images with C channels.
+            UsageError: x is not a batch of images with C channels and finite values in [-1, 1].
         """
-        check_images(x, self.channels)
-        return joined(self.encode_many(list(x)))
+        return joined(self.encode_many(list(_given.images(x, self.channels))))
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
@@ -67,8 +70,9 @@ class WholeImages(nn.Module):
         return found
 
     @torch.inference_mode()
-    def decode(self, codes: Codes) -> Tensor:
-        """Codes → (B, C, H, W) float32, clamped to [-1, 1] and cropped to ``codes.extent``."""
+    def decode(self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None) -> Tensor:
+        """Decode to (B, C, H, W) float32, clamped to [-1, 1] and cropped to the extent."""
+        codes = _given.codes(codes, self.spec, extent)
         return torch.cat([
             self._leaving(
                 self._paint(

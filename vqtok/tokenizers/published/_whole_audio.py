@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
-from vqtok.errors import UsageError
 from vqtok.protocols import Config, Reconstructed
+from vqtok.tokenizers import _given
+from vqtok.tokenizers._signals import check_audio, joined
+
+if TYPE_CHECKING:
+    from vqtok.protocols import GivenCodes, Signal
 
 Levels = tuple[Tensor, ...]
 
@@ -53,18 +57,17 @@ class WholeAudioCodec(nn.Module):
         self.network: Any = network
         self.spec = network.spec
 
-    def encode(self, x: Tensor) -> Codes:
-        """Audio → codes, each item by itself.
+    def encode(self, x: Signal) -> Codes:
+        """Encode audio, each item by itself.
 
         Args:
-            x: (B, C, L) float32 in [-1, 1] at ``spec.rate`` Hz, C = ``spec.channels``, L ≥ 1.
+            x: (B, C, L) float32 in [-1, 1] at ``spec.rate`` Hz, C = ``spec.channels``, L ≥ 1; or
+                as ``Tokenizer`` says.
 
         Raises:
-            UsageError: another shape.
+            UsageError: another shape, or values that are not finite or far from [-1, 1].
         """
-        found = self.encode_many(list(x) if x.ndim == 3 and len(x) else [x])
-        columns = zip(*(each.levels for each in found), strict=True)
-        return Codes(self.spec, tuple(map(torch.cat, columns)), found[0].extent)
+        return joined(self.encode_many(list(_given.audio(x, self.spec.channels))))
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
@@ -77,8 +80,9 @@ class WholeAudioCodec(nn.Module):
         return found
 
     @torch.inference_mode()
-    def decode(self, codes: Codes) -> Tensor:
-        """Codes → (B, C, L) float32 at ``spec.rate`` Hz; unclipped, as the published code's."""
+    def decode(self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None) -> Tensor:
+        """Decode to (B, C, L) float32 at ``spec.rate`` Hz, unclipped as the published code does."""
+        codes = _given.codes(codes, self.spec, extent)
         parts = []
         for item in range(len(codes)):
             levels = tuple(
@@ -119,10 +123,7 @@ class WholeAudioCodec(nn.Module):
         return Reconstructed(torch.cat(heard), codes, loss, {"commitment": loss.detach()})
 
     def _checked(self, x: Tensor) -> Tensor:
-        channels = self.spec.channels
-        if x.ndim != 3 or x.shape[1] != channels or 0 in x.shape:
-            shape = tuple(x.shape)
-            raise UsageError(f"audio: shape {shape} found, (B, {channels}, L) expected")
+        check_audio(x, self.spec.channels)
         return x.to(self._device(), torch.float32)
 
     def _device(self) -> torch.device:

@@ -1,0 +1,195 @@
+"""What a Python user does in one line: files to codes and back, models by name, codes to files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from vqtok import __version__
+from vqtok.codes import files
+from vqtok.codes.container import Codes
+from vqtok.codes.header import Header
+from vqtok.errors import MediaError, UsageError
+
+if TYPE_CHECKING:
+    from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.media.plan import Job, Plan
+
+
+def encode_file(
+    source: str | Path,
+    target: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    depth: int | None = None,
+    mono: bool = False,
+    background: str = "white",
+    device: str = "auto",
+    overwrite: bool = False,
+) -> tuple[Codes, Header]:
+    """Encode an image or audio file as ``vqtok encode`` does.
+
+    Args:
+        source: The file.
+        target: Codes file to write too, ``.npy`` or ``.safetensors``.
+        model: NAME or directory; None: image-f8 for images, audio-24k for audio.
+        depth: Keep the first N residual stages; None: all.
+        mono: Mix the channels of audio down to one.
+        background: CSS colour behind transparent pixels.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        overwrite: Replace a target that exists.
+
+    Returns:
+        What ``read_codes`` gives for the codes file: numpy codes (B, *axes), B = 1 or the channels
+        of a recording, and the header that decoding to the original's form needs.
+
+    Raises:
+        VqtokError: a file or model that is missing, damaged or of another kind.
+    """
+    from vqtok.pipeline import encode, plans
+    from vqtok.pipeline.models import Models
+    from vqtok.pipeline.results import Failed
+
+    models = Models(None if model is None else str(model), device=device)
+    job = _only(plans.for_encode([_file(source)], output="-"))
+    job = replace(job, target=None if target is None else _free(target, job, overwrite))
+    models.check_codes({job.kind})
+    made = BytesIO()
+    (result,) = encode.encode(
+        [job],
+        tokenizer_for=lambda kind: models.load(models.info_for_kind(kind)),
+        options=encode.EncodeOptions(depth=depth, mono=mono, background=background),
+        stdout=made,
+    )
+    if isinstance(result, Failed):
+        raise result.error
+    made.seek(0)
+    return files.read(job.target or made)
+
+
+def decode_file(
+    source: str | Path,
+    target: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    label: str | None = None,
+    depth: int | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> Path:
+    """Decode a codes file to an image or audio file as ``vqtok decode`` does.
+
+    Args:
+        source: The codes file.
+        target: Its suffix says the format; None: beside the source, ``.recon.png`` or
+            ``.recon.wav``.
+        model: NAME or directory; None: the one whose fingerprint the codes carry.
+        label: Class or speaker, for models that have some.
+        depth: Use the first N residual stages; None: all that the file has.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        overwrite: Replace a target that exists.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        VqtokError: a file or model that is missing, damaged or of another kind.
+    """
+    from vqtok.pipeline import decode, plans
+    from vqtok.pipeline.models import Models
+    from vqtok.pipeline.results import Failed
+
+    models = Models(None if model is None else str(model), device=device)
+    named = models.named()
+    if named is not None:
+        named.spec.require_codes(named.name)
+    foreign = None if named is None else named.spec
+    job = _only(plans.for_decode([_file(source)], foreign=foreign, force=True))
+    made = _free(target or job.target or "", job, overwrite)
+    (result,) = decode.decode(
+        [replace(job, target=made)],
+        tokenizer_for=lambda header: models.load(models.info_for_header(header)),
+        options=decode.DecodeOptions(depth=depth, foreign=foreign, label=label),
+    )
+    if isinstance(result, Failed):
+        raise result.error
+    return made
+
+
+def models() -> list[ModelInfo]:
+    """List the models that can be named, sorted by name, from their small files; no torch.
+
+    Damaged ones are left out; ``vqtok models`` says what is wrong with them.
+    """
+    from vqtok.checkpoints import registry
+
+    return registry.names()
+
+
+def write_codes(
+    target: str | Path | BinaryIO,
+    codes: Codes,
+    header: Header | None = None,
+    *,
+    format: str | None = None,
+) -> None:
+    """Write the codes of one image or recording, replacing a file that exists.
+
+    Args:
+        target: A path, replaced in one step when the file is whole, or a binary stream.
+        codes: From ``encode``, ``encode_file`` or ``read_codes``; of one image, or of the channels
+            of one recording. ``Codes.split`` takes a batch apart.
+        header: From ``encode_file`` or ``read_codes``; None: made of the codes, without the
+            original's name, colours and rate.
+        format: "npy" or "safetensors"; None: by the path's suffix, safetensors for a stream.
+
+    Raises:
+        CodesError: codes out of range or at odds with the header, or a file that cannot be written.
+        UsageError: no such format.
+    """
+    if header is None:
+        channels = len(codes) if codes.spec.modality == "audio" else 1
+        header = Header(codes.spec, codes.extent, channels=channels, vqtok=__version__)
+    files.write(target, codes, header, format=format)
+
+
+def _file(source: str | Path) -> str:
+    """The path of a file, as plans take it.
+
+    Raises:
+        MediaError: a directory.
+    """
+    if Path(source).is_dir():
+        raise MediaError(source, "a directory, one file expected", hint="`vqtok encode` takes both")
+    # A plan would read the standard input, or a list of files.
+    return f".{os.sep}{source}" if str(source)[:1] in ("-", "@") else str(source)
+
+
+def _only(plan: Plan) -> Job:
+    """The one job of a plan for one file.
+
+    Raises:
+        VqtokError: why there is none.
+    """
+    for _, error in plan.failures:
+        raise error
+    (job,) = plan.jobs
+    return job
+
+
+def _free(target: str | Path, job: Job, overwrite: bool) -> Path:
+    """A place where a file may be written.
+
+    Raises:
+        UsageError: a file is there, or it is the source.
+    """
+    place = Path(target)
+    if place.exists():
+        if job.source is not None and place.samefile(job.source):
+            raise UsageError(place, "is the input, not to be overwritten")
+        if not overwrite:
+            raise UsageError(place, "already exists", hint="overwrite=True replaces it")
+    return place
