@@ -163,7 +163,7 @@ def test_json_gives_one_line_per_input_with_units(vqtok, picture, recording):
 
 def test_v_tells_how_many_codes_hung_on_rounding(vqtok, picture):
     picture(width=200, height=160)
-    said = re.compile(r"^\d+ of 500 latents settled", re.M)
+    said = re.compile(r"^\d+ of 500 latents decided", re.M)
     assert said.search(vqtok("encode", "photo.png", "-v").stderr)
     corpus = vqtok("encode", "photo.png", "-v", "--format", "bin", "-o", "corpus/")
     assert said.search(corpus.stderr)

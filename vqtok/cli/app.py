@@ -53,8 +53,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-app.command("encode")(encode)
-app.command("decode")(decode)
+app.command("encode")(options.command(encode))
+app.command("decode")(options.command(decode))
 app.command("eval")(options.command(evaluate))
 app.command("train")(options.command(train))
 app.command("sample")(options.command(sample))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from vqtok.cli import options
 from vqtok.cli.console import Console, Progress
 from vqtok.errors import ExitCode
 
@@ -147,16 +148,15 @@ def models_for(
     progress: Progress,
     *,
     model: str | None,
-    device: str,
-    threads: int | None,
+    machine: options.Machine,
 ) -> Models:
     """Open models that report what they load, and with -v the device."""
     from vqtok.pipeline.models import Models
 
     return Models(
         model,
-        device=device,
-        threads=threads,
+        device=machine.device,
+        threads=machine.threads,
         on_load=_loading_note(console, progress),
         on_device=lambda name: console.note(f"device {name}"),
         on_inexact=lambda info: console.say(

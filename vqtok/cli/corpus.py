@@ -6,7 +6,6 @@ import importlib.util
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.cli.coding_options import EncodeChoices
     from vqtok.corpus.info import CorpusInfo
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.media.items import Item
@@ -37,42 +37,21 @@ _REMEMBERED = 1000
 """Failures that are printed at the end, grouped; all of them are in the corpus' own list."""
 
 
-@dataclass(frozen=True)
-class Choices:
-    """Holds the flags of one run."""
-
-    format: str
-    output: str | None
-    model: str | None
-    depth: int | None
-    mono: bool
-    background: str
-    max_pixels: int | None
-    device: str
-    threads: int | None
-    jobs: int
-    shard_size: int | None
-    engine: str
-    force: bool
-    skip_existing: bool
-    dry_run: bool
-
-
-def refuse(*, shard_size: int | None, engine: str) -> None:
+def refuse(chosen: EncodeChoices) -> None:
     """Refuse what means something for a corpus only.
 
     Raises:
         UsageError: one of the flags was given.
     """
-    _check_engine(engine)
+    _check_engine(chosen.engine)
     hint = "--format tar, files, bin, parquet or arrow"
-    if shard_size is not None:
+    if chosen.shard_size is not None:
         raise UsageError("--shard-size", "only a corpus has shards", hint=hint)
-    if engine != "local":
-        raise UsageError(f"--engine {engine}", "only a corpus is made that way", hint=hint)
+    if chosen.engine != "local":
+        raise UsageError(f"--engine {chosen.engine}", "only a corpus is made that way", hint=hint)
 
 
-def encode(console: Console, files: Sequence[str], chosen: Choices) -> None:
+def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> None:
     """Make a corpus, or go on with one.
 
     Raises:
@@ -85,7 +64,7 @@ def encode(console: Console, files: Sequence[str], chosen: Choices) -> None:
     folder = _folder(chosen)
     _check_engine(chosen.engine)
     plan = plans.for_corpus(files, models=Models(chosen.model))
-    if chosen.dry_run:
+    if chosen.writing.dry_run:
         _dry_run(console, plan, folder)
         return
     if plan.info is None:
@@ -95,23 +74,20 @@ def encode(console: Console, files: Sequence[str], chosen: Choices) -> None:
 
 
 def _run(
-    console: Console, plan: CorpusPlan, info: ModelInfo, folder: Path, chosen: Choices
+    console: Console, plan: CorpusPlan, info: ModelInfo, folder: Path, chosen: EncodeChoices
 ) -> None:
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
 
-    extra = {} if chosen.max_pixels is None else {"max_pixels": chosen.max_pixels}
-    options = CorpusOptions(
-        depth=chosen.depth, mono=chosen.mono, background=chosen.background, **extra
-    )
+    options = CorpusOptions(depth=chosen.depth, **chosen.reading.given())
     with CorpusWriter(
         folder,
-        format=chosen.format,
+        format=str(chosen.format),
         names=[item.name for item in plan.items],
         spec=spec_of(info, options),
         job=job_of(info, options),
         shard_items=chosen.shard_size or SHARD_ITEMS,
-        restart=chosen.force,
+        restart=chosen.writing.force,
     ) as writer:
         if writer.complete:
             console.say(f"{folder}: complete already")
@@ -144,12 +120,10 @@ def _work(
 
 
 def _engine(
-    console: Console, info: ModelInfo, chosen: Choices, options: CorpusOptions
+    console: Console, info: ModelInfo, chosen: EncodeChoices, options: CorpusOptions
 ) -> EngineFor:
     def make(progress: Progress) -> Engine:
-        models = batch.models_for(
-            console, progress, model=chosen.model, device=chosen.device, threads=chosen.threads
-        )
+        models = batch.models_for(console, progress, model=chosen.model, machine=chosen.machine)
         if chosen.engine == "ray":
             from vqtok.pipeline.ray_engine import ray_engine
 
@@ -157,9 +131,9 @@ def _engine(
             return ray_engine(
                 info,
                 options,
-                device=chosen.device,
+                device=chosen.machine.device,
                 readers=chosen.jobs,
-                threads=chosen.threads,
+                threads=chosen.machine.threads,
             )
         from vqtok.pipeline.corpus import local_engine
 
@@ -211,11 +185,11 @@ class _Totals:
         self._console.say(f"corpus: {', '.join(parts)}")
 
 
-def _folder(chosen: Choices) -> Path:
+def _folder(chosen: EncodeChoices) -> Path:
     if chosen.output in (None, "", "-"):
         given = "" if chosen.output is None else f" -o {chosen.output!r}:"
         raise UsageError(f"--format {chosen.format}:{given} a corpus is a folder", hint="-o DIR/")
-    if chosen.skip_existing:
+    if chosen.writing.skip_existing:
         raise UsageError("--skip-existing", "a corpus goes on by itself", hint="leave it out")
     return Path(str(chosen.output))
 

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vqtok.cli import batch
+from vqtok.cli.coding_options import DecodeChoices
 from vqtok.cli.console import Console, Progress
 from vqtok.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Holds the flags of one run."""
-
-    model: str | None
-    format: str | None
-    depth: int | None
-    native_rate: bool
-    label: str | None
-    device: str
-    threads: int | None
-    jobs: int
-    force: bool
-    skip_existing: bool
-    dry_run: bool
 
 
 def corpus_of(files: Sequence[str]) -> Path | None:
@@ -42,7 +25,7 @@ def corpus_of(files: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
-def decode(console: Console, folder: Path, output: str | None, chosen: Choices) -> None:
+def decode(console: Console, folder: Path, chosen: DecodeChoices) -> None:
     """Decode a whole corpus into a directory.
 
     Raises:
@@ -54,28 +37,26 @@ def decode(console: Console, folder: Path, output: str | None, chosen: Choices) 
     from vqtok.pipeline import corpus_decode
     from vqtok.pipeline.decode import DecodeOptions
 
-    if output in (None, "", "-"):
+    if chosen.output in (None, "", "-"):
         raise UsageError(folder, "a corpus is decoded into a directory", hint="-o DIR/")
-    target = Path(str(output))
+    target = Path(str(chosen.output))
     if target.exists() and not target.is_dir():
-        raise UsageError(f"-o {output}", "is no directory", hint="-o DIR/")
+        raise UsageError(f"-o {chosen.output}", "is no directory", hint="-o DIR/")
     reader = CorpusReader(folder)
     plan = corpus_decode.plan(
         reader,
         folder,
         target,
         format=chosen.format,
-        force=chosen.force,
-        skip_existing=chosen.skip_existing,
+        force=chosen.writing.force,
+        skip_existing=chosen.writing.skip_existing,
     )
-    if chosen.dry_run:
+    if chosen.writing.dry_run:
         batch.dry_run(console, plan)
         return
 
     def work(progress: Progress) -> batch.Results:
-        models = batch.models_for(
-            console, progress, model=chosen.model, device=chosen.device, threads=chosen.threads
-        )
+        models = batch.models_for(console, progress, model=chosen.model, machine=chosen.machine)
         options = DecodeOptions(
             depth=chosen.depth,
             native_rate=chosen.native_rate,

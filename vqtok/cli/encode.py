@@ -2,45 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from vqtok.cli import batch, corpus, options
-from vqtok.cli.console import Console, Progress, check_stdout
+from vqtok.cli.coding_options import EncodeChoices
+from vqtok.cli.console import Progress, check_stdout
 
 
-def encode(
-    files: options.Files,
-    model: options.Model = None,
-    output: options.OutputPath = None,
-    force: options.Force = False,
-    skip_existing: options.SkipExisting = False,
-    dry_run: options.DryRun = False,
-    depth: options.Depth = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="npy, safetensors or stream (audio codes that leave as they are made); default: "
-            "by the suffix of -o, else safetensors; stream for audio from stdin to stdout. "
-            "For a corpus: files, tar, bin, parquet or arrow.",
-        ),
-    ] = None,
-    mono: options.Mono = False,
-    background: options.Background = "white",
-    max_pixels: options.MaxPixels = None,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    jobs: options.Jobs = options.DEFAULT_JOBS,
-    shard_size: options.ShardSize = None,
-    engine: options.Engine = "local",
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
-) -> None:
+def encode(files: options.Files, flags: EncodeChoices) -> None:
     """Turn images and audio files into discrete codes.
 
     FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
@@ -58,47 +25,30 @@ def encode(
     from vqtok.pipeline import plans
     from vqtok.pipeline.models import Models
 
-    console = Console(quiet=quiet, verbose=verbose, as_json=as_json, progress=not no_progress)
-    if format in FORMATS:
-        corpus.encode(
-            console,
-            files,
-            corpus.Choices(
-                format=format,
-                output=output,
-                model=model,
-                depth=depth,
-                mono=mono,
-                background=background,
-                max_pixels=max_pixels,
-                device=device,
-                threads=threads,
-                jobs=jobs,
-                shard_size=shard_size,
-                engine=engine,
-                force=force,
-                skip_existing=skip_existing,
-                dry_run=dry_run,
-            ),
-        )
+    console = flags.messages.console()
+    if flags.format in FORMATS:
+        corpus.encode(console, files, flags)
         return
-    corpus.refuse(shard_size=shard_size, engine=engine)
+    corpus.refuse(flags)
     plan = plans.for_encode(
-        files, output=output, format=format, force=force, skip_existing=skip_existing
+        files,
+        output=flags.output,
+        format=flags.format,
+        force=flags.writing.force,
+        skip_existing=flags.writing.skip_existing,
     )
-    check_stdout((job.target for job in plan.jobs), as_json=as_json)
-    Models(model).check_codes({job.kind for job in plan.jobs})
-    if dry_run:
+    check_stdout((job.target for job in plan.jobs), as_json=console.as_json)
+    Models(flags.model).check_codes({job.kind for job in plan.jobs})
+    if flags.writing.dry_run:
         batch.dry_run(console, plan)
         return
 
     def work(progress: Progress) -> batch.Results:
-        models = batch.models_for(console, progress, model=model, device=device, threads=threads)
+        models = batch.models_for(console, progress, model=flags.model, machine=flags.machine)
         from vqtok.pipeline import encode as pipeline
 
-        extra = {} if max_pixels is None else {"max_pixels": max_pixels}
         chosen = pipeline.EncodeOptions(
-            depth=depth, mono=mono, background=background, format=format, threads=jobs, **extra
+            depth=flags.depth, format=flags.format, threads=flags.jobs, **flags.reading.given()
         )
         results = pipeline.encode(
             plan.jobs,

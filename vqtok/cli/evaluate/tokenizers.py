@@ -59,13 +59,7 @@ def evaluate(
     with console.progress(len(plan.jobs), "evaluated") as progress:
 
         def load(name: str | None) -> Models:
-            return batch.models_for(
-                console,
-                progress,
-                model=name,
-                device=chosen.machine.device,
-                threads=chosen.machine.threads,
-            )
+            return batch.models_for(console, progress, model=name, machine=chosen.machine)
 
         for name in names:
             if not is_classical(name):

@@ -1,0 +1,63 @@
+"""Flags of ``vqtok encode`` and ``vqtok decode``, for files and corpora alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from vqtok.cli import options
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeChoices:
+    """Flags of ``vqtok encode``."""
+
+    model: options.Model = None
+    output: options.OutputPath = None
+    writing: options.Writing
+    depth: options.Depth = None
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="npy, safetensors or stream (audio codes that leave as they are made); default: "
+            "by the suffix of -o, else safetensors; stream for audio from stdin to stdout. "
+            "For a corpus: files, tar, bin, parquet or arrow.",
+        ),
+    ] = None
+    reading: options.Reading
+    machine: options.Machine
+    jobs: options.Jobs = options.DEFAULT_JOBS
+    shard_size: options.ShardSize = None
+    engine: options.Engine = "local"
+    messages: options.ProgressMessages
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeChoices:
+    """Flags of ``vqtok decode``."""
+
+    output: options.OutputPath = None
+    model: options.DecodeModel = None
+    writing: options.Writing
+    depth: options.Depth = None
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="png, jpg, webp, tiff, bmp; wav, flac, ogg, opus, mp3, aiff; default: by the "
+            "suffix of -o, else png or wav.",
+        ),
+    ] = None
+    label: options.Label = None
+    native_rate: Annotated[
+        bool,
+        typer.Option("--native-rate", help="Leave audio at the model's rate, not the original's."),
+    ] = False
+    machine: options.Machine
+    jobs: options.Jobs = options.DEFAULT_JOBS
+    messages: options.ProgressMessages
