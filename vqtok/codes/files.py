@@ -228,7 +228,8 @@ def _opened(
     except OSError as error:
         raise CodesError(subject, f"cannot read: {error.strerror}") from error
     except CodesError as error:
-        raise error.about(subject) from error
+        error.about(subject)
+        raise
 
 
 def _is_stream(stream: BinaryIO) -> bool:

@@ -39,7 +39,8 @@ def read(folder: Path) -> CorpusInfo:
     except OSError as error:
         raise CodesError(folder, f"cannot read: {error.strerror}") from error
     except CodesError as error:
-        raise error.about(folder / INDEX) from error
+        error.about(folder / INDEX)
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -79,7 +79,8 @@ class CorpusReader:
         try:
             counts = npy.array(data, npy.record(data, 0, side.bytes))
         except CodesError as error:
-            raise error.about(path) from error
+            error.about(path)
+            raise
         if counts.shape != (Vocabulary(self.info.spec).bos,):
             raise CodesError(path, f"{counts.shape} counts found, one for each token expected")
         return counts

@@ -85,7 +85,8 @@ class Table(Format):
                     for row in range(batch.num_rows):
                         yield _entry(batch, row, info.spec)
         except CodesError as error:
-            raise error.about(path) from error
+            error.about(path)
+            raise
         except (pyarrow.ArrowException, ValueError, OSError, MemoryError, OverflowError) as error:
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CodesError(path, f"damaged: {message}") from error

@@ -155,7 +155,8 @@ class Reader:
         try:
             check_rates(self.info.rate, rate or self.info.rate)
         except MediaError as error:
-            raise error.about(self._name) from None
+            error.about(self._name)
+            raise
         channels = 1 if mono else self.info.channels
         pieces = mixed(self._pieces()) if mono else self._pieces()
         resampled = resample(pieces, self.info.rate, rate or self.info.rate, channels=channels)

@@ -65,7 +65,8 @@ def excerpt(source: Path | BinaryIO, *, rate: int, start: int, length: int) -> n
         try:
             check_rates(info.rate, rate)
         except MediaError as error:
-            raise error.about(name) from None
+            error.about(name)
+            raise
         first, last, skip = _stretch(info.rate, rate, start, start + length)
         if info.format in FORWARD:
             first, skip = 0, start

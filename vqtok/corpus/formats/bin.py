@@ -95,7 +95,8 @@ class Bin(Format):
                 try:
                     entry, used = _entry(stream, rest, line, vocabulary)
                 except CodesError as error:
-                    raise error.about(folder / TOKENS) from error
+                    error.about(folder / TOKENS)
+                    raise
                 rest -= used
                 yield entry
         if rest:

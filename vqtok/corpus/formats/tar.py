@@ -54,7 +54,8 @@ class Tar(Format):
                 with tarfile.open(fileobj=source, mode="r:") as archive:
                     yield from _entries(archive, info, largest=whole.bytes)
             except CodesError as error:
-                raise error.about(path) from error
+                error.about(path)
+                raise
             except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
                 raise CodesError(path, f"damaged: {error}") from error
 
