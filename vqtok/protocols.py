@@ -121,8 +121,27 @@ class Reconstructed(NamedTuple):
     None where it is the same as ``x``."""
 
 
+Label = int | str | None
+"""A name, its number, or None for a model without labels."""
+
+
+class Labels(Protocol):
+    """Classes or speakers that a decoder is conditioned on."""
+
+    names: tuple[str, ...]
+    """In the order of their numbers; none: the decoder has no condition."""
+
+    def number(self, label: Label) -> int:
+        """Give the number of a label; 0 if the model has none and none is given.
+
+        Raises:
+            UsageError: none where one is needed, one where there are none, or an unknown one.
+        """
+        ...
+
+
 class Tokenizer(Protocol):
-    """Encoder, quantizer and decoder as one: signals ⇄ codes."""
+    """Encoder, quantizer and decoder as one: signals ⇄ codes. All of them are torch modules."""
 
     config: Config
     spec: CodeSpec
@@ -130,35 +149,130 @@ class Tokenizer(Protocol):
     name: str
     """The directory's NAME; "" if it was not loaded from one."""
     exact: bool
-    """Whether codes depend on nothing but the signal and the model. Such a model also works in
-    pieces: ``encode_windows`` and ``decode_tiles`` of images, ``encode_stream`` and
-    ``decode_stream`` of audio."""
+    """Whether codes depend on nothing but the signal and the model. Such a model is an
+    ``ImageTokenizer`` or an ``AudioTokenizer``."""
+
+    @property
+    def labels(self) -> Labels:
+        """Labels that the decoder is conditioned on."""
+        ...
+
+    @property
+    def recompute_stats(self) -> RecomputeStats:
+        """Count the latents coded so far, and those of them in float64."""
+        ...
 
     def encode(self, x: Signal) -> Codes:
         """Encode (B, C, *space) in [-1, 1], or what else ``tokenizers/_given.py`` takes."""
         ...
 
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Signals of any sizes, (C, *space) each → what ``encode`` gives for each alone."""
+        """Encode signals of any sizes, (C, *space) each, as ``encode`` does each alone."""
         ...
 
-    def decode(self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None) -> Tensor:
+    def decode(
+        self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
+    ) -> Tensor:
         """Decode to (B, C, *space), cropped to the extent; plain codes are (B, *axes) or (*axes).
 
-        Models with ``labels`` take ``label``, a name or number; and ``labels``, (B,), when called.
+        Raises:
+            UsageError: a label that does not fit the model.
         """
         ...
 
-    def latents(self, x: Tensor) -> Tensor:
+    def latents(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute what is quantized: (B, D, *grid) float32; of several levels a tuple."""
         ...
 
-    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
-        """What the decoder makes of (B, D, *grid): (B, C, *extent). Also of what has no codes."""
+    def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
+        """Decode (B, D, *grid), also of what has no codes: (B, C, *extent)."""
         ...
 
-    def __call__(self, x: Tensor) -> Reconstructed:
-        """Differentiable; the same arithmetic as encode and decode."""
+    def __call__(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
+        """Reconstruct differentiably, with the arithmetic of encode and decode.
+
+        Args:
+            x: (B, C, *space).
+            labels: int64 (B,), if the model has labels.
+        """
+        ...
+
+
+class TrainableTokenizer(Tokenizer, Protocol):
+    """A tokenizer of our own, whose quantizer is a member of ``quantizers/``."""
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """The quantizer; of several levels a module of them, see ``quantizers``."""
+        ...
+
+    @property
+    def quantizers(self) -> Sequence[Quantizer]:
+        """List the quantizer of each level, coarse → fine."""
+        ...
+
+
+class ImageTokenizer(Tokenizer, Protocol):
+    """An exact tokenizer of images, which need not be in memory whole."""
+
+    def encode_windows(
+        self, size: tuple[int, int], read: Callable[[slice, slice], Tensor]
+    ) -> Codes:
+        """Encode an image by windows.
+
+        Args:
+            size: (H, W).
+            read: Rows and columns → (C, h, w) float32 in [-1, 1].
+
+        Returns:
+            numpy codes of batch 1, in each level's small dtype.
+        """
+        ...
+
+    def decode_tiles(
+        self, codes: Codes, *, item: int = 0, label: Label = None
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Decode one image of a batch by tiles: rows, columns and (C, h, w) pixels of each."""
+        ...
+
+
+class AudioTokenizer(Tokenizer, Protocol):
+    """An exact tokenizer of audio, whose codes have one level, in pieces."""
+
+    def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Encode (B, C, n) blocks of any lengths: int64 (B, *axes) pieces."""
+        ...
+
+    def decode_stream(
+        self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
+    ) -> Iterator[Tensor]:
+        """Decode int64 (B, *axes) pieces of any lengths: (B, C, n) samples.
+
+        Args:
+            pieces: In order.
+            length: Samples to give in total; None: all that the codes stand for.
+            label: If the model has labels.
+        """
+        ...
+
+
+@runtime_checkable
+class LearnedCodebook(Protocol):
+    """A quantizer whose entries are placed among the latents that a warm-up collected."""
+
+    initialised: Tensor
+    """() bool: whether they are."""
+
+    def place_codebook(self) -> None:
+        """Place the entries now; nothing is done if they are placed already."""
+        ...
+
+    def restart(self) -> bool:
+        """Place the entries anew among the next latents; False: it cannot."""
+        ...
+
+    def begin_averages(self) -> None:
+        """Make moving averages fit the entries as they are; without averages nothing is done."""
         ...
 
 

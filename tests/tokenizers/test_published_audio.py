@@ -79,7 +79,7 @@ def test_less_context_than_the_networks_reach_would_show(
     model, x = models[name], sound(1003)
     whole = model.latents(x)
     monkeypatch.setattr(model.network, "tile", 20)
-    monkeypatch.setattr(model.network, "encoder_reach", (0, 0))
+    monkeypatch.setattr(model.network, "encoder_receptive_field", (0, 0))
     assert not torch.allclose(model.latents(x), whole, atol=1e-4)
 
 

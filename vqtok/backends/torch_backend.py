@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,54 +21,19 @@ from vqtok.codes.container import Codes
 from vqtok.errors import CodesError
 from vqtok.protocols import (
     AudioCoder,
+    AudioTokenizer,
     Coder,
     ImageCoder,
-    Quantizer,
+    ImageTokenizer,
+    Label,
     RecomputeStats,
     RoundTrip,
     Tokenizer,
+    TrainableTokenizer,
 )
-
-Label = str | int | None
 
 FRAMES = 1 << 10
 """Frames of codes given to a decoder together; what comes out does not depend on it."""
-
-
-class TiledImages(Tokenizer, Protocol):
-    """An exact tokenizer of images."""
-
-    def encode_windows(
-        self, size: tuple[int, int], read: Callable[[slice, slice], Tensor]
-    ) -> Codes:
-        """Encode an image of (H, W) pixels by windows: numpy codes of batch 1."""
-        ...
-
-    def decode_tiles(
-        self, codes: Codes, *, item: int = 0, **label: Label
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Decode one image: rows, columns and (C, h, w) of each tile."""
-        ...
-
-
-class StreamedAudio(Tokenizer, Protocol):
-    """An exact tokenizer of audio, whose codes have one level."""
-
-    def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Encode (B, C, n) blocks: int64 (B, *axes) pieces."""
-        ...
-
-    def decode_stream(
-        self, pieces: Iterable[Tensor], length: int | None = None, **label: Label
-    ) -> Iterator[Tensor]:
-        """Decode int64 (B, *axes) pieces: (B, C, n) samples."""
-        ...
-
-
-class Continuous(Tokenizer, Protocol):
-    """A tokenizer whose latents are continuous."""
-
-    quantizer: Quantizer
 
 
 def coder(tokenizer: Tokenizer) -> Coder:
@@ -76,8 +41,8 @@ def coder(tokenizer: Tokenizer) -> Coder:
     if not tokenizer.exact:
         return WholeCoder(tokenizer)
     if tokenizer.spec.modality == "image":
-        return TiledImageCoder(cast(TiledImages, tokenizer))
-    return StreamedAudioCoder(cast(StreamedAudio, tokenizer))
+        return TiledImageCoder(cast(ImageTokenizer, tokenizer))
+    return StreamedAudioCoder(cast(AudioTokenizer, tokenizer))
 
 
 def image_coder(tokenizer: Tokenizer) -> ImageCoder:
@@ -141,7 +106,7 @@ class TorchCoder:
         if not self.spec.levels:
             if depth is not None:
                 raise CodesError("this model has no codes: there is no depth to choose")
-            return _continuous(cast(Continuous, self.tokenizer), signals, label)
+            return _continuous(cast(TrainableTokenizer, self.tokenizer), signals, label)
         start = time.perf_counter()
         found = self.tokenizer.encode_many(list(signals))
         codes = Codes.stack([each.numpy() for each in found])  # waits for an accelerator
@@ -156,7 +121,7 @@ class TorchCoder:
 class TiledImageCoder(TorchCoder):
     """Images by windows and tiles of an exact tokenizer."""
 
-    def __init__(self, tokenizer: TiledImages) -> None:
+    def __init__(self, tokenizer: ImageTokenizer) -> None:
         super().__init__(tokenizer)
         self._tiled = tokenizer
 
@@ -182,7 +147,7 @@ class TiledImageCoder(TorchCoder):
 class StreamedAudioCoder(TorchCoder):
     """Audio in pieces by an exact tokenizer."""
 
-    def __init__(self, tokenizer: StreamedAudio) -> None:
+    def __init__(self, tokenizer: AudioTokenizer) -> None:
         super().__init__(tokenizer)
         self._streamed = tokenizer
 
@@ -265,10 +230,10 @@ def _few_threads(values: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _continuous(tokenizer: Continuous, x: Tensor, label: Label) -> RoundTrip:
+def _continuous(tokenizer: TrainableTokenizer, x: Tensor, label: Label) -> RoundTrip:
     """Pass signals through a model without codes and back."""
     start = time.perf_counter()
-    z = tokenizer.latents(x)
+    z = cast(Tensor, tokenizer.latents(x))  # of one level: more need codes
     z_q = tokenizer.quantizer(z).z_q
     z_q.flatten()[0].item()  # waits for an accelerator, so it belongs to the time
     encode_s = time.perf_counter() - start

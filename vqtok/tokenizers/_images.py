@@ -15,9 +15,9 @@ from vqtok.codes.spec import CodeSpec
 from vqtok.nn.hierarchy import Encoder, OneLevel
 from vqtok.nn.outputs import Output, entering, pixels
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Quantized, Quantizer, RecomputeStats, Reconstructed
+from vqtok.protocols import Label, Quantized, Quantizer, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
-from vqtok.tokenizers._labels import Label, Labels
+from vqtok.tokenizers._labels import Labels
 from vqtok.tokenizers._quantizers import dequantize, level_specs, of_levels, total
 from vqtok.tokenizers._signals import check_images, joined, padded, size_of
 from vqtok.tokenizers.exact.images import ImageEncoder

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from vqtok.errors import UsageError
 from vqtok.nn.convnext import Block
-
-Label = int | str | None
-"""A name, its number, or None for a model without labels."""
+from vqtok.protocols import Label
 
 SHOWN = 12
 """Names that a hint lists."""

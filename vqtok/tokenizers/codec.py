@@ -23,10 +23,10 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.spectral import Spectrum, from_polar
+from vqtok.protocols import AudioTokenizer, Label, Quantizer, RecomputeStats, Reconstructed
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Quantizer, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
-from vqtok.tokenizers._labels import ConditionedBlocks, Label, Labels, check_names
+from vqtok.tokenizers._labels import ConditionedBlocks, Labels, check_names
 from vqtok.tokenizers._quantizers import dequantize, level_specs, of_levels, quantize
 from vqtok.tokenizers._signals import check_audio
 from vqtok.tokenizers._spectral import FrontEnd, Mel, check_bands
@@ -81,7 +81,7 @@ class Config:
         check_names(self.labels)
         check_bands(self.mel, frame=self.frame, rate=self.rate)
 
-    def build(self, **context: Any) -> Codec:
+    def build(self, **context: Any) -> AudioTokenizer:
         """Make the tokenizer with fresh weights."""
         return Codec(self)
 

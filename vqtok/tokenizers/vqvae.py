@@ -18,7 +18,7 @@ from vqtok.nn import pyramid
 from vqtok.nn.hierarchy import OneLevel
 from vqtok.nn.outputs import Output, parameters
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Quantized
+from vqtok.protocols import ImageTokenizer, Quantized
 from vqtok.tokenizers._images import TiledImages
 from vqtok.tokenizers._labels import check_names
 from vqtok.tokenizers._quantizers import quantize
@@ -73,7 +73,7 @@ class Config:
             return int(2 ** len(self.widths))
         return int(self.patch * 2 ** (len(self.widths) - 1))
 
-    def build(self, **context: Any) -> VQVAE:
+    def build(self, **context: Any) -> ImageTokenizer:
         """Make the tokenizer with fresh weights."""
         return VQVAE(self)
 

@@ -23,7 +23,7 @@ from vqtok.nn.hierarchy import Decoder, Encoder
 from vqtok.nn.outputs import Output, parameters
 from vqtok.nn.pyramid import Residual
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Quantized
+from vqtok.protocols import ImageTokenizer, Quantized
 from vqtok.tokenizers._images import TiledImages
 from vqtok.tokenizers._labels import check_names
 from vqtok.tokenizers._quantizers import NAMES, Quantizers, check_own, quantize
@@ -86,7 +86,7 @@ class Config:
         """Pixels per code of the coarsest level, each way."""
         return int(self.patch << (len(self.widths) - 1))
 
-    def build(self, **context: Any) -> VQVAE2:
+    def build(self, **context: Any) -> ImageTokenizer:
         """Make the tokenizer with fresh weights."""
         return VQVAE2(self)
 

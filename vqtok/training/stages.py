@@ -13,8 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vqtok.errors import UsageError
-from vqtok.protocols import Quantized
-from vqtok.quantizers._start import Warmed
+from vqtok.protocols import LearnedCodebook, Quantized
 from vqtok.quantizers.rvq import kept_stages
 
 HELD = ("encoder", "quantizer")
@@ -41,7 +40,9 @@ def freeze(model: nn.Module) -> None:
     for name in HELD:
         model.get_submodule(name).requires_grad_(False).eval()
     quantizer = model.get_submodule("quantizer")
-    if any(isinstance(part, Warmed) and not part.initialised for part in quantizer.modules()):
+    if any(
+        isinstance(part, LearnedCodebook) and not part.initialised for part in quantizer.modules()
+    ):
         raise UsageError(
             "--stage decoder",
             "the model has no codebook yet",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vqtok.errors import UsageError
 from vqtok.nn.convnext import Block
-from vqtok.quantizers._codebook import Codebook
+from vqtok.protocols import LearnedCodebook
 
 
 def begin_from(model: nn.Module, start: nn.Module) -> None:
@@ -33,7 +33,7 @@ def begin_from(model: nn.Module, start: nn.Module) -> None:
             hint="with -m, --set changes how it is trained; of how it is built, only more blocks",
         )
     for each in model.modules():
-        if isinstance(each, Codebook):
+        if isinstance(each, LearnedCodebook):
             each.begin_averages()
 
 

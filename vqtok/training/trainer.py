@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vqtok.distributed import replicated
-from vqtok.quantizers._start import Warmed
+from vqtok.protocols import LearnedCodebook
 from vqtok.training import stages
 from vqtok.training.average import Average
 from vqtok.training.optimizers import discriminator_optimizer, optimizers_of, peaks_of
@@ -134,5 +134,5 @@ def accumulating(module: nn.Module, *, last: bool) -> AbstractContextManager[obj
     return nullcontext()
 
 
-def _warmed(model: nn.Module) -> Iterator[Warmed]:
-    return (each for each in model.modules() if isinstance(each, Warmed))
+def _warmed(model: nn.Module) -> Iterator[LearnedCodebook]:
+    return (each for each in model.modules() if isinstance(each, LearnedCodebook))

@@ -1,4 +1,4 @@
-"""Published audio codecs as tokenizers: their own networks inside, our contract outside.
+"""Wrap published audio codecs as tokenizers: their networks inside, our contract outside.
 
 Each signal goes through the network alone, so that codes do not depend on the batch. Where the
 network is local or carries a state, long signals go through in tiles at fixed places, whole ones
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.protocols import Config, Reconstructed
+from vqtok.protocols import Config, Label, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
+from vqtok.tokenizers._labels import Labels
 from vqtok.tokenizers._signals import check_audio, joined
 from vqtok.tokenizers.exact.tiling1d import segments
 
@@ -41,9 +42,9 @@ class Network(Protocol):
     codebook_size: int
     tile: int | None
     """Frames that one tile owns; None: the network looks at the whole signal."""
-    encoder_reach: tuple[int, int]
+    encoder_receptive_field: tuple[int, int]
     """Frames before and after one that change its latent."""
-    decoder_reach: tuple[int, int]
+    decoder_receptive_field: tuple[int, int]
 
     def encoding(self) -> Pass:
         """(1, 1, n) windows of a signal, n ≤ frames · hop → (1, D, own) latents."""
@@ -75,6 +76,8 @@ class AudioCodec(nn.Module):
         self.config = config
         self.name = ""
         self.exact = network.tile is not None
+        self.labels = Labels(())
+        self.recompute_stats = RecomputeStats()
         self.network: Any = network
         level = LevelSpec(
             name="codes",
@@ -110,7 +113,7 @@ class AudioCodec(nn.Module):
 
     @torch.inference_mode()
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Codes of audio that arrives in blocks; memory stays flat if the model is exact.
+        """Encode audio that arrives in blocks; memory stays flat if the model is exact.
 
         Args:
             blocks: (B, 1, n) float32 pieces of any lengths, in order.
@@ -121,28 +124,32 @@ class AudioCodec(nn.Module):
         for z in self._latents(blocks):
             yield torch.cat([self.network.quantize(item[None]) for item in z])
 
-    def decode(self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None) -> Tensor:
+    def decode(
+        self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
+    ) -> Tensor:
         """Decode to (B, 1, L) float32 at ``spec.rate`` Hz, L samples of the extent.
 
         As the published code does, it does not clip: loud samples may lie outside [-1, 1].
         """
         codes = _given.codes(codes, self.spec, extent)
         array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
-        return torch.cat(list(self.decode_stream([array], codes.extent[0])), dim=-1)
+        return torch.cat(list(self.decode_stream([array], codes.extent[0], label=label)), dim=-1)
 
     @torch.inference_mode()
     def decode_stream(
-        self, pieces: Iterable[Tensor], length: int | None = None
+        self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
     ) -> Iterator[Tensor]:
-        """Audio of codes that arrive in pieces; memory stays flat if the model is exact.
+        """Decode codes that arrive in pieces; memory stays flat if the model is exact.
 
         Args:
             pieces: int64 (B, Q, t) of any lengths, in order.
             length: L, samples to give in total; None: all that the codes stand for, t · hop.
+            label: None: these models have no labels.
 
         Yields:
             (B, 1, n) float32 pieces.
         """
+        self.labels.number(label)
         given = 0
         for samples in self._render(pieces, quantized=True):
             left = samples.shape[-1] if length is None else length - given
@@ -151,7 +158,7 @@ class AudioCodec(nn.Module):
 
     @torch.inference_mode()
     def latents(self, x: Tensor) -> Tensor:
-        """What the quantizer is given: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
+        """Compute what is quantized: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
 
         Raises:
             UsageError: x is not mono audio.
@@ -160,11 +167,12 @@ class AudioCodec(nn.Module):
         return torch.cat(list(self._latents([x])), dim=-1)
 
     @torch.inference_mode()
-    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
-        """What the decoder makes of (B, D, T) float32: (B, 1, extent[0])."""
+    def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
+        """Decode (B, D, T) float32 to (B, 1, extent[0])."""
+        self.labels.number(label)
         return torch.cat(list(self._render([z_q], quantized=False)), dim=-1)[..., : extent[0]]
 
-    def forward(self, x: Tensor) -> Reconstructed:
+    def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch differentiably, straight through the codes; x is (B, 1, L).
 
         The loss is the commitment term: what remains of the latents after all stages.
@@ -187,7 +195,7 @@ class AudioCodec(nn.Module):
         """(B, 1, n) samples → (B, D, t)."""
         network, hop = self.network, self.network.hop
         own = None if network.tile is None else network.tile * hop
-        past, ahead = (frames * hop for frames in network.encoder_reach)
+        past, ahead = (frames * hop for frames in network.encoder_receptive_field)
         passes: list[Pass] = []
         for segment in segments(blocks, own=own, past=past, ahead=ahead):
             window = segment.window.to(self._device(), torch.float32)
@@ -199,7 +207,7 @@ class AudioCodec(nn.Module):
     def _render(self, pieces: Iterable[Tensor], *, quantized: bool) -> Iterator[Tensor]:
         """(B, Q, t) codes or (B, D, t) latents → (B, 1, n) samples."""
         network = self.network
-        past, ahead = network.decoder_reach
+        past, ahead = network.decoder_receptive_field
         passes: list[Pass] = []
         for segment in segments(pieces, own=network.tile, past=past, ahead=ahead):
             window = segment.window.to(self._device())

@@ -1,4 +1,4 @@
-"""Images ⇄ codes for networks that see the whole picture: each goes through whole and alone.
+"""Encode and decode images with networks that see all of one: each goes through whole and alone.
 
 GroupNorm and attention make every code depend on every pixel, so there is no exact tiling; what
 else is coded in the same call still changes nothing but rounding, as no layer mixes pictures.
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Reconstructed
+from vqtok.protocols import Label, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
+from vqtok.tokenizers._labels import Labels
 from vqtok.tokenizers._signals import check_images, joined, padded, size_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class WholeImages(nn.Module):
-    """What they share; a family adds ``_analyse``, ``_assign``, ``_look_up`` and ``_paint``.
+    """Images ⇄ codes; a family adds ``_analyse``, ``_assign``, ``_look_up`` and ``_paint``.
 
     Args:
         config: Of the family.
@@ -40,6 +41,8 @@ class WholeImages(nn.Module):
         self.spec = spec
         self.name = ""
         self.exact = False
+        self.labels = Labels(())
+        self.recompute_stats = RecomputeStats()
         self.channels = channels
         self._multiple = multiple
 
@@ -57,7 +60,7 @@ class WholeImages(nn.Module):
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Images of any sizes, (C, H, W) each → the codes of each by itself.
+        """Encode images of any sizes, (C, H, W) each, each by itself.
 
         Raises:
             UsageError: one is not an image with C channels.
@@ -70,8 +73,11 @@ class WholeImages(nn.Module):
         return found
 
     @torch.inference_mode()
-    def decode(self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None) -> Tensor:
+    def decode(
+        self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
+    ) -> Tensor:
         """Decode to (B, C, H, W) float32, clamped to [-1, 1] and cropped to the extent."""
+        self.labels.number(label)
         codes = _given.codes(codes, self.spec, extent)
         return torch.cat([
             self._leaving(
@@ -90,23 +96,24 @@ class WholeImages(nn.Module):
 
     @torch.inference_mode()
     def latents(self, x: Tensor) -> Any:
-        """What is quantized: (B, C, H, W) → (B, D, h, w) float32, of levels a tuple."""
+        """Compute what is quantized: (B, C, H, W) → (B, D, h, w) float32, of levels a tuple."""
         check_images(x, self.channels)
         return self._analyse(self._entering(x))
 
     @torch.inference_mode()
-    def render(self, z_q: Any, extent: tuple[int, ...]) -> Tensor:
-        """What the decoder makes of latents or entries: (B, C, *extent) in [-1, 1]."""
+    def render(self, z_q: Any, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
+        """Decode latents or entries: (B, C, *extent) in [-1, 1]."""
+        self.labels.number(label)
         return self._leaving(self._paint(z_q), extent).clamp(-1.0, 1.0)
 
-    def forward(self, x: Tensor) -> Reconstructed:
+    def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch; no loss: these networks are used, not trained."""
         levels = self._assign(self._analyse(self._entering(x)))
         shown = self._leaving(self._paint(self._look_up(levels)), size_of(x))
         return Reconstructed(shown, self._codes(levels, size_of(x)), shown.new_zeros(()))
 
     def _codes(self, levels: tuple[Tensor, ...], extent: tuple[int, int]) -> Codes:
-        """Codes without those that lie wholly behind the edge, as fine levels of padding have."""
+        """Drop codes that lie wholly behind the edge, as fine levels of padding have."""
         kept = []
         for level, codes in zip(self.spec.levels, levels, strict=True):
             inside = tuple(slice(size) for size in level.shape(extent))
@@ -114,11 +121,11 @@ class WholeImages(nn.Module):
         return Codes(self.spec, tuple(kept), extent)
 
     def _entering(self, x: Tensor) -> Tensor:
-        """What the network is shown of a picture."""
+        """Prepare a picture for the network."""
         return padded(x.to(self._device(), torch.float32), self._multiple)
 
     def _leaving(self, x: Tensor, extent: tuple[int, ...]) -> Tensor:
-        """The picture in what the network gave."""
+        """Take the picture out of what the network gave."""
         height, width = extent
         return x[..., :height, :width].float()
 

@@ -1,4 +1,4 @@
-"""Audio codecs that take a signal whole, one at a time, and give several levels of codes."""
+"""Encode and decode audio with codecs that take a signal whole, and give levels of codes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
-from vqtok.protocols import Config, Reconstructed
+from vqtok.protocols import Config, Label, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
+from vqtok.tokenizers._labels import Labels
 from vqtok.tokenizers._signals import check_audio, joined
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class WholeAudioCodec(nn.Module):
         self.config = config
         self.name = ""
         self.exact = False
+        self.labels = Labels(())
+        self.recompute_stats = RecomputeStats()
         self.network: Any = network
         self.spec = network.spec
 
@@ -71,7 +74,7 @@ class WholeAudioCodec(nn.Module):
 
     @torch.inference_mode()
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Signals of any lengths, (C, L) each → the codes of each by itself."""
+        """Encode signals of any lengths, (C, L) each, each by itself."""
         found = []
         for x in signals:
             item = self._checked(x[None])
@@ -80,8 +83,11 @@ class WholeAudioCodec(nn.Module):
         return found
 
     @torch.inference_mode()
-    def decode(self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None) -> Tensor:
+    def decode(
+        self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
+    ) -> Tensor:
         """Decode to (B, C, L) float32 at ``spec.rate`` Hz, unclipped as the published code does."""
+        self.labels.number(label)
         codes = _given.codes(codes, self.spec, extent)
         parts = []
         for item in range(len(codes)):
@@ -95,32 +101,33 @@ class WholeAudioCodec(nn.Module):
 
     @torch.inference_mode()
     def latents(self, x: Tensor) -> Tensor:
-        """What the quantizer is given: (B, C, L) → (B, D, T) float32."""
+        """Compute what is quantized: (B, C, L) → (B, D, T) float32."""
         return torch.cat([self.network.latents(self._checked(item[None])) for item in x])
 
     @torch.inference_mode()
-    def render(self, z_q: Tensor, extent: tuple[int, ...]) -> Tensor:
-        """What the decoder makes of (B, D, T) float32: (B, C, extent[0])."""
+    def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
+        """Decode (B, D, T) float32 to (B, C, extent[0])."""
+        self.labels.number(label)
         return torch.cat([self.network.render(z[None], None, extent[0]) for z in z_q])
 
-    def forward(self, x: Tensor) -> Reconstructed:
+    def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch differentiably, straight through the codes; x is (B, C, L).
 
         The loss is the commitment term: what remains of the latents after all stages.
         """
-        length, heard, columns, losses = int(x.shape[-1]), [], [], []
+        length, audio, columns, losses = int(x.shape[-1]), [], [], []
         for item in x:
             signal = self._checked(item[None])
             z = self.network.latents(signal)
             levels = self.network.codes(signal, z.detach())
             z_q = self.network.unquantize(levels)
             losses.append((z - z_q.detach()).square().mean())
-            heard.append(self.network.render(z + (z_q - z).detach(), levels, length))
+            audio.append(self.network.render(z + (z_q - z).detach(), levels, length))
             columns.append(levels)
         loss = torch.stack(losses).mean()
         joined = tuple(map(torch.cat, zip(*columns, strict=True)))
         codes = Codes(self.spec, joined, (length,))
-        return Reconstructed(torch.cat(heard), codes, loss, {"commitment": loss.detach()})
+        return Reconstructed(torch.cat(audio), codes, loss, {"commitment": loss.detach()})
 
     def _checked(self, x: Tensor) -> Tensor:
         check_audio(x, self.spec.channels)

@@ -15,6 +15,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqtok.protocols import AudioTokenizer
 from vqtok.tokenizers.published import _transformers
 from vqtok.tokenizers.published._audio import AudioCodec, Pass
 
@@ -43,7 +44,7 @@ class Config:
     codebook_dim: int = 8
     sampling_rate: int = 16000
 
-    def build(self, *, drawn: bool = True, **context: Any) -> AudioCodec:
+    def build(self, *, drawn: bool = True, **context: Any) -> AudioTokenizer:
         """Make the tokenizer with fresh weights; needs the transformers package.
 
         Args:
@@ -71,9 +72,12 @@ class Network(nn.Module):
         for ratio in reversed(ratios):
             # kernel 2r, stride r, padding ceil(r / 2): of r·n samples an odd r loses the last.
             self.delay = self.delay * ratio + ratio % 2
-        before = ceil(_reach(self.encoder) / self.hop) + 1
-        after = ceil(_reach(self.decoder)) + 1
-        self.encoder_reach, self.decoder_reach = (before, before), (after, after)
+        before = ceil(_receptive_field(self.encoder) / self.hop) + 1
+        after = ceil(_receptive_field(self.decoder)) + 1
+        self.encoder_receptive_field, self.decoder_receptive_field = (
+            (before, before),
+            (after, after),
+        )
 
     def encoding(self) -> Pass:
         """A pass over windows of samples; it remembers nothing."""
@@ -104,16 +108,16 @@ class Network(nn.Module):
         return z_q
 
 
-def _reach(network: nn.Module) -> float:
+def _receptive_field(network: nn.Module) -> float:
     """Steps of the input to either side that change one of the output, or a little more."""
-    reach, scale = 0.0, 1.0
+    steps, scale = 0.0, 1.0
     for each in network.modules():
         if isinstance(each, nn.ConvTranspose1d):
-            reach += 2 * scale  # kernel 2r: an output meets two inputs, at most two steps away
+            steps += 2 * scale  # kernel 2r: an output meets two inputs, at most two steps away
             scale /= each.stride[0]
         elif isinstance(each, nn.Conv1d):
             seen = (each.kernel_size[0] - 1) * each.dilation[0]
             padding = int(each.padding[0])
-            reach += scale * max(padding, seen - padding)
+            steps += scale * max(padding, seen - padding)
             scale *= each.stride[0]
-    return reach
+    return steps

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vqtok.protocols import AudioTokenizer
 from vqtok.tokenizers.published import _transformers
 from vqtok.tokenizers.published._audio import AudioCodec, Pass
 
@@ -63,7 +64,7 @@ class Config:
     codebook_dim: int | None = None
     use_conv_shortcut: bool = True
 
-    def build(self, *, drawn: bool = True, **context: Any) -> AudioCodec:
+    def build(self, *, drawn: bool = True, **context: Any) -> AudioTokenizer:
         """Make the tokenizer with fresh weights; needs the transformers package.
 
         Args:
@@ -89,9 +90,9 @@ class Network(nn.Module):
         layers: Any = self.quantizer.layers
         self.depth = len(layers)
         self.tile: int | None = max(1, TILE_S * self.rate // self.hop)
-        before, after = _reach(self.encoder), _reach(self.decoder)
-        self.encoder_reach = ceil(before.front / self.hop) + 1, 0
-        self.decoder_reach = ceil(after.front), 0
+        before, after = _receptive_field(self.encoder), _receptive_field(self.decoder)
+        self.encoder_receptive_field = ceil(before.front / self.hop) + 1, 0
+        self.decoder_receptive_field = ceil(after.front), 0
         self._tails = ceil(before.back), ceil(after.back)
 
     def encoding(self) -> Pass:
@@ -154,28 +155,28 @@ class _Carried:
         return y[..., known * (y.shape[-1] // joined.shape[-1]) :]
 
 
-class _Reach(NamedTuple):
+class _ReceptiveField(NamedTuple):
     """Steps before one that change it: ``front`` in the input's, ``back`` in the LSTM's."""
 
     front: float
     back: float
 
 
-def _reach(network: nn.Module) -> _Reach:
-    front, reach, scale = 0.0, 0.0, 1.0
+def _receptive_field(network: nn.Module) -> _ReceptiveField:
+    front, steps, scale = 0.0, 0.0, 1.0
     layers: Any = network.layers
     for layer in layers:
         if hasattr(layer, "lstm"):
-            front, reach, scale = reach, 0.0, 1.0
+            front, steps, scale = steps, 0.0, 1.0
         for each in layer.modules():
             if isinstance(each, nn.ConvTranspose1d):
-                reach += scale * ((each.kernel_size[0] - 1) // each.stride[0])
+                steps += scale * ((each.kernel_size[0] - 1) // each.stride[0])
                 scale /= each.stride[0]
             elif isinstance(each, nn.Conv1d):
                 # Reflected ends look back by less than the kernel too: hence twice.
-                reach += scale * 2 * (each.kernel_size[0] - 1) * each.dilation[0]
+                steps += scale * 2 * (each.kernel_size[0] - 1) * each.dilation[0]
                 scale *= each.stride[0]
-    return _Reach(front, reach)
+    return _ReceptiveField(front, steps)
 
 
 def _through(layers: Iterable[Any], x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vqtok.protocols import AudioTokenizer
 from vqtok.tokenizers.published import _transformers
 from vqtok.tokenizers.published._audio import AudioCodec, Pass
 
@@ -84,7 +85,7 @@ class Config:
     sliding_window: int = 250
     attention_bias: bool = False
 
-    def build(self, *, drawn: bool = True, **context: Any) -> AudioCodec:
+    def build(self, *, drawn: bool = True, **context: Any) -> AudioTokenizer:
         """Make the tokenizer with fresh weights; needs the transformers package.
 
         Args:
@@ -102,7 +103,7 @@ class Network(nn.Module):
         self.rate = config.sampling_rate
         self.depth, self.codebook_size = config.num_quantizers, config.codebook_size
         self.tile: int | None = None
-        self.encoder_reach = self.decoder_reach = (0, 0)
+        self.encoder_receptive_field = self.decoder_receptive_field = (0, 0)
         keys = asdict(config)
         theta = keys.pop("rope_theta")
         keys["rope_parameters"] = {"rope_type": "default", "rope_theta": theta}
