@@ -15,6 +15,7 @@ from vqtok.pipeline.compare import Comparison, Method
 from vqtok.pipeline.report.page import Report
 
 SIZES = ((40, 24), (600, 530), (64, 48))
+HOSTILE_MODEL = 'm" onerror="alert(1)" y="'
 HOSTILE = "<script>alert(1)</script>&\"'.png"
 
 
@@ -25,13 +26,13 @@ def make(folder: Path, target: Path, *, examples: int = 8) -> Comparison:
     rows = [
         Method("pixels", lambda _: coder(Pixels()), ("image",)),
         compare.classical("jpeg"),
-        Method("samples", lambda _: coder(Samples()), ("audio",)),
+        Method(HOSTILE_MODEL, lambda _: coder(Samples()), ("audio",)),
         compare.classical("opus"),
     ]
     run, report = Comparison(rows), Report(jobs, examples=examples)
     for result in run.run(jobs, on_pair=report.pair):
         report.settle(result)
-    report.write(target, run.summaries(), likes={"image": "pixels", "audio": "samples"})
+    report.write(target, run.summaries(), likes={"image": "pixels", "audio": HOSTILE_MODEL})
     return run
 
 

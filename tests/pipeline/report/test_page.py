@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.pipeline.report.conftest import SIZES, make
+from tests.pipeline.report.conftest import HOSTILE_MODEL, SIZES, make
 
 VOID = {"meta", "img", "input", "br", "link"}
 
@@ -78,6 +78,12 @@ def test_names_of_files_are_text_and_nothing_else(tree: Tree, media: Path) -> No
     name = next(path.name for path in media.iterdir() if "alert" in path.name)
     assert any(words.endswith(name) for words in tree.words)  # the heading of the example
     assert len(tree.all("script")) == 1
+
+
+def test_names_of_models_stay_within_their_attributes(tree: Tree) -> None:
+    assert not [tag for tag, attributes in tree.tags if {"onerror", "y"} & set(attributes)]
+    labels = [a["alt"] for a in tree.all("img")] + [a["aria-label"] for a in tree.all("audio")]
+    assert sum(HOSTILE_MODEL in (label or "") for label in labels) == 3 * 2
 
 
 def test_it_is_the_same_page_each_time(media: Path, page: Path, tmp_path: Path) -> None:

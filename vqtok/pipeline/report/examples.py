@@ -21,6 +21,8 @@ from vqtok.plots.comparison import ERROR_DB, SHOWN_DB, error_map
 from vqtok.plots.sheet import colour_map
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from vqtok.media.plan import Job
     from vqtok.pipeline.compare import Compared
     from vqtok.pipeline.evaluated import ItemReport
@@ -176,21 +178,23 @@ def _coloured(values: np.ndarray) -> Image.Image:
     return image
 
 
-def _png(image: Image.Image) -> str:
+def _png(image: Image.Image) -> Markup:
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return _uri("image/png", out.getvalue())
 
 
-def _flac(samples: np.ndarray, rate: int) -> str:
+def _flac(samples: np.ndarray, rate: int) -> Markup:
     out = io.BytesIO()
     with audio.Writer(out, rate, len(samples), "flac", length=samples.shape[1]) as writer:
         writer.write(samples)
     return _uri("audio/flac", out.getvalue())
 
 
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+def _uri(kind: str, data: bytes) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}")
 
 
 def _key(job: Job) -> tuple[object, str]:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vqtok import __version__, atomic
-from vqtok.codes import rates
 from vqtok.errors import MediaError
 from vqtok.media.opening import os_message
-from vqtok.metrics.metric import Metric
 from vqtok.pipeline.compare import Compared
 from vqtok.pipeline.report import sections
 from vqtok.pipeline.report.examples import Examples
@@ -30,20 +27,10 @@ from vqtok.pipeline.results import Failed
 from vqtok.plots import quality
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from vqtok.media.plan import Job
     from vqtok.pipeline.evaluated import Summary
-
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-"""
 
 POINTS = 400
 """Files of each kind that are drawn as points: with more, every so many-th."""
@@ -105,77 +92,52 @@ class Report:
         Raises:
             MediaError: it cannot be written.
         """
+        page = _template().stream(**self._contents(summaries, likes))
         try:
-            with atomic.file(target) as temporary, temporary.open("w", encoding="utf-8") as page:
-                page.writelines(self._page(summaries, likes))
+            with atomic.file(target) as temporary:
+                page.dump(str(temporary), encoding="utf-8")
         except OSError as error:
             raise MediaError(f"{target}: cannot write: {os_message(error)}") from error
 
-    def _page(self, summaries: Sequence[Summary], likes: Mapping[str, str]) -> Iterator[str]:
-        style, script = (_asset(name) for name in ("style.css", "script.js"))
-        kinds = [kind for kind in TITLES if any(each.modality == kind for each in summaries)]
-        title = "Evaluation of " + " and ".join(
-            sections.count(next(s.files for s in summaries if s.modality == kind), kind)
-            for kind in kinds
-        )
-        policy = (
-            "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; "
-            f"form-action 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
-        )
-        yield _HEAD.format(policy=policy, title=escape(title), style=style)
-        yield f'<a class="skip" href="#main">To the results</a>\n<h1>{escape(title)}</h1>\n'
-        yield '<main id="main">\n'
-        for kind in kinds:
+    def _contents(self, summaries: Sequence[Summary], likes: Mapping[str, str]) -> dict[str, Any]:
+        from markupsafe import Markup
+
+        shown = []
+        for kind in TITLES:
             rows = [each for each in summaries if each.modality == kind]
-            yield from self._kind(kind, rows, likes.get(kind))
-        yield from self._failure_list()
-        yield f"</main>\n<footer><p>vqtok {__version__}</p></footer>\n"
-        yield f"<script>{script}</script>\n</body>\n</html>\n"
+            examples = [each for each in self._examples.found if each.modality == kind]
+            if rows:
+                shown.append(sections.section(rows, likes.get(kind), self._points, examples))
+        style, script = (Markup(_asset(name)) for name in ("style.css", "script.js"))
+        return {
+            "title": "Evaluation of " + " and ".join(each.files for each in shown),
+            "policy": "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; "
+            f"form-action 'none'; style-src {_hash(style)}; script-src {_hash(script)}",
+            "style": style,
+            "script": script,
+            "version": __version__,
+            "sections": shown,
+            "failed": self._failed,
+            "failures": self._failures,
+            "mark": quality.mark,
+            "colour": quality.colour,
+            "measured": sections.measured,
+        }
 
-    def _kind(self, kind: str, rows: Sequence[Summary], like: str | None) -> Iterator[str]:
-        title = TITLES[kind]
-        yield f'<section aria-labelledby="{kind}">\n<h2 id="{kind}">{title}</h2>\n'
-        yield sections.table(rows, like)
-        yield '<div class="row">\n'
-        for column in rows[0].columns:
-            if column.higher_is_better is not None:
-                yield self._plot(kind, column, rows)
-        yield "</div>\n"
-        shown = [each for each in self._examples.found if each.modality == kind]
-        if shown:
-            yield f"<h2>Examples: {len(shown)} of {sections.count(rows[0].files, kind)}</h2>\n"
-            yield f'<p class="note">{sections.ABOUT[kind]}</p>\n'
-        for example in shown:
-            yield from sections.example_of(example)
-        yield from sections.codebooks(kind, rows)
-        yield "<details><summary>How the numbers are measured</summary>\n<ul>\n"
-        for line in dict.fromkeys(line for each in rows for line in each.protocol):
-            yield f"<li>{escape(line)}</li>\n"
-        yield "</ul></details>\n</section>\n"
 
-    def _plot(self, kind: str, column: Metric, rows: Sequence[Summary]) -> str:
-        series = []
-        for number, row in enumerate(rows):
-            mean = (row.rate_statistic.mean, row.statistics[column.name].mean)
-            if all(math.isfinite(value) for value in mean):
-                points = self._points.get((kind, row.model, column.name), [])
-                series.append(quality.Series(number, sections.shown(row.model), points, mean))
-        if not series:
-            return ""
-        name = f"{kind}-{column.name}"
-        return quality.draw(series, x=rates.unit(kind).symbol, y=column.heading, name=name)
+def _template() -> Template:
+    """The page, in which every text is one line of UTF-8, and escaped."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    def _failure_list(self) -> Iterator[str]:
-        if not self._failures:
-            return
-        yield '<section aria-labelledby="failed">\n'
-        yield f'<h2 id="failed">{self._failures} left out</h2>\n'
-        yield "<p>What failed in one row counts in none.</p>\n<ul>\n"
-        for each in self._failed:
-            yield f"<li>{sections.text_of(str(each.error))}</li>\n"
-        if self._failures > len(self._failed):
-            yield f"<li>and {self._failures - len(self._failed)} more</li>\n"
-        yield "</ul>\n</section>\n"
+    environment = Environment(
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=sections.shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
 
 
 def _asset(name: str) -> str:

@@ -1,22 +1,27 @@
-"""Parts of the page: tables, examples, codebooks, as pieces of HTML."""
+"""What the page says of one kind of media: its table, plots, examples and codebooks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from html import escape
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from vqtok.codes import rates
 from vqtok.errors import one_line
 from vqtok.metrics.metric import Metric
 from vqtok.pipeline.evaluated import CONTINUOUS
-from vqtok.pipeline.report.examples import Example, View
+from vqtok.pipeline.report.examples import Example
 from vqtok.plots import codes as code_plots
 from vqtok.plots import quality, sheet
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from vqtok.pipeline.evaluated import ItemReport, Summary
+
+Points = Mapping[tuple[str, str, str], Sequence[tuple[float, float]]]
+"""(kind, model, metric) → (rate, quality) of single files."""
 
 TITLES = {"image": "Images", "audio": "Recordings"}
 
@@ -28,100 +33,85 @@ ABOUT = {
 }
 
 
-def table(rows: Sequence[Summary], like: str | None) -> str:
-    """Means and spreads, the best mean of each column in bold type."""
+@dataclass(frozen=True)
+class Cell:
+    """A number in the table."""
+
+    text: str
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model in the table."""
+
+    label: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """The use of a codebook, as a plot and in words."""
+
+    plot: Markup
+    words: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything about one kind of media; ``files`` says how many: "1 image"."""
+
+    kind: str
+    title: str
+    about: str
+    files: str
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Row]
+    plots: Sequence[Markup]
+    examples: Sequence[Example]
+    codebooks: Sequence[Codebook]
+    protocol: Sequence[str]
+
+
+def section(
+    rows: Sequence[Summary], like: str | None, points: Points, examples: Sequence[Example]
+) -> Section:
+    """Gather a section.
+
+    Args:
+        rows: Of one kind, one at least.
+        like: The model whose bits the classical codecs got.
+        points: Of single files.
+        examples: Of the same kind.
+    """
     first, kind = rows[0], rows[0].modality
+    noun = TITLES[kind].lower() if first.files != 1 else TITLES[kind].lower()[:-1]
+    counted = f"{first.files} {noun}"
     has_over = any(row.classical for row in rows)
-    heads = [
-        "model",
-        *(column.heading for column in first.columns),
-        rates.unit(kind).symbol,
-        "by entropy",
-    ]
-    heads += ["over"] * has_over
-    caption = f"{count(first.files, kind)}, mean ± standard deviation over files"
+    caption = f"{counted}, mean ± standard deviation over files"
     caption += "; the best mean in bold type" if len(rows) > 1 else ""
     if has_over and like:
         caption += f"; over: files that take more bits than the codes of {like}"
-    best = {c.name: _best(c, rows) for c in first.columns}
-    out = [f'<div class="scroll" role="region" aria-label="{TITLES[kind]}: results" tabindex="0">']
-    out.append(f"<table>\n<caption>{text_of(caption)}</caption>\n<thead><tr>")
-    out += [f'<th scope="col">{escape(head)}</th>' for head in heads]
-    out.append("</tr></thead>\n<tbody>\n")
-    for number, row in enumerate(rows):
-        out.append(f'<tr><th scope="row">{_mark(number)}{text_of(row.model)}</th>')
-        for column in first.columns:
-            found = row.statistics[column.name]
-            text = f"{column.format(found.mean)} ± {column.format(found.sd)}"
-            is_best = len(rows) > 1 and found.mean == best[column.name]
-            out.append(f"<td>{f'<strong>{text}</strong>' if is_best else text}</td>")
-        rate = CONTINUOUS if row.rate is None else f"{row.rate:.3f}"
-        entropy = "-" if row.entropy_rate is None else f"{row.entropy_rate:.3f}"
-        over = [str(row.over) if row.classical else ""] * has_over
-        out += [f"<td>{cell}</td>" for cell in (rate, entropy, *over)]
-        out.append("</tr>\n")
-    return "".join([*out, "</tbody>\n</table></div>\n"])
-
-
-def _best(column: Metric, rows: Sequence[Summary]) -> float | None:
-    means = [row.statistics[column.name].mean for row in rows]
-    known = [mean for mean in means if not math.isnan(mean)]
-    if column.higher_is_better is None or not known:
-        return None
-    return max(known) if column.higher_is_better else min(known)
-
-
-def example_of(example: Example) -> Iterator[str]:
-    """One file: its versions and their errors, side by side."""
-    yield f'<article class="example" data-kind="{example.modality}">\n'
-    yield f"<h3>{text_of(example.name)}</h3>\n"
-    if example.note:
-        yield f'<p class="note">{escape(example.note)}</p>\n'
-    yield '<div class="row">\n'
-    show = _picture if example.modality == "image" else _recording
-    for view in example.views:
-        yield show(example, view)
-    yield "</div>\n</article>\n"
-
-
-def _picture(example: Example, view: View) -> str:
-    out = _figure(_image(view.media, view.label, example), _caption(view))
-    if view.error:
-        name = f"error of {view.label}"
-        out += _figure(_image(view.error, name, example), text_of(name))
-    return out
-
-
-def _recording(example: Example, view: View) -> str:
-    name = text_of(f"{view.label}: {example.name}", quote=True)
-    player = f'<audio controls preload="metadata" src="{view.media}" aria-label="{name}"></audio>'
-    spectrogram = f'<img src="{view.spectrogram}" alt="spectrogram of {text_of(view.label)}">'
-    out = _figure(player + spectrogram, _caption(view))
-    if view.error:
-        error = f'<img src="{view.error}" alt="error of {text_of(view.label)}">'
-        out += _figure(error, text_of(f"error of {view.label}"))
-    return out
-
-
-def _image(source: str, name: str, example: Example) -> str:
-    width, height = example.size
-    label = text_of(name, quote=True)
-    return (
-        f'<img src="{source}" alt="{label}" data-name="{label}" width="{width}" height="{height}">'
+    headings = [column.heading for column in first.columns]
+    best = {column.name: _best(column, rows) for column in first.columns}
+    return Section(
+        kind=kind,
+        title=TITLES[kind],
+        about=ABOUT[kind],
+        files=counted,
+        caption=caption,
+        heads=["model", *headings, rates.unit(kind).symbol, "by entropy", *["over"] * has_over],
+        rows=[Row(row.model, list(_cells(row, best, has_over=has_over))) for row in rows],
+        plots=list(_plots(rows, points)),
+        examples=examples,
+        codebooks=list(_codebooks(rows)),
+        protocol=list(dict.fromkeys(line for each in rows for line in each.protocol)),
     )
 
 
-def _figure(content: str, caption: str) -> str:
-    return f"<figure>{content}<figcaption>{caption}</figcaption></figure>\n"
-
-
-def _caption(view: View) -> str:
-    if view.report is None:
-        return text_of(view.label)
-    return f"<b>{text_of(view.label)}</b>: {escape(_measured(view.report))}"
-
-
-def _measured(report: ItemReport) -> str:
+def measured(report: ItemReport) -> str:
+    """Say what was measured of one file."""
     unit = rates.unit(report.modality).symbol
     words = [CONTINUOUS if report.rate is None else f"{report.rate:.3f} {unit}"]
     for column in report.columns:
@@ -130,21 +120,62 @@ def _measured(report: ItemReport) -> str:
     return ", ".join(words)
 
 
-def codebooks(kind: str, rows: Sequence[Summary]) -> Iterator[str]:
+def shown(value: Any) -> Any:
+    """Write a text as one line, bytes that are no UTF-8 spelled out; leave markup as it is."""
+    if hasattr(value, "__html__"):
+        return value
+    return one_line(str(value)).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _cells(row: Summary, best: Mapping[str, float | None], *, has_over: bool) -> Iterator[Cell]:
+    for column in row.columns:
+        found = row.statistics[column.name]
+        text = f"{column.format(found.mean)} ± {column.format(found.sd)}"
+        yield Cell(text, is_best=found.mean == best[column.name])
+    yield Cell(CONTINUOUS if row.rate is None else f"{row.rate:.3f}")
+    yield Cell("-" if row.entropy_rate is None else f"{row.entropy_rate:.3f}")
+    if has_over:
+        yield Cell(str(row.over) if row.classical else "")
+
+
+def _best(column: Metric, rows: Sequence[Summary]) -> float | None:
+    means = [row.statistics[column.name].mean for row in rows]
+    known = [mean for mean in means if not math.isnan(mean)]
+    if column.higher_is_better is None or not known or len(rows) == 1:
+        return None
+    return max(known) if column.higher_is_better else min(known)
+
+
+def _plots(rows: Sequence[Summary], points: Points) -> Iterator[Markup]:
+    """Quality against rate, for each metric that has a better and a worse."""
+    from markupsafe import Markup
+
+    kind = rows[0].modality
+    for column in rows[0].columns:
+        series = []
+        for number, row in enumerate(rows):
+            mean = (row.rate_statistic.mean, row.statistics[column.name].mean)
+            if all(math.isfinite(value) for value in mean):
+                found = points.get((kind, row.model, column.name), ())
+                series.append(quality.Series(number, shown(row.model), found, mean))
+        if series and column.higher_is_better is not None:
+            unit, name = rates.unit(kind).symbol, f"{kind}-{column.name}"
+            yield Markup(quality.draw(series, x=unit, y=column.heading, name=name))
+
+
+def _codebooks(rows: Sequence[Summary]) -> Iterator[Codebook]:
     """Use of each level's codebook in each row that has one."""
-    if all(row.codebook is None for row in rows):
-        return
-    yield '<h2>Codebooks</h2>\n<div class="row">\n'
+    from markupsafe import Markup
+
     for number, row in enumerate(rows):
-        for level, usage in row.levels.items():
-            use = usage.total
+        for index, (level, usage) in enumerate(row.levels.items()):
+            use, stages = usage.total, len(usage.used)
             title = row.model if len(row.levels) == 1 else f"{row.model}, {level}"
-            text = (
+            words = (
                 f"{title}: {use.share:.1%} of {use.entries} entries used by {use.tokens} codes, "
                 f"{use.entropy_bits:.2f} of {use.nominal_bits:.2f} bits per code"
             )
-            stages = len(usage.used)
-            text += f"; {stages} stages, from dark to bright" if stages > 1 else ""
+            words += f"; {stages} stages, from dark to bright" if stages > 1 else ""
             panel = code_plots.use_panel(
                 usage.used,
                 entries=usage.codebook_size,
@@ -153,36 +184,8 @@ def codebooks(kind: str, rows: Sequence[Summary]) -> Iterator[str]:
             )
             plot = sheet.document(
                 [panel],
-                name=f"{kind}-use-{number}-{_slug(level)}",
+                name=f"{row.modality}-use-{number}-{index}",
                 title=shown(f"Use of the codebook of {title}"),
-                description=shown(text),
+                description=shown(words),
             )
-            yield _figure(plot, text_of(text))
-    yield "</div>\n"
-
-
-def _slug(text: str) -> str:
-    return "".join(each if each.isalnum() else "-" for each in text)
-
-
-def count(files: int, kind: str) -> str:
-    """So many files in words: "1 image"."""
-    noun = TITLES[kind].lower() if files != 1 else TITLES[kind].lower()[:-1]
-    return f"{files} {noun}"
-
-
-def text_of(text: str, *, quote: bool = False) -> str:
-    """A name as HTML: one line, and bytes that are no UTF-8 spelled out."""
-    return escape(shown(text), quote=quote)
-
-
-def shown(text: str) -> str:
-    """A name as one line, bytes that are no UTF-8 spelled out."""
-    return one_line(text).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _mark(number: int) -> str:
-    return (
-        '<svg class="mark" viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">'
-        f'<path d="{quality.mark(number)}" fill="{quality.colour(number)}"/></svg>'
-    )
+            yield Codebook(Markup(plot), words)
