@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqtok.errors import MediaError
-from vqtok.media import audio, audio_writer
+from vqtok.media import audio, wav
 
 
 class Out(io.RawIOBase):
@@ -123,7 +123,7 @@ def test_a_pipe_that_breaks_says_so():
 
 
 def test_more_than_a_wav_can_hold_is_a_clear_error(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(audio_writer, "MAX_WAV_BYTES", 4000)
+    monkeypatch.setattr(wav, "MAX_BYTES", 4000)
     with pytest.raises(MediaError, match="a WAV of unknown length holds 4 GiB at most") as told:
         write(tmp_path / "a.wav", noise(3000, 1))
     assert told.value.hint == "--format flac"

@@ -8,7 +8,6 @@ libsndfile as a small WAV of the same encoding: samples are those of the file fo
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,8 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.audio_headers import PLAIN_TAGS, Lenient, is_open_ended, truncated
+from vqtok.media import wav
+from vqtok.media.audio_headers import Lenient, no_samples, truncated
 from vqtok.media.frames import check_finite, mixed
 from vqtok.media.kinds import HEAD_BYTES, sniff_format
 from vqtok.media.opening import os_message, subject
@@ -65,6 +65,11 @@ class Beginning:
         data: bytes = self._some(size)
         return data
 
+    def skip(self, size: int) -> None:
+        """Pass over bytes, as many as there are of so many."""
+        while size > 0 and (data := self.some(min(size, _PIECE_BYTES))):
+            size -= len(data)
+
     def seekable(self) -> bool:
         """Never."""
         return False
@@ -87,11 +92,16 @@ class Arriving:
 
     def __init__(self, stream: Beginning, name: str) -> None:
         self._stream, self._name, self._stack = stream, name, ExitStack()
-        self._order, self._shape, self._unit, declared = _head(stream, name)
+        header = wav.read_header(stream.read, stream.skip)
+        if header is None:
+            raise no_samples(name)
+        if not header.unit:
+            raise MediaError(name, "truncated, damaged or unsupported WAV: no format")
+        self._header, self._unit = header, header.unit
         with self._decoder(b"") as sound:
             self.rate, self.channels = sound.samplerate, sound.channels
             self.subtype: str = sound.subtype
-        self.declared = None if declared is None else declared // self._unit
+        self.declared = None if header.is_open else header.size // self._unit
         self.length = 0
         if self.declared == 0:
             raise MediaError(name, "no audio samples")
@@ -168,10 +178,7 @@ class Arriving:
             raise MediaError(self._name, f"cannot read: {os_message(error)}") from error
 
     def _decoder(self, data: bytes) -> soundfile.SoundFile:
-        name = {"<": b"RIFF", ">": b"RIFX"}[self._order]
-        chunk = struct.pack(self._order + "4sI", b"fmt ", len(self._shape)) + self._shape
-        chunk += struct.pack(self._order + "4sI", b"data", len(data)) + data
-        whole = name + struct.pack(self._order + "I", 4 + len(chunk)) + b"WAVE" + chunk
+        whole = self._header.with_samples(data)
         try:
             return soundfile.SoundFile(Lenient(io.BytesIO(whole)))
         except soundfile.LibsndfileError as error:
@@ -215,64 +222,21 @@ def _is_plain_wav(stream: Beginning) -> bool:
     """Whether the samples of a WAV have one size each, so that any of them can be decoded alone."""
     if sniff_format(stream.peek(HEAD_BYTES)) != "WAV":
         return False
-    order = ">" if stream.peek(4) == b"RIFX" else "<"
-    at = 12
-    while at < _MOST_HEAD:
-        chunk = stream.peek(at + 8 + 26)[at:]
-        if len(chunk) < 8:
-            return True  # and truncated, which is told by whoever reads on
-        key, size = struct.unpack(order + "4sI", chunk[:8])
-        if key == b"data":
-            return True
-        if key == b"fmt " and len(chunk) >= 10:
-            (tag,) = struct.unpack(order + "H", chunk[8:10])
-            if tag == 0xFFFE and len(chunk) == 34:
-                (tag,) = struct.unpack(order + "H", chunk[32:34])
-            return tag in PLAIN_TAGS and tag != 0xFFFE
-        at += 8 + size + size % 2
-    return False
+    order, at = wav.order_of(stream.peek(4)), 12
 
+    def read(size: int) -> bytes:
+        nonlocal at
+        data = stream.peek(at + size)[at:] if at < _MOST_HEAD else b""
+        at += len(data)
+        return data
 
-def _head(stream: Beginning, name: str) -> tuple[str, bytes, int, int | None]:
-    """Read up to the samples.
+    def skip(size: int) -> None:
+        nonlocal at
+        at += size
 
-    Returns:
-        Byte order, the format chunk, bytes of one sample of all channels, and bytes of samples
-        declared, None if they go on until the end.
-    """
-    head = stream.read(12)
-    order = ">" if head[:4] == b"RIFX" else "<"
-    if len(head) < 12:
-        raise _no_samples(name)
-    (riff_bytes,) = struct.unpack(order + "I", head[4:8])
-    at, shape, unit, long_bytes = 12, b"", 0, 0
-    while True:
-        chunk = stream.read(8)
-        if len(chunk) < 8:
-            raise _no_samples(name)
-        key, size = struct.unpack(order + "4sI", chunk)
-        at += 8 + size + size % 2
+    for key, _, body in wav.chunks(read, skip, order=order, kept=(b"fmt ",), last=b"data"):
         if key == b"data":
             break
-        body = stream.read(min(size + size % 2, _MOST_HEAD))
-        if key == b"ds64" and len(body) >= 16:
-            (long_bytes,) = struct.unpack("<8xQ", body[:16])
-        elif key == b"fmt " and len(body) >= 16:
-            shape = body[:size]
-            (unit,) = struct.unpack(order + "H", shape[12:14])
-        _skip(stream, size + size % 2 - len(body))
-    if not shape or not unit:
-        raise MediaError(name, "truncated, damaged or unsupported WAV: no format")
-    if size == 0xFFFFFFFF and long_bytes:
-        return order, shape, unit, long_bytes
-    unfinished = size == 0 and (riff_bytes == 0xFFFFFFFF or riff_bytes + 8 <= at)
-    return order, shape, unit, None if unfinished or is_open_ended(size) else size
-
-
-def _skip(stream: Beginning, size: int) -> None:
-    while size > 0 and (data := stream.some(min(size, _PIECE_BYTES))):
-        size -= len(data)
-
-
-def _no_samples(name: str) -> MediaError:
-    return MediaError(name, "truncated: the file ends before any sample")
+        if wav.tag_of(body, order):
+            return wav.is_plain(body, order)
+    return at < _MOST_HEAD  # a truncated one is refused by whoever reads on

@@ -14,10 +14,8 @@ from contextlib import suppress
 from typing import BinaryIO, cast
 
 from vqtok.errors import MediaError
-from vqtok.media import mpeg
+from vqtok.media import mpeg, wav
 
-# Formats whose samples all have one size, so that bytes can be told as samples.
-PLAIN_TAGS = (1, 3, 6, 7, 0xFFFE)
 _PAGE_BYTES = 27 + 255 + 255 * 255
 
 
@@ -99,67 +97,41 @@ def complete(stream: BinaryIO, format: str, name: str) -> BinaryIO:
 
 
 def _wav(stream: BinaryIO, size: int, name: str) -> BinaryIO:
-    head = _at(stream, 0, 12)
-    order = ">" if head[:4] == b"RIFX" else "<"
-    riff_bytes = struct.unpack(order + "I", head[4:8])[0]
-    offset, unit, long_bytes = 12, 0, 0
-    while True:
-        chunk = _at(stream, offset, 8 + 16)
-        if len(chunk) < 8:
-            raise MediaError(name, "truncated: the file ends before any sample")
-        key, declared = struct.unpack(order + "4sI", chunk[:8])
-        if key == b"data":
-            break
-        if key == b"ds64" and len(chunk) == 24:
-            long_bytes = struct.unpack("<8xQ", chunk[8:])[0]
-        elif key == b"fmt " and len(chunk) == 24:
-            tag, align = struct.unpack(order + "H10xH2x", chunk[8:])
-            unit = align if tag in PLAIN_TAGS else 0
-        offset += 8 + declared + declared % 2
-    start = offset + 8
-    found = size - start
-    unfinished = declared == 0 and (riff_bytes == 0xFFFFFFFF or riff_bytes + 8 <= start)
-    open_ended = unfinished or is_open_ended(declared)
-    if declared == 0xFFFFFFFF and long_bytes:
-        declared, open_ended = long_bytes, False
-    if open_ended and found > declared and (unfinished or riff_bytes + 8 < size):
-        header = _at(stream, 0, start)
-        header = _long_header(header, found) if order == "<" else header[:-4] + b"\xff" * 4
-        return cast(BinaryIO, Spliced(header, stream, start))
-    if declared > found and not open_ended:
-        raise truncated(name, declared, found, unit)
+    stream.seek(0)
+    header = wav.read_header(stream.read, lambda count: stream.seek(count, io.SEEK_CUR))
+    if header is None:
+        raise no_samples(name)
+    found = size - header.start
+    if header.is_open:
+        if found > header.size and (header.is_unfinished or header.file_size < size):
+            head = wav.resized(_at(stream, 0, header.start), found)
+            return cast(BinaryIO, Spliced(head, stream, header.start))
+    elif header.size > found:
+        is_plain = header.tag in (*wav.PLAIN_TAGS, wav.EXTENSIBLE)
+        raise truncated(name, header.size, found, header.unit if is_plain else 0)
     return stream
 
 
-def _long_header(header: bytes, size: int) -> bytes:
-    """A WAV's header with its true size, in the form that has 64 bits for it (EBU Tech 3306)."""
-    chunk = struct.pack("<4sIQQQI", b"ds64", 28, size + len(header) + 28, size, 0, 0)
-    return b"RF64" + b"\xff" * 4 + b"WAVE" + chunk + header[12:-4] + b"\xff" * 4
-
-
-def is_open_ended(declared: int) -> bool:
-    """Whether a declared size means "until the end"."""
-    # What ffmpeg, sox and arecord write into a pipe: the largest length, less some alignment.
-    return declared >= 0xFFFFF000 or 0x7FFFE000 <= declared <= 0x80000000
-
-
 def _aiff(stream: BinaryIO, size: int, name: str) -> None:
-    offset, unit = 12, 0
-    while True:
-        chunk = _at(stream, offset, 16)
-        if len(chunk) < 8:
-            raise MediaError(name, "truncated: the file ends before any sample")
-        key, declared = struct.unpack(">4sI", chunk[:8])
-        if key == b"SSND":
-            break
-        if key == b"COMM" and len(chunk) == 16:
-            channels, bits = struct.unpack(">H4xH", chunk[8:])
+    stream.seek(12)
+    unit = 0
+    for key, declared, body in wav.chunks(
+        stream.read,
+        lambda count: stream.seek(count, io.SEEK_CUR),
+        order=">",
+        kept=(b"COMM",),
+        last=b"SSND",
+    ):
+        if key == b"COMM" and len(body) >= 8:
+            channels, bits = struct.unpack(">H4xH", body[:8])
             unit = channels * -(-bits // 8)
-        offset += 8 + declared + declared % 2
-    # The chunk starts with eight bytes of alignment, which it counts.
-    declared, found = max(0, declared - 8), max(0, size - offset - 16)
-    if declared > found and not is_open_ended(declared):
-        raise truncated(name, declared, found, unit)
+        elif key == b"SSND":
+            # The chunk starts with eight bytes of alignment, which it counts.
+            wanted, found = max(0, declared - 8), max(0, size - stream.tell() - 8)
+            if wanted > found and not wav.is_endless(wanted):
+                raise truncated(name, wanted, found, unit)
+            return
+    raise no_samples(name)
 
 
 def _ogg(stream: BinaryIO, size: int, name: str) -> None:
@@ -178,7 +150,7 @@ def _mp3(stream: BinaryIO, size: int, name: str) -> BinaryIO:
     start = mpeg.audio_start(stream)
     first = mpeg.frame_size(_at(stream, start, 4))
     if start >= size or (first is not None and start + first > size):
-        raise MediaError(name, "truncated: the file ends before any sample")
+        raise no_samples(name)
     header = mpeg.stream_header(stream, start)
     if header is None:
         frame = mpeg.made_header(stream, start)
@@ -200,3 +172,8 @@ def truncated(name: str, declared: int, found: int, unit: int) -> MediaError:
     return MediaError(
         name, f"truncated: header says {declared // unit} {what}, file holds {found // unit}"
     )
+
+
+def no_samples(name: str) -> MediaError:
+    """The error of a file that is cut within its header."""
+    return MediaError(name, "truncated: the file ends before any sample")

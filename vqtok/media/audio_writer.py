@@ -14,10 +14,11 @@ import soundfile
 
 from vqtok import atomic
 from vqtok.errors import MediaError, UsageError
+from vqtok.media import wav
 from vqtok.media.ogg import fix_serial
 from vqtok.media.opening import os_message, subject
 from vqtok.media.resample import Resampler
-from vqtok.media.sinks import MAX_WAV_BYTES, FileSink, WavSink
+from vqtok.media.sinks import FileSink, WavSink
 
 # Suffix → libsndfile's format and encoding.
 _FORMATS = {
@@ -228,7 +229,7 @@ class Writer:
                 raise
 
     def _is_long(self, length: int) -> bool:
-        return length * self._channels * 2 > MAX_WAV_BYTES
+        return length * self._channels * 2 > wav.MAX_BYTES
 
     def _unwritable(self, error: OSError) -> MediaError:
         return MediaError(self._name, f"cannot write: {os_message(error)}")

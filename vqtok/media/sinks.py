@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import struct
 from typing import BinaryIO
 
-# The size fields of a WAV header have 32 bits.
-MAX_WAV_BYTES = (1 << 32) - 4096
-_UNKNOWN = 0xFFFFFFFF
+from vqtok.media import wav
 
 
 class FileSink:
@@ -86,7 +83,7 @@ class WavSink:
         """The header is complete, what follows are samples."""
         if not self._begun:
             self._begun = True
-            self._waiting = self._sized(self._size)
+            self._waiting = wav.sized(bytes(self._head), self._size)
 
     def flush(self) -> None:
         """Send what there is.
@@ -106,10 +103,10 @@ class WavSink:
             OSError: the pipe is closed, ….
         """
         self.flush()
-        if self._size == self._body or self._start is None or self._body > MAX_WAV_BYTES:
+        if self._size == self._body or self._start is None or self._body > wav.MAX_BYTES:
             return
         self.stream.seek(self._start)
-        self._waiting = self._sized(self._body)
+        self._waiting = wav.sized(bytes(self._head), self._body)
         self.flush()
         self.stream.seek(self._start + len(self._head) + self._body)
 
@@ -126,14 +123,6 @@ class WavSink:
     def tell(self) -> int:
         """Offset of the next byte."""
         return self._at
-
-    def _sized(self, size: int | None) -> bytes:
-        head = bytearray(self._head)
-        known = size is not None and size <= MAX_WAV_BYTES
-        whole = len(head) - 8 + (size or 0)
-        head[4:8] = struct.pack("<I", whole if known else _UNKNOWN)
-        head[-4:] = struct.pack("<I", (size or 0) if known else _UNKNOWN)
-        return bytes(head)
 
 
 def _position(stream: BinaryIO) -> int | None:

@@ -81,7 +81,7 @@ def test_names_of_files_are_text_and_nothing_else(tree: Tree, media: Path) -> No
 
 
 def test_names_of_models_stay_within_their_attributes(tree: Tree) -> None:
-    assert not [tag for tag, attributes in tree.tags if {"onerror", "y"} & set(attributes)]
+    assert not [tag for tag, attributes in tree.tags if "onerror" in attributes]
     labels = [a["alt"] for a in tree.all("img")] + [a["aria-label"] for a in tree.all("audio")]
     assert sum(HOSTILE_MODEL in (label or "") for label in labels) == 3 * 2
 
