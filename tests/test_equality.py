@@ -22,7 +22,7 @@ import vqtok
 from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.codes import files
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.reader import CorpusReader
 from vqtok.corpus.writer import CorpusWriter
 from vqtok.media import audio, image

@@ -10,7 +10,7 @@ import pytest
 from tests import coded
 from tests.corpus.samples import small
 from vqtok.corpus.collection import Found, Unread, gather
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 from vqtok.errors import CodesError
 
 

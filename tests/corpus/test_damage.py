@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.corpus.samples import contents, small
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.index import is_corpus
 from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import CodesError

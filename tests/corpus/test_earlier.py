@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.samples import contents, small
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "corpora-0.1.0.tar.gz"
 

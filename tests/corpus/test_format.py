@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.programs import run
-from vqtok.corpus.format import FORMATS, named
+from tests.programs import ROOT
+from vqtok.corpus.format import named
+from vqtok.corpus.formats import FORMATS
 
 LINES = '''
 """Format "lines": each shard a text of names and numbers of codes, for this test."""
@@ -43,10 +48,8 @@ FORMAT = Lines()
 
 PROGRAM = """
 import sys; from pathlib import Path
-from vqtok.corpus import formats
-formats.__path__.append(sys.argv[1])
 from tests.corpus.samples import small
-folder = Path(sys.argv[2])
+folder = Path(sys.argv[1])
 corpus = small()
 with corpus.open(folder, "lines") as writer:
     for number in (0, 1, 2, 4):
@@ -60,9 +63,12 @@ assert not [path.name for path in folder.iterdir() if path.suffix == ".lines"]
 
 
 def test_a_new_format_is_one_file(tmp_path: Path):
-    (tmp_path / "formats").mkdir()
-    (tmp_path / "formats" / "lines.py").write_text(LINES)
-    done = run(PROGRAM, str(tmp_path / "formats"), str(tmp_path / "corpus"))
+    package = ROOT / "vqtok"
+    shutil.copytree(package, tmp_path / "vqtok", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "vqtok" / "corpus" / "formats" / "lines.py").write_text(LINES)
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "corpus")]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.corpus.samples import Corpus, contents, small
 from tests.programs import LIMIT_S, environment
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.index import is_corpus
 from vqtok.errors import CodesError, UsageError
 

@@ -14,7 +14,7 @@ from tests.corpus.samples import Corpus
 from vqtok.codes.container import Codes
 from vqtok.codes.files import Header
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.reader import CorpusReader
 
 SIDE = 256

@@ -15,7 +15,7 @@ import pytest
 from tests.corpus import samples
 from tests.corpus.samples import contents, small
 from tests.programs import LIMIT_S, environment
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.writer import CorpusWriter
 from vqtok.errors import CodesError, UsageError
 

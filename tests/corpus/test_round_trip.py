@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.corpus import samples
 from tests.corpus.samples import Corpus, contents, corpora, item, small, truncated
 from tests.programs import run
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.index import is_corpus
 from vqtok.corpus.reader import CorpusReader
 from vqtok.corpus.writer import CorpusWriter

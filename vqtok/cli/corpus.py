@@ -43,8 +43,10 @@ def refuse(chosen: EncodeChoices) -> None:
     Raises:
         UsageError: one of the flags was given.
     """
+    from vqtok.corpus.formats import FORMATS
+
     _check_engine(chosen.engine)
-    hint = "--format tar, files, bin, parquet or arrow"
+    hint = f"--format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
     if chosen.shard_size is not None:
         raise UsageError("--shard-size", "only a corpus has shards", hint=hint)
     if chosen.engine != "local":

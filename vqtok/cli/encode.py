@@ -21,7 +21,7 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
       vqtok encode photo.png -o codes.npy
       vqtok encode photos/ --format tar -o corpus/
     """  # noqa: D301
-    from vqtok.corpus.format import FORMATS
+    from vqtok.corpus.formats import FORMATS
     from vqtok.pipeline import plans
     from vqtok.pipeline.models import Models
 

@@ -1,23 +1,20 @@
-"""What a corpus format is, and which there are: the files of ``corpus/formats``."""
+"""What a corpus format is; each file of ``corpus/formats`` makes one."""
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from vqtok.corpus import formats
 from vqtok.corpus.disk import ByteRange
+from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
 from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError
-
-FORMATS = tuple(sorted(each.name for each in pkgutil.iter_modules(formats.__path__)))
-"""What ``--format`` takes."""
 
 
 class Format(Protocol):

@@ -17,7 +17,8 @@ from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import disk, finish, items, spool
 from vqtok.corpus.folder import Lock, check, prepare
-from vqtok.corpus.format import FORMATS, named
+from vqtok.corpus.format import named
+from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.info import CorpusInfo, Identity, ShardInfo
 from vqtok.corpus.items import Entry
 from vqtok.corpus.log import Log

@@ -74,7 +74,7 @@ def local_engine(
     threads: int | None = None,
     timing: Timing | None = None,
 ) -> Engine:
-    """Readers and the model in threads of this process.
+    """Make an engine of readers and the model in threads of this process.
 
     Args:
         coder: Of the corpus, used by several threads at once.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqtok.codes import files
-from vqtok.corpus.format import FORMATS
+from vqtok.corpus.formats import FORMATS
 from vqtok.errors import UsageError, VqtokError
 from vqtok.media.items import Item, items_of
 from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, supported
