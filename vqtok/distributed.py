@@ -9,6 +9,7 @@ training only; without ``torch.distributed`` all of this does nothing.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,6 +169,9 @@ def joined(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # DistributedDataParallel imports it, and what is imported while there is a group keeps that for
+    # good. Its threads then outlive the interpreter, and one that still holds a tensor aborts.
+    importlib.import_module("torch._dynamo")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import coded
-from tests.programs import LIMIT_S
+from tests.programs import LIMIT_S, environment
 from tests.training.conftest import IMAGE_EDITS
 from vqtok.checkpoints import resume
 from vqtok.training.train import train
@@ -80,3 +80,33 @@ def test_two_ranks_learn_the_prior_of_one_process_with_twice_the_batch(tmp_path:
     for name, value in expected.items():
         if name.startswith("model."):
             torch.testing.assert_close(found[name], value, atol=2e-4, rtol=2e-3, msg=name)
+
+
+PROGRAM = """
+from pathlib import Path
+import torch
+from vqtok import distributed
+
+def step():
+    model = distributed.replicated(torch.nn.Linear(4, 4))
+    model(torch.ones(2, 4)).sum().backward()
+
+with distributed.joined(torch.device("cpu")):
+    step()
+print([each.read_text().strip() for each in Path("/proc/self/task").glob("*/comm")])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="names of threads are in /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
+    # One that still held a tensor aborted now and then while the interpreter ended.
+    (tmp_path / "program.py").write_text(PROGRAM)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(tmp_path / "program.py")],
+        capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("python") >= 2
+    assert "gloo" not in done.stdout
