@@ -95,31 +95,31 @@ def test_noise_is_of_gumbels_distribution() -> None:
     st.sampled_from([0.0, 0.7, 1.0, 1.6]),
     st.floats(1e-4, 0.2),
 )
-def test_what_is_not_in_doubt_survives_any_change_within_reach(
-    seed: int, top_k: int | None, top_p: float | None, temperature: float, reach: float
+def test_what_is_no_near_tie_survives_any_change_within_the_tolerance(
+    seed: int, top_k: int | None, top_p: float | None, temperature: float, tolerance: float
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(64, 12, generator=generator, dtype=torch.float64) * 2
     noise = Noise((seed,), range(64)).draw(12)
     choice = Choice(temperature, top_k, top_p)
-    codes, doubtful = pick(logits, noise, choice, reach=reach)
+    codes, near_tie = pick(logits, noise, choice, tolerance=tolerance)
     exact, never = pick(logits, noise, choice)
     assert not bool(never.any())
-    assert torch.equal(codes[~doubtful], exact[~doubtful])
+    assert torch.equal(codes[~near_tie], exact[~near_tie])
     for number in range(8):
-        shift = (torch.rand(64, 12, generator=generator, dtype=torch.float64) * 2 - 1) * reach
+        shift = (torch.rand(64, 12, generator=generator, dtype=torch.float64) * 2 - 1) * tolerance
         if number % 2:
-            shift = shift.sign() * reach
+            shift = shift.sign() * tolerance
         other = pick(logits + shift, noise, choice)[0]
-        assert torch.equal(codes[~doubtful], other[~doubtful])
+        assert torch.equal(codes[~near_tie], other[~near_tie])
 
 
-def test_little_is_in_doubt_at_the_reach_in_use() -> None:
+def test_few_are_near_ties_at_the_tolerance_in_use() -> None:
     logits = torch.randn(2000, 512, generator=torch.Generator().manual_seed(0)) * 2
     noise = Noise((0,), range(2000)).draw(512)
     for choice in (Choice(), Choice(top_k=100), Choice(top_p=0.9), Choice(top_k=50, top_p=0.9)):
-        doubtful = pick(logits, noise, choice, reach=1e-4)[1]
-        assert float(doubtful.float().mean()) < 0.02
+        near_tie = pick(logits, noise, choice, tolerance=1e-4)[1]
+        assert float(near_tie.float().mean()) < 0.02
 
 
 @pytest.mark.parametrize(

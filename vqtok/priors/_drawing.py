@@ -1,8 +1,9 @@
 """One random choice per code: temperature, top-k, top-p, and noise that is each item's own.
 
 A code is the argmax of its logits plus Gumbel noise. Logits that float32 found are known to within
-a reach only; where that could change the choice, it is in doubt, and the caller finds the logits
-again in float64. So a choice is the same in any batch, with any cache and on any number of threads.
+a tolerance only; where that could change the choice, it is a near tie, and the caller finds the
+logits again in float64. So a choice is the same in any batch, with any cache and on any number of
+threads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from vqtok.errors import UsageError
 
-REACH = 1e-4
+TOLERANCE = 1e-4
 """By how much logits may differ between float32 and float64: twenty times what a model trained on
 CIFAR-10 showed."""
 
@@ -72,7 +73,7 @@ class Noise:
 
 
 def pick(
-    logits: Tensor, noise: Tensor, choice: Choice, *, reach: float = 0.0
+    logits: Tensor, noise: Tensor, choice: Choice, *, tolerance: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Choose a code from each row.
 
@@ -80,25 +81,25 @@ def pick(
         logits: (B, K).
         noise: float64 (B, K), Gumbel.
         choice: How.
-        reach: By how much logits may be off.
+        tolerance: By how much logits may be off.
 
     Returns:
-        int64 (B,) codes, and bool (B,): whether other logits within reach would give others.
+        int64 (B,) codes, and bool (B,): whether other logits within tolerance would give others.
     """
     values = logits.double()
     if choice.temperature == 0:
         best = values.topk(min(2, values.shape[1]))
-        return best.indices[:, 0], _close(best.values, 2 * reach)
-    values, reach = values / choice.temperature, reach / choice.temperature
-    sure, perhaps, doubtful = _among(values, choice, reach)
+        return best.indices[:, 0], _close(best.values, 2 * tolerance)
+    values, tolerance = values / choice.temperature, tolerance / choice.temperature
+    sure, perhaps, near_tie = _among(values, choice, tolerance)
     scores = values + noise.to(values.device)
     codes = scores.masked_fill(~perhaps, -math.inf).topk(min(2, scores.shape[1]))
     certain = sure.gather(1, codes.indices[:, :1])[:, 0]
-    return codes.indices[:, 0], doubtful | ~certain | _close(codes.values, 2 * reach)
+    return codes.indices[:, 0], near_tie | ~certain | _close(codes.values, 2 * tolerance)
 
 
-def _among(values: Tensor, choice: Choice, reach: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes that are allowed for sure, those that may be, (B, K) each; and rows in doubt, (B,)."""
+def _among(values: Tensor, choice: Choice, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the codes that are surely allowed and those that may be, (B, K); and near ties, (B,)."""
     everything = torch.ones_like(values, dtype=torch.bool)
     rows = torch.zeros_like(everything[:, 0])
     k = values.shape[1] if choice.top_k is None else min(choice.top_k, values.shape[1])
@@ -109,41 +110,42 @@ def _among(values: Tensor, choice: Choice, reach: float) -> tuple[Tensor, Tensor
     sure = perhaps = rank < k
     if k < values.shape[1]:
         last, following = ordered[:, k - 1 : k], ordered[:, k : k + 1]
-        sure = sure & ((ordered > following + 2 * reach) if reach else everything)
-        perhaps = perhaps | ((ordered >= last - 2 * reach) if reach else ~everything)
+        sure = sure & ((ordered > following + 2 * tolerance) if tolerance else everything)
+        perhaps = perhaps | ((ordered >= last - 2 * tolerance) if tolerance else ~everything)
     if choice.top_p is not None:
-        least, most = _before(ordered.masked_fill(rank >= k, -math.inf), reach)
+        least, most = _before(ordered.masked_fill(rank >= k, -math.inf), tolerance)
         sure, perhaps = sure & (most < choice.top_p), perhaps & (least < choice.top_p)
-        if reach and k < values.shape[1]:  # another k-th code shifts all shares
-            rows = (ordered[:, k - 1] - ordered[:, k]) <= 2 * reach
+        if tolerance and k < values.shape[1]:  # another k-th code shifts all shares
+            rows = (ordered[:, k - 1] - ordered[:, k]) <= 2 * tolerance
     back = order.argsort(dim=1)
     return sure.gather(1, back), perhaps.gather(1, back), rows
 
 
-def _before(ordered: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+def _before(ordered: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
     """Between what bounds the probability of all likelier codes lies, of each code: (B, K) each.
 
     Args:
         ordered: (B, K) logits, descending.
-        reach: By how much they may be off.
+        tolerance: By how much they may be off.
     """
     shares = ordered.softmax(dim=1)
     total = shares.cumsum(dim=1)
-    if reach == 0:
+    if tolerance == 0:
         return total - shares, total - shares
     total = F.pad(total, (1, 0))  # (B, K + 1)
     rising = -ordered
-    # Codes closer than twice the reach may change places.
-    first = torch.searchsorted(rising, rising - 2 * reach)
-    last = torch.searchsorted(rising, rising + 2 * reach, right=True)
+    # Codes closer than twice the tolerance may change places.
+    first = torch.searchsorted(rising, rising - 2 * tolerance)
+    last = torch.searchsorted(rising, rising + 2 * tolerance, right=True)
     most = total.gather(1, last) - shares
-    # The odds of any set of codes change by a factor of exp(2·reach) at most, its share by reach/2.
-    slack = torch.where(last > 1, reach, 0.0)
-    return total.gather(1, first) - reach, most + slack
+    # The odds of any set of codes change by a factor of exp(2·tolerance) at most, its share by
+    # tolerance / 2.
+    slack = torch.where(last > 1, tolerance, 0.0)
+    return total.gather(1, first) - tolerance, most + slack
 
 
-def _close(best: Tensor, reach: float) -> Tensor:
-    """Whether the first two of each row, (B, 2) or (B, 1), are within reach of each other."""
-    if reach == 0 or best.shape[1] < 2:
+def _close(best: Tensor, tolerance: float) -> Tensor:
+    """Whether the first two of each row, (B, 2) or (B, 1), are within tolerance of each other."""
+    if tolerance == 0 or best.shape[1] < 2:
         return torch.zeros_like(best[:, 0], dtype=torch.bool)
-    return best[:, 0] - best[:, 1] <= reach
+    return best[:, 0] - best[:, 1] <= tolerance

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqtok.codes.spec import SPATIAL, CodeSpec
 from vqtok.errors import UsageError
-from vqtok.priors._drawing import REACH, Choice, Noise, pick
+from vqtok.priors._drawing import TOLERANCE, Choice, Noise, pick
 from vqtok.priors._network import Network, Run, Told
 from vqtok.priors._patterns import Layout
 from vqtok.protocols import Prompt
@@ -61,7 +61,7 @@ def draw(
 
 
 class _Runs:
-    """The run of a network, that without a class if guided, and that of doubtful items."""
+    """The run of a network, that without a class if guided, and that of near ties."""
 
     def __init__(
         self, network: Network, layout: Layout, told: Told, choice: Choice, *, cached: bool
@@ -69,7 +69,7 @@ class _Runs:
         self.network, self.layout, self.told, self.choice = network, layout, told, choice
         self.guided = choice.guidance != 1
         factor = choice.guidance + abs(1 - choice.guidance)
-        self.reach = REACH * factor
+        self.tolerance = TOLERANCE * factor
         self.main = network.run(layout, told, cached=cached)
         self.free = network.run(layout, told.classless(), cached=cached) if self.guided else None
         self._exact: Network | None = None
@@ -79,8 +79,8 @@ class _Runs:
 
     def choose(self, logits: Tensor, noise: Tensor, flat: Tensor, step: int, slot: int) -> Tensor:
         """Codes (B,) of one slot."""
-        codes, doubtful = pick(logits, noise, self.choice, reach=self.reach)
-        for item in doubtful.nonzero()[:, 0].tolist():
+        codes, near_tie = pick(logits, noise, self.choice, tolerance=self.tolerance)
+        for item in near_tie.nonzero()[:, 0].tolist():
             exact = self.exactly(item, flat[item : item + 1], step)[slot]
             codes[item] = pick(exact, noise[item : item + 1], self.choice)[0][0]
         return codes
