@@ -257,12 +257,13 @@ class ResumeRoom(Room):
     def probe(self, data: bytes) -> str:
         from tests.hostile import models
         from vqtok.checkpoints import directory, resume
+        from vqtok.plots.curves import draw
         from vqtok.training import recipe
         from vqtok.training.keeper import CheckpointKeeper
         from vqtok.training.log import Journal, records
         from vqtok.training.monitor import MonitorState
-        from vqtok.training.precision import Precision
         from vqtok.training.report import curve
+        from vqtok.training.trainer import Precision
 
         name, _, content = data.partition(b"\n")
         folder = self.work / "run"
@@ -272,8 +273,8 @@ class ResumeRoom(Room):
             journal = Journal(folder / "log.jsonl", first_step=7)
             for each in journal.evaluations:
                 to_line({"step": each["step"], **each["metrics"]})  # as the card reads them
-            if shown := curve.panels(records(folder / "log.jsonl")):
-                curve.draw(shown)
+            if shown := curve.curves(records(folder / "log.jsonl")):
+                draw(shown)
             return "read"
         state = resume.read_state(folder)
         int(state["step"]), float(state["elapsed_s"]), int(state["files"]), list(state["reads"])

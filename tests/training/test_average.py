@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vqtok.training.average import Average
+from vqtok.training.trainer import Average
 
 
 class Tiny(nn.Module):

@@ -193,7 +193,7 @@ class Run:
         )
 
     def advance(self, batches: Sequence[Batch]) -> list[log.Warned]:
-        """Take one step, and let the monitor judge it.
+        """Take one step, and observe it.
 
         Raises:
             TrainingError: nothing has been finite for too long.
@@ -232,7 +232,7 @@ class Run:
         """Say why the run is over: "steps", "minutes", "stopped", or "" if it is not.
 
         Args:
-            stop: Whether somebody asked for the end; on any rank, it is the end of all.
+            stop: Whether somebody wants the end; on any rank, it is the end of all.
         """
         stop, self.clock = agree(stop, self.elapsed, device=self.device)
         if self.step >= self.plan.steps:

@@ -68,7 +68,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """Holds what a run was asked for: arguments of ``run.train``.
+    """Holds what the user wants: arguments of ``train.train``.
 
     Attributes:
         saved: State of the run to go on with, or None.
@@ -112,7 +112,7 @@ class Resolved(NamedTuple):
 
 
 class Task(Protocol):
-    """Says what is learned, from what."""
+    """Says what is learned, and from what."""
 
     quality: str
     """The metric that says how good a model is."""

@@ -1,7 +1,8 @@
-"""What one optimizer step changes: model, discriminator, their optimizers and averages."""
+"""What one optimizer step changes: model, discriminator, optimizers, averages, loss scale."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
@@ -13,14 +14,105 @@ from torch.nn.parallel import DistributedDataParallel
 from vqtok.distributed import replicated
 from vqtok.protocols import LearnedCodebook
 from vqtok.training import stages
-from vqtok.training.average import Average
 from vqtok.training.optimizers import discriminator_optimizer, optimizers_of, peaks_of
-from vqtok.training.precision import Precision
 from vqtok.training.recipe import Train
 from vqtok.training.task import Objective
 
 CRITIC = "critic"
 """Name under which the state of the discriminator's optimizer is saved, as 0.1.0 called it."""
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Precision:
+    """Sets the number format of networks; quantizers and losses stay in float32.
+
+    Args:
+        name: "auto", or one of ``DTYPES``; "auto" is bfloat16 where the device multiplies it
+            natively.
+        device: Where the model is.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.device = device
+        self.dtype = _native(device) if name == "auto" else DTYPES[name]
+        self.name = str(self.dtype).removeprefix("torch.")
+        # float16 reaches down to 6e-8 only: gradients are scaled up, then down again.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Make the context that networks run in."""
+        return torch.autocast(
+            self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32
+        )
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute gradients of a loss, scaled."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give an optimizer's gradients their own size."""
+        self.scaler.unscale_(optimizer)
+
+    def step(self, *optimizers: torch.optim.Optimizer, apply: bool) -> None:
+        """Let the optimizers step, or not, and adapt the scale for the next step."""
+        for optimizer in optimizers:
+            if apply:
+                self.scaler.step(optimizer)
+        self.scaler.update()
+
+    @property
+    def searching(self) -> bool:
+        """Whether the scale is still falling from its high start, for which steps are skipped."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
+
+    def state(self) -> dict[str, float]:
+        """Return JSON data for ``restore``; {} without a scale."""
+        state: dict[str, float] = self.scaler.state_dict()
+        return state
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Go on with a saved scale."""
+        if self.scaler.is_enabled():
+            own = self.scaler.state_dict()
+            self.scaler.load_state_dict({key: state.get(key, own[key]) for key in own})
+
+
+class Average(nn.Module):
+    """Averages weights over steps: often a better model than the last (Polyak averaging).
+
+    Holds a second model whose parameters follow the first one's. Its buffers, a codebook's moving
+    averages among them, are the first one's as they are.
+
+    Args:
+        model: The one that learns.
+        decay: Per step; in the first steps less, so that the random start is soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.model = copy.deepcopy(model).requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module, *, step: int) -> None:
+        """Move towards the parameters after optimizer step ``step`` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        own: list[Tensor] = [*self.model.parameters()]
+        new: list[Tensor] = [*model.parameters()]
+        torch._foreach_lerp_(own, new, 1.0 - decay)
+
+    @torch.no_grad()
+    def catch_up(self, model: nn.Module) -> nn.Module:
+        """Return the averaged model, with the buffers of the one that learns."""
+        for (_, own), (_, new) in zip(
+            self.model.named_buffers(), model.named_buffers(), strict=True
+        ):
+            if own.shape != new.shape:  # the sample of a warm-up grows
+                own.resize_(new.shape)
+            own.copy_(new)
+        return self.model
 
 
 class Trainer:
@@ -136,3 +228,11 @@ def accumulating(module: nn.Module, *, last: bool) -> AbstractContextManager[obj
 
 def _warmed(model: nn.Module) -> Iterator[LearnedCodebook]:
     return (each for each in model.modules() if isinstance(each, LearnedCodebook))
+
+
+def _native(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return torch.float32

@@ -202,7 +202,7 @@ def prefetched(
     Args:
         make: Makes one step; it should raise soon after the event is set.
         start: First step.
-        workers: Threads; 0: each step is made when it is asked for.
+        workers: Threads; 0: each step is made when it is needed.
 
     Raises:
         Exception: what ``make`` raised, at the step where it did.

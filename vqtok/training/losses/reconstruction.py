@@ -20,7 +20,7 @@ class ReconstructionLoss:
         weights: Term name → weight; names are those of ``TERMS``, and "perceptual".
         rate: Hz, for the terms that need it; None for images.
         features: Network behind "perceptual": "efficientnet-lite0", or a path to its weights
-            (``training/losses/perceptual.py`` says which); it is read if the term is asked for.
+            (``training/losses/perceptual.py`` says which); it is read if the term is among them.
 
     Raises:
         ConfigError: an unknown term, or one for the other kind of data.

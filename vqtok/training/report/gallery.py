@@ -34,7 +34,7 @@ _ORIGINAL = re.compile(r"original-\d+-.*\.wav$")
 
 
 def sheet(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Originals in a row, each above its reconstruction, both whole and of one scale.
+    """Arrange originals in a row, each above its reconstruction, both whole and of one scale.
 
     Larger pictures are scaled down, small ones up by whole numbers, pixel by pixel.
 
@@ -59,15 +59,15 @@ def sheet(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     return out
 
 
-def name_of_clip(index: int, place: object, *, step: int | None) -> str:
-    """File name of a recording's preview; of its original if there is no step.
+def name_of_clip(index: int, file: object, *, step: int | None) -> str:
+    """Name the file of a recording's preview; of its original if there is no step.
 
     Args:
         index: Among the held-out recordings, from 0.
-        place: Where the recording lies; letters that links do not like become "_".
+        file: The recording; letters that links do not like become "_".
         step: Steps done, or None.
     """
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(str(place)).stem)[:60]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(str(file)).stem)[:60]
     when = "original" if step is None else f"step-{step:07d}"
     return f"{when}-{index + 1}-{stem}.wav"
 
@@ -81,7 +81,7 @@ def begin(output: Path) -> None:
 
 
 def prune(output: Path, *, best: int | None) -> list[str]:
-    """Delete previews so that there are never many: of the first, best and last steps they stay.
+    """Delete previews, but those of the first, the best and the last steps.
 
     Args:
         output: Model directory.
@@ -102,13 +102,13 @@ def prune(output: Path, *, best: int | None) -> list[str]:
 
 
 def of_step(output: Path, step: int) -> list[str]:
-    """Previews of a step, relative to ``output``, sorted."""
+    """List the previews of a step, relative to ``output``, sorted."""
     found = sorted((output / FOLDER).glob(f"step-{step:07d}[-.]*"))
     return [f"{FOLDER}/{path.name}" for path in found]
 
 
 def _fitted(pixels: np.ndarray) -> Image.Image:
-    """A picture that fills a cell of ``HEIGHT`` by at most twice that."""
+    """Scale a picture to a cell of ``HEIGHT`` by at most twice that."""
     image = Image.fromarray(np.ascontiguousarray(to_uint8(pixels).transpose(1, 2, 0)))
     width, height = image.size
     times = min(HEIGHT // height, 2 * HEIGHT // width)
