@@ -161,6 +161,7 @@ print(held)
 """
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_members_cost_a_few_megabytes() -> None:
     # In a process of its own: what other tests leave behind would be counted too.
     done = subprocess.run(

@@ -84,6 +84,7 @@ def test_both_losses_equal_their_formulas(monkeypatch: pytest.MonkeyPatch) -> No
     assert float(terms["features"]) == pytest.approx(2.0 * np.mean(shares), rel=1e-5)
 
 
+@pytest.mark.slow
 @given(
     kind=st.sampled_from(KINDS),
     weight=st.sampled_from((0.1, 3.0)),
