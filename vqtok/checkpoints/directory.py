@@ -135,11 +135,12 @@ def write(
         raise CheckpointError(directory, f"cannot write: {error.strerror or error}") from error
 
 
-def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
+def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
     """Make a tokenizer from its directory, ready to use: evaluation mode, float32, no gradients.
 
     Args:
-        name: NAME of a model, a directory, or a checkpoint that another program wrote.
+        name: NAME of a model, a directory, or a checkpoint that another program wrote; or its
+            facts, then nothing is read or hashed twice. They can be loaded once.
         device: Where the weights go, as torch names devices.
 
     Returns:
@@ -152,10 +153,16 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    directory = resolve(name) if isinstance(name, str) else name
-    if foreign.is_foreign(directory):
-        return cast("Tokenizer", cast("nn.Module", foreign.open(directory)).to(device))
-    data = read_config(directory)
+    info = name if isinstance(name, ModelInfo) else None
+    directory = resolve(name) if isinstance(name, str) else info.path if info else Path(str(name))
+    if info.foreign if info else foreign.is_foreign(directory):
+        found = None if info is None else info.read.tokenizer
+        if info is not None:
+            info.read.tokenizer = None  # whoever gets it may change it
+        return cast("Tokenizer", cast("nn.Module", found or foreign.open(directory)).to(device))
+    data = dict(info.read.config) if info else {}
+    sign = info.fingerprint if info and data else ""
+    data = data or read_config(directory)
     config = configs.parse(data["model"], Config, where=f"{directory / CONFIG}: model")
     if not configs.type_name(config).startswith("tokenizers/"):
         raise CheckpointError(
@@ -164,7 +171,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
             hint="vqtok.load_prior reads priors",
         )
     with ThreadPoolExecutor(1) as beside:  # a file is hashed without Python's lock
-        sign = beside.submit(fingerprint, directory)
+        signed = None if sign else beside.submit(fingerprint, directory, data)
         tokenizer = built(directory, partial(config.build, drawn=False))
     if read_spec(directory, data) != tokenizer.spec.with_fingerprint(""):
         raise CheckpointError(
@@ -172,7 +179,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Tokenizer:
             "the spec is not that of the model",
             hint="one of the two was edited; restore the file",
         )
-    tokenizer.spec = tokenizer.spec.with_fingerprint(sign.result())
+    tokenizer.spec = tokenizer.spec.with_fingerprint(sign if signed is None else signed.result())
     tokenizer.name = name_of(directory)
     return cast("Tokenizer", tokenizer.to(device))
 

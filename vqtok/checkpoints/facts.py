@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqtok import config as configs
 from vqtok.codes import safetensors
 from vqtok.codes.spec import RANKS, CodeSpec, integer
 from vqtok.errors import CheckpointError, CodesError, ConfigError
+
+if TYPE_CHECKING:
+    from vqtok.protocols import Tokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -43,6 +46,19 @@ class Learned:
     extent: tuple[int, ...]
 
 
+@dataclass
+class Read:
+    """Keeps what was read of a model for its facts, until it is loaded.
+
+    Attributes:
+        config: Content of ``config.json``; empty of other programs' checkpoints.
+        tokenizer: Of a checkpoint that another program wrote, which is read whole for its facts.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: Tokenizer | None = None
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Facts of one model, without its weights.
@@ -61,6 +77,7 @@ class ModelInfo:
         training: ``training.json``; empty if there is none or it cannot be read, as it only tells.
         foreign: Family of a checkpoint that another program wrote; "" of model directories.
         notes: What there is to know of such a checkpoint: what of it is not used, and why.
+        read: What loading need not read again.
     """
 
     name: str
@@ -75,6 +92,7 @@ class ModelInfo:
     learned: Learned | None = None
     foreign: str = ""
     notes: tuple[str, ...] = ()
+    read: Read = field(default_factory=lambda: Read(), repr=False, compare=False)
 
     @property
     def family(self) -> str:
@@ -88,15 +106,19 @@ class ModelInfo:
         return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
 
-def facts(directory: Path) -> ModelInfo:
+def facts(directory: Path, content: Mapping[str, Any] | None = None) -> ModelInfo:
     """Read everything but the weights themselves.
+
+    Args:
+        directory: Of the model.
+        content: Of its ``config.json``, if that is read already.
 
     Raises:
         CheckpointError: a file missing or damaged, or of a newer version.
         ConfigError: ``config.json`` is not JSON.
     """
-    data = read_config(directory)
-    sign = fingerprint(directory)
+    data = read_config(directory) if content is None else checked_config(directory, content)
+    sign = fingerprint(directory, data)
     weights = directory / WEIGHTS
     learned = read_learned(directory, data)
     spec = read_spec(directory, data)
@@ -111,6 +133,7 @@ def facts(directory: Path) -> ModelInfo:
         size_bytes=weights.stat().st_size,
         training=_training(directory / TRAINING),
         learned=learned,
+        read=Read(config=data),
     )
 
 
@@ -126,7 +149,7 @@ def name_of(directory: Path) -> str:
     return path.name
 
 
-def fingerprint(directory: Path) -> str:
+def fingerprint(directory: Path, content: Mapping[str, Any] | None = None) -> str:
     """First 16 hex digits of the SHA-256 of config and weights.
 
     The config is hashed as parsed and written again, so that its layout does not matter.
@@ -135,7 +158,8 @@ def fingerprint(directory: Path) -> str:
         CheckpointError: a file is missing or cannot be read.
         ConfigError: ``config.json`` is not JSON.
     """
-    digest = hashlib.sha256(configs.to_json(read_config(directory)).encode() + b"\0")
+    data = read_config(directory) if content is None else content
+    digest = hashlib.sha256(configs.to_json(data).encode() + b"\0")
     path = directory / WEIGHTS
     try:
         with path.open("rb") as stream:
@@ -160,7 +184,16 @@ def read_config(directory: Path) -> dict[str, Any]:
             f"not a model directory: no {CONFIG}",
             hint=f"a model is a directory with {CONFIG} and {WEIGHTS}",
         )
-    data = configs.read_json(path)
+    return checked_config(directory, configs.read_json(path))
+
+
+def checked_config(directory: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the content of a ``config.json`` as far as this room understands it.
+
+    Raises:
+        CheckpointError: not a model's config, or of a newer version.
+    """
+    path, data = directory / CONFIG, dict(content)
     version = data.get("vqtok")
     if type(version) is int and version > FORMAT:
         raise CheckpointError(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from vqtok.checkpoints import foreign, hub
-from vqtok.checkpoints.facts import CONFIG, WEIGHTS, ModelInfo, facts
+from vqtok.checkpoints.facts import CONFIG, WEIGHTS, ModelInfo, Read, facts
 from vqtok.errors import CheckpointError, UsageError, VqtokError
 
 
@@ -45,7 +46,8 @@ def survey() -> tuple[list[ModelInfo], list[VqtokError]]:
     damaged: list[VqtokError] = []
     for path in available().values():
         try:
-            sound.append(_facts(path))
+            # Tokenizers of others are not kept: facts of many must not fill the memory.
+            sound.append(replace(_facts(path), read=Read()))
         except VqtokError as error:
             damaged.append(error)
     return sound, damaged
@@ -123,8 +125,11 @@ def find(fingerprint: str, *, name: str = "") -> ModelInfo | None:
 
 
 def _facts(path: Path) -> ModelInfo:
-    """Facts of a model directory, or of what another program wrote."""
-    return foreign.describe(path) if foreign.is_foreign(path) else facts(path)
+    """Read the facts of a model directory, or of what another program wrote."""
+    content = foreign.our_config(path)
+    if content is None and foreign.is_candidate(path):
+        return foreign.describe(path)
+    return facts(path, content if content and path.is_dir() else None)
 
 
 def _directories() -> list[Path]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vqtok.media.items import Item
     from vqtok.pipeline.corpus import Engine
     from vqtok.pipeline.corpus_job import CorpusOptions
+    from vqtok.pipeline.models import Models
     from vqtok.pipeline.plans import CorpusPlan
     from vqtok.pipeline.results import Done, Failed
 
@@ -61,22 +62,27 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
         typer.Exit: 1 if an item failed, in this run or an earlier one.
     """
     from vqtok.pipeline import plans
-    from vqtok.pipeline.models import Models
 
     folder = _folder(chosen)
     _check_engine(chosen.engine)
-    plan = plans.for_corpus(files, models=Models(chosen.model))
+    models = batch.models_for(chosen.model, chosen.machine)
+    plan = plans.for_corpus(files, models=models)
     if chosen.writing.dry_run:
         _dry_run(console, plan, folder)
         return
     if plan.info is None:
         _finish(console, [_failure(item) for item in plan.items], failed=len(plan.items))
         return
-    _run(console, plan, plan.info, folder, chosen)
+    _run(console, plan, plan.info, folder, chosen, models)
 
 
 def _run(
-    console: Console, plan: CorpusPlan, info: ModelInfo, folder: Path, chosen: EncodeChoices
+    console: Console,
+    plan: CorpusPlan,
+    info: ModelInfo,
+    folder: Path,
+    chosen: EncodeChoices,
+    models: Models,
 ) -> None:
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
@@ -95,7 +101,7 @@ def _run(
             console.say(f"{folder}: complete already")
             totals = _Totals(console, 0)
         else:
-            engine = _engine(console, info, chosen, options)
+            engine = _engine(console, info, chosen, options, models)
             totals = _work(console, plan.items, writer, engine, folder)
         found = writer.finish()
     _report(console, folder, found)
@@ -122,10 +128,14 @@ def _work(
 
 
 def _engine(
-    console: Console, info: ModelInfo, chosen: EncodeChoices, options: CorpusOptions
+    console: Console,
+    info: ModelInfo,
+    chosen: EncodeChoices,
+    options: CorpusOptions,
+    models: Models,
 ) -> EngineFor:
     def make(progress: Progress) -> Engine:
-        models = batch.models_for(console, progress, model=chosen.model, machine=chosen.machine)
+        batch.reporting(console, progress, models)
         if chosen.engine == "ray":
             from vqtok.pipeline.ray_engine import ray_engine
 

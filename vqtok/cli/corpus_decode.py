@@ -56,7 +56,8 @@ def decode(console: Console, folder: Path, chosen: DecodeChoices) -> None:
         return
 
     def work(progress: Progress) -> batch.Results:
-        models = batch.models_for(console, progress, model=chosen.model, machine=chosen.machine)
+        models = batch.models_for(chosen.model, chosen.machine)
+        batch.reporting(console, progress, models)
         options = DecodeOptions(
             depth=chosen.depth,
             native_rate=chosen.native_rate,

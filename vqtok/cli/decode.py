@@ -21,14 +21,14 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
       vqtok decode corpus/ -o out/
     """  # noqa: D301
     from vqtok.pipeline import plans
-    from vqtok.pipeline.models import Models
 
     console = flags.messages.console()
     folder = corpus_decode.corpus_of(files)
     if folder is not None:
         corpus_decode.decode(console, folder, flags)
         return
-    named = Models(flags.model).named()
+    models = batch.models_for(flags.model, flags.machine)
+    named = models.named()
     foreign = None if named is None else named.spec
     if named is not None:
         named.spec.require_codes(named.name)
@@ -46,7 +46,7 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
         return
 
     def work(progress: Progress) -> batch.Results:
-        models = batch.models_for(console, progress, model=flags.model, machine=flags.machine)
+        batch.reporting(console, progress, models)
         from vqtok.pipeline import decode as pipeline
 
         chosen = pipeline.DecodeOptions(

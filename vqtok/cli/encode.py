@@ -23,7 +23,6 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
     """  # noqa: D301
     from vqtok.corpus.formats import FORMATS
     from vqtok.pipeline import plans
-    from vqtok.pipeline.models import Models
 
     console = flags.messages.console()
     if flags.format in FORMATS:
@@ -38,13 +37,14 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
         skip_existing=flags.writing.skip_existing,
     )
     check_stdout((job.target for job in plan.jobs), as_json=console.as_json)
-    Models(flags.model).check_codes({job.kind for job in plan.jobs})
+    models = batch.models_for(flags.model, flags.machine)
+    models.check_codes({job.kind for job in plan.jobs})
     if flags.writing.dry_run:
         batch.dry_run(console, plan)
         return
 
     def work(progress: Progress) -> batch.Results:
-        models = batch.models_for(console, progress, model=flags.model, machine=flags.machine)
+        batch.reporting(console, progress, models)
         from vqtok.pipeline import encode as pipeline
 
         chosen = pipeline.EncodeOptions(

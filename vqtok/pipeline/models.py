@@ -158,7 +158,7 @@ class Models:
                 self.on_device(device)
                 self.on_device = None
             try:
-                coder = torch_backend.coder(directory.load(info.path, device=device))
+                coder = torch_backend.coder(directory.load(info, device=device))
                 self._loaded[key] = coder
                 if self.on_inexact is not None and not coder.exact:
                     self.on_inexact(info)

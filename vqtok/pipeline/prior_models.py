@@ -150,7 +150,7 @@ class Loaded:
 
         found = self._reads or tokenizer_of(self.info, self.learned)
         self._on_load(found)
-        return torch_backend.coder(directory.load(found.path, device=self.device))
+        return torch_backend.coder(directory.load(found, device=self.device))
 
     @cached_property
     def judge(self) -> Classifier:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from vqtok.checkpoints import classifiers
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import ConfigError, UsageError
 from vqtok.media import image
+from vqtok.protocols import Classifier
 from vqtok.training.data.dataset import Batch, Dataset
 from vqtok.training.data.files import FoundFiles, find_files, opened
 from vqtok.training.data.media import MediaData
@@ -126,7 +127,8 @@ class ClassifierTask:
         half: bool = False,
     ) -> None:
         """Write the classifier."""
-        classifiers.save(directory, model, training=training, card=card, half=half)
+        classifier = cast(Classifier, model)
+        classifiers.save(directory, classifier, training=training, card=card, half=half)
 
     def card(self, output: Path, facts: Mapping[str, Any]) -> str:
         """Write the card, with the accuracy."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import config as configs
-from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, name_of
-from vqtok.checkpoints.foreign import _recent
+from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, Read, name_of
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._places import is_candidate
 from vqtok.errors import CheckpointError, ConfigError
@@ -27,7 +26,17 @@ if TYPE_CHECKING:
     from vqtok.checkpoints.foreign._reading import Found
     from vqtok.protocols import Tokenizer
 
-__all__ = ["Recognised", "describe", "families", "is_foreign", "open", "read", "recognise"]
+__all__ = [
+    "Recognised",
+    "describe",
+    "families",
+    "is_candidate",
+    "is_foreign",
+    "open",
+    "our_config",
+    "read",
+    "recognise",
+]
 
 LAYOUTS: tuple[str, ...] = (
     "diffusers",
@@ -67,18 +76,29 @@ class Recognised:
     info: ModelInfo
 
 
+def our_config(path: Path) -> Mapping[str, Any] | None:
+    """Read the ``config.json`` of a model of ours, or beside a file of one.
+
+    Returns:
+        None if there is none, or it is another program's; nothing in it if it is not JSON.
+    """
+    config = (path if path.is_dir() else path.parent) / CONFIG
+    if not config.is_file():
+        return None
+    try:
+        found = configs.read_json(config)
+    except ConfigError:
+        return {} if path.is_dir() else None
+    return found if "vqtok" in found else None
+
+
 def is_foreign(path: Path) -> bool:
-    """Whether this is to be read here: a file or directory that is no model directory of ours.
+    """Tell whether this is to be read here: a file or directory that is no model of ours.
 
     By names and a glance at ``config.json``; whether it can be read shows when it is.
     """
     try:
-        config = (path if path.is_dir() else path.parent) / CONFIG
-        if config.is_file() and "vqtok" in configs.read_json(config):
-            return False
-        return is_candidate(path)
-    except ConfigError:
-        return path.is_file() and is_candidate(path)
+        return our_config(path) is None and is_candidate(path)
     except OSError:
         return False
 
@@ -156,42 +176,29 @@ def read(path: Path) -> Recognised:
 
 
 def open(path: Path) -> Tokenizer:
-    """The tokenizer of a checkpoint: evaluation mode, float32, no gradients, with a fingerprint.
+    """Open the tokenizer of a checkpoint: evaluation mode, float32, no gradients, a fingerprint.
 
     Raises:
         CheckpointError, UsageError: as ``read``.
     """
-    tokenizer = _recent.take(_stamp(path))
-    return read(path).tokenizer if tokenizer is None else tokenizer
+    return read(path).tokenizer
 
 
 def describe(path: Path) -> ModelInfo:
-    """Facts of a checkpoint, as of a model directory; this needs torch, and reads it.
+    """Read the facts of a checkpoint, as of a model directory; this needs torch.
 
-    What it reads is kept until ``open`` asks for it, or another checkpoint is described.
+    They hold the tokenizer until ``directory.load`` asks for it.
 
     Raises:
         CheckpointError, UsageError: as ``read``.
     """
-    stamp = _stamp(path)
-    info = _recent.facts(stamp)
-    if info is None:
-        found = read(path)
-        _recent.keep(stamp, found)
-        info = found.info
-    return info
+    found = read(path)
+    return replace(found.info, read=Read(tokenizer=found.tokenizer))
 
 
 def families() -> list[Family]:
     """Every family that can be read, in the order of the layouts."""
     return [family for each in _layouts() for family in each.FAMILIES]
-
-
-def _stamp(path: Path) -> _recent.Stamp:
-    try:
-        return _recent.stamp(path)
-    except OSError as error:
-        raise CheckpointError(path, f"cannot read: {error.strerror or error}") from error
 
 
 def _layouts() -> Iterator[Any]:

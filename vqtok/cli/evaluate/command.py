@@ -48,8 +48,13 @@ def evaluate(files: options.Files, chosen: Choices) -> None:
 
 def _prior_or_classifier(names: Sequence[str | None]) -> ModelInfo | None:
     """Find the named model, if it is a prior or a classifier."""
-    from vqtok.checkpoints import directory
+    from vqtok.checkpoints import directory, foreign
 
     (name,) = names if len(names) == 1 else (None,)
-    info = None if name is None or tokenizers.is_classical(name) else directory.describe(name)
-    return info if info is not None and info.family in ("priors", "classifiers") else None
+    if name is None or tokenizers.is_classical(name):
+        return None
+    path = directory.resolve(name)
+    if foreign.is_foreign(path):  # a tokenizer; reading it is slow
+        return None
+    info = directory.describe(path)
+    return info if info.family in ("priors", "classifiers") else None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,10 @@ def evaluate(
     kinds = sorted({job.kind for job in plan.jobs})
     with console.progress(len(plan.jobs), "evaluated") as progress:
 
+        @cache
         def load(name: str | None) -> Models:
-            return batch.models_for(console, progress, model=name, machine=chosen.machine)
+            models = batch.models_for(name, chosen.machine)
+            return batch.reporting(console, progress, models)
 
         for name in names:
             if not is_classical(name):

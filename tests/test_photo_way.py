@@ -1,0 +1,63 @@
+"""What `vqtok encode photo.png` enters and reads: the test of the house."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.programs import environment
+
+PHOTO = Path(__file__).parent / "data" / "photo.png"
+MODELS = Path(__file__).parent.parent / "models"
+
+PROGRAM = """
+import inspect, json, os, sys, threading
+import vqtok
+
+root, entered, opened = os.path.dirname(vqtok.__file__) + "/", set(), []
+
+def watch(frame, event, argument):
+    if event == "call" and frame.f_code.co_filename.startswith(root):
+        entered.add(frame.f_code)
+
+def hear(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        opened.append(arguments[0])
+
+sys.addaudithook(hear)
+threading.setprofile(watch)
+sys.setprofile(watch)
+try:
+    from vqtok.cli import main
+    main()
+except SystemExit as error:
+    code = error.code
+sys.setprofile(None)
+named = [c for c in entered if c.co_flags & inspect.CO_OPTIMIZED and c.co_name[0] != "<"]
+found = {
+    "code": code,
+    "files": len({c.co_filename for c in named}),
+    "functions": len(named),
+    "opened": [os.path.basename(p) for p in opened if "image-f8" in p],
+}
+print(json.dumps(found), file=sys.stderr)
+"""
+
+FILES, FUNCTIONS = 66, 370
+"""Of vqtok that are entered at most; 40 and 200 are the aim."""
+
+
+def test_a_photo_takes_few_files_and_functions_and_reads_its_model_once(tmp_path: Path):
+    command = [sys.executable, "-c", PROGRAM, "encode", str(PHOTO), "-o", str(tmp_path / "x.npy")]
+    environ = environment() | {"VQTOK_MODELS": str(MODELS)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    found = json.loads(done.stderr.strip().splitlines()[-1])
+    assert found["code"] == 0
+    assert found["files"] <= FILES
+    assert found["functions"] <= FUNCTIONS
+    assert found["opened"].count("config.json") == 1
+    assert found["opened"].count("training.json") == 1
+    # Once to hash it, once for its table; the library of safetensors maps it by itself.
+    assert found["opened"].count("model.safetensors") <= 2
