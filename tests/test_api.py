@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import vqtok
+from vqtok.backends.torch_backend import coder
 from vqtok.errors import CodesError, MediaError, UsageError, VqtokError
 from vqtok.media.plan import Job
 from vqtok.pipeline.encode import encode
@@ -44,7 +45,7 @@ def test_a_file_is_encoded_as_by_the_command(
     name = "image-f8" if kind == "photo" else "audio-24k"
     (tmp_path / "by").mkdir()
     expected = tmp_path / "by" / "command.npy"
-    list(encode([Job(source, expected, modality)], tokenizer_for=lambda _: vqtok.load(name)))
+    list(encode([Job(source, expected, modality)], coder_for=lambda _: coder(vqtok.load(name))))
     codes, header = vqtok.encode_file(source)
     stored, known = vqtok.read_codes(expected)
     assert header == known

@@ -60,7 +60,7 @@ def encode_file(
     made = BytesIO()
     (result,) = encode.encode(
         [job],
-        tokenizer_for=lambda kind: models.load(models.info_for_kind(kind)),
+        coder_for=lambda kind: models.load(models.info_for_kind(kind)),
         options=encode.EncodeOptions(depth=depth, mono=mono, background=background),
         stdout=made,
     )
@@ -111,7 +111,7 @@ def decode_file(
     made = _free(target or job.target or "", job, overwrite)
     (result,) = decode.decode(
         [replace(job, target=made)],
-        tokenizer_for=lambda header: models.load(models.info_for_header(header)),
+        coder_for=lambda header: models.load(models.info_for_header(header)),
         options=decode.DecodeOptions(depth=depth, foreign=foreign, label=label),
     )
     if isinstance(result, Failed):
