@@ -136,7 +136,7 @@ def test_members_of_tars_stereo_and_flags_reach_the_workers(shelf: Path, tmp_pat
     rows = [ray_engine._row(number, item) for number, item in enumerate(items)]
     table = pyarrow.Table.from_pylist(rows)  # as Ray hands it on
     batch = {name: np.array(table[name].to_pylist(), dtype=object) for name in table.column_names}
-    made = pyarrow.Table.from_pydict(ray_engine.Coder(settings)(batch)).to_pylist()
+    made = pyarrow.Table.from_pydict(ray_engine.Worker(settings)(batch)).to_pylist()
     expected, found = Ledger(len(items)), Ledger(len(items))
     local = local_engine(coder(directory.load(info.path)), options)
     list(encode_corpus(items, expected, local, folder=tmp_path))  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def test_members_of_tars_stereo_and_flags_reach_the_workers(shelf: Path, tmp_pat
 def test_a_worker_with_another_model_under_the_name_refuses(shelf: Path):
     settings = {"directory": str(shelf / "image-f8"), "fingerprint": "0" * 16, "device": "cpu"}
     with pytest.raises(CheckpointError, match="on this worker, not 0000"):
-        ray_engine.Coder(settings)
+        ray_engine.Worker(settings)
 
 
 def test_without_ray_one_line_says_what_to_install(tmp_path: Path, shelf: Path):
