@@ -10,17 +10,17 @@ import pytest
 from vqtok.errors import CheckpointError, CodesError, ConfigError, MediaError, UsageError
 from vqtok.pipeline.results import Failed
 
-SOURCE, TARGET = Path("a.png"), Path("a.npy")
+SOURCE = Path("a.png")
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MediaError("a.png: truncated"), "a.png: truncated"),
+        (MediaError("a.png", "truncated"), "a.png: truncated"),
         (CodesError("depth 9 is not between 1 and 3"), "a.png: depth 9 is not between 1 and 3"),
         (CodesError("level 'x': too large"), "a.png: level 'x': too large"),
-        (CodesError("a.npy: cannot write: full"), "a.npy: cannot write: full"),
-        (CheckpointError("m/model.safetensors: damaged"), "m/model.safetensors: damaged"),
+        (CodesError("a.npy", "cannot write: full"), "a.npy: cannot write: full"),
+        (CheckpointError("m/model.safetensors", "damaged"), "m/model.safetensors: damaged"),
         (OSError(errno.ENOSPC, "No space left"), "a.png: no space left"),
         (OSError(errno.EACCES, "Denied", "b.npy"), "b.npy: denied"),
         (MemoryError(), "a.png: not enough memory"),
@@ -29,7 +29,7 @@ SOURCE, TARGET = Path("a.png"), Path("a.npy")
     ],
 )
 def test_every_failure_names_its_subject_once(error, message):
-    result = Failed.of(SOURCE, error, target=TARGET, has_model=True)
+    result = Failed.of(SOURCE, error, has_model=True)
     assert str(result.error) == message
     assert result.error is error or result.error.__cause__ is error
 

@@ -54,7 +54,8 @@ def load(name: str | Path, *, device: str = "cpu") -> Classifier:
     config = configs.parse(data["model"], Config, where=f"{folder / CONFIG}: model")
     if not configs.type_name(config).startswith("classifiers/"):
         raise CheckpointError(
-            f"{folder / CONFIG}: {configs.type_name(config)} is no classifier",
+            folder / CONFIG,
+            f"{configs.type_name(config)} is no classifier",
             hint="vqtok train --data PHOTOS/ --preset classifier -o DIR makes one",
         )
     classifier = directories.built(folder, config.build)

@@ -65,16 +65,16 @@ def read_state(directory: Path) -> dict[str, Any]:
     path = directory / FILE
     if not path.exists():
         raise CheckpointError(
-            f"{directory}: nothing to resume: no {FILE}", hint="start without --resume"
+            directory, f"nothing to resume: no {FILE}", hint="start without --resume"
         )
     try:
         with safe_open(path, framework="numpy") as stored:
             metadata = stored.metadata() or {}
         state = json.loads(metadata["vqtok"])
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged: {error}") from error
+        raise CheckpointError(path, f"damaged: {error}") from error
     if not _is_state(state):
-        raise CheckpointError(f"{path}: damaged: not the state of a run")
+        raise CheckpointError(path, "damaged: not the state of a run")
     found: dict[str, Any] = state
     return found
 
@@ -134,7 +134,7 @@ def restore(
         for kind, module in modules.items():
             module.load_state_dict(weights[kind])
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: does not fit the recipe: {error}") from error
+        raise CheckpointError(path, f"does not fit the recipe: {error}") from error
     for kind, optimizer in optimizers.items():
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments[kind], "param_groups": groups})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from vqtok.config import to_line
-from vqtok.errors import UsageError, one_line
+from vqtok.errors import UsageError
 
 if TYPE_CHECKING:
     from vqtok.pipeline.results import Failed
@@ -89,8 +89,8 @@ class Console:
         """Print failures, those of one reason in one line; with -vv also tracebacks."""
         groups: dict[tuple[str, str | None], list[str]] = {}
         for each in failed:
-            subject, reason = _split(each)
-            groups.setdefault((reason, each.error.hint), []).append(subject)
+            key = each.error.reason, each.error.hint
+            groups.setdefault(key, []).append(each.error.subject)
             if self.verbose >= 2:
                 show_traceback(each.error)
         for (reason, hint), subjects in groups.items():
@@ -181,17 +181,6 @@ def table(head: list[str], rows: list[list[str]]) -> str:
         for row in [head, *rows]
     )
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _split(failed: Failed) -> tuple[str, str]:
-    """An error as (input, reason), to group equal reasons; ("", message) if not about an input."""
-    if failed.error.subject:
-        return failed.error.subject, failed.error.reason
-    message = str(failed.error)
-    for subject in ("-", "stdin") if failed.source is None else (one_line(str(failed.source)),):
-        if message.startswith(f"{subject}: "):
-            return subject, message[len(subject) + 2 :]
-    return "", message
 
 
 def named(subjects: list[str]) -> str:

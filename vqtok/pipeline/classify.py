@@ -68,12 +68,12 @@ def classify(
         UsageError: a label that is no class.
     """
     if label is not None and label not in classifier.classes:
-        raise UsageError(f"--label {label}: no class of {classifier.name}")
+        raise UsageError(f"--label {label}", f"no class of {classifier.name}")
     waiting: list[tuple[Path | None, str, np.ndarray]] = []
     for job in jobs:
         try:
             if job.source is None:
-                raise UsageError("-: a classifier looks at files", hint="name them")
+                raise UsageError("-", "a classifier looks at files", hint="name them")
             pixels, _ = image.read(job.source)
             name = label or class_of(job.source, classifier.classes)
         except VqtokError as error:

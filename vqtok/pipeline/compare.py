@@ -194,8 +194,8 @@ class Comparison:
         if like is None or like.coder_for is None:
             example = "image-f8" if kind == "image" else "audio-24k"
             raise UsageError(
-                f"-m {name}: {TITLES[name]} gets the bits of a model's codes, and no such model is "
-                "named",
+                f"-m {name}",
+                f"{TITLES[name]} gets the bits of a model's codes, and no such model is named",
                 hint=f"-m {example} -m {name}",
             )
         model, label = like.coder_for, like.label

@@ -143,7 +143,7 @@ def _decode(
         return partial(_finish, job, header, shapes, steps, begun=begun)
     except Exception as error:
         has_model = coder is not None
-        result = Failed.of(job.source, error, target=job.target, has_model=has_model)
+        result = Failed.of(job.source, error, has_model=has_model)
         return lambda: result
 
 
@@ -205,5 +205,5 @@ def _finish(
         for step in steps:
             step()
     except Exception as error:
-        return Failed.of(job.source, error, target=job.target, has_model=True)
+        return Failed.of(job.source, error, has_model=True)
     return Done.of(job, header, shapes, seconds=time.perf_counter() - begun)

@@ -178,7 +178,7 @@ def encode(
                 header, shapes = _write(coder, encoded, job, writer, chosen)
             result = Done.of(job, header, shapes, seconds=time.perf_counter() - begun)
         except Exception as error:
-            result = Failed.of(job.source, error, target=job.target, has_model=coder is not None)
+            result = Failed.of(job.source, error, has_model=coder is not None)
         yield result
 
 

@@ -181,7 +181,8 @@ class Models:
         except UsageError as error:
             # Nobody typed this name: it is our model that is missing, and only for this kind.
             raise CheckpointError(
-                f"{name}: the default model for {PLURALS[kind]} is not here",
+                name,
+                f"the default model for {PLURALS[kind]} is not here",
                 hint="pass -m NAME; `vqtok models` lists all",
             ) from error
 
@@ -209,10 +210,11 @@ def _tokenizer(name: str) -> ModelInfo:
     info = directory.describe(name)
     if info.family == "classifiers":
         hint = f"vqtok eval PHOTOS/ -m {name}, or vqtok sample --reject {name}"
-        raise UsageError(f"{info.name}: a classifier: it makes no codes", hint=hint)
+        raise UsageError(info.name, "a classifier: it makes no codes", hint=hint)
     if info.learned is not None:
         raise UsageError(
-            f"{info.name}: a prior: it makes codes, it does not turn files into them",
+            info.name,
+            "a prior: it makes codes, it does not turn files into them",
             hint=f"vqtok sample -m {name}, or -m {info.learned.tokenizer or 'TOKENIZER'}",
         )
     return info
@@ -232,4 +234,4 @@ def _check_same(info: ModelInfo, header: Header) -> None:
         if right is None:
             raise
         hint = f"pass -m {right.name}, or leave out -m"
-        raise CodesError(str(error), hint=hint) from error
+        raise CodesError(error.reason, hint=hint) from error

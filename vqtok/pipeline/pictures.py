@@ -50,7 +50,7 @@ def save(target: Path, picture: np.ndarray) -> None:
         with atomic.file(target) as temporary:
             Image.fromarray(picture).save(temporary, format="PNG")
     except OSError as error:
-        raise MediaError(f"{target}: cannot write: {os_message(error)}") from error
+        raise MediaError(target, f"cannot write: {os_message(error)}") from error
 
 
 def of_codes(header: Header, codes: Codes) -> np.ndarray:

@@ -37,7 +37,8 @@ def describe(name: str | None) -> tuple[ModelInfo, Learned]:
     if info.learned is None:
         what = "classifier" if info.family == "classifiers" else "tokenizer"
         raise UsageError(
-            f"{info.name}: a {what}, not a prior",
+            info.name,
+            f"a {what}, not a prior",
             hint="vqtok train --data CODES/ -o DIR trains a prior of its codes",
         )
     return info, info.learned
@@ -59,11 +60,12 @@ def tokenizer_of(info: ModelInfo, learned: Learned, name: str | None = None) -> 
     if name is not None:
         found = directory.describe(name)
         if found.learned is not None:
-            raise UsageError(f"--tokenizer {name}: a prior, not a tokenizer")
+            raise UsageError(f"--tokenizer {name}", "a prior, not a tokenizer")
         if wanted not in (found.fingerprint, *found.reads):
             raise UsageError(
-                f"--tokenizer {name}: its fingerprint is {found.fingerprint}, {info.name} models "
-                f"the codes of {learned.tokenizer or 'a model'} ({wanted})"
+                f"--tokenizer {name}",
+                f"its fingerprint is {found.fingerprint}, {info.name} models "
+                f"the codes of {learned.tokenizer or 'a model'} ({wanted})",
             )
         return found
     # A prior beside its tokenizer is the usual thing.
@@ -73,7 +75,8 @@ def tokenizer_of(info: ModelInfo, learned: Learned, name: str | None = None) -> 
         if near is not None:
             return near
     raise CheckpointError(
-        f"{info.name}: its tokenizer {learned.tokenizer or ''} (fingerprint {wanted}) is not here",
+        info.name,
+        f"its tokenizer {learned.tokenizer or ''} (fingerprint {wanted}) is not here",
         hint="--tokenizer DIRECTORY, or put it on VQTOK_MODELS; -o x.safetensors needs none",
     )
 
@@ -91,11 +94,11 @@ def judge_of(info: ModelInfo, name: str) -> ModelInfo:
     found = directory.describe(name)
     if found.family != "classifiers":
         hint = "vqtok train --data PHOTOS/ --preset classifier -o DIR makes one"
-        raise UsageError(f"--reject {name}: no classifier", hint=hint)
+        raise UsageError(f"--reject {name}", "no classifier", hint=hint)
     if info.spec.modality != "image" or not info.classes:
-        raise UsageError(f"--reject {name}: {info.name} has no classes of images")
+        raise UsageError(f"--reject {name}", f"{info.name} has no classes of images")
     if unknown := [each for each in info.classes if each not in found.classes]:
-        raise UsageError(f"--reject {name}: it does not know the class {unknown[0]!r}")
+        raise UsageError(f"--reject {name}", f"it does not know the class {unknown[0]!r}")
     return found
 
 

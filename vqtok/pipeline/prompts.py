@@ -36,7 +36,9 @@ def read(path: Path, spec: CodeSpec, *, name: str, coder: Callable[[], Coder]) -
         files.check_model(header, spec, name=name)
         return Codes(spec, tuple(level[:1] for level in codes.levels), codes.extent)
     if kind != spec.modality:
-        raise UsageError(f"--prompt {path}: neither codes nor of the prior's kind, {spec.modality}")
+        raise UsageError(
+            f"--prompt {path}", f"neither codes nor of the prior's kind, {spec.modality}"
+        )
     return _encoded(path, spec, coder())
 
 

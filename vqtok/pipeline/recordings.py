@@ -160,7 +160,8 @@ def grouped(samples: np.ndarray, together: int, *, name: str) -> np.ndarray:
         return np.repeat(samples[None], together, axis=1)
     if len(samples) != together:
         raise MediaError(
-            f"{name}: {len(samples)} channels, this model codes {together} together",
+            name,
+            f"{len(samples)} channels, this model codes {together} together",
             hint="--mono mixes them down to one",
         )
     return samples[None]

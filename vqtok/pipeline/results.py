@@ -139,7 +139,6 @@ class Failed:
         source: Path | None,
         error: Exception,
         *,
-        target: Path | None = None,
         has_model: bool = False,
     ) -> Failed:
         """Make the failure of one input, in words for its user; the error stays as the cause.
@@ -147,7 +146,6 @@ class Failed:
         Args:
             source: The input.
             error: What happened.
-            target: What was to be written; an error may be about it instead.
             has_model: Whether the input's model was at hand. If not, a usage or config error is a
                 mistake of the whole command, which every further input would only repeat.
 
@@ -162,7 +160,7 @@ class Failed:
             each = each.__cause__
         if not has_model and isinstance(error, FATAL):
             raise error
-        return cls(source, _explained(source, target, error))
+        return cls(source, _explained(source, error))
 
     def to_json(self) -> dict[str, Any]:
         """One JSON line with the keys "source", "error" and, if there is one, "hint"."""
@@ -181,15 +179,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _explained(source: Path | None, target: Path | None, error: Exception) -> VqtokError:
+def _explained(source: Path | None, error: Exception) -> VqtokError:
     name = "stdin" if source is None else one_line(str(source))
     made: VqtokError
     if isinstance(error, VqtokError):
         # Errors about values, not files, have no subject of their own yet.
-        text = str(error)
-        subjects = (name, one_line(str(target)), "stdin", "stdout", "--")
-        known = isinstance(error, NAMED) or text.startswith(subjects) or "cannot write" in text
-        made = error if known else error.about(name)
+        made = error if isinstance(error, NAMED) else error.about(name)
     elif isinstance(error, MemoryError) or _is_out_of_memory(error):
         made = MediaError(name, "not enough memory", hint=_memory_hint(error))
     elif isinstance(error, OSError):

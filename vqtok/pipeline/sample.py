@@ -214,7 +214,8 @@ def _decoded(coder: Coder, codes: Codes, label: str) -> np.ndarray:
     names = coder.labels
     if names and label not in names:
         raise UsageError(
-            f"{coder.name}: its decoder needs a label, and {label or 'none'!r} is none of them",
+            coder.name,
+            f"its decoder needs a label, and {label or 'none'!r} is none of them",
             hint=f"--class {names[0]}",
         )
     out: np.ndarray = coder.decode(codes, label=label if names else None)[0]

@@ -136,7 +136,7 @@ class Scoring:
     def __init__(self, prior: Prior, info: ModelInfo, *, label: str | None = None) -> None:
         if label is not None and label not in prior.classes:
             known = ", ".join(prior.classes) or "none"
-            raise UsageError(f"--label {label}: no class of {info.name}", hint=f"known: {known}")
+            raise UsageError(f"--label {label}", f"no class of {info.name}", hint=f"known: {known}")
         self._prior, self._info, self._label = prior, info, label
         self._costs = Costs(info.spec.levels)
         self._items = self._unlabelled = self._dimensions = 0
@@ -187,7 +187,7 @@ class Scoring:
             name = learned.tokenizer if learned is not None else ""
             files.check_model(found.header, self._info.spec, name=name or "the prior's tokenizer")
         except CodesError as error:
-            return CodesError(f"{found.name}: {error}")
+            return error.about(found.name)
         return None
 
     def _score(self, found: Sequence[Found]) -> Iterator[Score]:
@@ -242,7 +242,7 @@ def items_of(arguments: Sequence[str]) -> Iterator[Found | Unread]:
     """
     places = expanded(arguments)
     if STDIN in places:
-        raise UsageError("-: codes are evaluated from files, not from stdin")
+        raise UsageError("-", "codes are evaluated from files, not from stdin")
     corpora = [Path(each) for each in places if is_corpus(Path(each))]
     others = [each for each in places if not is_corpus(Path(each))]
     found = inputs_of(others, CODES) if others else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from vqtok.codes.header import Source
-from vqtok.errors import MediaError
+from vqtok.errors import MediaError, one_line
 from vqtok.media import audio, image
 from vqtok.media.tars import Member
 from vqtok.pipeline.encode import image_source
@@ -88,7 +88,7 @@ def read(
         if item.problem is not None:
             raise item.problem
         if item.kind != how.kind:
-            raise MediaError(f"{item.place}: {item.kind}, expected {how.kind}")
+            raise MediaError(item.place, f"{item.kind}, expected {how.kind}")
         with opened(item.place) as source:
             if how.kind == "image":
                 return _read_image(number, item, source, how, reserve)
@@ -103,9 +103,9 @@ def failure(item: Item, error: Exception) -> Failed:
 
 
 def reason(failed: Failed) -> str:
-    """Why, without where: the words for a record that may be moved to another place."""
-    text = " ".join(str(failed.error).split())
-    return text.removeprefix(f"{failed.source}: ")
+    """Give the reason without the file: a record may be moved to another place."""
+    error = failed.error
+    return error.reason if error.subject == one_line(failed.source) else str(error)
 
 
 @contextmanager
@@ -117,9 +117,7 @@ def opened(place: Place) -> Iterator[Path | BinaryIO]:
     try:
         stream = place.open()
     except OSError as error:
-        raise MediaError(
-            f"{place}: cannot read: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise MediaError(place, f"cannot read: {(error.strerror or str(error)).lower()}") from error
     with stream:
         yield stream
 

@@ -97,7 +97,7 @@ class Report:
             with atomic.file(target) as temporary:
                 page.dump(str(temporary), encoding="utf-8")
         except OSError as error:
-            raise MediaError(f"{target}: cannot write: {os_message(error)}") from error
+            raise MediaError(target, f"cannot write: {os_message(error)}") from error
 
     def _contents(self, summaries: Sequence[Summary], likes: Mapping[str, str]) -> dict[str, Any]:
         from markupsafe import Markup
