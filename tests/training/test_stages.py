@@ -33,7 +33,7 @@ BASES = {
 def signals(kind: str, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     shape = (3, 1, 1600) if kind == "audio" else (3, 3, 32, 32)
-    return torch.randn(shape, generator=generator) * 0.3
+    return (torch.randn(shape, generator=generator) * 0.3).clamp(-1, 1)
 
 
 def trained(kind: str, quantizer: str) -> Any:
