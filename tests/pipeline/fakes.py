@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ class Pixels:
         codes = ((x.mean(1) + 1) * 7.5).round().long()
         return Codes(self.spec, (codes,), tuple(x.shape[-2:]))
 
+    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
+        return [self.encode(x[None]) for x in signals]
+
     def decode(self, codes: Codes) -> Tensor:
         return (codes.levels[0].float() / 7.5 - 1)[:, None].expand(-1, 3, -1, -1)
 
@@ -49,6 +53,9 @@ class Samples:
         steps = ((x[:, 0].clamp(-1, 1) + 1) * 127.5).round().long()
         codes = torch.stack([steps // 16, steps % 16], dim=1)
         return Codes(self.spec, (codes,), (x.shape[-1],))
+
+    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
+        return [self.encode(x[None]) for x in signals]
 
     def decode(self, codes: Codes) -> Tensor:
         array = codes.levels[0].float()

@@ -158,13 +158,13 @@ def test_a_model_that_is_not_exact_gets_its_items_one_by_one(tmp_path, tokenizer
     whole = run(items, tokenizers["image"])[0]
     monkeypatch.setattr(tokenizers["image"], "exact", False)
     sizes = []
-    real = type(tokenizers["image"]).encode
+    real = type(tokenizers["image"]).encode_many
 
-    def encode(self: Any, x: Any) -> Any:
-        sizes.append(len(x))
-        return real(self, x)
+    def encode_many(self: Any, xs: Any) -> Any:
+        sizes.append(len(xs))
+        return real(self, xs)
 
-    monkeypatch.setattr(type(tokenizers["image"]), "encode", encode)
+    monkeypatch.setattr(type(tokenizers["image"]), "encode_many", encode_many)
     assert run(items, tokenizers["image"])[0].codes == whole.codes
     assert sizes == [1] * 5
 
