@@ -54,7 +54,7 @@ def _rooms(family: str) -> dict[str, str]:
 
 
 def config_class(type_name: str, *, where: str = "type") -> type[Config]:
-    """The ``Config`` dataclass that a ``"type"`` names.
+    """Returns the ``Config`` dataclass that a ``"type"`` names.
 
     Args:
         type_name: ``"family/file"``.
@@ -76,7 +76,7 @@ def config_class(type_name: str, *, where: str = "type") -> type[Config]:
 
 
 def type_name(config: Config) -> str:
-    """The ``"type"`` under which a config is written: ``"quantizers/fsq"``."""
+    """Returns the ``"type"`` under which a config is written: ``"quantizers/fsq"``."""
     return _type_name(type(config))
 
 
@@ -132,7 +132,7 @@ def dump(config: object) -> dict[str, Any]:
 
 
 def to_json(data: Mapping[str, Any]) -> str:
-    """The one text form of JSON files: sorted keys, two spaces, final newline.
+    """Returns the one text form of JSON files: sorted keys, two spaces, final newline.
 
     JSON has no NaN and no infinity: they are written as null.
     """
@@ -140,7 +140,7 @@ def to_json(data: Mapping[str, Any]) -> str:
 
 
 def to_line(data: Mapping[str, Any]) -> str:
-    """One line of JSON Lines, without its newline; NaN and infinity as null."""
+    """Returns one line of JSON Lines, without its newline; NaN and infinity as null."""
     return json.dumps(_plain(data), ensure_ascii=False)
 
 

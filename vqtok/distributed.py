@@ -47,7 +47,7 @@ def rank() -> int:
 
 
 def share(batch: int) -> Share:
-    """Where this rank's ``batch`` items are in the joint batch; all ranks have as many.
+    """Returns where this rank's ``batch`` items are in the joint batch; all ranks have as many.
 
     Random numbers are drawn for ``total`` items, from generators in the same state on all ranks,
     and ``mine`` of them used.
@@ -89,7 +89,7 @@ def counts(rows: Tensor) -> list[int]:
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """(N, …) rows of every rank → (sum of N, …) in rank order, on all; without gradients.
+    """Maps (N, …) rows of every rank → (sum of N, …) in rank order, on all; without gradients.
 
     Args:
         rows: N may differ between ranks; it may be 0.
@@ -106,7 +106,7 @@ def gathered(rows: Tensor) -> Tensor:
 
 
 def picked(rows: Tensor, order: Tensor, lengths: list[int]) -> Tensor:
-    """Some rows of the joint batch, of which only these travel; without gradients.
+    """Returns some rows of the joint batch, of which only these travel; without gradients.
 
     Args:
         rows: (N, d) of this rank.
@@ -143,7 +143,7 @@ def agreed(tensor: Tensor) -> Tensor:
 
 
 def pooled(mean: Tensor) -> Tensor:
-    """A rank's mean → the mean over all ranks, which have as many items, with the own gradient.
+    """Averages a mean over ranks of equally many items, with the own rank's gradient.
 
     A loss that depends on it has, averaged over ranks, the gradient of the loss over the joint
     batch: each rank adds the part of its own items.

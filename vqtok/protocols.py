@@ -462,7 +462,7 @@ class Prior(Protocol):
         ...
 
     def nll(self, codes: Codes, *, condition: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The cost of each code in nats, per level (B, *axes) float32; their mean is ``__call__``.
+        """Computes each code's cost in nats, per level (B, *axes); their mean is ``__call__``.
 
         Arguments and errors are those of ``__call__``.
         """

@@ -105,7 +105,7 @@ def write(
     card: str | None,
     half: bool,
 ) -> None:
-    """``save`` of any model, with the content of its ``config.json``.
+    """Returns ``save`` of any model, with the content of its ``config.json``.
 
     Raises:
         CheckpointError: as ``save``.
@@ -185,7 +185,7 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
 
 
 def built(directory: Path, build: Callable[[], Any]) -> Any:
-    """A model with the weights of its directory: evaluation mode, float32, no gradients.
+    """Makes a model with the weights of its directory: evaluation mode, float32, no gradients.
 
     Args:
         directory: Holds the weights.

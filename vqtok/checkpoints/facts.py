@@ -138,7 +138,7 @@ def facts(directory: Path, content: Mapping[str, Any] | None = None) -> ModelInf
 
 
 def name_of(directory: Path) -> str:
-    """The directory's own name, also for "." and "models/../x".
+    """Returns the directory's own name, also for "." and "models/../x".
 
     In the cache of the Hugging Face hub, whose directories are called by hashes, that of the model.
     """
@@ -171,7 +171,7 @@ def fingerprint(directory: Path, content: Mapping[str, Any] | None = None) -> st
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """``config.json``, checked as far as this room understands it.
+    """Returns ``config.json``, checked as far as this room understands it.
 
     Raises:
         CheckpointError: missing, not a model's config, or of a newer version.
@@ -210,7 +210,7 @@ def checked_config(directory: Path, content: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:
-    """The spec in ``config.json``, without a fingerprint.
+    """Returns the spec in ``config.json``, without a fingerprint.
 
     Raises:
         CheckpointError: it does not hold together.
@@ -222,7 +222,7 @@ def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:
 
 
 def read_learned(directory: Path, data: Mapping[str, Any]) -> Learned | None:
-    """The "codes" in a prior's ``config.json``; None of a tokenizer, which has none.
+    """Returns the "codes" in a prior's ``config.json``; None of a tokenizer, which has none.
 
     Raises:
         CheckpointError: they do not hold together, or a prior has none.

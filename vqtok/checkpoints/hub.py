@@ -22,7 +22,7 @@ _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", flags=re.ASCII)
 
 
 def fetch(name: str) -> Path:
-    """The directory of a model of the hub, in the library's cache.
+    """Returns the directory of a model of the hub, in the library's cache.
 
     Args:
         name: "hf:ORG/NAME", or "hf:ORG/NAME@REVISION".
@@ -55,7 +55,7 @@ def fetch(name: str) -> Path:
 
 
 def _chosen(files: Sequence[str]) -> list[str]:
-    """The config, and the weights: in one format where they lie there in several."""
+    """Returns the config, and the weights: in one format where they lie there in several."""
     weights = [each for each in (WEIGHTS, *_places.WHOLE) if each in files][:1]
     if not weights:
         weights = [each for each in sorted(files) if each.lower().endswith(_places.SUFFIXES)]

@@ -33,7 +33,7 @@ def search_path() -> list[Path]:
 
 
 def available() -> dict[str, Path]:
-    """Every model's directory by name, sorted; by listing folders alone."""
+    """Returns every model's directory by name, sorted; by listing folders alone."""
     found: dict[str, Path] = {}
     for path in _directories():
         found.setdefault(path.name, path)
@@ -41,7 +41,7 @@ def available() -> dict[str, Path]:
 
 
 def survey() -> tuple[list[ModelInfo], list[VqtokError]]:
-    """Every model that can be described, sorted by name, and why the others cannot."""
+    """Returns every model that can be described, sorted by name, and why the others cannot."""
     sound: list[ModelInfo] = []
     damaged: list[VqtokError] = []
     for path in available().values():
@@ -54,12 +54,12 @@ def survey() -> tuple[list[ModelInfo], list[VqtokError]]:
 
 
 def names() -> list[ModelInfo]:
-    """Every sound model on the search path, sorted by name; the first of a name wins."""
+    """Returns every sound model on the search path, sorted by name; the first of a name wins."""
     return survey()[0]
 
 
 def resolve(name: str) -> Path:
-    """The directory of a model.
+    """Returns the directory of a model.
 
     Args:
         name: A directory that holds a model, a checkpoint of another program, any path with a
@@ -105,7 +105,7 @@ def describe(name_or_path: str | Path) -> ModelInfo:
 
 
 def find(fingerprint: str, *, name: str = "") -> ModelInfo | None:
-    """The model with this fingerprint, or None.
+    """Returns the model with this fingerprint, or None.
 
     Args:
         fingerprint: As in a codes file's header.
@@ -133,7 +133,7 @@ def _facts(path: Path) -> ModelInfo:
 
 
 def _directories() -> list[Path]:
-    """Every model directory of every folder, in search order."""
+    """Returns every model directory of every folder, in search order."""
     found: list[Path] = []
     for folder in search_path():
         with suppress(OSError):  # most folders of the path do not exist

@@ -57,7 +57,7 @@ def save(
 
 
 def read_state(directory: Path) -> dict[str, Any]:
-    """The JSON part of a saved run.
+    """Returns the JSON part of a saved run.
 
     Raises:
         CheckpointError: nothing to resume from, or a damaged file.

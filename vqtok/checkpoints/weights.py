@@ -110,7 +110,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def _head(tensors: Mapping[str, Tensor]) -> tuple[bytes, list[str]]:
-    """What safetensors puts before the numbers of these, and the order in which they follow."""
+    """Builds the head that safetensors puts before these numbers, and their order."""
     from safetensors.torch import save
 
     # It is asked about empty tensors, so that order and names of dtypes are its own.
@@ -144,7 +144,7 @@ def _check_values(path: Path, name: str, tensor: Tensor, *, floating: bool) -> N
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite."""
+    """Checks whether no value is NaN or infinite."""
     # A sum passes over the numbers once and needs no memory. One such value makes it another; that
     # of large numbers may overflow all the same, hence the second look.
     return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())

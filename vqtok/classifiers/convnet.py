@@ -81,14 +81,14 @@ class Convnet(nn.Module):
         return self.config.classes
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) float in [-1, 1] → (B, classes) logits."""
+        """Maps (B, 3, H, W) float in [-1, 1] → (B, classes) logits."""
         hidden = F.silu(self.norm(self.blocks(self.first(x))))
         logits: Tensor = self.last(self.dropout(hidden.mean(dim=(2, 3))))
         return logits
 
     @torch.inference_mode()
     def probabilities(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) float in [-1, 1] → (B, classes) float32 on the CPU."""
+        """Maps (B, 3, H, W) float in [-1, 1] → (B, classes) float32 on the CPU."""
         device = next(self.parameters()).device
         found: Tensor = self(x.to(device)).float().softmax(dim=1).cpu()
         return found

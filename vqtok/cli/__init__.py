@@ -25,7 +25,7 @@ class Terminated(BaseException):
 
 
 def main() -> NoReturn:
-    """The ``vqtok`` console command; leaves by ``sys.exit`` or by the signal that ended it."""
+    """Runs the ``vqtok`` command; leaves by ``sys.exit`` or the signal that ended it."""
     # A closed pipe ends the process quietly with 141, as it does any other filter. Commands at work
     # see it as an error instead (``closed_pipe_raises``), so that they can clean up.
     if hasattr(signal, "SIGPIPE"):

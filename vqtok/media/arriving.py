@@ -41,7 +41,7 @@ class Beginning:
         self._some = getattr(stream, "read1", stream.read)
 
     def peek(self, size: int) -> bytes:
-        """The next ``size`` bytes, fewer at the end; they stay to be read."""
+        """Returns the next ``size`` bytes, fewer at the end; they stay to be read."""
         while len(self._head) < size:
             more = self._some(size - len(self._head))
             if not more:
@@ -59,7 +59,7 @@ class Beginning:
         return data
 
     def some(self, size: int) -> bytes:
-        """What is there of the next ``size`` bytes, at least one but at the end."""
+        """Returns what is there of the next ``size`` bytes, at least one but at the end."""
         if self._head:
             return self.read(min(size, len(self._head)))
         data: bytes = self._some(size)
@@ -122,7 +122,7 @@ class Arriving:
         self._stack = stack
 
     def blocks(self, rate: int | None = None, *, mono: bool = False) -> Iterator[np.ndarray]:
-        """All samples, once.
+        """Returns all samples, once.
 
         Args:
             rate: Resample to this many Hz; None keeps the file's rate.
@@ -219,7 +219,7 @@ def open_arriving(
 
 
 def _is_plain_wav(stream: Beginning) -> bool:
-    """Whether the samples of a WAV have one size each, so that any of them can be decoded alone."""
+    """Checks whether a WAV's samples have one size each, so that any can be decoded alone."""
     if sniff_format(stream.peek(HEAD_BYTES)) != "WAV":
         return False
     order, at = wav.order_of(stream.peek(4)), 12

@@ -70,7 +70,7 @@ class Forward(soundfile.SoundFile):  # type: ignore[misc]
     """
 
     def seekable(self) -> bool:
-        """No, so that soundfile leaves the decoder alone."""
+        """Returns False, so that soundfile leaves the decoder alone."""
         return False
 
 
@@ -138,7 +138,7 @@ class Reader:
     def blocks(
         self, rate: int | None = None, *, mono: bool = False, block: int = BLOCK
     ) -> Iterator[np.ndarray]:
-        """All samples from the start.
+        """Returns all samples from the start.
 
         Args:
             rate: Resample to this many Hz; None keeps the file's rate.

@@ -135,7 +135,7 @@ def _aiff(stream: BinaryIO, size: int, name: str) -> None:
 
 
 def _ogg(stream: BinaryIO, size: int, name: str) -> None:
-    """The last page must be whole. A missing end mark is no error: live recordings have none."""
+    """Checks that the last page is whole; live recordings have no end mark."""
     end = _at(stream, max(0, size - _PAGE_BYTES), _PAGE_BYTES)
     at = end.rfind(b"OggS")
     page = end[at:]
@@ -167,7 +167,7 @@ def _at(stream: BinaryIO, offset: int, size: int) -> bytes:
 
 
 def truncated(name: str, declared: int, found: int, unit: int) -> MediaError:
-    """The error of a file of fewer bytes than declared; ``unit`` bytes a sample, 0 if unknown."""
+    """Makes the error of a file that is too short; ``unit`` bytes a sample, 0 if unknown."""
     what, unit = ("samples", unit) if unit else ("bytes of audio", 1)
     return MediaError(
         name, f"truncated: header says {declared // unit} {what}, file holds {found // unit}"
@@ -175,5 +175,5 @@ def truncated(name: str, declared: int, found: int, unit: int) -> MediaError:
 
 
 def no_samples(name: str) -> MediaError:
-    """The error of a file that is cut within its header."""
+    """Returns the error of a file that is cut within its header."""
     return MediaError(name, "truncated: the file ends before any sample")

@@ -129,7 +129,7 @@ class Writer:
             self._append(ready)
 
     def settle(self, length: int | None) -> None:
-        """The length was not known when writing began: it is this one.
+        """Returns the length was not known when writing began: it is this one.
 
         Args:
             length: Samples per channel in the file, at most one or two fewer than were written;

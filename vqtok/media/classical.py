@@ -84,7 +84,7 @@ class Coded:
 
 
 def missing(name: str) -> str | None:
-    """Why a codec cannot be had here: the words for an error; None if it can."""
+    """Explains why a codec cannot be had here: the words for an error; None if it can."""
     if KINDS[name] == "image":
         lacks = name != "jpeg" and not features.check(name)
         return f"this Pillow was built without {TITLES[name]}" if lacks else None
@@ -182,7 +182,7 @@ def code_audio(samples: np.ndarray, name: str, bits: float, *, rate: int) -> Cod
 
 
 def _within(encode: Callable[[int], bytes], steps: int, bits: float) -> tuple[bytes, float]:
-    """The largest file within the bits and the seconds it took; step 0 is the smallest file."""
+    """Finds the largest file within the bits, and its seconds; step 0 is the smallest file."""
 
     def timed(step: int) -> tuple[bytes, float]:
         start = time.perf_counter()
@@ -204,7 +204,7 @@ def _within(encode: Callable[[int], bytes], steps: int, bits: float) -> tuple[by
 
 
 def _audio_bytes(samples: np.ndarray, name: str, rate: int, level: float) -> bytes:
-    """(L, C) samples as a file; level 0 is the largest, 1 the smallest."""
+    """Returns (L, C) samples as a file; level 0 is the largest, 1 the smallest."""
     container, subtype = _ENCODINGS[name]
     out = io.BytesIO()
     options = {"bitrate_mode": "AVERAGE"} if name == "mp3" else {}
@@ -226,7 +226,7 @@ def _audio_bytes(samples: np.ndarray, name: str, rate: int, level: float) -> byt
 
 
 def _decoded(data: bytes) -> np.ndarray:
-    """All samples (C, L) of a file."""
+    """Returns all samples (C, L) of a file."""
     pieces = []
     with Forward(io.BytesIO(data)) as sound:
         while len(piece := sound.read(_WRITE_FRAMES, dtype="float32", always_2d=True)):

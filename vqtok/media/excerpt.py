@@ -33,7 +33,7 @@ _READ_FRAMES = 1 << 14
 
 
 def glance(source: Path | BinaryIO) -> AudioInfo:
-    """What a header says, without decoding; the length of an MP3 may count the encoder's padding.
+    """Reads what a header says; the length of an MP3 may count the encoder's padding.
 
     Raises:
         MediaError: not a readable audio file, truncated, or without samples.
@@ -76,7 +76,7 @@ def excerpt(source: Path | BinaryIO, *, rate: int, start: int, length: int) -> n
 
 
 def _stretch(from_hz: int, to_hz: int, start: int, stop: int) -> tuple[int, int, int]:
-    """(first, last, skip): samples of the file to read, and how many to drop once resampled.
+    """Returns (first, last, skip): samples to read, and how many to drop once resampled.
 
     The first one lies where a sample of either rate does.
     """
@@ -124,7 +124,7 @@ def _cut(blocks: Iterator[np.ndarray], start: int, stop: int, *, channels: int) 
 
 @contextmanager
 def _open(source: Path | BinaryIO) -> Iterator[tuple[Forward, AudioInfo]]:
-    """The decoder at its start, and what the header says."""
+    """Returns the decoder at its start, and what the header says."""
     name = subject(source)
     with seekable(source) as stream:
         format = checked_format(stream, name)

@@ -34,7 +34,7 @@ def check_finite(frames: np.ndarray, position: int, *, rate: int, name: str) -> 
 
 
 def mixed(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """(C, n) pieces → (1, n), the mean of the channels."""
+    """Maps (C, n) pieces → (1, n), the mean of the channels."""
     for piece in pieces:
         # One addition after the other, so that the sum's order never depends on the layout.
         total = piece[0].copy()

@@ -112,7 +112,7 @@ def read(
 
 
 def is_grey(info: ImageInfo) -> bool:
-    """Whether the format has no colour, so that the pixels are to be restored as grey."""
+    """Checks whether the format has no colour, so that the pixels are to be restored as grey."""
     return info.mode in GREY_MODES
 
 

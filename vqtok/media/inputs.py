@@ -96,7 +96,7 @@ def expanded(arguments: Sequence[str]) -> list[str]:
 
 
 def _places(argument: str) -> list[str]:
-    """The argument itself, or what it matches or lists."""
+    """Returns the argument itself, or what it matches or lists."""
     if argument == STDIN or os.path.lexists(argument):
         return [argument]
     if is_list(argument):
@@ -111,7 +111,7 @@ def _places(argument: str) -> list[str]:
 def expand(
     place: str, kinds: Collection[Kind], failures: list[tuple[str, VqtokError]]
 ) -> list[Input]:
-    """The files of one place.
+    """Returns the files of one place.
 
     Raises:
         MediaError: none of a wanted kind is there.
@@ -228,7 +228,7 @@ def walk(
 
 
 def _each_once(items: list[Input]) -> list[Input]:
-    """The items without those named before, by another spelling or through a directory."""
+    """Returns the items without those named before, by another spelling or through a directory."""
     seen: dict[str, Input] = {}
     for item in items:
         seen.setdefault(STDIN if item.path is None else place_of(item.path), item)
@@ -236,7 +236,7 @@ def _each_once(items: list[Input]) -> list[Input]:
 
 
 def place_of(path: Path) -> str:
-    """The absolute path as text, without system calls: links are not resolved."""
+    """Returns the absolute path as text, without system calls: links are not resolved."""
     text = str(path)
     if ".." in text:
         return os.path.abspath(text)  # noqa: PTH100

@@ -64,7 +64,7 @@ def items_of(arguments: Sequence[str], kinds: Collection[Kind]) -> list[Item]:
 
 
 def safe_name(text: str) -> str:
-    """A path as a relative POSIX name without "..", and of printable characters alone."""
+    """Makes a path as a relative POSIX name without "..", and of printable characters alone."""
     parts = [part for part in text.replace(os.sep, "/").split("/") if part not in ("", ".", "..")]
     clean = "/".join(parts) or "unnamed"
     if clean.isprintable() and "\\" not in clean:

@@ -14,12 +14,12 @@ STDIN_LIST = "@-"
 
 
 def is_list(argument: str) -> bool:
-    """Whether an argument names a list; a file that is really called ``@x`` is itself."""
+    """Checks whether an argument names a list; a file that is really called ``@x`` is itself."""
     return len(argument) > 1 and argument.startswith(MARK) and not os.path.lexists(argument)
 
 
 def read_list(argument: str) -> list[str]:
-    """The paths of ``@list.txt``, or of ``@-`` on stdin, as they are written there.
+    """Returns the paths of ``@list.txt``, or of ``@-`` on stdin, as they are written there.
 
     Empty lines and lines that start with ``#`` are left out. Relative paths start from the current
     directory, wherever the list lies; patterns are not expanded.

@@ -35,7 +35,7 @@ def mosaic(pictures: Sequence[np.ndarray], *, columns: int | None = None) -> np.
 
 
 def enlarged(picture: np.ndarray, *, side: int) -> np.ndarray:
-    """A small picture, (C, H, W), pixel by pixel as often as keeps its longer side to ``side``."""
+    """Repeats each pixel of (C, H, W) as often as keeps the longer side to ``side``."""
     times = max(1, side // max(picture.shape[1:]))
     out: np.ndarray = picture.repeat(times, axis=1).repeat(times, axis=2)
     return out

@@ -84,7 +84,7 @@ def stream_header(stream: BinaryIO, start: int) -> StreamHeader | None:
 
 
 def made_header(stream: BinaryIO, start: int) -> bytes | None:
-    """A Xing frame with the true frame count, to be put in front of the frames at ``start``.
+    """Makes a Xing frame with the true frame count, to be put in front of the frames at ``start``.
 
     Returns:
         The frame, or None where the frames cannot be followed from ``start`` (free format, junk).

@@ -32,6 +32,6 @@ def fix_serial(stream: BinaryIO) -> None:
 
 
 def checksum(page: bytes) -> int:
-    """The checksum of a page whose own checksum field is zero."""
+    """Returns the checksum of a page whose own checksum field is zero."""
     value = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{value:032b}"[::-1], 2)

@@ -17,7 +17,7 @@ SPOOL_BYTES = 1 << 24
 
 
 def subject(source: Path | BinaryIO) -> str:
-    """What error messages call a source or target: its path, "stdin", "stdout" or "stream"."""
+    """Names a source or target in errors: its path, "stdin", "stdout" or "stream"."""
     if isinstance(source, Path):
         return str(source)
     name = getattr(source, "name", None)
@@ -25,7 +25,7 @@ def subject(source: Path | BinaryIO) -> str:
 
 
 def os_message(error: OSError) -> str:
-    """The reason of an ``OSError`` in lower case: "no such file or directory"."""
+    """Returns the reason of an ``OSError`` in lower case: "no such file or directory"."""
     text = error.strerror or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
 

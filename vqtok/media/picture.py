@@ -105,11 +105,11 @@ class Picture:
         return out
 
     def whole(self) -> np.ndarray:
-        """The upright image: (3, H, W) float32 in [-1, 1]."""
+        """Returns the upright image: (3, H, W) float32 in [-1, 1]."""
         return self.window(slice(0, self.info.height), slice(0, self.info.width))
 
     def shrunk(self, side: int | None) -> np.ndarray:
-        """The upright image, resized (Lanczos) so that its short side is at most ``side``.
+        """Returns the upright image, resized (Lanczos) so that its short side is at most ``side``.
 
         Args:
             side: In pixels; None keeps the size.

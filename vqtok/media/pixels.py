@@ -12,7 +12,7 @@ ALPHA_MODES = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
 
 
 def parse_background(text: str) -> np.ndarray:
-    """A CSS colour name or hex as (3,) float32 in [0, 1].
+    """Makes a CSS colour name or hex as (3,) float32 in [0, 1].
 
     Raises:
         UsageError: not a colour, or one with transparency.
@@ -71,7 +71,7 @@ _PART_PIXELS = 1 << 22
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether ``samples`` gives an alpha for it."""
+    """Checks whether ``samples`` gives an alpha for it."""
     key = image.info.get("transparency")
     if _is_deep(image):
         return isinstance(key, int)

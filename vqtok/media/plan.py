@@ -118,7 +118,7 @@ def _jobs(found: Inputs, name: Naming, failures: list[tuple[str, VqtokError]]) -
 
 
 def _naming(output: str | None, found: Inputs, suffix: Suffix) -> Naming:
-    """How the target of each input is called."""
+    """States how the target of each input is called."""
 
     def made(item: Input) -> str:
         end = suffix if isinstance(suffix, str) else suffix(item.path, item.kind)

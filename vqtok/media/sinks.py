@@ -80,7 +80,7 @@ class WavSink:
         return len(data)
 
     def begin(self) -> None:
-        """The header is complete, what follows are samples."""
+        """Returns the header is complete, what follows are samples."""
         if not self._begun:
             self._begun = True
             self._waiting = wav.sized(bytes(self._head), self._size)
@@ -97,7 +97,7 @@ class WavSink:
         self.stream.flush()
 
     def finish(self) -> None:
-        """All samples are there; called when libsndfile has closed.
+        """Returns all samples are there; called when libsndfile has closed.
 
         Raises:
             OSError: the pipe is closed, ….
@@ -126,7 +126,7 @@ class WavSink:
 
 
 def _position(stream: BinaryIO) -> int | None:
-    """Where a stream is; None if it cannot be wound back to there."""
+    """Returns where a stream is; None if it cannot be wound back to there."""
     try:
         if not stream.seekable() or _appends(stream):
             return None

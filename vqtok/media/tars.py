@@ -54,7 +54,7 @@ class Member(NamedTuple):
         return str(self.tar / self.name.lstrip("/"))
 
     def open(self) -> BinaryIO:
-        """A stream of the member's bytes alone, seekable; closing it closes the tar."""
+        """Makes a stream of the member's bytes alone, seekable; closing it closes the tar."""
         return cast(BinaryIO, io.BufferedReader(_Window(self)))
 
 
@@ -67,17 +67,17 @@ class Found(NamedTuple):
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a path is a tar by its suffix."""
+    """Checks whether a path is a tar by its suffix."""
     return path.suffix.lower() == ".tar"
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether a path is a compressed tar by its suffixes."""
+    """Checks whether a path is a compressed tar by its suffixes."""
     return path.name.lower().endswith(COMPRESSED)
 
 
 def refusal(path: Path) -> MediaError:
-    """Why a compressed tar is not read."""
+    """Explains why a compressed tar is not read."""
     return MediaError(
         path,
         "a compressed tar: its members cannot be read in place",

@@ -134,13 +134,13 @@ def tag_of(shape: bytes, order: str) -> int:
 
 
 def is_plain(shape: bytes, order: str) -> bool:
-    """Whether the samples have one size each, so that any of them can be decoded alone."""
+    """Checks whether the samples have one size each, so that any of them can be decoded alone."""
     tag = tag_of(shape, order)
     return (tag_of(shape[24:], order) if tag == EXTENSIBLE else tag) in PLAIN_TAGS
 
 
 def is_endless(declared: int) -> bool:
-    """Whether a declared size means "until the end"."""
+    """Checks whether a declared size means "until the end"."""
     # What ffmpeg, sox and arecord write into a pipe: the largest length, less some alignment.
     return declared >= 0xFFFFF000 or 0x7FFFE000 <= declared <= 0x80000000
 

@@ -82,7 +82,7 @@ class Caches:
         self._found: dict[int, Cache] = {}
 
     def of(self, layer: nn.Module, like: Tensor) -> Cache:
-        """The layer's own cache."""
+        """Returns the layer's own cache."""
         if id(layer) not in self._found:
             self._found[id(layer)] = Cache(like, self.steps)
         return self._found[id(layer)]
@@ -156,7 +156,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, places: Turns, caches: Caches | None = None) -> Tensor:
-        """(B, n, D) → the same shape; see ``Attention``."""
+        """Maps (B, n, D) → the same shape; see ``Attention``."""
         x = x + self.dropout(self.attention(self.attention_norm(x), places, caches))
         hidden = F.gelu(self.expand(self.mlp_norm(x)))
         out: Tensor = x + self.dropout(self.project(hidden))

@@ -78,7 +78,7 @@ class Block(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D, H, W) → the same shape."""
+        """Maps (B, D, H, W) → the same shape."""
         left, right, top, bottom = self.padding
         if torch.is_grad_enabled():
             y = self.norm(self._learn_to_mix(x)).permute(0, 2, 3, 1)  # (B, H, W, D)
@@ -99,7 +99,7 @@ class Block(nn.Module):
         return total
 
     def inner(self, x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-        """The part of the output that x alone determines, whatever lies around x.
+        """Returns the part of the output that x alone determines, whatever lies around x.
 
         Args:
             x: (B, D, H, W).
@@ -143,7 +143,7 @@ class Block(nn.Module):
             return F.conv2d(padded, layer.weight, layer.bias, groups=layer.groups)
 
     def _learn_to_mix(self, x: Tensor) -> Tensor:
-        """``_mix`` of the padded x, with its gradients."""
+        """Returns ``_mix`` of the padded x, with its gradients."""
         if x.device.type != "cpu":
             return self._mix(F.pad(x, self.padding))
         with torch.autocast("cpu", enabled=False):

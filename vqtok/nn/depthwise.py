@@ -72,7 +72,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Padding) 
 
 
 def _of_weight(x: Tensor, grad: Tensor, padding: Padding) -> Tensor:
-    """(D, 1, h, w): correlation of the padded x, (B, D, H, W), with the output's gradient."""
+    """Correlates the padded x, (B, D, H, W), with the output's gradient: (D, 1, h, w)."""
     left, right, top, bottom = padding
     batch, channels, height, width = x.shape
     padded = x.new_zeros(batch, channels, height + top + bottom, width + left + right)

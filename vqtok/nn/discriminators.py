@@ -106,7 +106,7 @@ class Spectral(nn.Module):
         return _judge(self.spectrum(x), self.layers, self.last)
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """(B, 1, L) audio → (B, 2, T, bins) float32: real and imaginary part, compressed.
+        """Maps (B, 1, L) audio → (B, 2, T, bins) float32: real and imaginary part, compressed.
 
         The magnitude m becomes its square root, from some 60 dB below a full-scale tone on: what is
         quiet, such as all high frequencies, would else hardly be seen.
@@ -129,7 +129,7 @@ class Spectral(nn.Module):
 
 
 def _normalised(layer: nn.Conv2d) -> nn.Module:
-    """The layer with its weight as length and direction, at a scale that signals keep."""
+    """Returns the layer with its weight as length and direction, at a scale that signals keep."""
     # torch's own start would shrink them by half in every layer: nothing is learned for a while.
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     if layer.bias is not None:

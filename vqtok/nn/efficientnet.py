@@ -107,7 +107,7 @@ class Inverted(nn.Module):
         self.project = _folded(state, prefix + "_project_conv", prefix + "_bn2", shape)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, inputs, H, W) → what the next block is given, and the features before the stride."""
+        """Maps (B, inputs, H, W) to the next block's input and the features before the stride."""
         wide = F.relu6(self.expand(x))
         y = self.project(F.relu6(self.depthwise(wide)))
         return (x + y if self.residual else y), wide
@@ -117,7 +117,7 @@ class Same(nn.Conv2d):
     """A convolution with TensorFlow's padding: ceil(side / stride) positions, the odd one last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, E, ceil(H / stride), ceil(W / stride))."""
+        """Maps (B, C, H, W) → (B, E, ceil(H / stride), ceil(W / stride))."""
         amounts: list[int] = []
         for axis in (1, 0):
             side, kernel, stride = x.shape[axis - 2], self.kernel_size[axis], self.stride[axis]
@@ -134,7 +134,7 @@ def _folded(
     *,
     stride: int = 1,
 ) -> Same:
-    """A convolution and the batch norm after it as one."""
+    """Makes a convolution and the batch norm after it as one."""
     weight = _tensor(state, f"{convolution}.weight", shape)
     vectors = ("weight", "bias", "running_mean", "running_var")
     gain, bias, mean, variance = (_tensor(state, f"{norm}.{v}", shape[:1]) for v in vectors)

@@ -49,14 +49,14 @@ class Layer(nn.Module):
         return down, right + mixed.mT.reshape(right.shape)
 
     def hints(self, known: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
-        """What both stacks' gates get added."""
+        """Returns what both stacks' gates get added."""
         if self.told is None or known is None:
             return 0.0, 0.0
         first, second = self.told(known).chunk(2, dim=1)
         return first, second
 
     def rows(self, seen: Tensor, hint: Tensor | float) -> tuple[Tensor, Tensor]:
-        """The vertical stack.
+        """Returns the vertical stack.
 
         Args:
             seen: (B, C, reach + n, W): the rows before, then those to compute.
@@ -69,7 +69,7 @@ class Layer(nn.Module):
         return _gated(raw + hint), self.between(raw)
 
     def columns(self, seen: Tensor, between: Tensor, hint: Tensor | float) -> Tensor:
-        """What the horizontal stack adds.
+        """Returns what the horizontal stack adds.
 
         Args:
             seen: (B, C, n, reach + m): the columns before, then those to compute.
@@ -80,7 +80,7 @@ class Layer(nn.Module):
         return out
 
     def attend(self, x: Tensor, places: Turns, caches: Caches | None = None) -> Tensor:
-        """What attention adds to (B, n, C), positions in raster order."""
+        """Returns what attention adds to (B, n, C), positions in raster order."""
         if self.attention is None or self.norm is None:
             return torch.zeros_like(x)
         out: Tensor = self.dropout(self.attention(self.norm(x), places, caches))

@@ -13,7 +13,7 @@ Gradient = Literal["straight-through", "rotation"]
 
 
 def estimate(z: Tensor, z_q: Tensor, gradient: Gradient) -> Tensor:
-    """The values of z_q, with a gradient for z: (N, d) each."""
+    """Returns the values of z_q, with a gradient for z: (N, d) each."""
     return rotate(z, z_q) if gradient == "rotation" else straight_through(z, z_q)
 
 
@@ -28,7 +28,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """The values of z_q with the gradient of z (van den Oord et al. 2017, 1711.00937, section 3.2).
+    """Gives z_q the gradient of z (van den Oord et al. 2017, 1711.00937, section 3.2).
 
     Unlike the usual ``z + (z_q - z).detach()`` the result equals z_q bit for bit: a decoder is
     trained on exactly what it will be given when codes come from a file.
@@ -61,7 +61,7 @@ class _Rotation(torch.autograd.Function):
 
 
 def rotate(z: Tensor, z_q: Tensor) -> Tensor:
-    """The values of z_q with the gradient of z turned and scaled as z would have to be to be z_q.
+    """Gives z_q the gradient of z, turned and scaled as z is to become z_q.
 
     The rotation trick: Fifty et al. 2024, 2410.06424, section 4.2, whose rotation and scale are
     constants to the gradient. So the angle between gradient and latent is kept, and latents of one

@@ -72,7 +72,7 @@ class Encoder(nn.Module):
         return found
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) → of each level, (B, width, H/stride, W/stride)."""
+        """Maps (B, C, H, W) → of each level, (B, width, H/stride, W/stride)."""
         found: list[Tensor] = []
         for trunk in reversed(self.trunks):
             x = trunk(x.contiguous(memory_format=torch.channels_last))
@@ -114,7 +114,7 @@ class Path(nn.Module):
         self.contexts = nn.ModuleList(contexts)
 
     def forward(self, x: Tensor, z_qs: Sequence[Tensor]) -> Tensor:
-        """(B, C, H, W) and the levels before, quantized → (B, D, h, w)."""
+        """Maps (B, C, H, W) and the levels before, quantized → (B, D, h, w)."""
         joined = [self.trunk(x)]
         state: Tensor | None = None
         for context, z_q in zip(self.contexts, z_qs, strict=True):
@@ -164,7 +164,7 @@ class OneLevel:
         self.margins, self.halo = [0], -(-encoder.receptive_field // stride)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) → the latents, (B, D, H/stride, W/stride)."""
+        """Maps (B, C, H, W) → the latents, (B, D, H/stride, W/stride)."""
         return [self._encoder(x)]
 
     def context(self, level: int, state: Tensor) -> Tensor:
@@ -210,7 +210,7 @@ class Decoder(nn.Module):
         self.receptive_field = max(max(-first, last - stride) for first, last in spans)
 
     def forward(self, z_qs: Sequence[Tensor]) -> Tensor:
-        """(B, D, h, w) of each level → (B, C, H, W), as many pixels as the finest level covers."""
+        """Maps (B, D, h, w) of each level to (B, C, H, W), all pixels that the finest covers."""
         state = z_qs[0]
         for step, z_q in zip(self.steps, z_qs[1:], strict=True):
             coarser = step(state.contiguous(memory_format=torch.channels_last))

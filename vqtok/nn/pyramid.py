@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         self.receptive_field = _receptive_field(sizes, blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), sides multiples of the stride → (B, D, H/stride, W/stride)."""
+        """Maps (B, C, H, W), sides multiples of the stride → (B, D, H/stride, W/stride)."""
         for level in self.levels:
             x = level(x.contiguous(memory_format=torch.channels_last))
         z: Tensor = self.out(self.norm(x))
@@ -89,7 +89,7 @@ class Decoder(nn.Module):
         self.receptive_field = _receptive_field(sizes, blocks) + sizes.patch
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, D, h, w) → (B, C, h·stride, w·stride)."""
+        """Maps (B, D, h, w) → (B, C, h·stride, w·stride)."""
         for level in self.levels:
             z = level(z.contiguous(memory_format=torch.channels_last))
         x: Tensor = self.shuffle(self.out(self.norm(z)))
@@ -105,7 +105,7 @@ class Residual(nn.Module):
         self.project = nn.Conv2d(hidden, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D, H, W) → the same shape."""
+        """Maps (B, D, H, W) → the same shape."""
         y: Tensor = self.project(F.relu(self.mix(F.relu(x))))
         return x + y
 
@@ -135,7 +135,7 @@ class StridedEncoder(nn.Module):
         self.receptive_field = stride + (1 + blocks) * stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), sides multiples of the stride → (B, D, H/stride, W/stride)."""
+        """Maps (B, C, H, W), sides multiples of the stride → (B, D, H/stride, W/stride)."""
         z: Tensor = self.body(x.contiguous(memory_format=torch.channels_last))
         return z
 
@@ -160,7 +160,7 @@ class StridedDecoder(nn.Module):
         self.receptive_field = stride + (1 + blocks) * stride
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, D, h, w) → (B, C, h·stride, w·stride)."""
+        """Maps (B, D, h, w) → (B, C, h·stride, w·stride)."""
         x: Tensor = self.body(z.contiguous(memory_format=torch.channels_last))
         return x
 

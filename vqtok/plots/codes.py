@@ -94,7 +94,7 @@ def _draw(axes: Axes, *, stages: Sequence[np.ndarray], entries: int, colour: str
 
 
 def _hashed_colours(codes: np.ndarray) -> np.ndarray:
-    """(H, W) integers → (H, W, 3) uint8: each has one colour, unlike its neighbours'."""
+    """Maps (H, W) integers → (H, W, 3) uint8: each has one colour, unlike its neighbours'."""
     number = codes.astype(np.uint64)
     hue = (number.astype(np.float64) * 0.6180339887498949) % 1.0  # golden ratio: never in step
     spread = (number * np.uint64(2654435761)) >> np.uint64(8)  # Knuth's multiplicative hash

@@ -90,7 +90,7 @@ def _draw(axes: Axes, *, curve: Curve, last: float, colour: str, is_lowest: bool
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
-    """At most ``POINTS`` of them: means of equal parts, the ends as they are."""
+    """Reduces them to at most ``POINTS``: means of equal parts, the ends as they are."""
     if len(points) <= POINTS:
         return list(points)
     inner = POINTS - 2

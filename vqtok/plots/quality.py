@@ -48,12 +48,12 @@ class Series:
 
 
 def colour(number: int) -> str:
-    """The colour of a row."""
+    """Returns the colour of a row."""
     return COLOURS[number % len(COLOURS)]
 
 
 def mark(number: int) -> str:
-    """The path of a row's mark about (0, 0), for a legend or a table."""
+    """Returns the path of a row's mark about (0, 0), for a legend or a table."""
     return _MARKS[number % len(_MARKS)][1]
 
 
@@ -139,7 +139,7 @@ def _apart(heights: np.ndarray, *, low: float) -> list[float]:
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:
-    """The range of an axis: a little more than the values need."""
+    """Returns the range of an axis: a little more than the values need."""
     low, high = float(values.min()), float(values.max())
     room = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
     return low - room, high + room

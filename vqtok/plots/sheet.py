@@ -164,7 +164,7 @@ def colour_map(values: np.ndarray) -> np.ndarray:
 
 
 def _simplified(tag: re.Match[str]) -> str:
-    """A tag of matplotlib's without clipping, style, long numbers and unused names."""
+    """Makes a tag of matplotlib's without clipping, style, long numbers and unused names."""
     text = tag[0]
     for pattern, replacement in _SIMPLER:
         text = re.sub(pattern, replacement, text)
@@ -172,7 +172,7 @@ def _simplified(tag: re.Match[str]) -> str:
 
 
 def _attributes(style: re.Match[str]) -> str:
-    """A style as attributes, which a page's policy allows and its style sheet may override."""
+    """Turns a style into attributes, which a page's policy allows."""
     parts = (part.split(": ", 1) for part in style[1].split("; "))
     kept = ((key, value.removesuffix("px")) for key, value in parts if key != "font-family")
     return "".join(f' {key}="{value}"' for key, value in kept)
@@ -208,7 +208,7 @@ def _quiet() -> Iterator[None]:
 def _drawn(
     panels: Sequence[Panel], title: str, *, across: bool, ink: str, ground: str, salt: str = ""
 ) -> Iterator[Figure]:
-    """A figure with all panels in their places; to be rendered within the context."""
+    """Makes a figure with all panels in their places; to be rendered within the context."""
     with _quiet():
         import matplotlib
         from matplotlib.figure import Figure

@@ -95,7 +95,7 @@ class Above(nn.Module):
         return mixed
 
     def _vectors(self, number: int, codes: Tensor) -> Tensor:
-        """(B, *axes) codes → (B, *grid, D); stages are summed."""
+        """Maps (B, *axes) codes → (B, *grid, D); stages are summed."""
         level, table = self.coarser[number], self.tables[number]
         if "q" not in level.axes:
             found: Tensor = table(codes)

@@ -103,7 +103,7 @@ class Autoregressive(nn.Module):
         return Codes(self.spec, layout.split(flat), extent)
 
     def _nats(self, codes: Codes, condition: Tensor | None) -> tuple[Layout, Tensor]:
-        """The layout of the codes, and nats of each: (B, N) float32."""
+        """Returns the layout of the codes, and nats of each: (B, N) float32."""
         codes = self._fitting(codes)
         told = Told(checked(condition, self.classes, count=len(codes), device=self._device()))
         layout: Layout = self.network.lay_out(codes.extent)
@@ -111,7 +111,7 @@ class Autoregressive(nn.Module):
         return layout, self.network.nats(flat, layout, told)
 
     def _fitting(self, codes: Codes) -> Codes:
-        """The stages of codes that are modelled.
+        """Returns the stages of codes that are modelled.
 
         Raises:
             UsageError: codes of another spec, or with too few stages.

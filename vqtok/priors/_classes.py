@@ -54,7 +54,7 @@ class Classes(nn.Module):
 def checked(
     condition: Tensor | None, names: Sequence[str], *, count: int, device: torch.device
 ) -> Tensor | None:
-    """A caller's condition as int64 (count,), or None.
+    """Makes a caller's condition as int64 (count,), or None.
 
     Raises:
         UsageError: a condition that does not fit.

@@ -66,7 +66,7 @@ class Noise:
             self._generators.append(torch.Generator().manual_seed(int(state[0])))
 
     def draw(self, size: int) -> Tensor:
-        """The next ``size`` numbers of each item: float64 (B, size)."""
+        """Returns the next ``size`` numbers of each item: float64 (B, size)."""
         tiny = torch.finfo(torch.float64).tiny
         rows = [torch.rand(size, generator=g, dtype=torch.float64) for g in self._generators]
         return -torch.stack(rows).clamp_min(tiny).log_().neg_().clamp_min(tiny).log_()
@@ -122,7 +122,7 @@ def _among(values: Tensor, choice: Choice, tolerance: float) -> tuple[Tensor, Te
 
 
 def _before(ordered: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Between what bounds the probability of all likelier codes lies, of each code: (B, K) each.
+    """Bounds, for each code, the probability of all likelier codes: two of (B, K).
 
     Args:
         ordered: (B, K) logits, descending.
@@ -145,7 +145,7 @@ def _before(ordered: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
 
 
 def _close(best: Tensor, tolerance: float) -> Tensor:
-    """Whether the first two of each row, (B, 2) or (B, 1), are within tolerance of each other."""
+    """Checks whether the first two of each row, (B, 2) or (B, 1), are within tolerance."""
     if tolerance == 0 or best.shape[1] < 2:
         return torch.zeros_like(best[:, 0], dtype=torch.bool)
     return best[:, 0] - best[:, 1] <= tolerance

@@ -22,7 +22,7 @@ class Told(NamedTuple):
         return Told(*(None if each is None else each[index : index + 1] for each in self))
 
     def classless(self) -> Told:
-        """The same without classes."""
+        """Returns the same without classes."""
         return self._replace(classes=None)
 
 
@@ -46,11 +46,11 @@ class Network(Protocol):
     """A model over flat codes; a torch module."""
 
     def lay_out(self, extent: tuple[int, ...]) -> Layout:
-        """The order of the codes of a signal of this extent."""
+        """Returns the order of the codes of a signal of this extent."""
         ...
 
     def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
-        """The cost of each of (B, N) flat codes: (B, N) float32, differentiable."""
+        """Returns the cost of each of (B, N) flat codes: (B, N) float32, differentiable."""
         ...
 
     def run(self, layout: Layout, told: Told, *, cached: bool) -> Run:

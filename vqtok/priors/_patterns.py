@@ -87,7 +87,7 @@ class Layout:
         return int(self.inverse.shape[0])
 
     def split(self, flat: Tensor) -> tuple[Tensor, ...]:
-        """(B, N) in the order of flat codes → one (B, *axes) per level."""
+        """Maps (B, N) in the order of flat codes → one (B, *axes) per level."""
         sizes = [_product(shape) for shape in self.shapes]
         parts = torch.split(flat, sizes, dim=1)
         return tuple(
@@ -101,7 +101,7 @@ def vocabularies(levels: Sequence[LevelSpec], depth: int | None) -> list[int]:
 
 
 def flatten(codes: Codes, device: torch.device) -> Tensor:
-    """All levels as one int64 (B, N), coarse → fine, each in C order."""
+    """Maps all levels as one int64 (B, N), coarse → fine, each in C order."""
     parts = [torch.as_tensor(a, dtype=torch.int64).flatten(1) for a in codes.levels]
     return torch.cat([part.to(device) for part in parts], dim=1)
 
@@ -119,7 +119,7 @@ def layout(
     depth: int | None = None,
     device: torch.device | None = None,
 ) -> Layout:
-    """The order of the codes of a signal.
+    """Returns the order of the codes of a signal.
 
     Args:
         spec: Of the codes.
@@ -163,7 +163,7 @@ def _layout(
 
 
 def joined(parts: Sequence[Layout]) -> Layout:
-    """One layout after another, to sample along; places and what is near stay with the parts."""
+    """Joins layouts, one after another; positions and what is near stay with the parts."""
     with torch.inference_mode(False):
         width = max(part.cells.shape[1] for part in parts)
         cells, streams, groups, inverse = [], [], [], []
@@ -220,7 +220,7 @@ def _level(
 
 
 def _places(level: LevelSpec, grid: Sequence[int], ratio: Sequence[float]) -> Tensor:
-    """Where each position of a level is: float64 (positions, A)."""
+    """Returns where each position of a level is: float64 (positions, A)."""
     ranges = [torch.arange(size, dtype=torch.float64) for size in grid]
     places = torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1).flatten(0, -2)
     if "n" in level.axes:  # tokens without a place in the signal: along the first axis
@@ -252,7 +252,7 @@ def _strides(level: LevelSpec, rank: int) -> tuple[int, ...]:
 
 
 def _widened(columns: Tensor, slots: int) -> Tensor:
-    """(S, P) → (S, slots), the rest empty."""
+    """Maps (S, P) → (S, slots), the rest empty."""
     return torch.nn.functional.pad(columns, (0, slots - columns.shape[1]), value=-1)
 
 

@@ -108,12 +108,12 @@ N = TypeVar("N")
 
 
 def in_float64(network: N) -> N:
-    """A copy of a module whose arithmetic is float64."""
+    """Makes a copy of a module whose arithmetic is float64."""
     return cast("N", copy.deepcopy(cast(Any, network)).double())
 
 
 def nothing_given(layout: Layout, count: int, device: torch.device) -> Given:
-    """No codes at all."""
+    """Makes a prompt without any codes."""
     flat = torch.zeros(count, layout.count, dtype=torch.int64, device=device)
     return Given(flat, torch.zeros(layout.count, dtype=torch.bool))
 
@@ -121,7 +121,7 @@ def nothing_given(layout: Layout, count: int, device: torch.device) -> Given:
 def given_by(
     prompt: Prompt | None, spec: CodeSpec, layout: Layout, count: int, device: torch.device
 ) -> Given:
-    """What a prompt leaves to be kept.
+    """Returns what a prompt leaves to be kept.
 
     Raises:
         UsageError: a prompt of another spec or shape, or that is too small for what is to be kept.

@@ -74,15 +74,15 @@ class Hierarchical(nn.Module):
             self.levels.append(own.network(alone, coarser=spec.levels[:number]))
 
     def lay_out(self, extent: tuple[int, ...]) -> Layout:
-        """The order of the codes of a signal: level by level."""
+        """Returns the order of the codes of a signal: level by level."""
         return joined(self.parts(extent))
 
     def parts(self, extent: tuple[int, ...]) -> list[Layout]:
-        """The layout of each level."""
+        """Returns the layout of each level."""
         return [level.lay_out(extent) for level in self.levels]
 
     def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
-        """The cost of each of (B, N) flat codes: (B, N) float32."""
+        """Returns the cost of each of (B, N) flat codes: (B, N) float32."""
         first, found = 0, []
         for level, part in zip(self.levels, self.parts(layout.extent), strict=True):
             own = flat[:, first : first + part.count]

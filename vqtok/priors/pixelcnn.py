@@ -69,7 +69,7 @@ class Config:
         return Autoregressive(self, spec, self.network(spec))
 
     def network(self, spec: CodeSpec, *, coarser: tuple[LevelSpec, ...] = ()) -> PixelCNN:
-        """The network alone, given the codes of coarser levels."""
+        """Returns the network alone, given the codes of coarser levels."""
         return PixelCNN(self, spec, coarser)
 
 
@@ -109,17 +109,17 @@ class PixelCNN(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def lay_out(self, extent: tuple[int, ...]) -> Layout:
-        """The order of the codes of a signal."""
+        """Returns the order of the codes of a signal."""
         return layout(self.spec, extent, pattern="flat", device=self.outer.weight.device)
 
     def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
-        """The cost of each of (B, N) flat codes: (B, N) float32."""
+        """Returns the cost of each of (B, N) flat codes: (B, N) float32."""
         features = self.features(flat, layout, self.known(layout, told), self.turns(layout))
         logits = self.logits(features).float()  # (B, N, K)
         return F.cross_entropy(logits.mT, flat, reduction="none")
 
     def features(self, flat: Tensor, layout: Layout, known: Tensor | None, places: Turns) -> Tensor:
-        """What the logits of each code are made of: (B, N, C)."""
+        """Returns what the logits of each code are made of: (B, N, C)."""
         x = self.codes(flat).mT.reshape(len(flat), -1, *layout.shapes[0])  # (B, C, H, W)
         down, right = F.pad(x, (0, 0, 1, -1)), F.pad(x, (1, -1, 0, 0))
         for layer in self.layers:
@@ -131,7 +131,7 @@ class PixelCNN(nn.Module):
         return _Cached(self, layout, told) if cached else _Whole(self, layout, told)
 
     def known(self, layout: Layout, told: Told) -> Tensor | None:
-        """What is known beside the codes: (B or 1, C, H or 1, W or 1), or None."""
+        """Returns what is known beside the codes: (B or 1, C, H or 1, W or 1), or None."""
         label = self.classes(told.classes)
         known = None if label is None else label[:, :, None, None]
         if self.above is None or told.coarse is None:
@@ -145,7 +145,7 @@ class PixelCNN(nn.Module):
         return turns(at, at, dim=self.dim, dtype=self.outer.weight.dtype)
 
     def logits(self, features: Tensor) -> Tensor:
-        """(…, C) → (…, K)."""
+        """Maps (…, C) → (…, K)."""
         out: Tensor = self.outer(self.dropout(F.elu(self.inner(F.elu(features)))))
         return out
 
@@ -187,7 +187,7 @@ class _Cached:
         return [self.network.logits(right[:, :, 0, 0])]
 
     def _begin_row(self, flat: Tensor, row: int) -> None:
-        """The vertical stack of a row, which sees the rows before it."""
+        """Returns the vertical stack of a row, which sees the rows before it."""
         start = max(row - 1, 0) * self.width
         vectors = self.network.codes(flat[:, start : start + self.width])
         down = vectors.mT[:, :, None]  # (B, C, 1, W)
@@ -208,7 +208,7 @@ class _Cached:
             self.hints.append(hints[1])
 
     def _advance(self, flat: Tensor, row: int, column: int) -> Tensor:
-        """The horizontal stack of one position: (B, C, 1, 1)."""
+        """Returns the horizontal stack of one position: (B, C, 1, 1)."""
         if column:
             before = flat[:, row * self.width + column - 1]
             right: Tensor = self.network.codes(before)[:, :, None, None]

@@ -73,7 +73,7 @@ class Config:
         return Autoregressive(self, spec, self.network(spec), depth=self.depth)
 
     def network(self, spec: CodeSpec, *, coarser: tuple[LevelSpec, ...] = ()) -> Transformer:
-        """The network alone, given the codes of coarser levels."""
+        """Returns the network alone, given the codes of coarser levels."""
         return Transformer(self, spec, coarser)
 
 
@@ -115,12 +115,12 @@ class Transformer(nn.Module):
             self.above = Above(coarser, level, width=width, depth=config.depth, scale=0.02)
 
     def lay_out(self, extent: tuple[int, ...]) -> Layout:
-        """The order of the codes of a signal."""
+        """Returns the order of the codes of a signal."""
         device = self.begin.device
         return layout(self.spec, extent, pattern=self.pattern, depth=self.depth, device=device)
 
     def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
-        """The cost of each of (B, N) flat codes: (B, N) float32."""
+        """Returns the cost of each of (B, N) flat codes: (B, N) float32."""
         held = self.held(flat, layout, 0, layout.steps, self.neighbours(layout))
         x = self.known(layout, told) + held
         hidden = self.hidden(x, self.turns(layout))
@@ -136,7 +136,7 @@ class Transformer(nn.Module):
         return _Run(self, layout, told, cached=cached)
 
     def known(self, layout: Layout, told: Told) -> Tensor:
-        """What each step knows beside the codes before it: (B or 1, S, D)."""
+        """Returns what each step knows beside the codes before it: (B or 1, S, D)."""
         x = _sum(self.streams, layout.streams, empty=layout.streams < 0)[None]
         if self.places is not None:
             x = x + self.places(_waves(layout).to(self.begin))
@@ -147,7 +147,7 @@ class Transformer(nn.Module):
         return x if label is None else x + label[:, None]
 
     def neighbours(self, layout: Layout) -> Neighbours | None:
-        """What ``held`` needs to tell each step of the codes near it."""
+        """Returns what ``held`` needs to tell each step of the codes near it."""
         if self.near is None:
             return None
         vectors: Tensor = self.near(self.codes.weight)  # (V, M · D)
@@ -161,7 +161,7 @@ class Transformer(nn.Module):
     def held(
         self, flat: Tensor, layout: Layout, start: int, stop: int, near: Neighbours | None
     ) -> Tensor:
-        """What steps start … stop hold: the codes of the step before each, and those near it.
+        """Embeds for steps start … stop the codes of the step before each, and those near it.
 
         Args:
             flat: int64 (B, N) codes.
@@ -188,7 +188,7 @@ class Transformer(nn.Module):
         return turns(at, held, dim=self.dim, dtype=self.begin.dtype)
 
     def hidden(self, x: Tensor, places: Turns, caches: Caches | None = None) -> Tensor:
-        """(B, n, D) of steps that follow what is cached → what their logits are made of."""
+        """Maps (B, n, D) of steps that follow what is cached → what their logits are made of."""
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, places, caches)
@@ -196,7 +196,7 @@ class Transformer(nn.Module):
         return normed
 
     def logits(self, hidden: Tensor, stream: int) -> Tensor:
-        """(…, D) → (…, K) of the stream's codes."""
+        """Maps (…, D) → (…, K) of the stream's codes."""
         first = sum(self.sizes[:stream])
         part = slice(first, first + self.sizes[stream])
         return F.linear(hidden, self.codes.weight[part], self.bias[part])
@@ -229,7 +229,7 @@ class Neighbours(NamedTuple):
     """bool (S, M): there is none."""
 
     def of(self, flat: Tensor, start: int, stop: int) -> Tensor:
-        """Their sums for steps start … stop: (B, n, D)."""
+        """Returns their sums for steps start … stop: (B, n, D)."""
         kinds = self.cells.shape[1]
         rows = flat[:, self.cells[start:stop]] * kinds + self.base[start:stop]  # (B, n, M)
         rows = rows.masked_fill(self.missing[start:stop], len(self.vectors) - 1)

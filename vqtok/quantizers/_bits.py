@@ -116,11 +116,11 @@ class Binary(nn.Module, ABC):
         return Grid.of_codes(codes).latents(rows)
 
     def _codes(self, bits: Tensor) -> Tensor:
-        """(N, d) bool → int64 (N,)."""
+        """Maps (N, d) bool → int64 (N,)."""
         return (bits * self.basis).sum(dim=1)
 
     def _values(self, bits: Tensor) -> Tensor:
-        """(N, d) bool → float32."""
+        """Maps (N, d) bool → float32."""
         return torch.where(bits, self.value, -self.value)
 
 

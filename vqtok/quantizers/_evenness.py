@@ -36,7 +36,7 @@ def entropy_of_mean(digits: Sequence[Tensor], *, joint: bool) -> Tensor:
 
 
 def _combined(digits: Sequence[Tensor]) -> Tensor:
-    """(N, L) of several digits → (N, product of L): of their combinations, the first fastest."""
+    """Maps (N, L) of several digits to (N, product of L) of combinations, the first fastest."""
     out = digits[0]
     for each in digits[1:]:
         out = (each[:, :, None] * out[:, None, :]).flatten(1)

@@ -10,7 +10,7 @@ from vqtok.quantizers.search.nearest import nearest
 
 
 def draw(rows: Tensor, count: int, *, generator: torch.Generator | None) -> Tensor:
-    """``count`` random rows of (S, d), distinct while S lasts, then more with a little noise.
+    """Draws ``count`` rows of (S, d), distinct while S lasts, then with a little noise.
 
     Args:
         rows: (S, d), S at least 1 unless ``count`` is 0.
@@ -43,7 +43,7 @@ def kmeans(
     cosine: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """``size`` centres of (S, d) rows; a centre that loses all members goes to a random row.
+    """Finds ``size`` centres of (S, d) rows; one without members goes to a random row.
 
     Args:
         rows: (S, d) float32; of unit length if ``cosine``.

@@ -88,7 +88,7 @@ def successors(
     generator: torch.Generator | None,
     error: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The least used of the dead entries, and a random latent of the joint batch for each.
+    """Returns the least used of the dead entries, and a random latent of the joint batch for each.
 
     Args:
         count: (K,) average use, the same on all ranks.

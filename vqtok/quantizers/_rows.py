@@ -13,7 +13,7 @@ BLOCK = 1 << 14
 
 
 def to_rows(z: Tensor) -> Tensor:
-    """(B, D, *grid) → (N, D) float32, or float64 if z is; item by item, row-major in the grid."""
+    """Maps (B, D, *grid) to (N, D) float32, or float64 if z is; row-major in the grid."""
     rows = z.movedim(1, -1).reshape(-1, z.shape[1])
     return rows if rows.dtype == torch.float64 else rows.float()
 
@@ -37,11 +37,11 @@ class Grid(NamedTuple):
         return cls(codes.shape[0], tuple(codes.shape[1:]))
 
     def latents(self, rows: Tensor) -> Tensor:
-        """(N, D) → (B, D, *grid)."""
+        """Maps (N, D) → (B, D, *grid)."""
         return rows.reshape(self.batch, *self.sides, rows.shape[-1]).movedim(-1, 1)
 
     def codes(self, rows: Tensor) -> Tensor:
-        """(N,) → (B, *grid); of several stages (Q, N) → (B, Q, *grid)."""
+        """Maps (N,) → (B, *grid); of several stages (Q, N) → (B, Q, *grid)."""
         if rows.ndim == 1:
             return rows.reshape(self.batch, *self.sides)
         return rows.reshape(-1, self.batch, *self.sides).movedim(0, 1).contiguous()
@@ -55,7 +55,7 @@ class Projection(nn.Linear):
     """
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(N, in) → (N, out), float32; float64 rows stay float64."""
+        """Maps (N, in) → (N, out), float32; float64 rows stay float64."""
         if self.training:
             return super().forward(rows)
         weight, bias = self.weight.double(), self.bias.double()

@@ -12,7 +12,7 @@ from vqtok.protocols import Quantized
 
 
 def quantized(z_q: Tensor, codes: Tensor, terms: Mapping[str, Tensor]) -> Quantized:
-    """A result whose loss is the sum of the terms.
+    """Makes a result whose loss is the sum of the terms.
 
     Args:
         z_q: (B, D, *grid).

@@ -149,7 +149,7 @@ class Fsq(nn.Module):
         return (self.levels - 1).double() * (1 + MARGIN) / 2
 
     def _codes(self, steps: Tensor) -> Tensor:
-        """(N, d) whole steps from zero → int64 (N,)."""
+        """Maps (N, d) whole steps from zero → int64 (N,)."""
         return ((steps.long() + self.levels // 2) * self.basis).sum(dim=1)
 
     def _scale(self, steps: Tensor) -> Tensor:

@@ -111,14 +111,14 @@ class Grouped(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _quantizers(self) -> list[Any]:
-        """Each a ``Quantizer`` with a generator."""
+        """Returns each a ``Quantizer`` with a generator."""
         return list(self.parts)
 
     def _cut(self, z: Tensor) -> tuple[Tensor, ...]:
         return z.chunk(self.config.groups, dim=1)
 
     def _woven(self, codes: list[Tensor]) -> Tensor:
-        """(B, [Q,] *grid) of each group → (B, Q·G, *grid), stage by stage."""
+        """Maps (B, [Q,] *grid) of each group → (B, Q·G, *grid), stage by stage."""
         single = self._quantizers()[0].depth is None
         stages = [each[:, None] if single else each for each in codes]
         return torch.stack(stages, dim=2).flatten(1, 2)

@@ -213,11 +213,11 @@ def _exponential(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _lifted(rows: Tensor) -> Tensor:
-    """(N, d) → (N, d + 1)."""
+    """Maps (N, d) → (N, d + 1)."""
     return F.pad(rows, (0, 1))
 
 
 def _raised(weight: Tensor, bias: Tensor) -> Tensor:
-    """(K, d) and (K,) of a linear map → (K, d + 1), see ``packed``."""
+    """Maps (K, d) and (K,) of a linear map → (K, d + 1), see ``packed``."""
     lengths = weight.double().square().sum(dim=1) + 2 * bias.double()
     return torch.cat((weight, (lengths.max() - lengths).sqrt()[:, None].float()), dim=1)

@@ -263,7 +263,7 @@ class TiledImages(nn.Module, ABC):
 
     @abstractmethod
     def _paint(self, z_qs: Sequence[Tensor]) -> Tensor:
-        """(B, D, h, w) of each level → what the decoder gives, (B, n, H, W)."""
+        """Maps (B, D, h, w) of each level → what the decoder gives, (B, n, H, W)."""
 
     def _decoded(
         self, look_up: Callable[[Tile], list[Tensor]], extent: tuple[int, ...]

@@ -95,7 +95,7 @@ class FrontEnd:
         self._highest = min(HIGHEST, rate / 2)
 
     def __call__(self, spectrum: Tensor, perturbation: Perturbation | None = None) -> Tensor:
-        """(B, T, bins) complex → (B, T, channels), in the precision of the spectrum."""
+        """Maps (B, T, bins) complex → (B, T, channels), in the precision of the spectrum."""
         if self._mel is None:
             return compress(spectrum).flatten(2)
         power = torch.view_as_real(spectrum).square().sum(dim=-1)

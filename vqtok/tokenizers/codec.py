@@ -273,11 +273,11 @@ class Codec(nn.Module):
         return Reconstructed(y, codes, quantized.loss, quantized.terms)
 
     def _padded(self, x: Tensor) -> Tensor:
-        """(B, 1, L) → (B, T·hop) float32."""
+        """Maps (B, 1, L) → (B, T·hop) float32."""
         return F.pad(x[:, 0].float(), (0, -x.shape[-1] % self.hop))
 
     def _render(self, z_q: Tensor, label: Tensor | Label) -> Tensor:
-        """(B, D, n) latents, none before or after them → (B, n·hop) float32 samples."""
+        """Maps (B, D, n) latents, none before or after them → (B, n·hop) float32 samples."""
         ahead = self.spectrum.overlap - 1
         # Zero latents after the end stand for "nothing follows": the frames there complete the
         # last hops.

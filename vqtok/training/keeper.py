@@ -116,7 +116,7 @@ class CheckpointKeeper:
 
 
 def _has_best(metric: Metric | None, quality: str) -> bool:
-    """Whether training measures it, and one direction of it is better."""
+    """Checks whether training measures it, and one direction of it is better."""
     if metric is None or metric.higher_is_better is None:
         return False
     return metric.measure is None or metric.key == quality

@@ -228,7 +228,7 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _is_event(line: object) -> bool:
-    """Whether this is a record as ``Journal.write`` leaves it, as far as it is read again."""
+    """Checks whether this is a record of ``Journal.write``, as far as it is read again."""
     if not isinstance(line, dict) or type(line.get("step")) is not int:
         return False
     if not isinstance(line.get("event"), str):

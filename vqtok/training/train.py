@@ -116,7 +116,7 @@ def prepare(
 
 
 def _family(options: Options) -> str:
-    """What is to be trained: by what the run goes on with, by its preset, or by the data."""
+    """Finds what is to be trained: by what the run goes on with, its preset, or the data."""
     if options.saved is not None:
         return str(options.saved["recipe"].get("model", {}).get("type")).partition("/")[0]
     if options.start is not None:

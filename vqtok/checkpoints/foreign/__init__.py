@@ -197,7 +197,7 @@ def describe(path: Path) -> ModelInfo:
 
 
 def families() -> list[Family]:
-    """Every family that can be read, in the order of the layouts."""
+    """Returns every family that can be read, in the order of the layouts."""
     return [family for each in _layouts() for family in each.FAMILIES]
 
 
@@ -207,7 +207,7 @@ def _layouts() -> Iterator[Any]:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """What ``directory.save`` would store of it."""
+    """Returns what ``directory.save`` would store of it."""
     import torch
 
     stored = tensor.detach().cpu()
@@ -236,5 +236,5 @@ def _unknown(found: Found) -> CheckpointError:
 
 
 def _heads(names: Mapping[str, object]) -> list[str]:
-    """The distinct beginnings of names, which show an architecture."""
+    """Returns the distinct beginnings of names, which show an architecture."""
     return sorted({".".join(name.split(".")[:2]) for name in names})

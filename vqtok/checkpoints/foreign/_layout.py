@@ -51,7 +51,7 @@ class Match:
 
 
 def left_out(names: Mapping[str, object], *prefixes: str) -> tuple[str, ...]:
-    """What ``Match.left_out`` says of tensors that begin so."""
+    """Returns what ``Match.left_out`` says of tensors that begin so."""
     counts = {each: sum(name.startswith(each) for name in names) for each in prefixes}
     return tuple(
         f"{prefix}*: {count} tensors that only training needs"

@@ -33,7 +33,7 @@ def folded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def renamed(
     tensors: Mapping[str, Tensor], rules: Sequence[Rule] = (), *, without: str = ""
 ) -> dict[str, Tensor]:
-    """The weights of ``network``.
+    """Returns the weights of ``network``.
 
     Args:
         tensors: As published.

@@ -168,7 +168,7 @@ class _Refused(Exception):
 
 
 def read(path: Path) -> Any:
-    """What a file of ``torch.save`` or ``torch.jit.save`` holds: tensors, containers, ``Inert``.
+    """Reads a file of ``torch.save`` or ``torch.jit.save``: tensors, containers, ``Inert``.
 
     Raises:
         CheckpointError: damaged, or a name in it that is not of a checkpoint.
@@ -192,7 +192,7 @@ def read(path: Path) -> Any:
 
 
 def is_scripted(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, which holds code beside its numbers."""
+    """Checks whether a file is a TorchScript archive, which holds code beside its numbers."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
@@ -284,7 +284,7 @@ def _legacy(path: Path) -> Any:
 
 
 def _tensors(found: Any, seen: Iterator[int], *, depth: int = 0) -> Any:
-    """The same, with tensors in place of what was to become some; ``seen`` counts the parts."""
+    """Puts tensors in place of what was to become some; ``seen`` counts the parts."""
     if depth > _NESTED or next(seen) > _PARTS:
         raise ValueError("nested beyond all reason")
     if isinstance(found, _Later):

@@ -28,7 +28,7 @@ _BELOW = ("vqvae", "movq", "vae", "checkpoints", "ckpts")
 
 
 def is_candidate(path: Path) -> bool:
-    """Whether this may be a checkpoint of another program: by names alone."""
+    """Checks whether this may be a checkpoint of another program: by names alone."""
     if path.is_file():
         suffix = path.suffix.lower()
         return suffix in SUFFIXES and (suffix != ".safetensors" or not _holds_codes(path))
@@ -36,7 +36,7 @@ def is_candidate(path: Path) -> bool:
 
 
 def weights_in(path: Path) -> list[Path]:
-    """The file or files that hold the weights of a checkpoint.
+    """Returns the file or files that hold the weights of a checkpoint.
 
     Raises:
         CheckpointError: none, or several of which none is the obvious one.

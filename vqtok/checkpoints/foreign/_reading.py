@@ -56,11 +56,11 @@ class Found:
         return tuple(self.tensors[name].shape) if name in self.tensors else ()
 
     def has(self, *names: str) -> bool:
-        """Whether all of these are there."""
+        """Checks whether all of these are there."""
         return all(name in self.tensors for name in names)
 
     def count(self, pattern: str) -> int:
-        """How many in a row of "down.{}.conv.weight", from 0, are there.
+        """States how many in a row of "down.{}.conv.weight", from 0, are there.
 
         A pattern that ends in a dot stands for any name that begins so.
         """
@@ -70,7 +70,7 @@ class Found:
         return number
 
     def without(self, *prefixes: str) -> dict[str, Tensor]:
-        """The tensors but for those whose names begin so."""
+        """Returns the tensors but for those whose names begin so."""
         return {k: v for k, v in self.tensors.items() if not k.startswith(prefixes)}
 
     def _any(self, name: str) -> bool:
@@ -116,7 +116,7 @@ def _one(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 
 def _torch(path: Path) -> Any:
-    """The object in a file of ``torch.save``; nothing in it is run."""
+    """Returns the object in a file of ``torch.save``; nothing in it is run."""
     if _pickles.is_scripted(path):  # torch before 2.6 would load its code, whatever it is asked
         return _pickles.read(path)
     try:
@@ -131,7 +131,7 @@ def _torch(path: Path) -> Any:
 
 
 def _split(path: Path, found: Any) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """The tensors of the best container, and everything that is not one."""
+    """Returns the tensors of the best container, and everything that is not one."""
     if isinstance(found, _pickles.Inert):
         found = dict(_pickles.modules(found))
     if not isinstance(found, Mapping):
@@ -199,7 +199,7 @@ def _sharded(index: Path) -> dict[str, Tensor]:
 
 
 def _config(folder: Path, *, named: Path) -> Mapping[str, Any]:
-    """``config.json`` of a directory; a file that was named itself stands for itself."""
+    """Returns ``config.json`` of a directory; a file that was named itself stands for itself."""
     path = folder / "config.json"
     if not path.is_file():
         return {}

@@ -15,7 +15,7 @@ Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
 
 def renamed(found: Found, rules: Rules, *, levels: int = 0) -> Found:
-    """The checkpoint with taming's names.
+    """Returns the checkpoint with taming's names.
 
     Args:
         found: The checkpoint.
@@ -44,12 +44,12 @@ def _projection(name: str, tensor: Tensor) -> Tensor:
 
 
 def ours(found: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of some parts of a network."""
+    """Returns the tensors of some parts of a network."""
     return {name: tensor for name, tensor in found.items() if name.startswith(tuple(prefixes))}
 
 
 def averaged(found: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
-    """``ours``, with moving averages in place of the weights where the file has them.
+    """Returns ``ours``, with moving averages in place of the weights where the file has them.
 
     Latent diffusion's class for that calls the average of "a.b.weight" "model_ema.abweight".
     """

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def picked(keys: Mapping[str, Any], make: Callable[..., T], *, path: Path) -> T:
-    """The config whose fields are among these keys; all the others are left alone.
+    """Returns the config whose fields are among these keys; all the others are left alone.
 
     Raises:
         ConfigError: a value of another type, with its place.

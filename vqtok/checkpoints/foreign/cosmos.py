@@ -79,7 +79,7 @@ def recognise(found: Found) -> Match | None:
 
 
 def _plain(found: Found) -> Found:
-    """The same under the names of the whole network, averages in place of the weights."""
+    """Returns the same under the names of the whole network, averages in place of the weights."""
     tensors = {}
     for name, tensor in found.tensors.items():
         plain = re.sub(r"^network\.", "", name)

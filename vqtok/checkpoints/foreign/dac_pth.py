@@ -48,7 +48,7 @@ def recognise(found: Found) -> Match | None:
 
 
 def _rules(strides: int) -> list[_names.Rule]:
-    """The package numbers what the library names."""
+    """Returns the package numbers what the library names."""
     rules = [
         (r"^encoder\.block\.0\.", "encoder.conv1."),
         (rf"^encoder\.block\.{strides + 1}\.", "encoder.snake1."),

@@ -36,7 +36,7 @@ def recognise(found: Found) -> Match | None:
 
 
 def _sizes(found: Found) -> encodec.Config:
-    """What the shapes tell; dilations leave no trace, and are the published ones."""
+    """Returns what the shapes tell; dilations leave no trace, and are the published ones."""
     first = found.shape("encoder.model.0.conv.conv.weight_v")
     entries = found.shape("quantizer.vq.layers.0._codebook.embed")
     last = max(_numbers(found, "decoder.model."))

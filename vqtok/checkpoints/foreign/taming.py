@@ -67,7 +67,7 @@ def recognise(found: Found) -> Match | None:
 
 
 def sizes(found: Found, *, table: tuple[int, ...], lookup: str, blocks: int) -> Config:
-    """What the shapes of a network with taming's names tell of it."""
+    """Returns what the shapes of a network with taming's names tell of it."""
     levels = found.count("encoder.down.{}.block.0.conv1.weight")
     convs = [f"encoder.down.{index}.block.0.conv1.weight" for index in range(levels)]
     return Config(

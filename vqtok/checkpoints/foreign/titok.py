@@ -101,14 +101,14 @@ def _refuse_others(found: Found) -> None:
 
 
 def _keys(found: Found) -> Mapping[str, Any]:
-    """What ``config.json`` says of the network; empty without one."""
+    """Returns what ``config.json`` says of the network; empty without one."""
     model = found.config.get("model")
     keys = model.get("vq_model") if isinstance(model, Mapping) else None
     return keys if isinstance(keys, Mapping) else {}
 
 
 def _lookup(keys: Mapping[str, Any], *, mixes: bool) -> tuple[str, tuple[str, ...]]:
-    """How entries are found, and what is only guessed of it."""
+    """States how entries are found, and what is only guessed of it."""
     by_direction = keys.get("use_l2_norm")
     if isinstance(by_direction, bool):
         return ("cosine" if by_direction else "nearest"), ()

@@ -48,7 +48,7 @@ class NearTies:
         return NearTies(self.tolerance[rows], self.found[rows])
 
     def rivals(self, squares: Tensor) -> Tensor:
-        """(N,) squared distances up to which entries may be nearest, given the smallest ones."""
+        """Bounds the squared distance of entries that may be nearest, given the smallest: (N,)."""
         return (squares.clamp(min=0).double().sqrt() + 2 * self.tolerance).square()
 
     def judge(
@@ -134,7 +134,7 @@ class Candidates:
 
 
 def _between(z: Tensor, entries: Tensor, row: Tensor, code: Tensor, *, exact: bool) -> Tensor:
-    """(P,) squared distances of the pairs, in float64 or only in float32."""
+    """Returns (P,) squared distances of the pairs, in float64 or only in float32."""
     distance = torch.empty(len(row), dtype=torch.float64 if exact else torch.float32)
     for some in slices(len(row), BLOCK // z.shape[1] + 1):
         left, right = z.index_select(0, row[some]), entries.index_select(0, code[some])

@@ -58,7 +58,7 @@ class Packed:
         self._age: int = (earlier._age + 1) % TRUSTED if earlier and earlier.crowded() else 0
 
     def crowded(self) -> bool:
-        """Whether bfloat16 is known not to pay: the entries lie too close together for it."""
+        """Checks whether entries are known to lie too close together for bfloat16 to pay."""
         return self._age > 0 or (self._screen is not None and self._screen.crowded)
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
@@ -71,13 +71,13 @@ class Packed:
         return iter(self._tiles) if self._tiles is not None else self._pack()
 
     def screen(self) -> prescreen.Screen:
-        """The codebook in bfloat16."""
+        """Returns the codebook in bfloat16."""
         if self._screen is None:
             self._screen = prescreen.Screen(self.entries, self.centre, tile=TILE, keep=self._kept)
         return self._screen
 
     def firsts(self) -> Tensor:
-        """(K,) bool: False for copies of an earlier entry."""
+        """Returns (K,) bool: False for copies of an earlier entry."""
         if self._firsts is None:
             entries = self.entries.cpu().numpy()
             # Sorting whole entries would need several copies of the codebook: sort hashes instead,
@@ -178,7 +178,7 @@ def nearest(z: Tensor, codebook: Tensor | Packed, ties: NearTies | None = None) 
 
 
 def _in_float64(z: Tensor, packed: Packed, ties: NearTies | None) -> Tensor:
-    """``nearest`` of float64 rows: in float32, but where their last bits matter."""
+    """Returns ``nearest`` of float64 rows: in float32, but where their last bits matter."""
     rough = NearTies.of(z.float(), 0.0)
     if ties:
         rough.tolerance.add_(ties.tolerance)
@@ -192,7 +192,7 @@ def _in_float64(z: Tensor, packed: Packed, ties: NearTies | None) -> Tensor:
 
 
 def _search(z: Tensor, packed: Packed, ties: NearTies | None = None) -> Tensor:
-    """``nearest`` by float32 products alone."""
+    """Returns ``nearest`` by float32 products alone."""
     codes = z.new_empty(len(z), dtype=torch.int64)
     best, second, radius = z.new_empty(3, len(z))
     for start, tile in packed.tiles():
@@ -221,7 +221,7 @@ def _search(z: Tensor, packed: Packed, ties: NearTies | None = None) -> Tensor:
 
 
 def _left(z: Tensor, packed: Packed) -> Tensor:
-    """(R, d) → (R, d + 1): relative to the centre, and a column of ones for the norms."""
+    """Maps (R, d) → (R, d + 1): relative to the centre, and a column of ones for the norms."""
     left = scratch("left", (len(z), z.shape[1] + 1), z.device)
     left[:, -1] = 1
     torch.sub(z, packed.centre, out=left[:, :-1])
@@ -229,7 +229,7 @@ def _left(z: Tensor, packed: Packed) -> Tensor:
 
 
 def _two_smallest(left: Tensor, tile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each row's smallest score in a tile, its index there, and the next smallest score: (R,) each.
+    """Finds each row's smallest score in a tile, its index, and the next smallest: (R,) each.
 
     ``torch.argmin`` is scalar code, so it is kept away from the full scores: the smallest of each
     group (vectorised and threaded), then the first smallest group, then the place inside it.
@@ -276,7 +276,7 @@ def _argmin(values: Tensor) -> Tensor:
 
 
 def _tolerance(radius: Tensor, best: Tensor, error: float) -> Tensor:
-    """(N,) most by which rounding can lift the nearest entry's score above the best one found.
+    """Bounds how far rounding lifts the nearest entry's score above the best found: (N,).
 
     Args:
         radius: (N,) distance of the rows from the centre.

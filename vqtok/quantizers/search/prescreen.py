@@ -47,14 +47,14 @@ FAR = 1e36
 
 
 def pays(rows: int, size: int, dim: int, device: torch.device) -> bool:
-    """Whether to look in bfloat16 first."""
+    """Checks whether to look in bfloat16 first."""
     large = rows >= 64 and size >= 128 and dim >= 4 and rows * size >= LEAST
     return large and device.type == "cpu" and bool(torch.backends.mkldnn.enabled) and _native()
 
 
 @lru_cache(maxsize=1)
 def _native() -> bool:
-    """Whether the CPU multiplies bfloat16, and PyTorch knows."""
+    """Checks whether the CPU multiplies bfloat16, and PyTorch knows."""
     # Without oneDNN the product is a slow loop; older PyTorch does not say what the CPU can do.
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(torch._C._has_mkldnn and known.get("avx512_bf16"))
@@ -199,7 +199,7 @@ def _scores(left: Tensor, tile: Tensor, size: int) -> Iterator[tuple[slice, Tens
 
 
 def _left(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
-    """(N, d + 3) bfloat16 rows, and how far rounding moves their scores: (N,).
+    """Returns (N, d + 3) bfloat16 rows, and how far rounding moves their scores: (N,).
 
     The slack is on one score before it is itself rounded, up to a constant of the row.
     """
@@ -226,7 +226,7 @@ def _left(z: Tensor, screen: Screen) -> tuple[Tensor, Tensor]:
 
 
 def tolerance(square: Tensor, lost: Tensor, screen: Screen, dim: int) -> Tensor:
-    """(N,) most by which a score in float32 is off, but for what is the same in all of the row.
+    """Bounds a float32 score's error, but for what is the same in all of the row: (N,).
 
     Args:
         square: (N,) squared norms of the rows.
@@ -246,7 +246,7 @@ def tolerance(square: Tensor, lost: Tensor, screen: Screen, dim: int) -> Tensor:
 
 
 def limits(best: Tensor, slack: Tensor) -> Tensor:
-    """(N,) int16 bits of the largest score that the nearest entry can have.
+    """Returns (N,) int16 bits of the largest score that the nearest entry can have.
 
     Rounding is monotonous: no more is needed than to round the limit of the unrounded score.
     """
@@ -285,7 +285,7 @@ def _near(
 
 @lru_cache(maxsize=256)
 def trusted(rows: int, inner: int, columns: int) -> bool:
-    """Whether products of this shape are summed in float32 and then rounded to the nearest."""
+    """Checks whether products of this shape are summed in float32, then rounded to nearest."""
     generator = torch.Generator().manual_seed(0)
     left = (torch.rand(rows, inner, generator=generator) + 0.5).bfloat16()
     some = torch.rand(inner, min(columns, 67), generator=generator) + 0.5

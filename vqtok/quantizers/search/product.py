@@ -29,7 +29,7 @@ _setting = threading.Lock()
 
 
 def slices(count: int, most: int) -> list[slice]:
-    """The fewest equal slices of at most ``most`` rows; a multiple of 64 each where that fits."""
+    """Cuts rows into the fewest equal slices of at most ``most``; multiples of 64 if they fit."""
     size = -(-count // max(1, -(-count // most)))
     size = max(1, min(most, size + -size % 64))
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
@@ -48,7 +48,7 @@ def scratch(
 
 
 def multiply(left: Tensor, right: Tensor, *, out: Tensor) -> None:
-    """``out = left @ right`` of float32 matrices, with error at most ``bound`` per element."""
+    """Multiplies float32 matrices into ``out``, with error at most ``bound`` per element."""
     device = left.device.type
     # Below 64 rows MKL is as fast, and a probe for every small shape would cost more than it saves.
     trusted = device == "cpu" and len(left) >= 64 and _trusted(*left.shape, right.shape[1])
@@ -96,7 +96,7 @@ def _set_precision(device: str, value: str) -> Iterator[None]:
 
 @lru_cache(maxsize=256)
 def _trusted(rows: int, inner: int, columns: int) -> bool:
-    """Whether oneDNN computes this shape in real float32 on this CPU."""
+    """Checks whether oneDNN computes this shape in real float32 on this CPU."""
     if not torch._C._has_mkldnn or not hasattr(torch.backends.mkldnn, "matmul"):
         return False
     if _has_bf16():

@@ -63,13 +63,13 @@ class AudioEncoder:
         return self._exact.stats
 
     def latents(self, samples: Tensor, perturbation: Perturbation | None = None) -> Tensor:
-        """(B, n·hop) float32 samples, silence before them → (B, D, n)."""
+        """Maps (B, n·hop) float32 samples, silence before them → (B, D, n)."""
         features = self.features(samples, perturbation)
         z: Tensor = self._encoder(features.float())[:, :, 0]
         return z.float()
 
     def features(self, samples: Tensor, perturbation: Perturbation | None = None) -> Tensor:
-        """(B, n·hop) samples, silence before them → (B, F, 1, n) float64.
+        """Maps (B, n·hop) samples, silence before them → (B, F, 1, n) float64.
 
         In float64, because compression magnifies what rounding adds to nearly silent bins.
         """

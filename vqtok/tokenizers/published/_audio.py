@@ -47,19 +47,19 @@ class Network(Protocol):
     decoder_receptive_field: tuple[int, int]
 
     def encoding(self) -> Pass:
-        """(1, 1, n) windows of a signal, n ≤ frames · hop → (1, D, own) latents."""
+        """Maps (1, 1, n) windows of a signal, n ≤ frames · hop → (1, D, own) latents."""
         ...
 
     def decoding(self) -> Pass:
-        """(1, D, n) windows of latents → (1, 1, own · hop) samples, no earlier or later."""
+        """Maps (1, D, n) windows of latents → (1, 1, own · hop) samples, no earlier or later."""
         ...
 
     def quantize(self, z: Tensor) -> Tensor:
-        """(1, D, T) → int64 (1, Q, T)."""
+        """Maps (1, D, T) → int64 (1, Q, T)."""
         ...
 
     def unquantize(self, codes: Tensor) -> Tensor:
-        """(1, Q, T), or fewer stages → (1, D, T)."""
+        """Maps (1, Q, T), or fewer stages → (1, D, T)."""
         ...
 
 
@@ -192,7 +192,7 @@ class AudioCodec(nn.Module):
         )
 
     def _latents(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """(B, 1, n) samples → (B, D, t)."""
+        """Maps (B, 1, n) samples → (B, D, t)."""
         network, hop = self.network, self.network.hop
         own = None if network.tile is None else network.tile * hop
         past, ahead = (frames * hop for frames in network.encoder_receptive_field)
@@ -205,7 +205,7 @@ class AudioCodec(nn.Module):
             yield torch.cat([run(item, segment.skip // hop, frames) for run, item in each])
 
     def _render(self, pieces: Iterable[Tensor], *, quantized: bool) -> Iterator[Tensor]:
-        """(B, Q, t) codes or (B, D, t) latents → (B, 1, n) samples."""
+        """Maps (B, Q, t) codes or (B, D, t) latents → (B, 1, n) samples."""
         network = self.network
         past, ahead = network.decoder_receptive_field
         passes: list[Pass] = []

@@ -76,7 +76,7 @@ class Scores(nn.Module):
 
 
 def _closest(rows: Tensor, entries: Tensor) -> Tensor:
-    """The nearest entry of each row, in the arithmetic of those who trained these codebooks.
+    """Finds each row's nearest entry, in the arithmetic that trained these codebooks.
 
     Dead entries of theirs lie together near zero, closer than float32 can tell apart; which of
     them it names is then part of the model.

@@ -18,7 +18,7 @@ class Snake(nn.Module):
         self.alpha = nn.Parameter(torch.ones(1, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) → (B, C, T)."""
+        """Maps (B, C, T) → (B, C, T)."""
         return x + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * x).pow(2)
 
 
@@ -31,7 +31,7 @@ class Residual(nn.Module):
         self.block = nn.Sequential(Snake(dim), window, Snake(dim), nn.Conv1d(dim, dim, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) → (B, C, T)."""
+        """Maps (B, C, T) → (B, C, T)."""
         return x + self.block(x)  # type: ignore[no-any-return]
 
 
@@ -47,7 +47,7 @@ class Down(nn.Module):
         self.block = nn.Sequential(*units, Snake(dim), conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) → (B, 2C, T / stride)."""
+        """Maps (B, C, T) → (B, 2C, T / stride)."""
         return self.block(x)  # type: ignore[no-any-return]
 
 
@@ -59,7 +59,7 @@ class Noise(nn.Module):
         self.linear = nn.Conv1d(dim, dim, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) → (B, C, T)."""
+        """Maps (B, C, T) → (B, C, T)."""
         noise = torch.randn((x.shape[0], 1, x.shape[2]), device=x.device, dtype=x.dtype)
         return x + noise * self.linear(x)  # type: ignore[no-any-return]
 
@@ -84,7 +84,7 @@ class Up(nn.Module):
         self.block = nn.Sequential(Snake(dim), conv, *drawn, *units)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) → (B, C / 2, T · stride)."""
+        """Maps (B, C, T) → (B, C / 2, T · stride)."""
         return self.block(x)  # type: ignore[no-any-return]
 
 
@@ -104,7 +104,7 @@ class LocalAttention(nn.Module):
         self.rel_pos.register_buffer("inv_freq", 1.0 / (10000**steps))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) → (B, C, T); T is a multiple of the window."""
+        """Maps (B, C, T) → (B, C, T); T is a multiple of the window."""
         parts = self.to_qkv(self.norm(x.transpose(1, 2))).chunk(3, dim=-1)
         q, k, v = (
             part.unflatten(1, (-1, self.window))
@@ -132,7 +132,7 @@ class Stage(nn.Module):
         self.codebook = nn.Embedding(codebook_size, codebook_dim)
 
     def assign(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D, T) → codes (B, T / stride), and what they stand for, (B, D, T)."""
+        """Maps (B, D, T) → codes (B, T / stride), and what they stand for, (B, D, T)."""
         if self.stride > 1:
             z = F.avg_pool1d(z, self.stride, self.stride)
         z_e = self.in_proj(z)
@@ -149,7 +149,7 @@ class Stage(nn.Module):
         return codes, self._out(z_e + (z_q - z_e))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """(B, T / stride) → (B, D, T)."""
+        """Maps (B, T / stride) → (B, D, T)."""
         return self._out(self.codebook(codes).transpose(1, 2))
 
     def _out(self, z_q: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class _Transformer(nn.Module):
         self.ln_post = nn.LayerNorm(width)
 
     def _mixed(self, patches: Tensor, tokens: Tensor) -> Tensor:
-        """(B, grid², W) patches and (B, n, W) tokens → (B, 1 + grid² + n, W), before the norm."""
+        """Joins (B, grid², W) patches and (B, n, W) tokens to (B, 1 + grid² + n, W), unnormed."""
         first = self.class_embedding.expand(len(patches), -1, -1)
         placed = torch.cat([first, patches], dim=1) + self.positional_embedding
         both = torch.cat([placed, tokens + self.latent_token_positional_embedding], dim=1)

@@ -19,7 +19,7 @@ _lock = threading.RLock()
 
 
 def module(family: str, name: str) -> Any:
-    """One module of the library: ``module("dac", "modeling_dac")``.
+    """Returns one module of the library: ``module("dac", "modeling_dac")``.
 
     Raises:
         UsageError: the library is not installed, or its version lacks the family.
@@ -33,7 +33,7 @@ def module(family: str, name: str) -> Any:
 
 
 def settings(family: str, keys: Mapping[str, Any]) -> Any:
-    """The library's own config object of some of its keys; tuples become lists.
+    """Returns the library's own config object of some of its keys; tuples become lists.
 
     Raises:
         UsageError: as ``module``.

@@ -27,7 +27,7 @@ class Network(Protocol):
     spec: CodeSpec
 
     def latents(self, x: Tensor) -> Tensor:
-        """What the quantizer is given: (1, D, T)."""
+        """Returns what the quantizer is given: (1, D, T)."""
         ...
 
     def codes(self, x: Tensor, z: Tensor) -> Levels:
@@ -35,11 +35,11 @@ class Network(Protocol):
         ...
 
     def unquantize(self, levels: Levels) -> Tensor:
-        """(1, D, T) of codes."""
+        """Returns (1, D, T) of codes."""
         ...
 
     def render(self, z_q: Tensor, levels: Levels | None, length: int) -> Tensor:
-        """(1, C, length) of latents; ``levels`` for what they say beside them, if known."""
+        """Returns (1, C, length) of latents; ``levels`` for what they say beside them, if known."""
         ...
 
 

@@ -84,14 +84,14 @@ class _Haar(nn.Module):
         self.register_buffer("wavelets", torch.full((2,), math.sqrt(0.5)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, C·4^times, H/2^times, W/2^times)."""
+        """Maps (B, C, H, W) → (B, C·4^times, H/2^times, W/2^times)."""
         for _ in range(self.times):
             columns = self._split(x, 3)
             x = torch.cat([part for each in columns for part in self._split(each, 2)], dim=1) / 2
         return x
 
     def back(self, x: Tensor) -> Tensor:
-        """(B, C·4^times, h, w) → (B, C, h·2^times, w·2^times)."""
+        """Maps (B, C·4^times, h, w) → (B, C, h·2^times, w·2^times)."""
         for _ in range(self.times):
             low, low_high, high, high_high = x.chunk(4, dim=1)
             columns = self._joined(low, low_high, 2), self._joined(high, high_high, 2)

@@ -80,7 +80,7 @@ class Network(nn.Module):
         )
 
     def encoding(self) -> Pass:
-        """A pass over windows of samples; it remembers nothing."""
+        """Makes a pass over windows of samples; it remembers nothing."""
 
         def run(window: Tensor, skip: int, own: int) -> Tensor:
             z: Tensor = self.encoder(F.pad(window, (0, -window.shape[-1] % self.hop)))
@@ -89,7 +89,7 @@ class Network(nn.Module):
         return run
 
     def decoding(self) -> Pass:
-        """A pass over windows of latents; it remembers nothing."""
+        """Makes a pass over windows of latents; it remembers nothing."""
 
         def run(window: Tensor, skip: int, own: int) -> Tensor:
             y: Tensor = F.pad(self.decoder(window), (self.delay, 0))
@@ -98,12 +98,12 @@ class Network(nn.Module):
         return run
 
     def quantize(self, z: Tensor) -> Tensor:
-        """(1, D, T) → int64 (1, Q, T)."""
+        """Maps (1, D, T) → int64 (1, Q, T)."""
         codes: Tensor = self.quantizer(z)[1]
         return codes
 
     def unquantize(self, codes: Tensor) -> Tensor:
-        """(1, Q, T), or fewer stages → (1, D, T)."""
+        """Maps (1, Q, T), or fewer stages → (1, D, T)."""
         z_q: Tensor = self.quantizer.from_codes(codes)[0]
         return z_q
 

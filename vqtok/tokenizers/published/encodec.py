@@ -96,26 +96,26 @@ class Network(nn.Module):
         self._tails = ceil(before.back), ceil(after.back)
 
     def encoding(self) -> Pass:
-        """A fresh pass over the windows of one signal."""
+        """Makes a fresh pass over the windows of one signal."""
         return _Carried(self.encoder, tail=self._tails[0])
 
     def decoding(self) -> Pass:
-        """A fresh pass over the windows of one signal's latents."""
+        """Makes a fresh pass over the windows of one signal's latents."""
         return _Carried(self.decoder, tail=self._tails[1])
 
     def quantize(self, z: Tensor) -> Tensor:
-        """(1, D, T) → int64 (1, Q, T)."""
+        """Maps (1, D, T) → int64 (1, Q, T)."""
         codes: Tensor = self.quantizer.encode(z)  # (Q, 1, T)
         return codes.transpose(0, 1)
 
     def unquantize(self, codes: Tensor) -> Tensor:
-        """(1, Q, T), or fewer stages → (1, D, T)."""
+        """Maps (1, Q, T), or fewer stages → (1, D, T)."""
         z_q: Tensor = self.quantizer.decode(codes.transpose(0, 1))
         return z_q
 
 
 def settings(keys: Mapping[str, Any]) -> Any:
-    """The library's config, which tells the number of codebooks by a bandwidth."""
+    """Returns the library's config, which tells the number of codebooks by a bandwidth."""
     rest = dict(keys)
     count, ratios = rest.pop("num_quantizers"), rest["upsampling_ratios"]
     bits = ceil(log2(rest["codebook_size"])) * ceil(rest["sampling_rate"] / prod(ratios))
@@ -186,7 +186,7 @@ def _through(layers: Iterable[Any], x: Tensor) -> Tensor:
 
 
 def plain_codebooks(quantizer: nn.Module) -> nn.Module:
-    """The library's quantizer without what only training counts."""
+    """Returns the library's quantizer without what only training counts."""
     for each in quantizer.modules():
         for name in ("inited", "cluster_size", "embed_avg"):
             each._buffers.pop(name, None)

@@ -120,7 +120,7 @@ class Network(nn.Module):
         )
 
     def latents(self, x: Tensor) -> Tensor:
-        """(1, C, L) → (1, D, chunks · frames); zeros where the last chunk has no frames."""
+        """Maps (1, C, L) → (1, D, chunks · frames); zeros where the last chunk has no frames."""
         parts = []
         for chunk in self._chunks(x):
             z: Tensor = self.encoder(chunk / self._scale(chunk))
@@ -128,7 +128,7 @@ class Network(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def codes(self, x: Tensor, z: Tensor) -> Levels:
-        """(1, Q, chunks · frames), and (1, chunks · 4) bytes of scales."""
+        """Returns (1, Q, chunks · frames), and (1, chunks · 4) bytes of scales."""
         chunks = self._chunks(x)
         found = []
         for chunk, latents in zip(chunks, z.split(self._frames, dim=-1), strict=True):  # type: ignore[no-untyped-call]
@@ -142,12 +142,12 @@ class Network(nn.Module):
         return joined, _bytes(scales)[None]
 
     def unquantize(self, levels: Levels) -> Tensor:
-        """(1, Q, T), or fewer stages → (1, D, T)."""
+        """Maps (1, Q, T), or fewer stages → (1, D, T)."""
         z_q: Tensor = self.quantizer.decode(levels[0].transpose(0, 1))
         return z_q
 
     def render(self, z_q: Tensor, levels: Levels | None, length: int) -> Tensor:
-        """(1, D, T) → (1, C, length); without scales every chunk is as loud as was coded."""
+        """Maps (1, D, T) → (1, C, length); without scales every chunk is as loud as was coded."""
         scales = torch.ones(z_q.shape[-1] // self._frames, device=z_q.device)
         if self._normalize and levels is not None:
             scales = _numbers(levels[1][0])
@@ -163,7 +163,7 @@ class Network(nn.Module):
         return [x[..., start : start + self._chunk] for start in starts]
 
     def _scale(self, chunk: Tensor) -> Tensor:
-        """What a chunk is divided by: (1, 1, 1)."""
+        """Returns what a chunk is divided by: (1, 1, 1)."""
         if not self._normalize:
             return torch.ones(1, 1, 1, device=chunk.device)
         mono = torch.sum(chunk, 1, keepdim=True) / chunk.shape[1]
@@ -191,14 +191,14 @@ def _faded(parts: list[Tensor], stride: int) -> Tensor:
 
 
 def _bytes(numbers: Tensor) -> Tensor:
-    """(n,) float32 → int64 (4n,) in [0, 255], lowest byte first on any machine."""
+    """Maps (n,) float32 → int64 (4n,) in [0, 255], lowest byte first on any machine."""
     whole = numbers.float().contiguous().view(torch.int32).long() & 0xFFFFFFFF
     shifts = torch.arange(0, 32, 8, device=numbers.device)
     return ((whole[:, None] >> shifts) & 0xFF).flatten()
 
 
 def _numbers(found: Tensor) -> Tensor:
-    """What ``_bytes`` was given; what is no number of a loudness becomes silence."""
+    """Returns what ``_bytes`` was given; what is no number of a loudness becomes silence."""
     shifts = torch.arange(0, 32, 8, device=found.device)
     whole = (found.view(-1, 4) << shifts).sum(dim=1)
     signed = torch.where(whole >= 1 << 31, whole - (1 << 32), whole).to(torch.int32)

@@ -124,7 +124,7 @@ class Network(nn.Module):
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     def encoding(self) -> Pass:
-        """A pass over one whole signal."""
+        """Makes a pass over one whole signal."""
 
         def run(window: Tensor, skip: int, own: int) -> Tensor:
             h = self.encoder(window).transpose(1, 2)
@@ -135,7 +135,7 @@ class Network(nn.Module):
         return run
 
     def decoding(self) -> Pass:
-        """A pass over the latents of one whole signal."""
+        """Makes a pass over the latents of one whole signal."""
 
         def run(window: Tensor, skip: int, own: int) -> Tensor:
             h = self.upsample(window).transpose(1, 2)
@@ -146,12 +146,12 @@ class Network(nn.Module):
         return run
 
     def quantize(self, z: Tensor) -> Tensor:
-        """(1, D, T) → int64 (1, Q, T)."""
+        """Maps (1, D, T) → int64 (1, Q, T)."""
         codes: Tensor = self.quantizer.encode(z)  # (Q, 1, T)
         return codes.transpose(0, 1)
 
     def unquantize(self, codes: Tensor) -> Tensor:
-        """(1, Q, T), or fewer stages → (1, D, T)."""
+        """Maps (1, Q, T), or fewer stages → (1, D, T)."""
         z_q: Tensor = self.quantizer.decode(codes)
         return z_q
 

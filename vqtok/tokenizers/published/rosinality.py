@@ -87,7 +87,7 @@ def _double(inside: int, out: int) -> nn.Module:
 
 
 def _residuals(config: Config) -> list[nn.Module]:
-    """The blocks of one side, and the activation behind them."""
+    """Returns the blocks of one side, and the activation behind them."""
     blocks: list[nn.Module] = [_Residual(config.width, config.hidden) for _ in range(config.blocks)]
     return [*blocks, nn.ReLU()]
 
@@ -124,7 +124,7 @@ class Rosinality(WholeImages):
         self._kept: tuple[int, int] | None = None
 
     def latents(self, x: Tensor) -> Any:
-        """What is quantized: (B, C, H, W) → latents of the top and of the bottom level."""
+        """Maps what is quantized: (B, C, H, W) → latents of the top and of the bottom level."""
         return self._both(self._entering(x))[1]
 
     def _analyse(self, x: Tensor) -> Tensor:

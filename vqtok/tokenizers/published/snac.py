@@ -96,12 +96,12 @@ class Network(nn.Module):
         self.spec = CodeSpec(modality="audio", levels=levels, rate=float(config.sampling_rate))
 
     def latents(self, x: Tensor) -> Tensor:
-        """(1, 1, L) → (1, D, T), T a multiple of the longest stretch."""
+        """Maps (1, 1, L) → (1, D, T), T a multiple of the longest stretch."""
         z: Tensor = self.encoder(F.pad(x, (0, -x.shape[-1] % self._multiple)))
         return z
 
     def codes(self, x: Tensor, z: Tensor) -> Levels:
-        """(1, T_i) of each level."""
+        """Returns (1, T_i) of each level."""
         found = []
         for stage in self._stages():
             codes, z_q = stage.assign(z)
@@ -110,7 +110,7 @@ class Network(nn.Module):
         return tuple(found)
 
     def unquantize(self, levels: Levels) -> Tensor:
-        """(1, T_i) of each level → (1, D, T)."""
+        """Maps (1, T_i) of each level → (1, D, T)."""
         total: Tensor | float = 0.0
         for stage, codes in zip(self._stages(), levels, strict=True):
             total = total + stage.decode(codes)
@@ -121,7 +121,7 @@ class Network(nn.Module):
         return list(stages)
 
     def render(self, z_q: Tensor, levels: Levels | None, length: int) -> Tensor:
-        """(1, D, T) → (1, 1, length)."""
+        """Maps (1, D, T) → (1, 1, length)."""
         devices = [z_q.device] if z_q.is_cuda else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(NOISE_SEED)
@@ -164,6 +164,6 @@ class _Through(nn.Module):
         self._layers_name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layers make of x."""
+        """Returns what the layers make of x."""
         y: Tensor = self.get_submodule(self._layers_name)(x)
         return y

@@ -115,7 +115,7 @@ class VAR(ResizedImages):
         return x
 
     def _part(self, index: int, codes: Tensor) -> Tensor:
-        """What the codes of one scale, (B, n), add to the latents: (B, D, h, w)."""
+        """Returns what the codes of one scale, (B, n), add to the latents: (B, D, h, w)."""
         side, full = self.scales[index], self.scales[-1]
         entries = self.quantize.decode(codes.reshape(-1, side, side))
         if side != full:
@@ -127,7 +127,7 @@ class VAR(ResizedImages):
 
 
 def _nearest_tick(place: float, count: int) -> int:
-    """Which of the shared convolutions a scale takes, by its place between 0 and 1.
+    """Returns which of the shared convolutions a scale takes, by its place between 0 and 1.
 
     The ticks are evenly spaced from 1/(2·count), but with four of them, as published, from
     1/(3·count). Of ten scales two lie exactly between two ticks: rounding decides, so this must be

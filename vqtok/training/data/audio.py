@@ -188,7 +188,7 @@ def _length(info: AudioInfo, *, rate: int | None) -> int:
 
 
 def _durations(files: Sequence[Place], unreadable: Unreadable) -> np.ndarray:
-    """(n,) seconds, 0 for what cannot be read; all equal if there are too many to look at."""
+    """Reads (n,) seconds, 0 for what cannot be read; all equal if too many to look at."""
     seconds = np.ones(len(files))
     if len(files) > WEIGH_AT_MOST:
         return seconds

@@ -169,7 +169,7 @@ class Dataset:
         return Batch(values, labels)
 
     def _window(self, step: int, number: int) -> tuple[int, np.ndarray]:
-        """An item and its window; one that cannot be read gives way to the next that can."""
+        """Makes an item and its window; one that cannot be read gives way to the next that can."""
         seed, count = self.recipe.seed, len(self.items)
         rng = np.random.default_rng([seed, step, number])
         per_step = self.ranks * self.recipe.accumulate * self.recipe.batch

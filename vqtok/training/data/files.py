@@ -151,7 +151,7 @@ class FileSubset(Sequence[Place]):
         return self._files.names
 
     def labels(self) -> np.ndarray:
-        """``FileList.labels`` of these."""
+        """Returns ``FileList.labels`` of these."""
         out: np.ndarray = self._files.labels()[self._chosen]
         return out
 
@@ -315,5 +315,5 @@ class _Search:
 
 
 def _suffix(path: str) -> str:
-    """How a file that is left out is counted."""
+    """States how a file that is left out is counted."""
     return os.path.splitext(path)[1].lower() or "no suffix"  # noqa: PTH122

@@ -188,14 +188,14 @@ def split(
 def split_numbers(
     count: int, *, share: float, seed: int, enough: int = ENOUGH
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``split`` of items that were all read already: (training, held out), int64 numbers."""
+    """Splits items that were all read already: (training, held out), int64 numbers."""
     order, held = _drawn(count, share=share, seed=seed)
     first = min(held, enough)
     return _apart(order[:first], order[first:], held - first)
 
 
 def _drawn(count: int, *, share: float, seed: int) -> tuple[np.ndarray, int]:
-    """All numbers in the order in which they are held out, and how many are."""
+    """Returns all numbers in the order in which they are held out, and how many are."""
     order = np.random.default_rng([seed, count]).permutation(count)
     return order, min(max(1, round(share * count)), max(1, count - 1))
 
