@@ -157,7 +157,7 @@ def write_codes(
 
 
 def _file(source: str | Path) -> str:
-    """The path of a file, as plans take it.
+    """Returns the path of a file, as plans take it.
 
     Raises:
         MediaError: a directory.
@@ -169,7 +169,7 @@ def _file(source: str | Path) -> str:
 
 
 def _only(plan: Plan) -> Job:
-    """The one job of a plan for one file.
+    """Returns the one job of a plan for one file.
 
     Raises:
         VqtokError: why there is none.
@@ -181,7 +181,7 @@ def _only(plan: Plan) -> Job:
 
 
 def _free(target: str | Path, job: Job, overwrite: bool) -> Path:
-    """A place where a file may be written.
+    """Makes a place where a file may be written.
 
     Raises:
         UsageError: a file is there, or it is the source.

@@ -248,12 +248,12 @@ def _decode(tokenizer: Tokenizer, codes: Codes, label: Label) -> Tensor:
 
 
 def _named(label: Label) -> dict[str, Label]:
-    """A label as an argument of ``decode`` and its kind; not every model has one to be given."""
+    """Makes a label an argument of ``decode``; not every model takes one."""
     return {} if label is None else {"label": label}
 
 
 def _tensors(codes: Codes) -> Codes:
-    """The same codes as int64 tensors, which is what models take; eight times as large."""
+    """Returns the same codes as int64 tensors, which is what models take; eight times as large."""
     levels = tuple(torch.from_numpy(level.astype(np.int64)) for level in codes.levels)
     return replace(codes, levels=levels)
 

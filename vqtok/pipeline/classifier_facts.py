@@ -43,7 +43,7 @@ class ClassifierFacts:
         }
 
     def rows(self) -> Rows:
-        """What people want to know first, first."""
+        """Returns what people want to know first, first."""
         info = self.info
         whole = dict(ModelFacts(self.subject, info).rows())
         kept = [(key, whole[key]) for key in ("trained", "held out") if key in whole]

@@ -42,7 +42,7 @@ class Classified:
         return self.label == self.found
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON line."""
+        """Returns one JSON line."""
         return {
             "source": str(self.source or "-"),
             "class": self.label,

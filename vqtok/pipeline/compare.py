@@ -109,7 +109,7 @@ class Comparison:
         return None if model is None else model.label
 
     def summaries(self) -> tuple[Summary, ...]:
-        """One per row and kind of which a file has been compared: kinds, and rows within them."""
+        """Sums up each row and kind of which a file was compared: kinds, and rows within them."""
         found = [each for e in self._evaluations.values() for each in e.summaries()]
         return tuple(each for kind in ALL for each in found if each.modality == kind)
 
@@ -204,7 +204,7 @@ class Comparison:
 
 
 def classical(name: str) -> Method:
-    """The row of a classical codec."""
+    """Returns the row of a classical codec."""
     return Method(name, None, (KINDS[name],), has_codes=False)
 
 

@@ -101,11 +101,11 @@ class Evaluation:
         self._tallies: dict[str, Tally] = {}
 
     def columns(self, kind: str) -> tuple[Metric, ...]:
-        """The metrics that are computed for a kind of file, in order."""
+        """Returns the metrics that are computed for a kind of file, in order."""
         return tuple(column for column in self._columns if column.modality == kind)
 
     def summaries(self) -> tuple[Summary, ...]:
-        """One summary per kind of which a file has been evaluated so far."""
+        """Returns one summary per kind of which a file has been evaluated so far."""
         return tuple(tally.summary() for tally in self._tallies.values() if tally.files)
 
     def run(
@@ -255,7 +255,7 @@ def _label(coder: AnyCoder, source: Path | None, label: str | None) -> str | Non
 
 
 def _unseen(x: np.ndarray, y: np.ndarray, rate: int | None) -> None:
-    """For evaluations that nobody looks at."""
+    """Stands in where nobody looks at an evaluation."""
 
 
 def segments(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:

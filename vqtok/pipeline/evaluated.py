@@ -83,7 +83,7 @@ class ItemReport:
         return ", ".join(words)
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON line: units in the names, keys that do not apply left out."""
+        """Returns one JSON line: units in the names, keys that do not apply left out."""
         data: dict[str, Any] = {
             "source": label(self.source),
             "model": self.model,
@@ -164,7 +164,7 @@ class Summary:
         return (PROTOCOLS[self.modality], *each, *((last,) if last else ()))
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON line, told from those of files by the key "summary"."""
+        """Returns one JSON line, told from those of files by the key "summary"."""
         key = self.rate_column.key
         amount = "pixels" if self.rate_hz is None else "duration_s"
         speed = "megapixels_per_s" if self.rate_hz is None else "times_real_time"

@@ -110,7 +110,7 @@ class CodesFacts:
         return data
 
     def rows(self) -> Rows:
-        """What people want to know first, first."""
+        """Returns what people want to know first, first."""
         header = self.header
         where = self.found or "not here: put it on VQTOK_MODELS"
         rows = [
@@ -149,7 +149,7 @@ class Expected:
         }
 
     def rows(self) -> Rows:
-        """One row."""
+        """Returns one row."""
         shapes = " + ".join("×".join(str(size) for size in shape) for shape in self.shapes)
         each = f"{self.channels} × {shapes}" if self.channels > 1 else shapes
         return [(f"by {self.model}", f"{each} = {self.tokens} codes, {self.bits / 8:.0f} bytes")]
@@ -180,7 +180,7 @@ class ImageFacts:
         }
 
     def rows(self) -> Rows:
-        """What people want to know first, first."""
+        """Returns what people want to know first, first."""
         found = self.image
         rows = [
             ("kind", f"image, {found.format}"),
@@ -216,7 +216,7 @@ class AudioFacts:
         }
 
     def rows(self) -> Rows:
-        """What people want to know first, first."""
+        """Returns what people want to know first, first."""
         found = self.audio
         rows = [
             ("kind", f"audio, {found.format} {found.subtype}"),
@@ -227,7 +227,7 @@ class AudioFacts:
 
 
 def channels(count: int) -> str:
-    """1 → "mono", 2 → "stereo", n → "n channels"."""
+    """Maps 1 → "mono", 2 → "stereo", n → "n channels"."""
     return {1: "mono", 2: "stereo"}.get(count, f"{count} channels")
 
 

@@ -79,7 +79,7 @@ def inspect(place: str | BinaryIO) -> Facts:
 
 
 def models() -> tuple[list[AnyModel], list[VqtokError]]:
-    """Every model on the search path, sorted by name, and why the damaged ones are none."""
+    """Returns every model on the search path, sorted by name, and why the damaged ones are none."""
     sound, damaged = directory.survey()
     return [facts_of(info.name, info) for info in sound], damaged
 
@@ -90,7 +90,7 @@ def model_names() -> list[str]:
 
 
 def code_picture(place: str | BinaryIO) -> np.ndarray:
-    """The map of a codes file and the histogram of its entries, (H, W, 3) uint8.
+    """Returns the map of a codes file and the histogram of its entries, (H, W, 3) uint8.
 
     Of a corpus the histogram alone.
 

@@ -88,7 +88,7 @@ class ModelFacts:
         return data
 
     def rows(self) -> Rows:
-        """What people want to know first, first."""
+        """Returns what people want to know first, first."""
         info, training = self.info, self.info.training
         millions = info.parameters / 1e6
         made_of = [str(each) for each in (info.config.get("type"), _quantizer(info.config)) if each]

@@ -93,7 +93,7 @@ class Models:
             info.spec.require_codes(info.name)
 
     def info_for_kind(self, kind: str) -> ModelInfo:
-        """The model that encodes "image" or "audio".
+        """Returns the model that encodes "image" or "audio".
 
         Raises:
             MediaError: the named model is for another kind.
@@ -109,7 +109,7 @@ class Models:
         return info
 
     def info_for_header(self, header: Header) -> ModelInfo:
-        """The model that made a codes file.
+        """Returns the model that made a codes file.
 
         Raises:
             CodesError: the named model is another one, or none on the search path has the
@@ -135,7 +135,7 @@ class Models:
         return found
 
     def named(self) -> ModelInfo | None:
-        """The model of -m, or None."""
+        """Returns the model of -m, or None."""
         return None if self.name is None else self._describe(self.name)
 
     def load(self, info: ModelInfo) -> Coder:

@@ -127,7 +127,7 @@ def log_mel(x: Tensor, *, rate: int) -> np.ndarray:
 
 
 def _map(item: np.ndarray, level: LevelSpec, *, title: str, rate: float | None) -> Panel:
-    """The map of one channel's codes of a level, no larger than can be seen."""
+    """Returns the map of one channel's codes of a level, no larger than can be seen."""
     units = {"q": "stages", "t": "frames", "h": "rows", "w": "columns", "n": "tokens"}
     sizes = zip(item.shape, level.axes, strict=True)
     title += " x ".join(f"{size} {units[axis]}" for size, axis in sizes)

@@ -63,7 +63,7 @@ class PriorFacts:
         return data
 
     def rows(self) -> Rows:
-        """What people want to know first, first."""
+        """Returns what people want to know first, first."""
         info, learned = self.info, self.learned
         whole = {key: value for key, value in self._facts.rows() if key in ("trained", "held out")}
         found = directory.find(learned.fingerprint, name=learned.tokenizer)

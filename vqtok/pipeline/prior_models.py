@@ -45,7 +45,7 @@ def describe(name: str | None) -> tuple[ModelInfo, Learned]:
 
 
 def tokenizer_of(info: ModelInfo, learned: Learned, name: str | None = None) -> ModelInfo:
-    """The tokenizer that reads the codes of a prior.
+    """Returns the tokenizer that reads the codes of a prior.
 
     Args:
         info: Of the prior.
@@ -166,7 +166,7 @@ class Loaded:
         return classifiers.load(self._judge.path, device=self.device)
 
     def prompt(self, path: Path, extent: tuple[int, ...], *, keep: int | None) -> Prompt:
-        """What samples of an extent begin with; see ``prompts``."""
+        """Returns what samples of an extent begin with; see ``prompts``."""
         from vqtok.pipeline import prompts
 
         name = self.learned.tokenizer

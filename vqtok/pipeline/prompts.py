@@ -43,7 +43,7 @@ def read(path: Path, spec: CodeSpec, *, name: str, coder: Callable[[], Coder]) -
 
 
 def prompt(codes: Codes, extent: tuple[int, ...], *, keep: int | None) -> Prompt:
-    """How much of codes a sample begins with.
+    """States how much of codes a sample begins with.
 
     Args:
         codes: Of one signal.

@@ -222,7 +222,7 @@ class _Recording:
         self.total = None if known is None else audio.resampled_length(*known)
 
     def source(self) -> Source:
-        """What is known of it now."""
+        """Returns what is known of it now."""
         reader = self._reader
         found = None if self._together == 1 else self.channels
         return Source(

@@ -99,7 +99,7 @@ class Done:
         return rates.rate(self.bits, amount, self.modality)
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON line: units in the names, keys that do not apply left out."""
+        """Returns one JSON line: units in the names, keys that do not apply left out."""
         data: dict[str, Any] = {
             "source": label(self.source),
             "target": label(self.target),
@@ -163,7 +163,7 @@ class Failed:
         return cls(source, _explained(source, error))
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON line with the keys "source", "error" and, if there is one, "hint"."""
+        """Returns one JSON line with the keys "source", "error" and, if there is one, "hint"."""
         data: dict[str, Any] = {"source": label(self.source), "error": str(self.error)}
         if self.error.hint:
             data["hint"] = self.error.hint
@@ -171,7 +171,7 @@ class Failed:
 
 
 def label(path: Path | None) -> str:
-    """How messages and JSON write a place: the path, or "-" for standard input and output."""
+    """Names a source or target in messages and JSON: its path, or "-" for a standard stream."""
     return "-" if path is None else str(path)
 
 

@@ -121,7 +121,7 @@ def _filled(template: str, index: int, classes: Sequence[str]) -> str:
 
 
 def _safe(name: str) -> str:
-    """A class as a relative path: names come from a model's config, and may be anything."""
+    """Makes a class as a relative path: names come from a model's config, and may be anything."""
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     return "/".join(parts) or "none"
 
@@ -138,7 +138,7 @@ def _check_free(targets: Sequence[Path], output: str, *, force: bool) -> None:
 
 
 def spread(classes: Sequence[str], wanted: Sequence[str], count: int) -> tuple[str, ...]:
-    """The class of each sample: those that are wanted in turn, or all in turn.
+    """Returns the class of each sample: those that are wanted in turn, or all in turn.
 
     Args:
         classes: That the prior knows.
@@ -162,7 +162,7 @@ def spread(classes: Sequence[str], wanted: Sequence[str], count: int) -> tuple[s
 def extent_of(
     spec: CodeSpec, usual: tuple[int, ...], *, size: str | None, seconds: float | None
 ) -> tuple[int, ...]:
-    """What the signals measure.
+    """Returns what the signals measure.
 
     Args:
         spec: Of the codes.

@@ -74,7 +74,7 @@ class Score:
         return self.nats / math.log(2) / self.dimensions
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON line."""
+        """Returns one JSON line."""
         data = {
             "source": self.name,
             "codes": self.codes,
@@ -109,7 +109,7 @@ class Scored:
     protocol: str = field(default=PROTOCOL)
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON line."""
+        """Returns one JSON line."""
         return {
             "model": self.model,
             "items": self.items,
@@ -167,7 +167,7 @@ class Scoring:
         yield from self._score(waiting)
 
     def scored(self) -> Scored:
-        """All items so far together."""
+        """Returns all items so far together."""
         total = self._costs.total
         bits = total.bits_per_code * total.codes
         return Scored(
@@ -181,7 +181,7 @@ class Scoring:
         )
 
     def _problem(self, found: Found) -> CodesError | None:
-        """Why an item cannot be scored."""
+        """Explains why an item cannot be scored."""
         learned = self._info.learned
         try:
             name = learned.tokenizer if learned is not None else ""
@@ -227,7 +227,7 @@ class Scoring:
             yield score
 
     def _class(self, label: str) -> str:
-        """The class of an item; "" for none: the longest end of its directory that is one."""
+        """Finds the class of an item, the longest end of its directory that is one; "" if none."""
         if self._label is not None:
             return self._label
         return longest_end(label.split("/"), self._prior.classes)

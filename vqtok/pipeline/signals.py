@@ -98,7 +98,7 @@ def read(
 
 
 def failure(item: Item, error: Exception) -> Failed:
-    """An error about an item as a result."""
+    """Makes an error about an item as a result."""
     return Failed.of(Path(str(item.place)), error, has_model=True)
 
 
@@ -110,7 +110,7 @@ def reason(failed: Failed) -> str:
 
 @contextmanager
 def opened(place: Place) -> Iterator[Path | BinaryIO]:
-    """A file as its path, a member of a tar as a stream."""
+    """Makes a file as its path, a member of a tar as a stream."""
     if not isinstance(place, Member):
         yield place
         return

@@ -93,7 +93,7 @@ class FileTally:
         self.parts.append((weight, values))
 
     def done(self, source: Path | None, *, target: Path | None) -> ItemReport:
-        """The file's report."""
+        """Returns the file's report."""
         return ItemReport(
             source=source,
             modality=self.spec.modality,
@@ -155,7 +155,7 @@ class Tally:
         self._decode_s += report.decode_s
 
     def summary(self) -> Summary:
-        """The sums so far."""
+        """Returns the sums so far."""
         totals = [usage.total for usage in self._usages.values()]
         tokens = sum(total.tokens for total in totals)
         coded = sum(total.entropy_bits * total.tokens for total in totals)

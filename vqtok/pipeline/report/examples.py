@@ -112,7 +112,7 @@ class Examples:
             self._begun.views += _recordings(self._begun, label, x, y, rate)
 
     def settle(self, compared: Compared | None) -> None:
-        """The file is done; None: it failed, and what was seen of it is forgotten."""
+        """Returns the file is done; None: it failed, and what was seen of it is forgotten."""
         begun, self._begun = self._begun, None
         if begun is None or compared is None:
             return

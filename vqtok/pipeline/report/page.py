@@ -126,7 +126,7 @@ class Report:
 
 
 def _template() -> Template:
-    """The page, in which every text is one line of UTF-8, and escaped."""
+    """Returns the page, in which every text is one line of UTF-8, and escaped."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
@@ -145,6 +145,6 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """How the page's policy names the one script, or style, that may be there."""
+    """States how the page's policy names the one script, or style, that may be there."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
