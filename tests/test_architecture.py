@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,50 @@ def import_faults(room: str, source: str) -> list[str]:
     return faults
 
 
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in FILES
+}
+
+
+def needed(source: str) -> set[str]:
+    """Modules and names of vqtok in a file's imports, those for type checking among them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("vqtok")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vqtok"):
+            found |= {f"{node.module}.{a.name}" for a in node.names if a.name[:2] != "__"}
+    return found
+
+
+def circle_in(sources: dict[str, str]) -> list[str]:
+    """Modules that import each other in a ring; empty if none do."""
+    graph = {
+        name: {n if n in sources else n.rpartition(".")[0] for n in needed(source)} - {name}
+        for name, source in sources.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def private_faults(name: str, source: str) -> list[str]:
+    """Imports of a ``_name`` from outside the folder that it stays in."""
+    faults = []
+    for target in sorted(needed(source)):
+        parts = target.split(".")
+        first = next((i for i, part in enumerate(parts) if part.startswith("_")), len(parts))
+        folder = parts[:first]
+        if ".".join(folder) in MODULES and MODULES[".".join(folder)].name != "__init__.py":
+            folder = folder[:-1]  # a name of a module stays in the module's folder
+        if first < len(parts) and name.split(".")[: len(folder)] != folder:
+            faults.append(f"{name} imports {target}")
+    return faults
+
+
 def style_faults(source: str) -> list[str]:
     """Assertions used as validation, and length."""
     faults = [
@@ -103,6 +148,22 @@ def test_every_file_says_what_it_is_and_postpones_annotations(path: Path):
     assert ast.get_docstring(tree)
     if len(tree.body) > 1:
         assert "from __future__ import annotations" in source
+
+
+def test_no_files_import_each_other_in_a_ring():
+    assert circle_in({name: path.read_text("utf-8") for name, path in MODULES.items()}) == []
+
+
+def test_private_names_stay_in_their_folders():
+    faults = [private_faults(name, path.read_text("utf-8")) for name, path in MODULES.items()]
+    assert [fault for each in faults for fault in each] == []
+
+
+def test_rings_and_private_names_are_found():
+    ring = {"vqtok.a": "if TYPE_CHECKING:\n    from vqtok.b import B", "vqtok.b": "import vqtok.a"}
+    assert circle_in(ring) != []
+    assert private_faults("vqtok.media.audio", "from vqtok.codes import _layout") != []
+    assert private_faults("vqtok.codes.search.near", "from vqtok.codes import _layout") == []
 
 
 def test_every_room_is_in_the_table_and_nothing_else():
