@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vqtok.checkpoints import weight_files
 from vqtok.checkpoints.facts import CONFIG, WEIGHTS
-from vqtok.checkpoints.foreign import _places
 from vqtok.errors import CheckpointError, UsageError
 
 PREFIX = "hf:"
@@ -42,7 +42,7 @@ def fetch(name: str) -> Path:
     place: dict[str, Any] = {"repo_id": repo, "revision": revision or None}
     with suppress(Exception):  # however the cache lacks it, the answer is the same
         cached = Path(hub.snapshot_download(**place, local_files_only=True))
-        if _places.is_candidate(cached):
+        if weight_files.is_candidate(cached):
             return cached
     try:
         wanted = _chosen(hub.list_repo_files(**place))
@@ -56,9 +56,9 @@ def fetch(name: str) -> Path:
 
 def _chosen(files: Sequence[str]) -> list[str]:
     """Returns the config, and the weights: in one format where they lie there in several."""
-    weights = [each for each in (WEIGHTS, *_places.WHOLE) if each in files][:1]
+    weights = [each for each in (WEIGHTS, *weight_files.WHOLE) if each in files][:1]
     if not weights:
-        weights = [each for each in sorted(files) if each.lower().endswith(_places.SUFFIXES)]
+        weights = [each for each in sorted(files) if each.lower().endswith(weight_files.SUFFIXES)]
     if any(each.endswith(".index.json") for each in weights):
         stem = weights[0].removesuffix(".safetensors.index.json")
         weights += [each for each in files if each.startswith(f"{stem}-")]

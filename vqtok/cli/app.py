@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqtok.cli import closed_pipe_raises, options
+from vqtok.cli import options
 from vqtok.cli.console import is_first_rank, show_error, show_traceback
 from vqtok.cli.convert import convert
 from vqtok.cli.decode import decode
@@ -16,6 +16,7 @@ from vqtok.cli.evaluate.command import evaluate
 from vqtok.cli.info import info
 from vqtok.cli.models import models
 from vqtok.cli.sample import sample
+from vqtok.cli.signals import closed_pipe_raises
 from vqtok.cli.train import train
 from vqtok.errors import ExitCode, VqtokError
 

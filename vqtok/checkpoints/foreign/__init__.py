@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vqtok import config as configs
 from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, Read, name_of
 from vqtok.checkpoints.foreign._layout import Family, Match
-from vqtok.checkpoints.foreign._places import is_candidate
+from vqtok.checkpoints.weight_files import is_candidate
 from vqtok.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:

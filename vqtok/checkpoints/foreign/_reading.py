@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vqtok.checkpoints.foreign import _pickles
-from vqtok.checkpoints.foreign._places import weights_in
+from vqtok.checkpoints.weight_files import weights_in
 from vqtok.checkpoints.weights import read as read_safetensors
 from vqtok.errors import CheckpointError, ConfigError
 
