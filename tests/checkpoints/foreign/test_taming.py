@@ -126,7 +126,7 @@ def test_ibq_codes_are_the_largest_products_of_the_averaged_weights(tmp_path: Pa
     z, table = averaged.latents(x), averaged.quantize.embedding.weight
     codes = torch.einsum("bdhw,kd->bkhw", z, table).argmax(dim=1)
     shown = averaged.decode(table[codes].movedim(-1, 1))
-    # On one thread upstream's own float32 is more than 1e-5 from its float64 here, and so may we be.
+    # On one thread upstream itself is more than 1e-5 from its own float64 here: so may we be.
     exact = averaged.double().decode(averaged.quantize.embedding.weight[codes].movedim(-1, 1))
     rounding = float((shown - exact).abs().max())
     agrees(tmp_path / "ibq.ckpt", x, [codes], exact.float(), within=max(1e-5, 2 * rounding))
