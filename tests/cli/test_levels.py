@@ -133,7 +133,7 @@ def test_training_makes_a_model_whose_card_and_log_tell_of_each_level(vqtok, pho
         "- `top` (h, w): 16 entries, one position per 4x4 pixels",
         "| codebook use, top |",
         "| perplexity, bottom |",
-        "| step | PSNR | codebook use, top | perplexity, top | codebook use, bottom |",
+        "| step | PSNR dB | codebook use, top | perplexity, top | codebook use, bottom |",
     ):
         assert words in card
     assert "| codebook use |" not in card  # a mean over levels says little
