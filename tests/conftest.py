@@ -27,8 +27,8 @@ settings.load_profile("vqtok")
 LEFT_OUT = ("slow", "long")
 """Marks of tests that run only where -m speaks of them."""
 
-FAST = 2
-"""Tests of each file that are fast: its first ones, with the first of their parameters."""
+FAST = 1
+"""Tests of each file that are fast: its first, with the first of its parameters."""
 
 
 @pytest.hookimpl(tryfirst=True)
