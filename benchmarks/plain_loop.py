@@ -25,7 +25,7 @@ from scoring import PART, Scores, centres, images_of, scores, variance
 from torch import Tensor, nn
 
 from vqtok.media import image
-from vqtok.media.pixels import to_uint8
+from vqtok.media.image.pixels import to_uint8
 from vqtok.nn.convnext import Block
 from vqtok.training import recipe
 from vqtok.training.optimizers import learning_rate

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import vqtok
 from vqtok.media import image
-from vqtok.media.pixels import to_uint8
+from vqtok.media.image.pixels import to_uint8
 
 PART = 100
 """Images that go through a model together when it is measured."""

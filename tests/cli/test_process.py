@@ -33,7 +33,8 @@ main()
 
 CALLED_BACK = """
 import sys, time
-from vqtok.media import audio, sinks
+from vqtok.media import audio
+from vqtok.media.audio import sinks
 def slow(real):
     def write(self, data):
         if not begun:

@@ -14,7 +14,7 @@ from PIL import Image
 
 import vqtok as library
 from tests.cli.conftest import Run
-from vqtok.media.mosaic import GAP
+from vqtok.media.image.mosaic import GAP
 
 SIZE = (24, 32)  # width, height
 

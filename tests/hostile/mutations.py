@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from vqtok.media.ogg import checksum
+from vqtok.media.audio.ogg import checksum
 
 Random = random.Random
 

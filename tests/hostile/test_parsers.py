@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqtok.errors import MediaError
-from vqtok.media import audio_headers, kinds, mpeg, webp
-from vqtok.media.ogg import fix_serial
+from vqtok.media import kinds
+from vqtok.media.audio import headers as audio_headers
+from vqtok.media.audio import mpeg
+from vqtok.media.audio.ogg import fix_serial
+from vqtok.media.image import webp
 
 SIZES = st.one_of(
     st.integers(0, 40), st.sampled_from((2**31 - 1, 2**31, 2**32 - 8, 2**32 - 1, 0xFFFFF000))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vqtok.errors import MediaError, UsageError
 from vqtok.media import classical
-from vqtok.media.pixels import to_uint8
+from vqtok.media.image.pixels import to_uint8
 
 IMAGE = [name for name, kind in classical.KINDS.items() if kind == "image"]
 AUDIO = [name for name, kind in classical.KINDS.items() if kind == "audio"]

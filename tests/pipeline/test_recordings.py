@@ -12,8 +12,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.media.test_arriving import pipe
-from tests.media.test_sinks import Out
+from tests.media.audio.test_arriving import pipe
+from tests.media.audio.test_sinks import Out
 from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.codes import files

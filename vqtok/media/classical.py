@@ -20,12 +20,12 @@ from PIL import Image, features
 
 from vqtok.errors import MediaError, UsageError
 from vqtok.media.audio import Forward
-from vqtok.media.image_writer import CODEC_ERRORS
+from vqtok.media.audio.ogg import fix_serial
+from vqtok.media.audio.resample import Resampler
+from vqtok.media.image.pixels import to_uint8
+from vqtok.media.image.quiet import quiet_pillow
+from vqtok.media.image.writer import CODEC_ERRORS
 from vqtok.media.kinds import Kind
-from vqtok.media.ogg import fix_serial
-from vqtok.media.pixels import to_uint8
-from vqtok.media.quiet import quiet_pillow
-from vqtok.media.resample import Resampler
 
 KINDS: dict[str, Kind] = {
     "jpeg": "image",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqtok.errors import UsageError
 from vqtok.media import image
-from vqtok.media.pixels import parse_background
+from vqtok.media.image.pixels import parse_background
 from vqtok.pipeline.signals import Reading
 
 if TYPE_CHECKING:

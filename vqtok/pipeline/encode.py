@@ -20,8 +20,8 @@ from vqtok.codes.header import Header, Source
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError
 from vqtok.media import image
+from vqtok.media.image.pixels import parse_background
 from vqtok.media.opening import os_message
-from vqtok.media.pixels import parse_background
 from vqtok.media.plan import Job
 from vqtok.pipeline import recordings
 from vqtok.pipeline.plans import STREAM

@@ -18,8 +18,8 @@ from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import LevelSpec
 from vqtok.errors import MediaError, one_line
+from vqtok.media.image.pixels import to_uint8
 from vqtok.media.opening import os_message
-from vqtok.media.pixels import to_uint8
 from vqtok.metrics.codebook import Usage, Use
 from vqtok.plots import codes as code_plots
 from vqtok.plots import comparison, sheet

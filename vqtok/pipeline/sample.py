@@ -16,7 +16,7 @@ from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.errors import UsageError
 from vqtok.media import audio, image
-from vqtok.media.mosaic import mosaic
+from vqtok.media.image.mosaic import mosaic
 from vqtok.pipeline.sample_plan import SamplePlan
 
 if TYPE_CHECKING:

@@ -131,8 +131,8 @@ def _is_pillow(given: Signal) -> TypeGuard[Image]:
 
 def _upright(image: Image) -> np.ndarray:
     """Pixels of a Pillow image as of its file: (3, H, W) float32."""
-    from vqtok.media.picture import ImageInfo, Picture
-    from vqtok.media.pixels import has_alpha, parse_background
+    from vqtok.media.image.picture import ImageInfo, Picture
+    from vqtok.media.image.pixels import has_alpha, parse_background
 
     image.load()
     width, height = image.size

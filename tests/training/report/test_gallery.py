@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqtok.media.pixels import to_uint8
+from vqtok.media.image.pixels import to_uint8
 from vqtok.training.report import gallery
 from vqtok.training.report.gallery import GAP, GREY, HEIGHT, name_of_clip, prune, sheet
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from vqtok.media import audio
-from vqtok.media.pixels import to_uint8
+from vqtok.media.image.pixels import to_uint8
 from vqtok.pipeline.results import label as name_of
 from vqtok.plots.comparison import ERROR_DB, SHOWN_DB, error_map
 from vqtok.plots.sheet import colour_map

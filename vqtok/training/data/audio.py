@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from vqtok.errors import MediaError
-from vqtok.media import audio, excerpt
-from vqtok.media.audio import AudioInfo
-from vqtok.media.excerpt import FORWARD
+from vqtok.media import audio
+from vqtok.media.audio import AudioInfo, excerpt
+from vqtok.media.audio.excerpt import FORWARD
+from vqtok.media.audio.resample import resampled_length
 from vqtok.media.items import Place
-from vqtok.media.resample import resampled_length
 from vqtok.training.data.files import opened
 from vqtok.training.data.sampling import Cache, Unreadable, Weighted, WindowError
 from vqtok.training.recipe import Train

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vqtok.media.pixels import to_uint8
+from vqtok.media.image.pixels import to_uint8
 
 FOLDER = "previews"
 

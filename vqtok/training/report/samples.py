@@ -11,7 +11,7 @@ import torch
 
 from vqtok.codes.container import Codes
 from vqtok.media import audio, image
-from vqtok.media.mosaic import enlarged, mosaic
+from vqtok.media.image.mosaic import enlarged, mosaic
 from vqtok.metrics.likelihood import Costs
 from vqtok.protocols import Prior, Tokenizer
 from vqtok.training.data.code_items import CodeItems

@@ -15,8 +15,8 @@ from PIL import Image
 
 from vqtok import atomic
 from vqtok.errors import MediaError, UsageError
+from vqtok.media.image.pixels import to_uint8
 from vqtok.media.opening import os_message, subject
-from vqtok.media.pixels import to_uint8
 
 # What Pillow's decoders and encoders raise; anything else is a bug worth a traceback.
 CODEC_ERRORS = (

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import BinaryIO, cast
 
 from vqtok.errors import MediaError
-from vqtok.media import mpeg, wav
+from vqtok.media.audio import mpeg, wav
 
 _PAGE_BYTES = 27 + 255 + 255 * 255
 

@@ -22,17 +22,17 @@ import numpy as np
 from PIL import Image
 
 from vqtok.errors import MediaError
-from vqtok.media import webp
-from vqtok.media.image_writer import CODEC_ERRORS
-from vqtok.media.image_writer import Writer as Writer
+from vqtok.media.image import webp
+from vqtok.media.image.picture import ImageInfo as ImageInfo
+from vqtok.media.image.picture import Picture as Picture
+from vqtok.media.image.picture import orientation
+from vqtok.media.image.pixels import ALPHA_MODES, GREY_MODES, check_size, parse_background
+from vqtok.media.image.pixels import to_uint8 as to_uint8
+from vqtok.media.image.quiet import quiet_pillow
+from vqtok.media.image.writer import CODEC_ERRORS
+from vqtok.media.image.writer import Writer as Writer
 from vqtok.media.kinds import HEAD_BYTES, IMAGE_SUFFIXES, sniff_format, supported
 from vqtok.media.opening import seekable, subject
-from vqtok.media.picture import ImageInfo as ImageInfo
-from vqtok.media.picture import Picture as Picture
-from vqtok.media.picture import orientation
-from vqtok.media.pixels import ALPHA_MODES, GREY_MODES, check_size, parse_background
-from vqtok.media.pixels import to_uint8 as to_uint8
-from vqtok.media.quiet import quiet_pillow
 
 SUFFIXES = IMAGE_SUFFIXES
 

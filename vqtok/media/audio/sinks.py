@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from vqtok.media import wav
+from vqtok.media.audio import wav
 
 
 class FileSink:

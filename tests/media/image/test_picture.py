@@ -13,10 +13,10 @@ from PIL import Image
 
 from vqtok.errors import MediaError
 from vqtok.media import image
-from vqtok.media.picture import _TURNS
+from vqtok.media.image.picture import _TURNS
 
 HEIGHT, WIDTH = 23, 37
-PHOTO = Path(__file__).parents[1] / "data" / "photo.png"
+PHOTO = Path(__file__).parents[2] / "data" / "photo.png"
 
 
 def drawn(mode: str) -> Image.Image:
@@ -89,7 +89,7 @@ def test_a_turned_picture_above_the_limit_is_turned_too(monkeypatch: pytest.Monk
 
 
 def test_samples_out_of_range_are_found_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vqtok.media import pixels
+    from vqtok.media.image import pixels
 
     monkeypatch.setattr(pixels, "_PART_PIXELS", WIDTH)  # row by row
     values = np.array(drawn("F"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vqtok.errors import MediaError
 from vqtok.media import audio
-from vqtok.media.excerpt import excerpt, glance
+from vqtok.media.audio.excerpt import excerpt, glance
 
 RATE, SECONDS = 8000, 12
 ENCODINGS = {

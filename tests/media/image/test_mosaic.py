@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vqtok.media.mosaic import GAP, enlarged, mosaic
+from vqtok.media.image.mosaic import GAP, enlarged, mosaic
 
 
 @pytest.mark.parametrize(("count", "columns", "wide", "rows"), [

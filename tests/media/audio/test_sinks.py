@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqtok.errors import MediaError
-from vqtok.media import audio, wav
+from vqtok.media import audio
+from vqtok.media.audio import wav
 
 
 class Out(io.RawIOBase):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqtok.media.pixels import GREY_MODES, check_range, has_alpha, samples, to_uint8
-from vqtok.media.quiet import quiet_pillow
+from vqtok.media.image.pixels import GREY_MODES, check_range, has_alpha, samples, to_uint8
+from vqtok.media.image.quiet import quiet_pillow
 
 _ORIENTATION_TAG = 0x0112
 # What Pillow makes RGB of byte by byte.

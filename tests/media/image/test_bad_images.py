@@ -16,7 +16,8 @@ from PIL import Image
 from tests.media.files import png
 from tests.programs import run
 from vqtok.errors import MediaError, VqtokError
-from vqtok.media import image, webp
+from vqtok.media import image
+from vqtok.media.image import webp
 
 
 @pytest.fixture

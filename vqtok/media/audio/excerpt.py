@@ -19,10 +19,10 @@ import soundfile
 
 from vqtok.errors import MediaError
 from vqtok.media.audio import UNKNOWN_LENGTH, AudioInfo, Forward, checked_format, probe
-from vqtok.media.audio_headers import Lenient, complete
-from vqtok.media.frames import check_finite
+from vqtok.media.audio.frames import check_finite
+from vqtok.media.audio.headers import Lenient, complete
+from vqtok.media.audio.resample import check_rates, resample, resampled_length
 from vqtok.media.opening import seekable, subject
-from vqtok.media.resample import check_rates, resample, resampled_length
 
 FORWARD = frozenset({"MP3"})
 """Formats that are read from their start on."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqtok.errors import MediaError
-from vqtok.media.resample import Resampler, rechunk, resample, resampled_length
+from vqtok.media.audio.resample import Resampler, rechunk, resample, resampled_length
 
 RATES = st.sampled_from([8000, 11025, 16000, 22050, 24000, 44100, 48000, 96000])
 

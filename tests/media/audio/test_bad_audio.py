@@ -14,7 +14,8 @@ import pytest
 import soundfile
 
 from vqtok.errors import MediaError, VqtokError
-from vqtok.media import audio, mpeg
+from vqtok.media import audio
+from vqtok.media.audio import mpeg
 
 
 @pytest.fixture

@@ -18,15 +18,15 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.arriving import Arriving as Arriving
-from vqtok.media.arriving import open_arriving
-from vqtok.media.audio_headers import Lenient, complete
-from vqtok.media.audio_writer import Writer as Writer
-from vqtok.media.frames import check_finite, mixed
+from vqtok.media.audio.arriving import Arriving as Arriving
+from vqtok.media.audio.arriving import open_arriving
+from vqtok.media.audio.frames import check_finite, mixed
+from vqtok.media.audio.headers import Lenient, complete
+from vqtok.media.audio.resample import check_rates, rechunk, resample
+from vqtok.media.audio.resample import resampled_length as resampled_length
+from vqtok.media.audio.writer import Writer as Writer
 from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
 from vqtok.media.opening import seekable, subject
-from vqtok.media.resample import check_rates, rechunk, resample
-from vqtok.media.resample import resampled_length as resampled_length
 
 SUFFIXES = AUDIO_SUFFIXES
 

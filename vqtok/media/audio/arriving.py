@@ -18,12 +18,12 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media import wav
-from vqtok.media.audio_headers import Lenient, no_samples, truncated
-from vqtok.media.frames import check_finite, mixed
+from vqtok.media.audio import wav
+from vqtok.media.audio.frames import check_finite, mixed
+from vqtok.media.audio.headers import Lenient, no_samples, truncated
+from vqtok.media.audio.resample import resample
 from vqtok.media.kinds import HEAD_BYTES, sniff_format
 from vqtok.media.opening import os_message, subject
-from vqtok.media.resample import resample
 
 # Samples decoded together: a quarter of a second, at most so many bytes.
 _PIECES_PER_S = 4

@@ -14,11 +14,11 @@ import soundfile
 
 from vqtok import atomic
 from vqtok.errors import MediaError, UsageError
-from vqtok.media import wav
-from vqtok.media.ogg import fix_serial
+from vqtok.media.audio import wav
+from vqtok.media.audio.ogg import fix_serial
+from vqtok.media.audio.resample import Resampler
+from vqtok.media.audio.sinks import FileSink, WavSink
 from vqtok.media.opening import os_message, subject
-from vqtok.media.resample import Resampler
-from vqtok.media.sinks import FileSink, WavSink
 
 # Suffix → libsndfile's format and encoding.
 _FORMATS = {
