@@ -15,6 +15,7 @@ from PIL import Image
 import vqtok as library
 from tests.cli.conftest import Run
 from vqtok.media.image.mosaic import GAP
+from vqtok.plots import captions
 
 SIZE = (24, 32)  # width, height
 
@@ -49,12 +50,47 @@ def pixels(path: Path | str) -> np.ndarray:
 
 
 def test_a_grid_shows_all_samples(vqtok: Run, priors: Path) -> None:
-    result = vqtok("sample", "-m", "p", "-n", "5", "-o", "grid.png", "--columns", "2")
+    result = vqtok("sample", "-m", "p", "-n", "5", "-o", "grid.png", "--columns", "2", "--no-names")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "grid.png\n"
     found = pixels("grid.png")
     width, height = SIZE
     assert found.shape == (3 * (height + GAP) - GAP, 2 * (width + GAP) - GAP, 3)
+
+
+def test_a_grid_has_the_names_of_classes_under_its_pictures(vqtok: Run, priors: Path) -> None:
+    command = ["sample", "-m", "p", "-n", "3", "--columns", "3"]
+    for name, more in {"with": [], "without": ["--no-names"], "large": ["--scale", "5"]}.items():
+        assert vqtok(*command, "-o", f"{name}.png", *more).exit_code == 0
+    width, height = SIZE
+    wide = max(width, *map(captions.width, ("cat", "dog", "old/car")))
+    scale = -(-wide // width)
+    plain, named = pixels("without.png"), pixels("with.png")
+    assert named.shape == (
+        scale * height + captions.HEIGHT,
+        3 * (max(wide, scale * width) + GAP) - GAP,
+        3,
+    )
+    cell = named[: scale * height, : scale * width]
+    np.testing.assert_array_equal(cell[::scale, ::scale], plain[:height, :width])
+    under = [
+        named[scale * height :, at : at + scale * width]
+        for at in range(0, 3 * (scale * width + GAP), scale * width + GAP)
+    ]
+    assert all(each.min() < 100 for each in under)  # ink
+    assert (under[0] != under[1]).any()
+    assert pixels("large.png").shape == (
+        5 * height + captions.HEIGHT,
+        3 * (5 * width + GAP) - GAP,
+        3,
+    )
+
+
+def test_single_pictures_grow_if_asked_to(vqtok: Run, priors: Path) -> None:
+    vqtok("sample", "-m", "plain", "-o", "one/", "--size", "9x5")
+    vqtok("sample", "-m", "plain", "-o", "three/", "--size", "9x5", "--scale", "3")
+    one, three = pixels("one/0000.png"), pixels("three/0000.png")
+    np.testing.assert_array_equal(three, one.repeat(3, axis=0).repeat(3, axis=1))
 
 
 def test_the_same_command_makes_the_same_bytes_and_another_seed_others(
@@ -181,6 +217,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "keep without a prompt": (["-m", "p", "--keep", "1", "-o", "x.png"], "--keep"),
     "no such prompt": (["-m", "p", "--prompt", "no.npy", "-o", "x.png"], "no such file"),
     "columns of no grid": (["-m", "p", "--columns", "2", "-o", "x.npy"], "--columns"),
+    "a scale of codes": (["-m", "p", "--scale", "2", "-o", "x.npy"], "--scale"),
     "a size of audio": (["-m", "a", "--size", "3x3", "-o", "x.wav"], "the prior is of audio"),
     "no size": (["-m", "p", "--size", "3", "-o", "x.png"], "not WIDTHxHEIGHT"),
     "seconds of pictures": (["-m", "p", "--seconds", "1", "-o", "x.png"], "is of pictures"),

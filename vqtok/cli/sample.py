@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +15,10 @@ from vqtok.cli.console import Console, check_stdout
 from vqtok.errors import UsageError
 
 if TYPE_CHECKING:
-    from vqtok.pipeline.sample import Sampled
+    from vqtok.checkpoints.facts import Learned, ModelInfo
+    from vqtok.pipeline.sample import Sampled, SampleOptions
     from vqtok.pipeline.sample_plan import SamplePlan
+    from vqtok.protocols import Prompt
 
 
 CANDIDATES = 4
@@ -45,7 +47,8 @@ class Choices:
             metavar="NAME",
             autocompletion=options.complete_model,
             show_default=False,
-            help="Prior, by name or directory; default: prior-cifar10.",
+            help="Prior, or autoencoder with quantizers/gaussian, by name or directory; default: "
+            "prior-cifar10.",
         ),
     ] = None
     count: Annotated[
@@ -142,6 +145,20 @@ class Choices:
         int | None,
         typer.Option("--columns", metavar="N", min=1, help="Pictures in a row of the grid."),
     ] = None
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "--scale",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Enlarge pictures N times; default: a grid as its names need it, else 1.",
+        ),
+    ] = None
+    names: Annotated[
+        bool,
+        typer.Option("--names/--no-names", help="Write classes under the pictures of a grid."),
+    ] = True
     batch: Annotated[
         int,
         typer.Option(
@@ -154,7 +171,7 @@ class Choices:
 
 
 def sample(chosen: Choices) -> None:
-    """Make new images, recordings or codes with a prior.
+    """Make new images, recordings or codes with a prior, or with a variational autoencoder.
 
     The same command makes the same samples; sample number i is the same however many are made.
 
@@ -163,23 +180,24 @@ def sample(chosen: Choices) -> None:
       vqtok sample -m my-prior -n 16 --class airplane -o grid.png
       vqtok sample -m my-voice --prompt hello.wav --seconds 5 -o on.wav
     """  # noqa: D301
-    from vqtok.pipeline import prior_models, sample_plan
+    from vqtok.pipeline import latent_models, prior_models
 
     console = chosen.messages.console()
-    info, learned = prior_models.describe(chosen.model)
-    names = sample_plan.spread(info.classes, chosen.classes or (), chosen.count)
-    plan = sample_plan.plan(
-        chosen.output,
-        modality=info.spec.modality,
-        count=chosen.count,
-        classes=names,
-        format=chosen.format,
-        force=chosen.force,
-    )
+    vae = latent_models.find(chosen.model)
+    if vae is None:
+        _sample_codes(console, chosen, *prior_models.describe(chosen.model))
+    else:
+        _sample_latents(console, chosen, vae)
+
+
+def _sample_codes(console: Console, chosen: Choices, info: ModelInfo, learned: Learned) -> None:
+    """Sample from a prior of codes."""
+    from vqtok.pipeline import prior_models, sample_plan
+
+    plan, names = _planned(chosen, info, info.classes)
     extent = sample_plan.extent_of(
         info.spec, learned.extent, size=chosen.size, seconds=chosen.seconds
     )
-    _check(plan, chosen)
     judge = None if chosen.reject is None else prior_models.judge_of(info, chosen.reject)
     reads = None
     if plan.kind != "codes" or chosen.tokenizer is not None or judge is not None:
@@ -201,25 +219,92 @@ def sample(chosen: Choices) -> None:
         prompt = None
         if chosen.prompt is not None:
             prompt = models.prompt(chosen.prompt, extent, keep=chosen.keep)
-        settings = pipeline.SampleOptions(
-            count=chosen.count,
-            extent=extent,
-            classes=names,
-            temperature=chosen.temperature,
-            top_k=chosen.top_k,
-            top_p=chosen.top_p,
-            guidance=chosen.guidance,
-            seed=chosen.seed,
-            batch=chosen.batch,
-            candidates=1 if judge is None else chosen.candidates or CANDIDATES,
-            columns=chosen.columns,
-            prompt=prompt,
-        )
+        settings = _settings(chosen, extent, names, prompt)
+        if judge is not None:
+            settings = replace(settings, candidates=chosen.candidates or CANDIDATES)
         progress.stage("")
         results = pipeline.run(
             models, plan, settings, on_progress=lambda done: progress.goto(int(done))
         )
         _print(console, results)
+
+
+def _sample_latents(console: Console, chosen: Choices, info: ModelInfo) -> None:
+    """Sample latents of N(0, I), which a variational autoencoder decodes."""
+    from vqtok.pipeline import latent_models, sample_plan
+
+    plan, names = _planned(chosen, info, latent_models.labels_of(info))
+    latent_models.check(info, plan, _only_codes(chosen))
+    usual = latent_models.usual_extent(info)
+    extent = sample_plan.extent_of(info.spec, usual, size=chosen.size, seconds=chosen.seconds)
+    console.note("loading torch")
+    from vqtok.pipeline import sample as pipeline
+
+    with console.progress(chosen.count, "sampled", unit="samples") as progress:
+        console.note(f"loading {info.name} from {info.path}")
+        settings = _settings(chosen, extent, names)
+        drawings = latent_models.drawings(
+            info,
+            settings,
+            device=chosen.machine.device,
+            threads=chosen.machine.threads,
+            on_progress=lambda done: progress.goto(int(done)),
+        )
+        _print(console, pipeline.write(drawings, plan, settings, spec=info.spec))
+
+
+def _planned(
+    chosen: Choices, info: ModelInfo, classes: Sequence[str]
+) -> tuple[SamplePlan, tuple[str, ...]]:
+    """Settle what is written, and the class of each sample."""
+    from vqtok.pipeline import sample_plan
+
+    names = sample_plan.spread(classes, chosen.classes or (), chosen.count)
+    plan = sample_plan.plan(
+        chosen.output,
+        modality=info.spec.modality,
+        count=chosen.count,
+        classes=names,
+        format=chosen.format,
+        force=chosen.force,
+    )
+    _check(plan, chosen)
+    return plan, names
+
+
+def _settings(
+    chosen: Choices, extent: tuple[int, ...], names: tuple[str, ...], prompt: Prompt | None = None
+) -> SampleOptions:
+    from vqtok.pipeline.sample import SampleOptions
+
+    return SampleOptions(
+        count=chosen.count,
+        extent=extent,
+        classes=names,
+        temperature=chosen.temperature,
+        top_k=chosen.top_k,
+        top_p=chosen.top_p,
+        guidance=chosen.guidance,
+        seed=chosen.seed,
+        batch=chosen.batch,
+        columns=chosen.columns,
+        named=chosen.names,
+        scale=chosen.scale,
+        prompt=prompt,
+    )
+
+
+def _only_codes(chosen: Choices) -> list[str]:
+    """List the flags that are given and that only a prior of codes has a use for."""
+    given = {
+        "--top-k": chosen.top_k is not None,
+        "--top-p": chosen.top_p is not None,
+        "--guidance": chosen.guidance != 1.0,
+        "--prompt": chosen.prompt is not None,
+        "--tokenizer": chosen.tokenizer is not None,
+        "--reject": chosen.reject is not None,
+    }
+    return [flag for flag, is_given in given.items() if is_given]
 
 
 def _print(console: Console, results: Iterator[Sampled]) -> None:
@@ -248,4 +333,6 @@ def _check(plan: SamplePlan, chosen: Choices) -> None:
         raise UsageError(f"--prompt {chosen.prompt}", "no such file")
     if chosen.columns is not None and not plan.is_grid:
         raise UsageError("--columns", "only a grid has columns", hint="-o grid.png")
+    if chosen.scale is not None and plan.kind != "image":
+        raise UsageError("--scale", "only pictures are enlarged", hint="-o grid.png")
     check_stdout(plan.targets, as_json=chosen.messages.as_json)

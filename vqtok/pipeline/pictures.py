@@ -18,11 +18,12 @@ from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import LevelSpec
 from vqtok.errors import MediaError, one_line
+from vqtok.media.image.mosaic import repeated
 from vqtok.media.image.pixels import to_uint8
 from vqtok.media.opening import os_message
 from vqtok.metrics.codebook import Usage, Use
+from vqtok.plots import captions, comparison, sheet
 from vqtok.plots import codes as code_plots
-from vqtok.plots import comparison, sheet
 from vqtok.plots.sheet import Panel
 
 if TYPE_CHECKING:
@@ -74,6 +75,35 @@ def of_codes(header: Header, codes: Codes) -> np.ndarray:
             )
         )
     return sheet.pixels(panels, title=one_line(_title(header, codes)))
+
+
+def cells(
+    shown: Sequence[np.ndarray], *, names: Sequence[str], scale: int | None
+) -> list[np.ndarray]:
+    """Enlarge the pictures of a grid, and write names under them.
+
+    Args:
+        shown: (C, H, W) float in [-1, 1] each, of one size.
+        names: Of each; none: nothing is written.
+        scale: Times that each pixel is repeated; None: so that the names fit under the pictures.
+
+    Returns:
+        (C, h, w) float each, of one size; with names (3, h, w).
+    """
+    needed = max(map(captions.width, names), default=0)
+    width = shown[0].shape[-1]
+    large = [repeated(each, scale or max(1, -(-needed // width))) for each in shown]
+    if not names:
+        return large
+    wide = max(needed, large[0].shape[-1])
+    found = []
+    for picture, name in zip(large, names, strict=True):
+        text = captions.caption(name, wide=wide).transpose(2, 0, 1) / np.float32(127.5) - 1
+        rest = wide - picture.shape[-1]
+        sides = ((0, 0), (0, 0), (rest // 2, rest - rest // 2))
+        framed = np.pad(picture, sides, constant_values=1.0)
+        found.append(np.concatenate([framed, text], axis=1))
+    return found
 
 
 def use_panel(stages: Sequence[np.ndarray], *, entries: int, title: str) -> Panel:

@@ -36,6 +36,12 @@ def describe(name: str | None) -> tuple[ModelInfo, Learned]:
     info = directory.describe(name or DEFAULT)
     if info.learned is None:
         what = "classifier" if info.family == "classifiers" else "tokenizer"
+        if what == "tokenizer" and not info.spec.levels:
+            raise UsageError(
+                info.name,
+                "an autoencoder whose latents have no prior",
+                hint="one with quantizers/gaussian has: N(0, I)",
+            )
         raise UsageError(
             info.name,
             f"a {what}, not a prior",

@@ -1,10 +1,11 @@
-"""New codes from a prior, and what its tokenizer makes of them."""
+"""New samples: codes of a prior and what its tokenizer makes of them, or decoded latents."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,12 +17,14 @@ from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.errors import UsageError
 from vqtok.media import audio, image
-from vqtok.media.image.mosaic import mosaic
+from vqtok.media.image.mosaic import mosaic, repeated
+from vqtok.pipeline import pictures
 from vqtok.pipeline.sample_plan import SamplePlan
 
 if TYPE_CHECKING:
+    from vqtok.codes.spec import CodeSpec
     from vqtok.pipeline.prior_models import Loaded
-    from vqtok.protocols import Coder, Prior, Prompt
+    from vqtok.protocols import Prior, Prompt
 
 BATCH = 32
 """Samples at a time, unless told otherwise; what they are does not depend on it."""
@@ -41,6 +44,8 @@ class SampleOptions:
         candidates: Samples of which the one is taken that a classifier finds likeliest to be of its
             class; 1: none is rejected.
         columns: Of a grid of pictures; None: as many as make it nearly square.
+        named: Whether the names of classes are written under the pictures of a grid.
+        scale: Times that pictures are enlarged; None: so that names of classes fit, else not.
     """
 
     count: int
@@ -55,6 +60,21 @@ class SampleOptions:
     batch: int = BATCH
     candidates: int = 1
     columns: int | None = None
+    named: bool = False
+    scale: int | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A sample before it is written.
+
+    Attributes:
+        codes: Of batch 1, numpy; None of a model without codes.
+        signal: Makes the picture or recording of it: (C, *extent) float32.
+    """
+
+    codes: Codes | None
+    signal: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -130,7 +150,7 @@ def run(
     on_progress: Callable[[float], None] = lambda done: None,
     stdout: BinaryIO | None = None,
 ) -> Iterator[Sampled]:
-    """Sample, decode, and write what comes; a grid when all is there.
+    """Sample from a prior, decode, and write what comes; a grid when all is there.
 
     Args:
         models: The prior and its tokenizer.
@@ -142,23 +162,63 @@ def run(
     Yields:
         What was written, a sample each.
     """
+    info, made_by = models.info, models.learned.tokenizer
+    drawings = _drawings(models, options, on_progress)
+    return write(drawings, plan, options, spec=info.spec, made_by=made_by, stdout=stdout)
+
+
+def write(
+    drawings: Iterable[Drawing],
+    plan: SamplePlan,
+    options: SampleOptions,
+    *,
+    spec: CodeSpec,
+    made_by: str = "",
+    stdout: BinaryIO | None = None,
+) -> Iterator[Sampled]:
+    """Write samples as they come; a grid when all are there.
+
+    Args:
+        drawings: As many as ``options.count``.
+        plan: What is written.
+        options: Classes, and the layout of a grid.
+        spec: Of the model, for the rate of recordings.
+        made_by: NAME of the tokenizer whose codes they are.
+        stdout: Where targets of None go; default: the process's.
+
+    Yields:
+        What was written, a sample each.
+    """
     stream = stdout if stdout is not None else sys.stdout.buffer
-    pictures: list[np.ndarray] = []
-    for index, codes in enumerate(_accepted(models, options, on_progress)):
-        label = options.classes[index] if options.classes else ""
+    shown: list[np.ndarray] = []
+    for index, (drawing, label) in enumerate(zip(drawings, _labels(options), strict=True)):
         if plan.is_grid:
-            pictures.append(_decoded(models.coder, codes, label))
+            shown.append(drawing.signal())
             continue
         target = plan.targets[index]
-        _write_one(codes, target or stream, plan, label, models)
+        _write_one(drawing, target or stream, plan, options, spec=spec, made_by=made_by)
         yield Sampled(index, label, target)
-    if pictures:
+    if shown:
         target = plan.targets[0]
-        image.write(target or stream, mosaic(pictures, columns=options.columns), format=plan.format)
-        for index in range(len(pictures)):
-            yield Sampled(index, options.classes[index] if options.classes else "", target)
+        names = options.classes if options.named and len(shown) > 1 else ()
+        cells = pictures.cells(shown, names=names, scale=options.scale)
+        image.write(target or stream, mosaic(cells, columns=options.columns), format=plan.format)
+        for index, label in enumerate(_labels(options)):
+            yield Sampled(index, label, target)
     if plan.targets[0] is None:
         stream.flush()
+
+
+def _drawings(
+    models: Loaded, options: SampleOptions, on_progress: Callable[[float], None]
+) -> Iterator[Drawing]:
+    accepted = _accepted(models, options, on_progress)
+    for codes, label in zip(accepted, _labels(options), strict=True):
+        yield Drawing(codes, partial(_decoded, models, codes, label))
+
+
+def _labels(options: SampleOptions) -> tuple[str, ...]:
+    return options.classes or ("",) * options.count
 
 
 def _accepted(
@@ -190,27 +250,35 @@ def _accepted(
 def _best(models: Loaded, group: list[Codes], label: str) -> Codes:
     import torch
 
-    pictures = [torch.from_numpy(_decoded(models.coder, codes, label)) for codes in group]
-    shares = models.judge.probabilities(torch.stack(pictures))
+    decoded = [torch.from_numpy(_decoded(models, codes, label)) for codes in group]
+    shares = models.judge.probabilities(torch.stack(decoded))
     return group[int(shares[:, models.judge.classes.index(label)].argmax())]
 
 
 def _write_one(
-    codes: Codes, target: Path | BinaryIO, plan: SamplePlan, label: str, models: Loaded
+    drawing: Drawing,
+    target: Path | BinaryIO,
+    plan: SamplePlan,
+    options: SampleOptions,
+    *,
+    spec: CodeSpec,
+    made_by: str,
 ) -> None:
-    if plan.kind == "codes":
-        header = Header(codes.spec, codes.extent, model=models.learned.tokenizer, vqtok=__version__)
+    if plan.kind == "codes" and drawing.codes is not None:
+        codes = drawing.codes
+        header = Header(codes.spec, codes.extent, model=made_by, vqtok=__version__)
         files.write(target, codes, header, format=plan.format)
     elif plan.kind == "image":
-        image.write(target, _decoded(models.coder, codes, label), format=plan.format)
+        picture = repeated(drawing.signal(), options.scale or 1)
+        image.write(target, picture, format=plan.format)
     else:
-        rate = int(codes.spec.rate or 0)
-        with audio.Writer(target, rate, 1, plan.format) as writer:
-            writer.write(_decoded(models.coder, codes, label))
+        with audio.Writer(target, int(spec.rate or 0), 1, plan.format) as writer:
+            writer.write(drawing.signal())
 
 
-def _decoded(coder: Coder, codes: Codes, label: str) -> np.ndarray:
+def _decoded(models: Loaded, codes: Codes, label: str) -> np.ndarray:
     """Decode one sample: (C, *extent) float32."""
+    coder = models.coder
     names = coder.labels
     if names and label not in names:
         raise UsageError(

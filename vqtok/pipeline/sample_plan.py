@@ -166,12 +166,12 @@ def extent_of(
 
     Args:
         spec: Of the codes.
-        usual: As the prior was trained.
+        usual: As the model was trained; (): not known.
         size: "WIDTHxHEIGHT" of pictures, or None.
         seconds: Of audio, or None.
 
     Raises:
-        UsageError: one that does not fit the kind, or is no size.
+        UsageError: one that does not fit the kind, or is no size; none, and there is no usual one.
     """
     if size is not None:
         match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size)
@@ -185,4 +185,7 @@ def extent_of(
             reason = "too short" if spec.modality == "audio" else "the prior is of pictures"
             raise UsageError(f"--seconds {seconds:g}", reason)
         return (length,)
+    if not usual:
+        flag = "--size WxH" if spec.modality == "image" else "--seconds T"
+        raise UsageError("the model does not say what size it was trained on", hint=flag)
     return usual

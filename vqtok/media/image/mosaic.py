@@ -36,6 +36,10 @@ def mosaic(pictures: Sequence[np.ndarray], *, columns: int | None = None) -> np.
 
 def enlarged(picture: np.ndarray, *, side: int) -> np.ndarray:
     """Repeats each pixel of (C, H, W) as often as keeps the longer side to ``side``."""
-    times = max(1, side // max(picture.shape[1:]))
+    return repeated(picture, max(1, side // max(picture.shape[1:])))
+
+
+def repeated(picture: np.ndarray, times: int) -> np.ndarray:
+    """Repeats each pixel of (C, H, W) so many times each way."""
     out: np.ndarray = picture.repeat(times, axis=1).repeat(times, axis=2)
     return out
