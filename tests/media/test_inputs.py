@@ -209,3 +209,40 @@ def test_tars_say_what_they_are_good_for() -> None:
     assert "a tar is read into a corpus only" in failure("a.tar")
     assert "a compressed tar" in failure("a.tar.gz")
     assert "a compressed tar" in failure("a.tgz")
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_files_of_a_directory_without_a_known_suffix_are_taken_by_their_bytes() -> None:
+    touch("d/notes.txt", "d/README")
+    for name in ("d/photo", "d/photo.jpg_large", "d/download.bin"):
+        Path(name).write_bytes(PNG)
+    assert files("d") == ["d/download.bin", "d/photo", "d/photo.jpg_large"]
+
+
+def test_what_is_left_out_of_directories_is_counted_and_named() -> None:
+    touch("d/a.png", "d/notes.txt", "e/deep/b.TXT", "e/README", "e/c.npy", "e/.hidden")
+    left_out = expand("d", "e").left_out
+    assert str(left_out) == "4 files: 2 .txt, 1 codes, 1 no suffix"
+    assert left_out.paths == ["d/notes.txt", "e/README", "e/c.npy", "e/deep/b.TXT"]
+
+
+def test_of_many_files_that_are_left_out_only_some_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vqtok.media.left_out.NAMED", 3)
+    touch("d/a.png", *(f"d/{i}.txt" for i in range(9)))
+    left_out = expand("d").left_out
+    assert len(left_out) == 9
+    assert len(left_out.paths) == 3
+
+
+def test_nothing_left_out_is_false() -> None:
+    touch("d/a.png")
+    assert not expand("d").left_out
+
+
+def test_a_format_that_is_known_and_not_read_is_named() -> None:
+    Path("a.jxl").write_bytes(b"\0\0\0\x0cJXL \r\n\x87\n")
+    assert failure("a.jxl") == "a.jxl: JPEG XL, which is not read, expected image or audio"

@@ -14,6 +14,7 @@ from vqtok.cli.console import Console, Progress
 from vqtok.errors import ExitCode
 
 if TYPE_CHECKING:
+    from vqtok.media.left_out import LeftOut
     from vqtok.pipeline.models import Models
     from vqtok.pipeline.plans import Plan
     from vqtok.pipeline.results import Done, Failed
@@ -33,6 +34,7 @@ def dry_run(console: Console, plan: Plan) -> None:
         else:
             console.result(f"{source} -> {target}")
     _report_skipped(console, plan)
+    report_left_out(console, plan.left_out)
     _exit(console, failures_of(plan), done=len(plan.jobs))
 
 
@@ -64,6 +66,7 @@ def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Resu
                     done.append(result)
                     _done_line(console, result, paths=paths)
     _report_skipped(console, plan)
+    report_left_out(console, plan.left_out)
     _summary(console, done, len(failed), verb)
     _exit(console, failed, done=len(done))
 
@@ -95,6 +98,16 @@ def _report_skipped(console: Console, plan: Plan) -> None:
     if plan.skipped:
         count = len(plan.skipped)
         console.say(f"skipped {count} existing {'output' if count == 1 else 'outputs'}")
+
+
+def report_left_out(console: Console, left_out: LeftOut) -> None:
+    """Count the files of directories that are not taken; with -v also list them."""
+    if not left_out:
+        return
+    for path in left_out.paths:
+        console.note(f"left out: {path}")
+    more = "" if console.verbose else " (-v lists them)"
+    console.say(f"left out {left_out}{more}")
 
 
 def _summary(console: Console, done: list[Done], failed: int, verb: str) -> None:

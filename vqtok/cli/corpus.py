@@ -71,6 +71,7 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
         _dry_run(console, plan, folder)
         return
     if plan.info is None:
+        batch.report_left_out(console, plan.left_out)
         _finish(console, [_failure(item) for item in plan.items], failed=len(plan.items))
         return
     _run(console, plan, plan.info, folder, chosen, models)
@@ -105,6 +106,7 @@ def _run(
             totals = _work(console, plan.items, writer, engine, folder)
         found = writer.finish()
     _report(console, folder, found)
+    batch.report_left_out(console, plan.left_out)
     totals.say(found)
     _finish(console, totals.failures, failed=found.failed, folder=folder)
 
@@ -229,6 +231,7 @@ def _dry_run(console: Console, plan: CorpusPlan, folder: Path) -> None:
             console.json({"source": str(item.place), **target})
         else:
             console.result(f"{item.place} -> {folder}: {item.name}")
+    batch.report_left_out(console, plan.left_out)
     _finish(console, failures, failed=len(failures))
 
 

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from vqtok.errors import MediaError, UsageError, VqtokError
-from vqtok.media.kinds import HEAD_BYTES, MODALITIES, Kind, modality, sniff, supported
+from vqtok.media.kinds import (
+    HEAD_BYTES,
+    Kind,
+    kind_in_directory,
+    modality,
+    sniff,
+    sniff_format,
+    supported,
+)
+from vqtok.media.left_out import LeftOut
 from vqtok.media.lists import STDIN_LIST, is_list, read_list
 from vqtok.media.opening import os_message
 from vqtok.media.tars import is_compressed, is_tar, refusal
@@ -28,7 +37,7 @@ class Input(NamedTuple):
 
     Attributes:
         path: None for stdin.
-        kind: What it holds, by its suffix, or else by its bytes.
+        kind: What it holds, by its bytes or, in directories, by its suffix.
         root: The directory argument that it was found under, or None if it was named itself.
     """
 
@@ -44,11 +53,13 @@ class Inputs(NamedTuple):
         items: Each file once, in the order of the arguments, directories sorted by name.
         failures: (argument, why it gave no file); the others go on.
         many: Whether the arguments can stand for more than one file, however many there are.
+        left_out: Files in directories that are of no wanted kind.
     """
 
     items: tuple[Input, ...]
     failures: tuple[tuple[str, VqtokError], ...]
     many: bool
+    left_out: LeftOut
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -60,26 +71,28 @@ def inputs_of(arguments: Sequence[str], kinds: Collection[Kind]) -> Inputs:
     """Expand file arguments.
 
     A file that is named itself is taken whatever its suffix. A directory is searched through all
-    its levels for files with a suffix of the wanted kinds, without hidden files and without our
-    own ``*.recon.*``. A pattern is expanded only if no file has that very name. ``@list.txt``
-    stands for the paths in it.
+    its levels for files of the wanted kinds, by suffix, or by their first bytes if the suffix is
+    none that is known; without hidden files and without our own ``*.recon.*``. A pattern is
+    expanded only if no file has that very name. ``@list.txt`` stands for the paths in it.
 
     Raises:
         UsageError: no arguments, stdin twice, or a list that cannot be read.
     """
     files: list[Input] = []
     failures: list[tuple[str, VqtokError]] = []
+    left_out = LeftOut()
     places = expanded(arguments)
     for place in places:
         try:
-            files.extend(expand(place, kinds, failures))
+            files.extend(expand(place, kinds, failures, left_out))
         except UsageError:
             raise
         except VqtokError as error:
             failures.append((place, error))
     many = places != [arguments[0]] or Path(places[0]).is_dir()
     # One directory holds no file twice.
-    return Inputs(tuple(_each_once(files) if len(places) > 1 else files), tuple(failures), many)
+    items = tuple(_each_once(files) if len(places) > 1 else files)
+    return Inputs(items, tuple(failures), many, left_out)
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
@@ -109,9 +122,12 @@ def _places(argument: str) -> list[str]:
 
 
 def expand(
-    place: str, kinds: Collection[Kind], failures: list[tuple[str, VqtokError]]
+    place: str,
+    kinds: Collection[Kind],
+    failures: list[tuple[str, VqtokError]],
+    left_out: LeftOut,
 ) -> list[Input]:
-    """Returns the files of one place.
+    """Returns the files of one place, and counts what is left out of a directory.
 
     Raises:
         MediaError: none of a wanted kind is there.
@@ -122,7 +138,9 @@ def expand(
     if not path.is_dir():
         return [Input(path, _kind_of(path, place, kinds))]
     before = len(failures)
-    found = [Input(Path(file), kind, path) for file, kind in _walk(place, kinds, failures)]
+    found = [
+        Input(Path(file), kind, path) for file, kind in _walk(place, kinds, failures, left_out)
+    ]
     if not found and len(failures) == before:
         wanted = " or ".join(sorted(kinds, reverse=True))
         raise MediaError(place, f"no {wanted} files in this directory", hint=_takes(kinds))
@@ -150,7 +168,8 @@ def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
         raise MediaError(place, "not a regular file", hint=f"cat {place} | vqtok … -")
     if kind is None and status.st_size == 0:
         raise MediaError(place, "empty file")
-    raise _unwanted(place, kind, kinds)
+    with path.open("rb") as stream:
+        raise _unwanted(place, kind, kinds, holds=sniff_format(stream.read(HEAD_BYTES)))
 
 
 def _kind_of_stdin(kinds: Collection[Kind]) -> Kind:
@@ -171,12 +190,14 @@ def _kind_of_stdin(kinds: Collection[Kind]) -> Kind:
     kind = sniff(head)
     if kind is not None and kind in kinds:
         return kind
-    raise _unwanted("stdin", kind, kinds)
+    raise _unwanted("stdin", kind, kinds, holds=sniff_format(head))
 
 
-def _unwanted(place: str, kind: Kind | None, kinds: Collection[Kind]) -> MediaError:
+def _unwanted(
+    place: str, kind: Kind | None, kinds: Collection[Kind], *, holds: str | None
+) -> MediaError:
     wanted = " or ".join(sorted(kinds, reverse=True))
-    what = "of an unknown kind" if kind is None else f"{kind}"
+    what = kind or (f"{holds}, which is not read" if holds else "of an unknown kind")
     return MediaError(place, f"{what}, expected {wanted}", hint=_takes(kinds))
 
 
@@ -185,13 +206,18 @@ def _takes(kinds: Collection[Kind]) -> str:
 
 
 def _walk(
-    place: str, kinds: Collection[Kind], failures: list[tuple[str, VqtokError]]
+    place: str,
+    kinds: Collection[Kind],
+    failures: list[tuple[str, VqtokError]],
+    left_out: LeftOut,
 ) -> Iterator[tuple[str, Kind]]:
     """Files of the wanted kinds under a directory, as ``walk`` finds them."""
     for path, suffix in walk(place, failures):
-        kind = MODALITIES.get(suffix)
+        kind = kind_in_directory(path, suffix)
         if kind is not None and kind in kinds:
             yield path, kind
+        else:
+            left_out.add(path, kind)
 
 
 def walk(

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.inputs import STDIN, Input, expand, expanded, place_of
 from vqtok.media.kinds import Kind
+from vqtok.media.left_out import LeftOut
 from vqtok.media.tars import Member, is_tar, members
 
 Place = Path | Member
@@ -41,11 +42,18 @@ class Item(NamedTuple):
     problem: VqtokError | None = None
 
 
-def items_of(arguments: Sequence[str], kinds: Collection[Kind]) -> list[Item]:
+def items_of(
+    arguments: Sequence[str], kinds: Collection[Kind], *, left_out: LeftOut | None = None
+) -> list[Item]:
     """Expand arguments as ``inputs_of`` does, and tars among them into their members.
 
     Items of several directories or tars that would have one name get their directory's or tar's
     name in front, all of them.
+
+    Args:
+        arguments: Files, directories, patterns, lists, tars.
+        kinds: Kinds of files to take.
+        left_out: Takes what lies in directories and is of no such kind.
 
     Raises:
         UsageError: no arguments, standard input (it cannot be read again when the job goes on), a
@@ -55,7 +63,8 @@ def items_of(arguments: Sequence[str], kinds: Collection[Kind]) -> list[Item]:
     if STDIN in places:
         raise UsageError("-", "a corpus is made of files, to go on where it was stopped")
     seen: set[str] = set()
-    groups = [_Group(place, kinds, seen) for place in places]
+    passed = LeftOut() if left_out is None else left_out
+    groups = [_Group(place, kinds, seen, passed) for place in places]
     if _collide(groups):
         for group in groups:
             group.prefix()
@@ -75,7 +84,9 @@ def safe_name(text: str) -> str:
 class _Group:
     """What one argument stands for; ``label`` tells it from others that hold the same names."""
 
-    def __init__(self, place: str, kinds: Collection[Kind], seen: set[str]) -> None:
+    def __init__(
+        self, place: str, kinds: Collection[Kind], seen: set[str], left_out: LeftOut
+    ) -> None:
         path = Path(place)
         self.label = ""
         failures: list[tuple[str, VqtokError]] = []
@@ -84,7 +95,7 @@ class _Group:
             self.items = _of_tar(path, kinds, failures) if _is_new(path, seen) else []
         else:
             self.label = path.resolve().name if path.is_dir() else ""
-            self.items = _of_files(place, kinds, failures, seen)
+            self.items = _of_files(place, kinds, failures, seen, left_out)
         self.items += [Item(safe_name(name), None, Path(name), error) for name, error in failures]
 
     def prefix(self) -> None:
@@ -95,10 +106,14 @@ class _Group:
 
 
 def _of_files(
-    place: str, kinds: Collection[Kind], failures: list[tuple[str, VqtokError]], seen: set[str]
+    place: str,
+    kinds: Collection[Kind],
+    failures: list[tuple[str, VqtokError]],
+    seen: set[str],
+    left_out: LeftOut,
 ) -> list[Item]:
     try:
-        found = expand(place, kinds, failures)
+        found = expand(place, kinds, failures, left_out)
     except UsageError:
         raise
     except VqtokError as error:

@@ -1,4 +1,4 @@
-"""Which kind of media a file is: by its suffix first, then by its first bytes."""
+"""Which kind of media a file is: by its first bytes, and by its suffix."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Literal
 
 Kind = Literal["image", "audio", "codes"]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".gif", ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx"),
+)
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
 CODES_SUFFIXES = (".npy", ".safetensors")
-READ_ONLY = (".gif",)
-"""What is read but not written: 256 colours are too few for a reconstruction."""
+READ_ONLY = (".gif", ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx")
+"""What is read but not written: GIF has too few colours for a reconstruction, the others too few
+readers."""
 
 MODALITIES: dict[str, Kind] = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
@@ -19,7 +23,7 @@ MODALITIES: dict[str, Kind] = {
     **dict.fromkeys(CODES_SUFFIXES, "codes"),
 }
 
-HEAD_BYTES = 16  # what ``sniff`` needs
+HEAD_BYTES = 64  # what ``sniff`` needs
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -30,7 +34,9 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MM\0*", "TIFF"),
     (b"II+\0", "TIFF"),  # BigTIFF
     (b"MM\0+", "TIFF"),
-    (b"BM", "BMP"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"fLaC", "FLAC"),
     (b"OggS", "OGG"),
     (b"ID3", "MP3"),
@@ -45,8 +51,20 @@ _CONTAINERS = {
     (b"FORM", b"AIFF"): "AIFF",
     (b"FORM", b"AIFC"): "AIFF",
 }
+# Brands of ISO base media files (ISO/IEC 14496-12) that hold pictures: 23008-12 (HEIF), AVIF 1.1.
+_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm"), "HEIC"),
+}
+_ANY_PICTURE = (b"mif1", b"msf1", b"mif2", b"miaf")
+"""Brands that leave it to the compatible ones what is inside."""
+
+# Sizes of a BMP's second header: "BM" alone begins many a text.
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+
 _KIND_OF_FORMAT: dict[str, Kind] = {
-    **dict.fromkeys(("PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP"), "image"),
+    **dict.fromkeys(("PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP", "AVIF", "HEIC"), "image"),
+    "JPEG 2000": "image",
     **dict.fromkeys(("WAV", "FLAC", "OGG", "MP3", "AIFF"), "audio"),
     **dict.fromkeys(("npy", "safetensors"), "codes"),
 }
@@ -59,9 +77,11 @@ def sniff_format(head: bytes) -> str | None:
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
-    container = _CONTAINERS.get((head[:4], head[8:12]))
+    container = _CONTAINERS.get((head[:4], head[8:12])) or _picture_brand(head)
     if container is not None:
         return container
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_SAFETENSORS_HEADER:
         return "safetensors"
     # MPEG frame sync, 11 bits; layer 00 is AAC in ADTS, which is no MP3.
@@ -70,17 +90,41 @@ def sniff_format(head: bytes) -> str | None:
     return None
 
 
+def _picture_brand(head: bytes) -> str | None:
+    """Name of the picture in an ISO base media file: by its brand, or the compatible ones."""
+    if head[4:8] != b"ftyp":
+        return None
+    brand, end = head[8:12], int.from_bytes(head[:4], "big")
+    if brand not in _ANY_PICTURE:
+        return _BRANDS.get(brand)
+    others = head[16 : min(end, len(head))]
+    found = (_BRANDS.get(others[at : at + 4]) for at in range(0, len(others), 4))
+    return next((each for each in found if each), "HEIC")
+
+
 def sniff(head: bytes) -> Kind | None:
     """Kind of media that the first ``HEAD_BYTES`` bytes of a file show, or None."""
-    name = sniff_format(head)
-    return None if name is None else _KIND_OF_FORMAT[name]
+    return _KIND_OF_FORMAT.get(sniff_format(head) or "")
 
 
 def modality(path: Path) -> Kind | None:
-    """Kind of a file by its suffix, or else by its first bytes; None if neither tells."""
-    known = MODALITIES.get(path.suffix.lower())
-    if known is not None:
-        return known
+    """Kind of a file by its first bytes, or else by its suffix; None if neither tells."""
+    return _by_bytes(path) or MODALITIES.get(path.suffix.lower())
+
+
+def kind_in_directory(path: str, suffix: str) -> Kind | None:
+    """Kind of a file among many: by its suffix, or else by its first bytes.
+
+    A suffix is believed here, since a million files are not opened to plan what to do with them.
+
+    Args:
+        path: The file.
+        suffix: In lower case, with its dot.
+    """
+    return MODALITIES.get(suffix) or _by_bytes(Path(path))
+
+
+def _by_bytes(path: Path) -> Kind | None:
     try:
         # Not a pipe or a device: what is read from those is gone.
         if not path.is_file():

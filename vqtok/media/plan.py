@@ -15,7 +15,7 @@ import os
 import string
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqtok.errors import UsageError, VqtokError
@@ -25,6 +25,7 @@ from vqtok.media.kinds import MODALITIES as MODALITIES
 from vqtok.media.kinds import Kind as Kind
 from vqtok.media.kinds import modality as modality
 from vqtok.media.kinds import sniff as sniff
+from vqtok.media.left_out import LeftOut
 from vqtok.media.opening import os_message
 
 Naming = Callable[[Input, int], Path | None]
@@ -59,11 +60,13 @@ class Plan:
         jobs: In the order of the arguments; no two write the same target.
         skipped: Targets that exist and are left as they are.
         failures: (argument or file, why nothing can be done with it); the jobs go on without it.
+        left_out: Files in directories that are of no wanted kind.
     """
 
     jobs: tuple[Job, ...]
     skipped: tuple[Path, ...]
     failures: tuple[tuple[str, VqtokError], ...]
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def plan(
@@ -102,7 +105,7 @@ def plan(
     skipped = existing if skip_existing else set()
     kept = tuple(job for job in jobs if job.target not in skipped) if skipped else tuple(jobs)
     refuse_unwritable({_folder(job.target) for job in kept if job.target is not None})
-    return Plan(kept, tuple(sorted(skipped)), tuple(failures))
+    return Plan(kept, tuple(sorted(skipped)), tuple(failures), found.left_out)
 
 
 def _jobs(found: Inputs, name: Naming, failures: list[tuple[str, VqtokError]]) -> list[Job]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ class CorpusPlan(Plan):
         numbers: Number of an item → its job.
     """
 
-    numbers: Mapping[int, Job]
+    numbers: Mapping[int, Job] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def plan(
     left = {n: job for n, job in numbers.items() if not skip_existing or n not in existing}
     targets = (numbers[number].target for number in sorted(existing) if number not in left)
     skipped = tuple(target for target in targets if target is not None)
-    return CorpusPlan(tuple(left.values()), skipped, tuple(failures), left)
+    return CorpusPlan(tuple(left.values()), skipped, tuple(failures), numbers=left)
 
 
 def decode_corpus(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from vqtok.corpus.formats import FORMATS
 from vqtok.errors import UsageError, VqtokError
 from vqtok.media.items import Item, items_of
 from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, supported
+from vqtok.media.left_out import LeftOut
 from vqtok.media.plan import Job as Job
 from vqtok.media.plan import Plan as Plan
 from vqtok.media.plan import inputs_of, plan
@@ -36,10 +37,12 @@ class CorpusPlan:
     Attributes:
         items: In the order of the arguments.
         info: The one model; None if no item can be encoded.
+        left_out: Files in directories that are neither images nor audio.
     """
 
     items: tuple[Item, ...]
     info: ModelInfo | None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
@@ -50,7 +53,8 @@ def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
             told apart.
         CheckpointError: no such model.
     """
-    items = tuple(items_of(inputs, MEDIA))
+    left_out = LeftOut()
+    items = tuple(items_of(inputs, MEDIA, left_out=left_out))
     info = models.named()
     kinds = sorted({item.kind for item in items if item.kind and item.problem is None})
     if info is None and len(kinds) > 1:
@@ -63,7 +67,7 @@ def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
         info = models.info_for_kind(kinds[0])
     if info is not None:
         info.spec.require_codes(info.name)
-    return CorpusPlan(items, info)
+    return CorpusPlan(items, info, left_out)
 
 
 def for_encode(
@@ -174,7 +178,7 @@ def for_evaluate(inputs: Sequence[str], *, output: str | None = None, force: boo
         # Nothing is written, so no two inputs can be in each other's way.
         found = inputs_of(inputs, MEDIA)
         jobs = tuple(Job(item.path, None, item.kind) for item in found.items)
-        return Plan(jobs, (), found.failures)
+        return Plan(jobs, (), found.failures, found.left_out)
     if "{" not in output and not output.endswith("/"):
         output += "/"  # eval keeps several files per input: -o is always a directory
     return plan(

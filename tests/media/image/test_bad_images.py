@@ -73,7 +73,8 @@ def test_audio_renamed_png_says_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b'<svg xmlns="http://www.w3.org/2000/svg"/>', b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"]
+    "content",
+    [b'<svg xmlns="http://www.w3.org/2000/svg"/>', b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\0ftypjxl "],
 )
 def test_unsupported_images_list_the_supported(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a"

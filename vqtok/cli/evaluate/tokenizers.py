@@ -104,6 +104,7 @@ def evaluate(
                     batch.failed_line(console, result)
                 else:
                     lines.show(result)
+    batch.report_left_out(console, plan.left_out)
     tables.show(console, comparison)
     page.write(console, comparison)
     if failed:

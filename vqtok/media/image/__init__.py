@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from vqtok.errors import MediaError
-from vqtok.media.image import webp
+from vqtok.media.image.formats import damaged, open_image
 from vqtok.media.image.picture import ImageInfo as ImageInfo
 from vqtok.media.image.picture import Picture as Picture
 from vqtok.media.image.picture import orientation
@@ -31,7 +31,7 @@ from vqtok.media.image.pixels import to_uint8 as to_uint8
 from vqtok.media.image.quiet import quiet_pillow
 from vqtok.media.image.writer import CODEC_ERRORS
 from vqtok.media.image.writer import Writer as Writer
-from vqtok.media.kinds import HEAD_BYTES, IMAGE_SUFFIXES, sniff_format, supported
+from vqtok.media.kinds import IMAGE_SUFFIXES
 from vqtok.media.opening import seekable, subject
 
 SUFFIXES = IMAGE_SUFFIXES
@@ -39,7 +39,8 @@ SUFFIXES = IMAGE_SUFFIXES
 # Twice Pillow's warning limit, where Pillow itself would raise: 179 megapixels, 2 GiB as float32.
 MAX_PIXELS = 2 * (1024**3 // 4 // 3)
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+# Pillow's names, where ours are others: MPO is a JPEG with more than one picture.
+_NAMES = {"MPO": "JPEG", "HEIF": "HEIC", "JPEG2000": "JPEG 2000"}
 
 
 def probe(source: Path | BinaryIO) -> ImageInfo:
@@ -49,7 +50,7 @@ def probe(source: Path | BinaryIO) -> ImageInfo:
         MediaError: not a readable image.
     """
     with seekable(source) as stream, quiet_pillow():
-        image = _open(stream, subject(source), max_pixels=MAX_PIXELS)
+        image = open_image(stream, subject(source), max_pixels=MAX_PIXELS)
         return _info(image, subject(source))
 
 
@@ -76,7 +77,7 @@ def load(
     colour = parse_background(background)
     name = subject(source)
     with seekable(source) as stream, quiet_pillow():
-        image = _open(stream, name, max_pixels=max_pixels)
+        image = open_image(stream, name, max_pixels=max_pixels)
         check_size(image.size, name, max_pixels)
         info = _info(image, name)
         try:
@@ -86,8 +87,8 @@ def load(
             return Picture(image, info, background=colour, name=name)
         except MemoryError as error:
             raise MediaError(name, f"not enough memory for {_size(image)} pixels") from error
-        except CODEC_ERRORS as error:
-            raise _damaged(name, info.format, error) from error
+        except (*CODEC_ERRORS, RuntimeError) as error:
+            raise damaged(name, info.format, error) from error
 
 
 def read(
@@ -138,35 +139,18 @@ def write(
     writer.save()
 
 
-def _open(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.Image:
-    """Open an image without decoding it; a WebP takes memory even then, so its size is first."""
-    format = sniff_format(stream.read(HEAD_BYTES))
-    stream.seek(0)
-    if format is None or format.upper() not in _FORMATS:
-        holds = f" (it holds {format})" if format else ""
-        raise MediaError(
-            name, f"not an image that vqtok reads{holds}", hint=f"supported: {supported('image')}"
-        )
-    if format == "WebP":
-        check_size(webp.canvas(stream.read(webp.HEAD_BYTES)) or (0, 0), name, max_pixels)
-        stream.seek(0)
-    try:
-        return Image.open(stream, formats=(format.upper(),))
-    except CODEC_ERRORS as error:
-        raise _damaged(name, format, error) from error
-
-
 def _info(image: Image.Image, name: str) -> ImageInfo:
-    format = "JPEG" if image.format == "MPO" else image.format or ""
+    format = _NAMES.get(image.format or "", image.format or "")
     width, height = image.size
     bits = _bits(image)  # first: looking for EXIF data may decode the image
     try:
         if _orientation(image) >= 5:
             width, height = height, width
+        first = image.tell()  # of several pictures in a HEIC one is the first
         frames = getattr(image, "n_frames", 1)
-        image.seek(0)
+        image.seek(first)
     except CODEC_ERRORS as error:
-        raise _damaged(name, format, error) from error
+        raise damaged(name, format, error) from error
     return ImageInfo(
         width=width,
         height=height,
@@ -196,8 +180,3 @@ def _orientation(image: Image.Image) -> int:
 
 def _size(image: Image.Image) -> str:
     return f"{image.width}x{image.height}"
-
-
-def _damaged(name: str, format: str, error: BaseException) -> MediaError:
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return MediaError(name, f"truncated or damaged {format}: {detail}")

@@ -38,7 +38,7 @@ class ImageInfo:
     Attributes:
         width, height: Pixels, after the EXIF orientation.
         mode: Pillow's name of the pixel format in the file: "RGB", "L", "P", "CMYK", ….
-        format: "PNG", "JPEG", "WEBP", "TIFF", "BMP" or "GIF".
+        format: "PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIC" or "JPEG 2000".
         frames: Frames of an animation or pages; only the first is read.
         has_alpha: An alpha channel, or a transparent palette entry or colour.
         bits: Bits per sample in the file.

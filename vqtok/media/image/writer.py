@@ -32,11 +32,11 @@ CODEC_ERRORS = (
     zlib.error,
 )
 
+_JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
 # Suffix → Pillow's format and options. Lossless wherever the format can be.
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {}),
-    "jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    "jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif", "jif"), _JPEG),
     "webp": ("WEBP", {"lossless": True}),
     "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     "tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),

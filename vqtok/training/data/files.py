@@ -19,7 +19,8 @@ import numpy as np
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.inputs import STDIN, expand, expanded, place_of, walk
 from vqtok.media.items import Place
-from vqtok.media.kinds import MODALITIES
+from vqtok.media.kinds import kind_in_directory
+from vqtok.media.left_out import LeftOut, suffix_of
 from vqtok.media.tars import Member, is_tar, members
 from vqtok.training.recipe import DEFAULT_PRESET
 
@@ -240,7 +241,7 @@ class _Search:
             except VqtokError as error:
                 if paths == [argument] and not glob.has_magic(argument):
                     raise
-                self._pass(_suffix(path), error)
+                self._pass(suffix_of(path), error)
 
     def _path(self, text: str) -> None:
         path = Path(text)
@@ -249,7 +250,7 @@ class _Search:
         elif is_tar(path) and path.is_file():
             self._archive(path)
         else:
-            for found in expand(text, KINDS, []):
+            for found in expand(text, KINDS, [], LeftOut()):
                 self._file(text, found.kind, str(path.parent.name))
 
     def _directory(self, text: str) -> None:
@@ -265,7 +266,7 @@ class _Search:
                     self._pass(suffix, error)
                 continue
             folder = path[start:].rpartition(os.sep)[0]
-            self._file(path, MODALITIES.get(suffix), folder.replace(os.sep, "/") or own)
+            self._file(path, kind_in_directory(path, suffix), folder.replace(os.sep, "/") or own)
         for _, failure in failures:
             self._note(failure)
         if self._met == before and not self.problems:
@@ -277,14 +278,14 @@ class _Search:
             return
         for found in members(tar, KINDS):
             if found.problem is not None:
-                self._pass(_suffix(found.member.name), found.problem)
+                self._pass(suffix_of(found.member.name), found.problem)
                 continue
             folder = found.member.name.rpartition("/")[0]
             self._add(found.kind, found.member, folder.removeprefix("./"))
 
     def _file(self, path: str, kind: str | None, label: str) -> None:
         if kind not in KINDS:
-            self.passed[_suffix(path)] += 1
+            self.passed[suffix_of(path)] += 1
             return
         self._met += 1
         if self._is_new(path):
@@ -312,8 +313,3 @@ class _Search:
             return False
         self._seen.add(real)
         return True
-
-
-def _suffix(path: str) -> str:
-    """States how a file that is left out is counted."""
-    return os.path.splitext(path)[1].lower() or "no suffix"  # noqa: PTH122
