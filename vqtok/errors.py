@@ -111,3 +111,52 @@ class CheckpointError(VqtokError):
 
 class TrainingError(VqtokError):
     """Ends a training run that diverged and that no remedy brought back."""
+
+
+class Unwritable(OSError):
+    """An ``OSError`` of which it is known that it came of writing its file."""
+
+
+def os_message(error: OSError) -> str:
+    """Returns the reason of an ``OSError`` in lower case: "no such file or directory"."""
+    text = error.strerror or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+def explained(error: Exception, subject: object = "") -> VqtokError:
+    """Makes any error one in words for people; the error itself stays as its cause.
+
+    What the machine denies (files, memory) is told as that. The rest is a bug of ours.
+
+    Args:
+        error: What happened.
+        subject: What it happened to, if the error does not say.
+    """
+    made: VqtokError
+    if isinstance(error, VqtokError):
+        return error
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
+        on_device = type(error).__name__ == "OutOfMemoryError"
+        made = VqtokError("not enough memory", hint="--device cpu" if on_device else None)
+    elif isinstance(error, OSError):
+        reason = os_message(error)
+        made = VqtokError(f"cannot write: {reason}" if isinstance(error, Unwritable) else reason)
+        subject = _named(error.filename) or subject
+    else:
+        text = " ".join(str(error).split())
+        made = VqtokError(
+            f"internal: {type(error).__name__}: {text}",
+            hint="this is a bug; run again with -vv for the trace",
+        )
+    made.__cause__ = error
+    return made.about(subject)
+
+
+def _named(filename: object) -> str:
+    # Of a call with a descriptor it is a number.
+    return filename if isinstance(filename, str) else ""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a class for GPUs only; its CPU allocator raises a plain RuntimeError.
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import inspect
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,10 +69,114 @@ def test_broken_links_are_listed_so_that_reading_reports_them() -> None:
     assert files("d") == ["d/a.png", "d/b.png"]
 
 
-def test_pipes_in_directories_are_left_out() -> None:
+def test_pipes_and_sockets_in_directories_are_told_and_not_opened() -> None:
     touch("d/a.png")
     os.mkfifo("d/b.png")
-    assert files("d") == ["d/a.png"]
+    os.mkfifo("d/notes")
+    Path("d/c.png").symlink_to("b.png")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("d/d.png")
+    found = expand("d")
+    assert [str(path) for path in found.files] == ["d/a.png"]
+    assert [str(error) for _, error in found.failures] == [
+        f"d/{letter}.png: not a regular file" for letter in "bcd"
+    ]
+
+
+def test_links_in_a_loop_are_told_and_the_others_go_on() -> None:
+    touch("d/a.png", "d/z.png")
+    Path("d/self").symlink_to("self")
+    Path("d/x.png").symlink_to("y.png")
+    Path("d/y.png").symlink_to("x.png")
+    Path("d/gone").symlink_to("unplugged/photos")
+    found = expand("d", "d/self")
+    assert [str(path) for path in found.files] == ["d/a.png", "d/z.png"]
+    loop = "cannot read: too many levels of symbolic links"
+    assert [str(error) for _, error in found.failures] == [
+        "d/gone: cannot read: no such file or directory",
+        *(f"d/{name}: {loop}" for name in ("self", "x.png", "y.png", "self")),
+    ]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOTCONN])
+def test_an_entry_that_cannot_be_looked_at_is_told_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    touch("d/a.png", "d/b.png", "d/c.png")
+    scandir = os.scandir
+
+    class Entry:
+        def __init__(self, real: os.DirEntry[str]) -> None:
+            self.name, self.path = real.name, real.path
+
+        def is_dir(self) -> bool:
+            if self.name == "b.png":
+                raise OSError(number, os.strerror(number), self.path)
+            return False
+
+        def is_file(self) -> bool:
+            return True
+
+    class Listing:
+        """Ends with an error, as on a failing disk."""
+
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+        def __enter__(self) -> Any:
+            with scandir(self.path) as real:
+                yield_from = [Entry(each) for each in real]
+
+            def entries() -> Any:
+                yield from yield_from
+                raise OSError(number, os.strerror(number), self.path)
+
+            return entries()
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+    monkeypatch.setattr(os, "scandir", Listing)
+    found = expand("d")
+    assert [str(path) for path in found.files] == ["d/a.png", "d/c.png"]
+    assert [name for name, _ in found.failures] == ["d", "d/b.png"]
+    reason = os.strerror(number)
+    assert all(str(e).endswith(reason[:1].lower() + reason[1:]) for _, e in found.failures)
+
+
+def test_folders_may_be_nested_deeper_than_calls_may() -> None:
+    touch("d/" + "e/" * 200 + "a.png")
+    before, frames = sys.getrecursionlimit(), len(inspect.stack(0))
+    sys.setrecursionlimit(frames + 100)
+    try:
+        found = files("d")
+    finally:
+        sys.setrecursionlimit(before)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".png", "x/" * 3000])
+def test_a_name_that_is_too_long_is_told_and_the_others_go_on(name: str) -> None:
+    touch("a.png")
+    Path("list.txt").write_text(f"{name}\na.png\n")
+    for arguments in (("@list.txt",), (name, "a.png"), ("a.png", f"./{name}")):
+        found = expand(*arguments)
+        assert [str(path) for path in found.files] == ["a.png"]
+        assert ["file name too long" in str(error) for _, error in found.failures] == [True]
+
+
+def test_without_a_current_directory_absolute_paths_are_read(tmp_path: Path) -> None:
+    touch("a.png")
+    Path("gone").mkdir()
+    os.chdir("gone")
+    Path("../gone").rmdir()
+    try:
+        named = str(tmp_path / "a.png")
+        found = expand(named, str(tmp_path), "a.png", ".")
+        assert [str(path) for path in found.files] == [named]
+        assert [name for name, _ in found.failures] == ["a.png", "."]
+    finally:
+        os.chdir(tmp_path)
 
 
 def test_patterns_are_expanded_unless_a_file_has_that_name() -> None:

@@ -18,7 +18,7 @@ from vqtok.cli.models import models
 from vqtok.cli.sample import sample
 from vqtok.cli.signals import closed_pipe_raises
 from vqtok.cli.train import train
-from vqtok.errors import ExitCode, VqtokError
+from vqtok.errors import ExitCode, VqtokError, explained
 
 
 class _Group(TyperGroup):
@@ -42,7 +42,11 @@ class _Group(TyperGroup):
         except Exception as error:
             if _is_usage(error):
                 raise
-            _show_bug(error, verbose=ctx.meta.get("vqtok.verbose", 0))
+            verbose = ctx.meta.get("vqtok.verbose", 0)
+            if verbose >= 2:
+                show_traceback(error)
+            made = explained(error)
+            show_error(str(made), made.hint)
             raise typer.Exit(ExitCode.FAILED) from error
 
 
@@ -96,11 +100,3 @@ def top(
 def _is_usage(error: Exception) -> bool:
     # Typer's own usage errors print themselves; its base class has no public name in all versions.
     return any(base.__name__ == "ClickException" for base in type(error).__mro__)
-
-
-def _show_bug(error: Exception, *, verbose: int) -> None:
-    if verbose >= 2:
-        show_traceback(error)
-    text = " ".join(str(error).split())
-    hint = None if verbose >= 2 else "this is a bug; run again with -vv for the trace"
-    show_error(f"internal: {type(error).__name__}: {text}", hint)

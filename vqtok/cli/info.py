@@ -10,7 +10,7 @@ import typer
 
 from vqtok.cli import options
 from vqtok.cli.console import Console, is_terminal
-from vqtok.errors import ExitCode, UsageError, VqtokError
+from vqtok.errors import ExitCode, UsageError
 
 
 def info(
@@ -52,8 +52,8 @@ def info(
             if plot is not None:
                 _draw(console, stream or subject, plot)
             facts = inspect.inspect(stream or subject)
-        except VqtokError as error:
-            failed.append(Failed(Path(subject), error))
+        except Exception as error:
+            failed.append(Failed.of(Path(subject), error, has_model=True))
             if console.as_json:
                 console.json(failed[-1].to_json())
             continue

@@ -68,11 +68,13 @@ def train(chosen: flags.Choices) -> None:
         events = run(
             chosen.data, output, tensorboard=chosen.tensorboard, should_stop=should_stop, **plan
         )
-        finished = _watch(console, events)
+        finished, unreached = _watch(console, events)
     if first:
         _finish(console, finished, chosen.data)
     if finished.reason == "stopped":
         raise typer.Exit(ExitCode.INTERRUPTED)
+    if unreached:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _command() -> str:
@@ -96,6 +98,8 @@ def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, A
         rows = [["output", f"{output} (nothing is written now)"]]
         head, *rest = [*rows, *([name, text] for name, text in lines_of(facts))]
         console.result(table(head, rest))
+    if facts.unreached:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _check_output(output: Path, *, resume: bool, force: bool) -> None:
@@ -138,8 +142,8 @@ def _stoppable(console: Console) -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _watch(console: Console, events: Iterator[Event]) -> Finished:
-    """Show the run while it goes on, and return its last event."""
+def _watch(console: Console, events: Iterator[Event]) -> tuple[Finished, int]:
+    """Show the run while it goes on; its last event, and how much of the data was out of reach."""
     from vqtok.training import log
 
     with closing(events):  # type: ignore[type-var]  # a generator
@@ -152,7 +156,7 @@ def _watch(console: Console, events: Iterator[Event]) -> Finished:
                 _emit(console, event)
                 show(event)
                 if isinstance(event, log.Finished):
-                    return event
+                    return event, started.unreached
     raise RuntimeError("the run ended without its last event")
 
 

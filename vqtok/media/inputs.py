@@ -7,13 +7,15 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from vqtok.errors import MediaError, UsageError, VqtokError
+from vqtok.errors import MediaError, UsageError, VqtokError, explained
 from vqtok.media.kinds import (
     HEAD_BYTES,
+    MODALITIES,
     Kind,
     kind_in_directory,
     modality,
@@ -87,9 +89,9 @@ def inputs_of(arguments: Sequence[str], kinds: Collection[Kind]) -> Inputs:
             files.extend(expand(place, kinds, failures, left_out))
         except UsageError:
             raise
-        except VqtokError as error:
-            failures.append((place, error))
-    many = places != [arguments[0]] or Path(places[0]).is_dir()
+        except (VqtokError, OSError) as error:
+            failures.append((place, explained(error, place)))
+    many = places != [arguments[0]] or _is_directory(places[0])
     # One directory holds no file twice.
     items = tuple(_each_once(files) if len(places) > 1 else files)
     return Inputs(items, tuple(failures), many, left_out)
@@ -131,6 +133,7 @@ def expand(
 
     Raises:
         MediaError: none of a wanted kind is there.
+        OSError: the place itself cannot be looked at.
     """
     if place == STDIN:
         return [Input(None, _kind_of_stdin(kinds))]
@@ -145,6 +148,13 @@ def expand(
         wanted = " or ".join(sorted(kinds, reverse=True))
         raise MediaError(place, f"no {wanted} files in this directory", hint=_takes(kinds))
     return found
+
+
+def _is_directory(place: str) -> bool:
+    try:
+        return Path(place).is_dir()
+    except OSError:
+        return False
 
 
 def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
@@ -168,6 +178,8 @@ def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
         raise MediaError(place, "not a regular file", hint=f"cat {place} | vqtok … -")
     if kind is None and status.st_size == 0:
         raise MediaError(place, "empty file")
+    if not stat.S_ISREG(status.st_mode):  # what is read from a pipe is gone
+        raise _unwanted(place, kind, kinds, holds=None)
     with path.open("rb") as stream:
         raise _unwanted(place, kind, kinds, holds=sniff_format(stream.read(HEAD_BYTES)))
 
@@ -212,7 +224,7 @@ def _walk(
     left_out: LeftOut,
 ) -> Iterator[tuple[str, Kind]]:
     """Files of the wanted kinds under a directory, as ``walk`` finds them."""
-    for path, suffix in walk(place, failures):
+    for path, suffix in walk(place, failures, wanted=lambda suffix: _is_of(suffix, kinds)):
         kind = kind_in_directory(path, suffix)
         if kind is not None and kind in kinds:
             yield path, kind
@@ -220,37 +232,92 @@ def _walk(
             left_out.add(path, kind)
 
 
+def _is_of(suffix: str, kinds: Collection[Kind]) -> bool:
+    return MODALITIES.get(suffix) in kinds
+
+
 def walk(
-    place: str, failures: list[tuple[str, VqtokError]], *, above: tuple[str, ...] = ()
+    place: str,
+    failures: list[tuple[str, VqtokError]],
+    *,
+    wanted: Callable[[str], bool] = lambda suffix: suffix in MODALITIES,
 ) -> Iterator[tuple[str, str]]:
     """Paths and lower-case suffixes of the files under a directory, depth first, sorted by name.
 
     Hidden files and our own ``*.recon.*`` are left out. Links to directories are followed, except
-    back into a directory that they lie in (``above``: those, resolved). A directory that cannot be
-    listed is a failure of its own.
+    back into a directory that they lie in. What cannot be looked at, a directory that cannot be
+    listed, and pipes, sockets and devices under a wanted suffix are failures of their own.
     """
-    real = os.path.realpath(place)
-    if real in above:
-        return
     try:
-        with os.scandir(place) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+        levels = [(_identity(place), _listed(place, failures))]
     except OSError as error:
-        failures.append((place, MediaError(place, f"cannot read: {os_message(error)}")))
+        failures.append((place, _unreadable(place, error)))
         return
-    for entry in entries:
-        name = entry.name
-        if name.startswith("."):
+    while levels:
+        entry = next(levels[-1][1], None)
+        if entry is None:
+            levels.pop()
             continue
-        if entry.is_dir():
-            yield from walk(entry.path, failures, above=(*above, real))
+        if entry.name.startswith("."):
             continue
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122  # a Path per entry costs seconds
+        stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  # a Path each costs seconds
+        try:
+            if entry.is_dir():
+                own = _identity(entry.path)
+                if all(own != above for above, _ in levels):
+                    levels.append((own, _listed(entry.path, failures)))
+                continue
+            special = "" if stem.endswith(_OUTPUT_MARK) else _why_special(entry, suffix.lower())
+        except OSError as error:
+            failures.append((entry.path, _unreadable(entry.path, error)))
+            continue
         if stem.endswith(_OUTPUT_MARK):
             continue
-        # Not pipes and devices; a broken link is listed, so that reading it says so.
-        if entry.is_file() or entry.is_symlink():
+        if not special:
             yield entry.path, suffix.lower()
+        elif wanted(suffix.lower()):
+            failures.append((entry.path, MediaError(entry.path, special)))
+
+
+def _listed(place: str, failures: list[tuple[str, VqtokError]]) -> Iterator[os.DirEntry[str]]:
+    """Entries of a directory by name; those that came before an error, if there is one."""
+    entries: list[os.DirEntry[str]] = []
+    try:
+        with os.scandir(place) as listing:
+            for entry in listing:
+                entries.append(entry)
+    except OSError as error:
+        failures.append((place, _unreadable(place, error)))
+    return iter(sorted(entries, key=lambda entry: entry.name))
+
+
+def _why_special(entry: os.DirEntry[str], suffix: str) -> str:
+    """Says why an entry that is no directory is no file either; "" if it is one.
+
+    Raises:
+        OSError: it cannot be looked at, or is a broken link that may have led to a directory.
+    """
+    if entry.is_file():
+        return ""
+    if entry.is_symlink():
+        try:
+            entry.stat()
+        except FileNotFoundError:
+            if not suffix:
+                raise
+            return ""  # listed, so that reading it says so, if its kind is wanted
+    return "not a regular file"
+
+
+def _unreadable(place: str, error: OSError) -> MediaError:
+    made = MediaError(place, f"cannot read: {os_message(error)}")
+    made.__cause__ = error
+    return made
+
+
+def _identity(place: str) -> tuple[int, int]:
+    status = os.stat(place)  # noqa: PTH116
+    return status.st_dev, status.st_ino
 
 
 def _each_once(items: list[Input]) -> list[Input]:
@@ -264,6 +331,7 @@ def _each_once(items: list[Input]) -> list[Input]:
 def place_of(path: Path) -> str:
     """Returns the absolute path as text, without system calls: links are not resolved."""
     text = str(path)
-    if ".." in text:
-        return os.path.abspath(text)  # noqa: PTH100
-    return text if path.is_absolute() else f"{os.getcwd()}{os.sep}{text}"  # noqa: PTH109
+    if not path.is_absolute():
+        with suppress(OSError):  # the current directory is gone: nothing has a place there
+            text = f"{os.getcwd()}{os.sep}{text}"  # noqa: PTH109
+    return os.path.normpath(text) if ".." in text else text

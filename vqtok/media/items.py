@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vqtok.errors import MediaError, UsageError, VqtokError
+from vqtok.errors import MediaError, UsageError, VqtokError, explained
 from vqtok.media.inputs import STDIN, Input, expand, expanded, place_of
 from vqtok.media.kinds import Kind
 from vqtok.media.left_out import LeftOut
@@ -90,12 +90,18 @@ class _Group:
         path = Path(place)
         self.label = ""
         failures: list[tuple[str, VqtokError]] = []
-        if is_tar(path) and path.is_file():
-            self.label = path.stem
-            self.items = _of_tar(path, kinds, failures) if _is_new(path, seen) else []
-        else:
-            self.label = path.resolve().name if path.is_dir() else ""
-            self.items = _of_files(place, kinds, failures, seen, left_out)
+        self.items: list[Item] = []
+        try:
+            if is_tar(path) and path.is_file():
+                self.label = path.stem
+                self.items = _of_tar(path, kinds, failures) if _is_new(path, seen) else []
+            else:
+                self.label = path.resolve().name if path.is_dir() else ""
+                self.items = _of_files(place, kinds, failures, seen, left_out)
+        except UsageError:
+            raise
+        except (VqtokError, OSError) as error:
+            failures.append((place, explained(error, place)))
         self.items += [Item(safe_name(name), None, Path(name), error) for name, error in failures]
 
     def prefix(self) -> None:
@@ -112,16 +118,9 @@ def _of_files(
     seen: set[str],
     left_out: LeftOut,
 ) -> list[Item]:
-    try:
-        found = expand(place, kinds, failures, left_out)
-    except UsageError:
-        raise
-    except VqtokError as error:
-        failures.append((place, error))
-        return []
     return [
         Item(_name(each), each.kind, each.path)
-        for each in found
+        for each in expand(place, kinds, failures, left_out)
         if each.path is not None and _is_new(each.path, seen)
     ]
 

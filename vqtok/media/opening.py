@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from vqtok.errors import MediaError
+from vqtok.errors import os_message as os_message
 
 # Streams up to this size stay in memory; longer ones go to a temporary file: memory stays flat.
 SPOOL_BYTES = 1 << 24
@@ -22,12 +23,6 @@ def subject(source: Path | BinaryIO) -> str:
         return str(source)
     name = getattr(source, "name", None)
     return name.strip("<>") if isinstance(name, str) else "stream"
-
-
-def os_message(error: OSError) -> str:
-    """Returns the reason of an ``OSError`` in lower case: "no such file or directory"."""
-    text = error.strerror or str(error) or type(error).__name__
-    return text[:1].lower() + text[1:]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqtok.errors import UsageError, VqtokError
+from vqtok.errors import UsageError, VqtokError, explained
 from vqtok.media.inputs import STDIN, Input, Inputs, place_of
 from vqtok.media.inputs import inputs_of as inputs_of
 from vqtok.media.kinds import MODALITIES as MODALITIES
@@ -115,8 +115,9 @@ def _jobs(found: Inputs, name: Naming, failures: list[tuple[str, VqtokError]]) -
             jobs.append(Job(item.path, name(item, index), item.kind))
         except UsageError:
             raise
-        except VqtokError as error:
-            failures.append((STDIN if item.path is None else str(item.path), error))
+        except (VqtokError, OSError) as error:
+            source = STDIN if item.path is None else str(item.path)
+            failures.append((source, explained(error, source)))
     return jobs
 
 
@@ -139,11 +140,15 @@ def _naming(output: str | None, found: Inputs, suffix: Suffix) -> Naming:
         return lambda item, _: None
     if "{" in output and not os.path.lexists(output):
         return _template(output)
-    if output.endswith(("/", os.sep)) or folder.is_dir():
+    try:
+        is_there, is_folder = folder.exists(), folder.is_dir()
+    except OSError as error:
+        raise UsageError(f"-o {output}", f"cannot write there: {os_message(error)}") from error
+    if output.endswith(("/", os.sep)) or is_folder:
         return _below(folder, made)
     if not found.many:
         return lambda item, _: folder
-    if folder.suffix.lower() in MODALITIES or folder.exists():
+    if folder.suffix.lower() in MODALITIES or is_there:
         raise UsageError(
             f"-o {output}",
             "one file cannot hold the results of several inputs",
@@ -171,9 +176,12 @@ def _below(folder: Path, made: Callable[[Input], str]) -> Naming:
 def _template(output: str) -> Naming:
     hint = "fields: " + " ".join(f"{{{field}}}" for field in _FIELDS)
     try:
-        fields = {field for _, field, _, _ in string.Formatter().parse(output) if field is not None}
+        parts = list(string.Formatter().parse(output))
     except ValueError as error:
         raise UsageError(f"-o {output}", f"not a template: {error}", hint=hint) from error
+    fields = {field for _, field, _, _ in parts if field is not None}
+    if any("{" in (form or "") for _, _, form, _ in parts):
+        raise UsageError(f"-o {output}", "not a template: a field inside a field", hint=hint)
     unknown = sorted(fields - set(_FIELDS))
     if unknown:
         raise UsageError(f"-o {output}", f"unknown field {{{unknown[0]}}}", hint=hint)
@@ -183,7 +191,7 @@ def _template(output: str) -> Naming:
         values = {"stem": path.stem, "name": path.name, "parent": str(path.parent), "index": index}
         try:
             return Path(output.format(**values))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, MemoryError, OverflowError) as error:
             raise UsageError(f"-o {output}", f"not a template: {error}", hint=hint) from error
 
     return fill
@@ -232,8 +240,12 @@ def _existing(targets: Sequence[Path]) -> set[Path]:
 
 
 def _is_there(target: Path) -> bool:
-    # /dev/stdout and pipes are there to be written to.
-    return target.is_file() or target.is_dir() or target.is_symlink()
+    # /dev/stdout and pipes are there to be written to. Writing finds out what asking cannot, and
+    # fails one input alone.
+    try:
+        return target.is_file() or target.is_dir() or target.is_symlink()
+    except OSError:
+        return False
 
 
 def _refuse_to_destroy(jobs: Sequence[Job], existing: set[Path], allowed: bool) -> None:

@@ -9,7 +9,7 @@ from vqtok.checkpoints import directory, foreign
 from vqtok.codes import rates
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, modality, sniff
-from vqtok.media.opening import seekable, subject
+from vqtok.media.opening import os_message, seekable, subject
 from vqtok.pipeline.corpus_facts import CorpusFacts, corpus_facts, corpus_picture
 from vqtok.pipeline.facts import (
     AudioFacts,
@@ -73,9 +73,24 @@ def inspect(place: str | BinaryIO) -> Facts:
         return facts_of(info.name, info)
     except UsageError as error:
         if error.subject == repr(place):
+            _check_reachable(path)
             # It may have been meant as either, so both are named.
             raise UsageError(place, "no such file or model", hint=error.hint) from error
         raise
+
+
+def _check_reachable(path: Path) -> None:
+    """Refuse a path at which there is something that cannot be looked at.
+
+    Raises:
+        MediaError: why.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if not absent or path.is_symlink():
+            raise MediaError(path, f"cannot read: {os_message(error)}") from error
 
 
 def models() -> tuple[list[AnyModel], list[VqtokError]]:

@@ -11,10 +11,9 @@ from vqtok.codes import rates
 from vqtok.errors import (
     CheckpointError,
     ConfigError,
-    MediaError,
     UsageError,
     VqtokError,
-    one_line,
+    explained,
 )
 
 if TYPE_CHECKING:
@@ -180,33 +179,6 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _explained(source: Path | None, error: Exception) -> VqtokError:
-    name = "stdin" if source is None else one_line(str(source))
-    made: VqtokError
-    if isinstance(error, VqtokError):
-        # Errors about values, not files, have no subject of their own yet.
-        made = error if isinstance(error, NAMED) else error.about(name)
-    elif isinstance(error, MemoryError) or _is_out_of_memory(error):
-        made = MediaError(name, "not enough memory", hint=_memory_hint(error))
-    elif isinstance(error, OSError):
-        reason = (error.strerror or str(error)).lower()
-        made = MediaError(error.filename or name, reason)
-    else:
-        text = " ".join(str(error).split())
-        made = VqtokError(
-            name,
-            f"internal: {type(error).__name__}: {text}",
-            hint="this is a bug; run again with -vv for the trace",
-        )
-    if made is not error:
-        made.__cause__ = error
-    return made
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch has a class for GPUs only; its CPU allocator raises a plain RuntimeError.
-    text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text
-
-
-def _memory_hint(error: Exception) -> str | None:
-    return "--device cpu" if type(error).__name__ == "OutOfMemoryError" else None
+    name = "stdin" if source is None else str(source)
+    # Errors about values, not files, have no subject of their own yet.
+    return error if isinstance(error, NAMED) else explained(error, name).about(name)

@@ -156,4 +156,4 @@ def resolve(options: Options) -> Resolved:
         )
     elif tuple(model.classes) != found.files.names:
         raise UsageError("--data", "other directories than the classes that are learned")
-    return Resolved(recipe, ClassifierTask(recipe, found), found.notes())
+    return Resolved(recipe, ClassifierTask(recipe, found), found.notes(), found.unreached)

@@ -27,6 +27,7 @@ class Started:
         held_out: Files that are measured on and never trained on.
         notes: What was left out of the data, and what of the recipe was adapted to it; a sentence
             each, for people.
+        unreached: Entries of folders, lists and tars that could not be looked at.
     """
 
     modality: str
@@ -39,6 +40,7 @@ class Started:
     steps: int
     notes: tuple[str, ...] = ()
     learns: Learns = "tokenizer"
+    unreached: int = 0
 
 
 @dataclass(frozen=True)

@@ -248,7 +248,7 @@ def resolve(options: Options) -> Resolved:
     if task.smaller:
         size = "x".join(str(side) for side in reversed(task.window))
         notes = (*notes, f"left out: {task.smaller} items smaller than {size}")
-    return Resolved(recipe, task, notes)
+    return Resolved(recipe, task, notes, found.unreached)
 
 
 def _fitted(recipe: Recipe, found: CodeItems) -> tuple[Recipe, tuple[str, ...]]:

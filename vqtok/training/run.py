@@ -129,7 +129,7 @@ class Run:
         command: str,
         saved: dict[str, Any] | None,
     ) -> None:
-        self.recipe, self.task, self.notes = resolved
+        self.recipe, self.task, self.notes, self.unreached = resolved
         self.plan, self.output, self.command = self.recipe.train, output, command
         self.device = torch.device(device)
         task = self.task
@@ -295,6 +295,7 @@ class Run:
             first_step=self.step,
             steps=self.plan.steps,
             notes=self.notes,
+            unreached=self.unreached,
         )
 
     def progress(self) -> log.Progress:

@@ -104,11 +104,13 @@ class Resolved(NamedTuple):
         recipe: Complete, fitted to the data.
         task: What to learn, from what.
         notes: What was left out, what was adapted; a sentence each.
+        unreached: Entries of folders, lists and tars that could not be looked at.
     """
 
     recipe: Recipe
     task: Task
     notes: tuple[str, ...]
+    unreached: int = 0
 
 
 class Task(Protocol):

@@ -232,7 +232,7 @@ def resolve(options: Options) -> Resolved:
         raise ConfigError("train.losses", "none: nothing to learn", hint=f"known: {known}")
     refuse(recipe.train, ("samples",), edited=edited, what="a tokenizer")
     task = TokenizerTask(recipe, found, start=start, reads=reads)
-    return Resolved(recipe, task, (*found.notes(), *adapted))
+    return Resolved(recipe, task, (*found.notes(), *adapted), found.unreached)
 
 
 def _find(data: Sequence[str], *, kind: Kind) -> FoundFiles:

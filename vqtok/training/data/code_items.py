@@ -53,7 +53,10 @@ class CodeItems:
 
     Attributes:
         origin: Whose they are.
+        unreached: Entries of folders and lists that could not be looked at.
     """
+
+    unreached = 0
 
     def __init__(
         self, store: _Store, chosen: np.ndarray, *, classes: tuple[str, ...] | None = None
@@ -208,7 +211,9 @@ def find_codes(data: Sequence[str]) -> tuple[CodeItems, dict[str, str]]:
             next(iter(unreadable.values()), f"--data: no codes in {', '.join(data)}"),
             hint="a prior is trained on codes: vqtok encode FOLDER/ -o CODES/",
         )
-    return CodeItems(store, np.arange(len(store))), unreadable
+    items = CodeItems(store, np.arange(len(store)))
+    items.unreached = 0 if found is None else len(found.failures)
+    return items, unreadable
 
 
 def _fill(

@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal, NamedTuple, overload
 
 import numpy as np
 
-from vqtok.errors import MediaError, UsageError, VqtokError
+from vqtok.errors import MediaError, UsageError, VqtokError, explained
 from vqtok.media.inputs import STDIN, expand, expanded, place_of, walk
 from vqtok.media.items import Place
 from vqtok.media.kinds import kind_in_directory
@@ -29,6 +29,9 @@ KINDS: tuple[Kind, ...] = ("image", "audio")
 
 PROBLEMS = 100
 """Reasons that are kept; the rest of what cannot be reached is only counted."""
+
+
+_SHOWN = 3
 
 
 @contextmanager
@@ -166,18 +169,22 @@ class FoundFiles(NamedTuple):
         left_out: Files of the other kind ("audio"), and others by suffix (".txt"): how many.
         problems: Why directories could not be searched, or members of tars not be taken; a hundred
             at most.
+        unreached: How many problems there are.
     """
 
     kind: Kind
     files: FileList
     left_out: dict[str, int]
     problems: tuple[str, ...]
+    unreached: int = 0
 
     def notes(self) -> tuple[str, ...]:
         """Say what was left out, for people."""
         counts = ", ".join(f"{count} {name}" for name, count in self.left_out.items())
         passed = (f"not {self.kind}, left out: {counts}",) if counts else ()
-        return (*passed, *self.problems[:3])
+        rest = self.unreached - _SHOWN
+        more = (f"{rest} more cannot be read",) if rest > 0 else ()
+        return (*passed, *self.problems[:_SHOWN], *more)
 
 
 def find_files(data: Sequence[str], *, kind: Kind | None = None) -> FoundFiles:
@@ -209,7 +216,8 @@ def find_files(data: Sequence[str], *, kind: Kind | None = None) -> FoundFiles:
     if counts[other]:
         search.passed[other] = counts[other]
     left_out = dict(sorted(search.passed.items()))
-    return FoundFiles(chosen, search.files[chosen], left_out, tuple(search.problems))
+    problems = tuple(search.problems)
+    return FoundFiles(chosen, search.files[chosen], left_out, problems, search.unreached)
 
 
 class _Search:
@@ -220,6 +228,7 @@ class _Search:
         self.files = {kind: FileList() for kind in KINDS}
         self.passed: Counter[str] = Counter()
         self.problems: list[str] = []
+        self.unreached = 0
         self.first: VqtokError | None = None
         """Why nothing may have been found."""
         self._seen: set[str] = set()
@@ -238,10 +247,10 @@ class _Search:
         for path in paths:
             try:
                 self._path(path)
-            except VqtokError as error:
+            except (VqtokError, OSError) as error:
                 if paths == [argument] and not glob.has_magic(argument):
                     raise
-                self._pass(suffix_of(path), error)
+                self._pass(suffix_of(path), explained(error, path))
 
     def _path(self, text: str) -> None:
         path = Path(text)
@@ -302,6 +311,7 @@ class _Search:
 
     def _note(self, error: VqtokError) -> None:
         self.first = self.first or error
+        self.unreached += 1
         if len(self.problems) < PROBLEMS:
             self.problems.append(str(error))
 

@@ -46,6 +46,7 @@ class Rehearsal:
             None: not known.
         data: ``Task.describe_data``.
         unreadable: Files that could not be read in these steps.
+        unreached: Entries of folders, lists and tars that could not be looked at.
     """
 
     modality: str
@@ -72,6 +73,7 @@ class Rehearsal:
     notes: tuple[str, ...] = ()
     learns: Learns = "tokenizer"
     unreadable: tuple[str, ...] = ()
+    unreached: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data."""
@@ -122,6 +124,7 @@ def rehearse(run: Run) -> Rehearsal:
         data=data,
         notes=started.notes,
         unreadable=run.unreadable(),
+        unreached=started.unreached,
     )
 
 
