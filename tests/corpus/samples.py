@@ -61,6 +61,8 @@ class Corpus:
     results: Sequence[Result]
     shard_items: int = 3
     job: str = "a"
+    carried: Sequence[dict[str, bytes]] = ()
+    carry: tuple[str, ...] = ()
 
     def open(self, folder: Path, format: str, **options: Any) -> CorpusWriter:
         return CorpusWriter(
@@ -70,6 +72,7 @@ class Corpus:
             spec=self.spec,
             job={"model": "a-model", "job": self.job},
             shard_items=self.shard_items,
+            carry=self.carry,
             **options,
         )
 
@@ -78,7 +81,7 @@ class Corpus:
         if isinstance(result, str):
             writer.fail(number, result)
         else:
-            writer.add(number, *result)
+            writer.add(number, *result, self.carried[number] if self.carried else None)
 
     def write(
         self, folder: Path, format: str, *, order: Iterable[int] | None = None, **options: Any
@@ -96,6 +99,7 @@ class Corpus:
         assert len(reader) == len(good)
         for entry in found:
             assert_is(entry, self.names[entry.number], self.results[entry.number])
+            assert entry.carried == (self.carried[entry.number] if self.carried else {})
         failed = [(self.names[n], r) for n, r in enumerate(self.results) if isinstance(r, str)]
         assert list(reader.failures()) == failed
 
@@ -122,6 +126,22 @@ def small(kind: str = "image", *, count: int = 8, job: str = "a", seed: int = 0)
         f"cannot read image {n}" if n % 4 == 3 else item(spec, seed + n) for n in range(count)
     ]
     return Corpus(spec, names, results, job=job)
+
+
+def carrying(format: str, *, count: int = 8, job: str = "a") -> Corpus:
+    """A corpus whose items have captions, classes and JSON of their own, or some, or none."""
+    corpus = small(count=count, job=job)
+    text = "µ\r\n" if format in ("parquet", "arrow") else b"\xff\0".decode("latin1")
+    encoding = "utf-8" if format in ("parquet", "arrow") else "latin1"
+    carried = [
+        {
+            kind: f"{kind} {number} {text}".encode(encoding)
+            for kind in ("cls", "json", "txt")[: number % 4]
+        }
+        for number in range(count)
+    ]
+    carry = ("cls", "json", "txt", *(["label"] if format in ("parquet", "arrow") else []))
+    return replace(corpus, carried=carried, carry=tuple(sorted(carry)))
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -204,7 +204,7 @@ def test_an_index_that_is_none_is_one_line(tmp_path: Path, text: str):
 def test_a_corpus_of_a_newer_vqtok_says_so(tmp_path: Path):
     small().write(tmp_path, "tar")
     index = json.loads((tmp_path / "index.json").read_text())
-    (tmp_path / "index.json").write_text(json.dumps({**index, "corpus": 2}))
+    (tmp_path / "index.json").write_text(json.dumps({**index, "corpus": 3}))
     with pytest.raises(CodesError, match="newer vqtok") as told:
         CorpusReader(tmp_path)
     assert told.value.hint == "pip install --upgrade vqtok"

@@ -46,17 +46,17 @@ def test_another_job_is_refused_with_the_way_out(tmp_path: Path, format: str, fi
             corpus.put(writer, 0)
     before = contents(tmp_path)
     others = {
-        "job": replace(corpus, job="b"),
+        "job a, now b": replace(corpus, job="b"),
         "names": replace(corpus, names=[*corpus.names[:-1], "z.png"]),
-        "number of items": replace(corpus, names=[*corpus.names, "z.png"]),
-        "shard size": replace(corpus, shard_items=4),
+        "number of items 8, now 9": replace(corpus, names=[*corpus.names, "z.png"]),
+        "shard size 3, now 4": replace(corpus, shard_items=4),
         "spec": replace(corpus, spec=corpus.spec.with_fingerprint("ff")),
     }
     for what, other in others.items():
-        with pytest.raises(UsageError, match=f"another job .other.*{what}") as told:
+        with pytest.raises(UsageError, match=f"another job .*{what}") as told:
             other.open(tmp_path, format)
-        assert str(told.value.hint).startswith("-f ")
-    with pytest.raises(UsageError, match="other format"):
+        assert "-f deletes it and starts over" in str(told.value.hint)
+    with pytest.raises(UsageError, match=f"format {format}, now "):
         corpus.open(tmp_path, FORMATS[FORMATS.index(format) - 1])
     assert contents(tmp_path) == before
 

@@ -30,6 +30,8 @@ def finish(
         log: Its committed shards.
         histogram: Over all items.
     """
+    # A corpus that grows has one already; what it describes is replaced from here on.
+    disk.remove(staging.folder / INDEX)
     for name in format.growing:
         staging.publish(name)
     sides = (*_sides(staging, log, histogram), *format.derive(staging))
@@ -48,6 +50,7 @@ def finish(
         sides=sides,
         codebooks=tuple(_codebooks(staging, histogram.counts)),
         layout=format.layout(staging.vocabulary),
+        carried={kind: totals.carried.get(kind, 0) for kind in identity.carry},
     )
     text = index.to_text(info).encode()
     disk.put(staging.folder / INDEX, text, by_way_of=staging.state / "new-index")

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from vqtok.corpus import disk, format, index, items, names
+from vqtok.corpus.compare import compare
 from vqtok.corpus.format import Format
 from vqtok.corpus.index import JOB
 from vqtok.corpus.info import CorpusInfo, Identity
 from vqtok.corpus.log import Log
 from vqtok.corpus.names import FAILED, HISTOGRAM, INDEX, ITEMS, STATE, Keys
 from vqtok.corpus.staging import Staging
+from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError, UsageError
 
-_NAMES = "names.jsonl"
-"""In the state of formats whose items are files of their own: the names of all."""
+NAMES = "names.jsonl"
+"""In the state of corpora that grow, or whose items are files of their own: the names of all."""
 
 _PLAN = "discard.jsonl"
 
@@ -104,7 +106,7 @@ def prepare(
     if (folder / INDEX).exists() and index.is_corpus(folder):
         return _complete(staging, wanted)
     if (folder / JOB).exists():
-        _compare(folder, Identity.from_json(index.read_json(folder / JOB)), wanted)
+        compare(folder, Identity.from_json(index.read_json(folder / JOB)), wanted)
         return None
     _begin(staging, wanted, known)
     return None
@@ -131,8 +133,9 @@ def check(staging: Staging, log: Log) -> None:
 
 def _complete(staging: Staging, wanted: Identity) -> CorpusInfo:
     info = index.read(staging.folder)
-    _compare(staging.folder, info.identity, wanted)
-    disk.remove_tree(staging.state)  # the last step of finishing may have been cut short
+    compare(staging.folder, info.identity, wanted)
+    if unfinished(staging.folder) in (None, info.identity):
+        disk.remove_tree(staging.state)  # the last step of finishing may have been cut short
     for each in (*info.sides, *(each for shard in info.shards for each in shard.ranges)):
         path = staging.folder / each.path
         if disk.size_of(path) < each.start + each.bytes:
@@ -140,18 +143,12 @@ def _complete(staging: Staging, wanted: Identity) -> CorpusInfo:
     return info
 
 
-def _compare(folder: Path, found: Identity, wanted: Identity) -> None:
-    if found == wanted:
-        return
-    theirs, ours = found.to_json(), wanted.to_json()
-    other = sorted(key for key in ours if theirs.get(key) != ours[key])
-    what = {"count": "number of items", "names": "names", "shard_items": "shard size"}
-    listed = ", ".join(what.get(key, key) for key in other)
-    raise UsageError(
-        folder,
-        f"holds a corpus of another job (other {listed})",
-        hint="-f deletes it and starts over; or choose another folder",
-    )
+def unfinished(folder: Path) -> Identity | None:
+    """Return the identity of what a folder's state is of; None if it has none."""
+    try:
+        return Identity.from_json(index.read_json(folder / JOB))
+    except (OSError, CodesError):
+        return None
 
 
 def _begin(staging: Staging, wanted: Identity, known: Sequence[str]) -> None:
@@ -166,35 +163,75 @@ def _begin(staging: Staging, wanted: Identity, known: Sequence[str]) -> None:
         )
     if others:
         # A corpus that was discarded may have left others' files behind: they are not ours to take.
-        for path in (*_files(own, wanted.shards), *_item_files(own, staging.keys, wanted.count)):
-            if os.path.lexists(folder / path):
-                raise UsageError(folder / path, "in the way", hint="choose another folder")
-    state = disk.subfolder(folder, (STATE,))
+        refuse_taken(folder, _files(own, range(wanted.shards)))
+        refuse_taken(folder, item_files(own, staging, range(wanted.count)))
+    clear(staging)
+    mark(staging, wanted, known if own.item_files else None)
+
+
+def refuse_taken(folder: Path, paths: Iterable[str]) -> None:
+    """Refuse to write where files of others are.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    for path in paths:
+        if os.path.lexists(folder / path):
+            raise UsageError(folder / path, "in the way", hint="choose another folder")
+
+
+def clear(staging: Staging) -> None:
+    """Make the state folder, or empty it."""
+    state = disk.subfolder(staging.folder, (STATE,))
     for left in sorted(state.iterdir()):
         disk.remove(left)
-    disk.sync_folder(folder)
-    if own.item_files:
-        with disk.Output(state / _NAMES) as out:
+    disk.sync_folder(staging.folder)
+
+
+def mark(staging: Staging, wanted: Identity, known: Sequence[str] | None) -> None:
+    """Write down whose the state is, and names if they are wanted; from here on it counts."""
+    state = staging.state
+    if known is not None:
+        with disk.Output(state / NAMES) as out:
             for name in known:
                 out.write(json.dumps(name).encode() + b"\n")
             out.sync()
     text = json.dumps(wanted.to_json(), sort_keys=True, indent=1) + "\n"
-    disk.put(folder / JOB, text.encode(), by_way_of=state / "new-job")
+    disk.put(staging.folder / JOB, text.encode(), by_way_of=state / "new-job")
 
 
-def _files(own: Format, shards: int) -> Iterator[str]:
+def known_names(folder: Path) -> list[str]:
+    """Read the names that the state of a corpus holds.
+
+    Raises:
+        CodesError: damaged.
+        OSError: it holds none.
+    """
+    with disk.regular(folder / STATE / NAMES) as stream:
+        return [names.read(json.loads(line)) for line in stream]
+
+
+def _files(own: Format, shards: Iterable[int]) -> Iterator[str]:
     """Yield the files that a corpus of a format may have beside those of its items."""
     yield INDEX  # first to be deleted: what lacks anything must not look complete
     yield from (FAILED, HISTOGRAM, *own.growing, *own.derived)
     if not own.growing:
-        for shard in range(shards):
+        yield from shard_files(own, shards)
+
+
+def shard_files(own: Format, shards: Iterable[int]) -> Iterator[str]:
+    """Yield the files of shards, where each has its own."""
+    if not own.growing:
+        for shard in shards:
             yield from own.shard_files(shard)
 
 
-def _item_files(own: Format, keys: Keys, count: int) -> Iterator[str]:
+def item_files(own: Format, staging: Staging, numbers: Iterable[int]) -> Iterator[str]:
+    """Yield the files of items, where each has its own."""
     if own.item_files:
-        for number in range(count):
-            yield keys[number] + own.suffixes[0]
+        for number in numbers:
+            for suffix in own.all_suffixes(staging.carry):
+                yield staging.keys[number] + suffix
 
 
 def _discard(folder: Path) -> None:
@@ -228,27 +265,50 @@ def _go_on_discarding(folder: Path) -> None:
 
 
 def _owned(folder: Path) -> Iterator[str]:
-    complete = (folder / INDEX).is_file()
-    path = folder / (INDEX if complete else JOB)
-    try:
-        identity = Identity.from_json(index.read_json(path))
-        own = format.named(identity.format)
-    except CodesError as error:
-        raise CodesError(path, error.reason, hint="delete the folder yourself") from error
-    yield from _files(own, identity.shards)
-    if own.item_files and complete:
-        size = (folder / ITEMS).stat().st_size
-        for line in items.lines(folder / ITEMS, start=0, size=size):
-            # The listing may be anyone's: it must not name the files of others for us to delete.
-            safe = names.read(line.get("path"))
-            if not safe.endswith(own.suffixes[0]):
-                raise CodesError(f"unsafe path {safe!r} in {ITEMS}")
-            yield safe
-    elif own.item_files:
-        with disk.regular(folder / STATE / _NAMES) as stream:
-            known = [names.read(json.loads(line)) for line in stream]
-        keys = Keys(known, dots=own.dots, suffixes=own.suffixes)
-        yield from _item_files(own, keys, len(known))
+    found = []
+    for path in (folder / INDEX, folder / JOB):  # both: a corpus that was growing
+        try:
+            if path.is_file():
+                identity = Identity.from_json(index.read_json(path))
+                found.append((path, identity, format.named(identity.format)))
+        except CodesError as error:
+            raise CodesError(path, error.reason, hint="delete the folder yourself") from error
+    for _, identity, own in found:
+        yield from _files(own, range(identity.shards))
+    for path, identity, own in found:
+        if own.item_files and path.name == INDEX:
+            yield from _listed(folder, own, identity)
+        elif own.item_files:
+            known = known_names(folder)
+            keys = keys_of(own, known, identity.parts, identity.carry)
+            staging = Staging(
+                folder, identity.spec, Vocabulary(identity.spec), keys, identity.carry
+            )
+            yield from item_files(own, staging, range(len(known)))
+
+
+def _listed(folder: Path, own: Format, identity: Identity) -> Iterator[str]:
+    size = (folder / ITEMS).stat().st_size
+    for line in items.lines(folder / ITEMS, start=0, size=size):
+        # The listing may be anyone's: it must not name the files of others for us to delete.
+        safe = names.read(line.get("path"))
+        if not safe.endswith(own.suffixes[0]):
+            raise CodesError(f"unsafe path {safe!r} in {ITEMS}")
+        yield safe
+        key, carried = safe.removesuffix(own.suffixes[0]), line.get("carried")
+        if isinstance(carried, dict):
+            yield from (key + suffix for kind, suffix in own.beside.items() if kind in carried)
+
+
+def keys_of(own: Format, names: Sequence[str], parts: Sequence[int], carry: Sequence[str]) -> Keys:
+    """Make the keys of a corpus' items.
+
+    Raises:
+        UsageError: names that are not unique and relative.
+    """
+    suffixes = own.all_suffixes(carry)
+    in_folder = own.item_files and suffixes != own.suffixes
+    return Keys(names, dots=own.dots, suffixes=suffixes, parts=parts, in_folder=in_folder)
 
 
 def _delete(folder: Path, path: str) -> None:

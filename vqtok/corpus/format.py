@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from vqtok.corpus import formats
@@ -28,6 +29,8 @@ class Format(Protocol):
             no such names.
         dots: Whether the last part of a key may hold dots.
         item_files: Whether each item is a file of its own; their paths are in ``items.jsonl``.
+        carries: What it can hold beside codes: of ``carried.KINDS`` and ``LABEL``.
+        beside: Where that are members or files: what follows an item's key in their names.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Format(Protocol):
     suffixes: tuple[str, ...] = ()
     dots: bool = True
     item_files: bool = False
+    carries: tuple[str, ...] = ()
+    beside: Mapping[str, str] = MappingProxyType({})
 
     def require(self) -> None:
         """Refuse to go on without a package that is needed.
@@ -52,6 +57,18 @@ class Format(Protocol):
             UsageError: the format cannot hold them.
         """
         return None
+
+    def check_carried(self, carried: Mapping[str, bytes]) -> None:
+        """Refuse what is carried with an item and has no place.
+
+        Raises:
+            CodesError: bytes that the format cannot hold.
+        """
+        return None
+
+    def all_suffixes(self, carry: Sequence[str]) -> tuple[str, ...]:
+        """List what may follow an item's key in names, with what is carried."""
+        return (*self.suffixes, *(self.beside[kind] for kind in carry if kind in self.beside))
 
     def layout(self, vocabulary: Vocabulary) -> Mapping[str, Any] | None:
         """Return what the index says of the tokens; None for formats without tokens."""

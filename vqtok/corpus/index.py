@@ -82,15 +82,15 @@ def _check(info: CorpusInfo) -> None:
     own, known = info.identity, format.named(info.format)
     if len(info.shards) != own.shards or info.items + info.failed != own.count:
         raise ValueError("its counts are at odds")
-    for number, shard in enumerate(info.shards):
-        first = number * own.shard_items
-        whole = min(own.shard_items, own.count - first)
+    for number, (shard, (first, whole)) in enumerate(zip(info.shards, own.spans(), strict=True)):
         if shard.first != first or shard.count != whole or shard.failed > whole:
             raise ValueError(f"shard {number} is at odds with the others")
         if [each.path for each in shard.ranges] != known.shard_files(number):
             raise ValueError(f"shard {number} lies in other files than its format has")
     if sum(shard.failed for shard in info.shards) != info.failed:
         raise ValueError("its failures are at odds")
+    if not set(own.carry) <= set(known.carries) or not set(info.carried) <= set(own.carry):
+        raise ValueError("it carries what its format cannot hold")
     if not {each.path for each in info.sides} <= {FAILED, HISTOGRAM, *known.derived}:
         raise ValueError("a side file that no corpus has")
     vocabulary = Vocabulary(own.spec)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec, integer
+from vqtok.corpus.carried import KINDS, LABEL
 from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.vocabulary import Book
 from vqtok.errors import CodesError
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 Built = TypeVar("Built", bound="DataclassInstance")
 
-VERSION = 1
-"""Raised only when an older reader would misread a newer corpus."""
+VERSION = 2
+"""Raised only when an older reader would misread a newer corpus.
+
+1 is what vqtok 0.1.0 reads; 2 are corpora that grew, or that carry what lay beside their items.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Identity:
         names: SHA-256 of the list of names.
         count: Its length.
         shard_items: Items in a shard.
+        parts: Items of each run that added some, each with shards of its own; (): one run.
+        carry: What is carried beside the codes, sorted: of ``carried.KINDS`` and ``LABEL``.
     """
 
     format: str
@@ -45,15 +51,28 @@ class Identity:
     names: str
     count: int
     shard_items: int
+    parts: tuple[int, ...] = ()
+    carry: tuple[str, ...] = ()
 
     @property
     def shards(self) -> int:
         """Count the shards."""
-        return -(-self.count // self.shard_items)
+        return sum(-(-part // self.shard_items) for part in self.parts or (self.count,))
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Yield the number of each shard's first item, and how many it has."""
+        begin = 0
+        for part in self.parts or (self.count,):
+            for first in range(0, part, self.shard_items):
+                yield begin + first, min(self.shard_items, part - first)
+            begin += part
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data; ``from_json`` reads it back."""
-        return {**vars(self), "corpus": VERSION, "spec": self.spec.to_json(), "job": dict(self.job)}
+        data = {**vars(self), "spec": self.spec.to_json(), "job": dict(self.job)}
+        later = {key: list(data.pop(key)) for key in ("parts", "carry")}
+        later = {key: value for key, value in later.items() if value}
+        return {**data, **later, "corpus": VERSION if later else 1}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Identity:
@@ -68,7 +87,14 @@ class Identity:
             if not isinstance(data["job"], dict):
                 raise ValueError("job is not an object")
             integer(data["shard_items"], "shard_items", low=1)
-            return build(cls, data, spec=CodeSpec.from_json(data["spec"]), job=data["job"])
+            parts = tuple(integer(each, "parts") for each in _list(data.get("parts", [])))
+            if parts and sum(parts) != data["count"]:
+                raise ValueError("its parts are at odds with its count")
+            carry = tuple(_list(data.get("carry", [])))
+            if not set(carry) <= {*KINDS, LABEL} or list(carry) != sorted(set(carry)):
+                raise ValueError("it carries what no corpus does")
+            spec = CodeSpec.from_json(data["spec"])
+            return build(cls, data, spec=spec, job=data["job"], parts=parts, carry=carry)
 
 
 @contextmanager
@@ -93,11 +119,11 @@ def build(cls: type[Built], data: Any, **known: Any) -> Built:
     Raises:
         KeyError, TypeError, ValueError: a value is missing or of the wrong type.
     """
-    for field in fields(cls):
-        if field.name not in known:
-            value, (kind, *optional) = data[field.name], str(field.type).split(" | ")
+    for each in fields(cls):
+        if each.name not in known:
+            value, (kind, *optional) = data[each.name], str(each.type).split(" | ")
             missing = value is None and bool(optional)
-            known[field.name] = None if missing else _READERS[kind](value, field.name)
+            known[each.name] = None if missing else _READERS[kind](value, each.name)
     return cls(**known)
 
 
@@ -165,6 +191,7 @@ class CorpusInfo:
         codebooks: Levels coarse to fine, stages in order; empty if the vocabulary is too large to
             count (above 4 194 304 codes).
         layout: Format "bin": {"dtype", "bos", "vocabulary"}; otherwise None.
+        carried: Items that have each of what is carried.
     """
 
     identity: Identity
@@ -178,6 +205,7 @@ class CorpusInfo:
     sides: tuple[ByteRange, ...]
     codebooks: tuple[CodebookUse, ...]
     layout: Mapping[str, Any] | None
+    carried: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def format(self) -> str:
@@ -225,6 +253,7 @@ class CorpusInfo:
             "sides": [asdict(each) for each in self.sides],
             "codebooks": [asdict(each) for each in self.codebooks],
             "layout": self.layout,
+            **({"carried": dict(self.carried)} if self.identity.carry else {}),
         }
 
     @classmethod
@@ -243,7 +272,17 @@ class CorpusInfo:
                 sides=tuple(build(ByteRange, each) for each in _list(data["sides"])),
                 codebooks=tuple(build(CodebookUse, each) for each in _list(data["codebooks"])),
                 layout=data["layout"],
+                carried=counts(data.get("carried", {})),
             )
+
+
+def counts(data: Any) -> dict[str, int]:
+    """Read numbers by name.
+
+    Raises:
+        AttributeError, ValueError: something else.
+    """
+    return {str(key): integer(value, "count", low=0) for key, value in data.items()}
 
 
 def _number(value: object, key: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ class Entry:
         name: Relative POSIX name, "cats/1.png"; safe to build a path below a folder from.
         codes: numpy arrays (B, *axes), B = 1 or the number of channels.
         header: What decoding needs.
+        carried: Bytes of what lay beside it: "txt", "cls", "json".
     """
 
     number: int
     name: str
     codes: Codes
     header: Header
+    carried: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

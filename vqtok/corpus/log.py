@@ -6,7 +6,7 @@ A shard counts as composed when its line is whole. A torn last line is cut off.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import integer
 from vqtok.corpus import disk, items
-from vqtok.corpus.info import ShardInfo, build
+from vqtok.corpus.info import ShardInfo, build, counts
 from vqtok.corpus.vocabulary import Histogram
 from vqtok.errors import CodesError
 
@@ -32,16 +32,20 @@ class Totals:
         failed: Without.
         samples: Pixels or samples of one channel.
         codes: Codes of each level.
+        carried: Items that have each of what is carried.
     """
 
     items: int = 0
     failed: int = 0
     samples: int = 0
     codes: list[int] = field(default_factory=list)
+    carried: dict[str, int] = field(default_factory=dict)
 
-    def add(self, codes: Codes) -> None:
-        """Count an item."""
+    def add(self, codes: Codes, *, carried: Iterable[str] = ()) -> None:
+        """Count an item, and what is carried with it."""
         self.items += 1
+        for kind in carried:
+            self.carried[kind] = self.carried.get(kind, 0) + 1
         self.samples += int(np.prod(codes.extent, dtype=np.int64))
         counts = [int(array.size) for array in codes.levels]
         self.codes = [a + b for a, b in zip(self.codes or [0] * len(counts), counts, strict=True)]
@@ -74,21 +78,28 @@ class Log:
 
     def commit(self, shard: ShardInfo, lengths: Mapping[str, int], histogram: Histogram) -> None:
         """Make a shard count; when this returns it does, for good."""
+        before = len(self.shards)
+        self.take_up([shard], lengths, histogram)
+        disk.remove(self._histogram(before))
+
+    def take_up(
+        self, shards: Sequence[ShardInfo], lengths: Mapping[str, int], histogram: Histogram
+    ) -> None:
+        """Make shards count that lie there together; ``totals`` are those of all."""
         pairs = histogram.pairs()
-        name = self._histogram(len(self.shards) + 1)
+        name = self._histogram(len(self.shards) + len(shards))
         disk.put(name, pairs.astype("<i8").tobytes(), by_way_of=self._state / "new-histogram")
         line = {
             "lengths": dict(lengths),
             "pairs": pairs.shape[1],
-            "shard": shard.to_json(),
             "totals": asdict(self.totals),
         }
         with disk.Output(self._state / LOG, start=self._length) as out:
-            out.write(items.dump(line).encode() + b"\n")
+            for shard in shards:
+                out.write(items.dump({**line, "shard": shard.to_json()}).encode() + b"\n")
             out.sync()
         self._length += out.size
-        disk.remove(self._histogram(len(self.shards)))
-        self.shards.append(shard)
+        self.shards += shards
 
     def restore(self, histogram: Histogram) -> None:
         """Count again what the committed shards hold.
@@ -138,5 +149,5 @@ class Log:
             name: integer(size, "length", low=0) for name, size in data["lengths"].items()
         }
         self._pairs = integer(data["pairs"], "pairs", low=0)
-        counts = [integer(count, "codes", low=0) for count in totals["codes"]]
-        self.totals = build(Totals, totals, codes=counts)
+        codes = [integer(count, "codes", low=0) for count in totals["codes"]]
+        self.totals = build(Totals, totals, codes=codes, carried=counts(totals.get("carried", {})))

@@ -18,6 +18,9 @@ HISTOGRAM = "histogram.npy"
 STATE = ".vqtok"
 """Folder of an unfinished corpus' spools and log; gone when it is complete."""
 
+COMMAND = "command"
+"""In the state: what a person types to go on."""
+
 _LONGEST = 255 - len(".safetensors")  # bytes in a file name on common file systems
 _TAKEN = (INDEX, FAILED, ITEMS, HISTOGRAM, "tokens.bin", "tokens.idx", STATE)
 """Names that no folder of items gets, whatever the format."""
@@ -69,15 +72,26 @@ class Keys:
         names: All names of the corpus. They are read again for each key, not copied.
         dots: False: no dot in the last part, which WebDataset would cut there.
         suffixes: What is put behind a key to make a file of it.
+        parts: Items of each run that added some: those before keep their keys. (): one run.
+        in_folder: Those files lie among the corpus' own, and none may be called as one of them.
 
     Raises:
         UsageError: a name that is unusable or there twice.
     """
 
-    def __init__(self, names: Sequence[str], *, dots: bool, suffixes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        dots: bool,
+        suffixes: tuple[str, ...],
+        parts: Sequence[int] = (),
+        in_folder: bool = False,
+    ) -> None:
         self._names = names
         self._dots = dots
         self._suffixes = suffixes
+        self._own = _TAKEN if in_folder else ()
         for name in names:
             if wrong := fault(name):
                 raise UsageError(repr(name), f"cannot name an item: {wrong}")
@@ -85,37 +99,46 @@ class Keys:
         if twice.any():
             raise UsageError(repr(names[int(twice.argmax())]), "there twice among the items")
         self._effort = np.zeros(len(names), np.uint8)
+        self._folders: set[str] = set()
+        taken = np.zeros(0, np.uint64)
+        for part in parts or (len(names),):
+            taken = np.concatenate([taken, self._resolve(len(taken), part, taken)])
+
+    def _resolve(self, first: int, count: int, taken: np.ndarray) -> np.ndarray:
+        """Make the keys of a part differ from each other and from those before; their hashes."""
+        effort = self._effort[first : first + count]
         while True:
-            clashes = self._clashes()
+            clashes, hashes = self._clashes(range(first, first + count), taken)
             if not clashes.any():
-                return
-            if (self._effort[clashes] >= _FULL).all():
-                culprit = names[int(clashes.argmax())]
+                return hashes
+            if (effort[clashes] >= _FULL).all():
+                culprit = self._names[first + int(clashes.argmax())]
                 raise UsageError(repr(culprit), "cannot be told from another item")
-            self._effort[clashes] = np.minimum(self._effort[clashes] + 1, _FULL)
+            effort[clashes] = np.minimum(effort[clashes] + 1, _FULL)
 
     def __getitem__(self, number: int) -> str:
         """Return the key of an item."""
         return _key(self._names[number], int(self._effort[number]), dots=self._dots)
 
-    def _clashes(self) -> np.ndarray:
+    def _clashes(self, numbers: range, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # Hashes instead of the keys themselves: millions of names need few megabytes.
-        folders: set[str] = set()
+        folders = self._folders
 
         def keys() -> Iterator[str]:
-            for number in range(len(self._names)):
+            for number in numbers:
                 key = self[number].casefold()
                 for suffix in self._suffixes:
                     if suffix + "/" in key:
                         folders.update(_folders(key, suffix))
                 yield key
 
-        clashes = _repeated(_hashes(keys(), len(self._names)))
-        if folders:
-            for number in range(len(self._names)):
-                key = self[number].casefold()
-                clashes[number] |= any(key + suffix in folders for suffix in self._suffixes)
-        return clashes
+        hashes = _hashes(keys(), len(numbers))
+        clashes = _repeated(hashes) | np.isin(hashes, taken)
+        if folders or self._own:
+            for at, number in enumerate(numbers):
+                files = [self[number].casefold() + suffix for suffix in self._suffixes]
+                clashes[at] |= any(file in folders or file in self._own for file in files)
+        return clashes, hashes
 
 
 _FULL = 2

@@ -1,7 +1,8 @@
 """The spool of one shard: results in the order in which they arrived, each on its own.
 
 A record is a CRC-32 of all that follows, the payload's length, the item's number, what the payload
-is, and the payload: codes as ``.safetensors`` or the reason of a failure. A process that is killed
+is, and the payload: codes as ``.safetensors``, those with what is carried beside them
+(``carried.pack``), or the reason of a failure. A process that is killed
 leaves at most one torn record, at the end; everything from the first bad record on is cut off.
 """
 
@@ -11,6 +12,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +20,7 @@ from typing import BinaryIO
 from vqtok.corpus import disk
 from vqtok.errors import CodesError
 
-CODES, FAILURE = 0, 1
+CODES, FAILURE, CARRIED = 0, 1, 2
 
 _HEAD = struct.Struct("<IQQB")
 _CHUNK = 1 << 20
@@ -33,6 +35,11 @@ class Record:
     start: int
     length: int
     crc: int
+
+
+def name(shard: int) -> str:
+    """Return the name of a shard's spool."""
+    return f"spool-{shard:05d}"
 
 
 def append(path: Path, number: int, kind: int, payload: bytes) -> None:
@@ -79,6 +86,17 @@ def recover(path: Path, *, first: int, count: int) -> list[Record]:
     return [found[number] for number in sorted(found)]
 
 
+def numbers(path: Path, *, first: int, count: int) -> dict[int, int]:
+    """Return the kind of each item's first whole record by its number; the file stays as it is."""
+    found: dict[int, int] = {}
+    with suppress(FileNotFoundError), disk.regular(path) as stream:
+        for record in _whole(stream, os.fstat(stream.fileno()).st_size):
+            if not first <= record.number < first + count:
+                break
+            found.setdefault(record.number, record.kind)
+    return found
+
+
 def payload(stream: BinaryIO, record: Record) -> bytes:
     """Read one result back.
 
@@ -105,7 +123,7 @@ def _whole(stream: BinaryIO, size: int) -> Iterator[Record]:
         head = stream.read(_HEAD.size)
         crc, length, number, kind = _HEAD.unpack(head)
         start += _HEAD.size
-        if kind not in (CODES, FAILURE) or start + length > size:
+        if kind not in (CODES, FAILURE, CARRIED) or start + length > size:
             return
         found, rest = zlib.crc32(head[4:]), length
         while rest and (data := stream.read(min(_CHUNK, rest))):

@@ -23,6 +23,7 @@ class Staging:
         spec: Of the corpus.
         vocabulary: Of the spec.
         keys: Unique path of each item.
+        carry: What is carried beside the codes.
         lengths: Bytes of each growing file that belong to committed shards.
     """
 
@@ -30,6 +31,7 @@ class Staging:
     spec: CodeSpec
     vocabulary: Vocabulary
     keys: Keys
+    carry: tuple[str, ...] = ()
     lengths: dict[str, int] = field(default_factory=dict)
 
     @property

@@ -2,13 +2,14 @@
 
 Columns: ``number``, ``name``, ``extent``, ``channels``, ``codes`` (one flat list of small unsigned
 integers: channel after channel, its levels coarse to fine, each in C order), ``shapes`` (of each
-level, without channels) and ``header`` (JSON, with name and number). The schema's metadata carries
-the spec under "vqtok". Rows are written in groups of a few megabytes.
+level, without channels) and ``header`` (JSON, with name and number); then what is carried, text or
+missing: ``cls``, ``json``, ``label`` (the folder in the name), ``txt``. The schema's metadata
+carries the spec under "vqtok". Rows are written in groups of a few megabytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import disk, items
+from vqtok.corpus.carried import KINDS, LABEL, label_of, text
 from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.format import Format
 from vqtok.corpus.info import CorpusInfo, ShardInfo
@@ -26,6 +28,8 @@ from vqtok.errors import CodesError, UsageError
 
 GROUP_BYTES = 4 << 20
 GROUP_ROWS = 1000
+
+_COLUMNS = ("number", "name", "extent", "channels", "codes", "shapes", "header")
 
 
 class Table(Format):
@@ -45,6 +49,7 @@ class Table(Format):
         reader: Callable[[Any, int], tuple[Any, Iterator[Any]]],
     ) -> None:
         self.name, self._writer, self._reader = name, writer, reader
+        self.carries = (*KINDS, LABEL)
 
     def require(self) -> None:
         """Refuse to go on without pyarrow."""
@@ -55,12 +60,17 @@ class Table(Format):
                 "parquet and arrow need pyarrow", hint="pip install 'vqtok[arrow]'"
             ) from error
 
+    def check_carried(self, carried: Mapping[str, bytes]) -> None:
+        """Refuse what is no text."""
+        for kind, data in carried.items():
+            text(kind, data)
+
     def write(self, staging: Staging, shard: int, entries: Iterable[Entry]) -> list[ByteRange]:
         """Write a shard, a group of rows at a time."""
         import pyarrow as pa
 
         (name,) = self.shard_files(shard)
-        schema = _schema(staging.spec)
+        schema = _schema(staging.spec, staging.carry)
         with staging.fresh(name) as out:
             sink = pa.PythonFile(_Lasting(out), mode="w")
             with self._writer(sink, schema) as writer:
@@ -78,12 +88,13 @@ class Table(Format):
         try:
             with disk.regular(path) as stream:
                 schema, batches = self._reader(stream, shard.count)
-                if not schema.equals(_schema(info.spec), check_metadata=False):
+                carry = info.identity.carry
+                if not schema.equals(_schema(info.spec, carry), check_metadata=False):
                     raise CodesError("columns of another kind than a corpus has")
                 for batch in batches:
                     _check(batch)
                     for row in range(batch.num_rows):
-                        yield _entry(batch, row, info.spec)
+                        yield _entry(batch, row, info.spec, carry)
         except CodesError as error:
             error.about(path)
             raise
@@ -92,20 +103,22 @@ class Table(Format):
             raise CodesError(path, f"damaged: {message}") from error
 
 
-def _schema(spec: CodeSpec) -> Any:
+def _schema(spec: CodeSpec, carry: Sequence[str]) -> Any:
     import pyarrow as pa
 
     dtype = np.result_type(*(level.dtype for level in spec.levels))
-    columns = [
-        ("number", pa.int64()),
-        ("name", pa.string()),
-        ("extent", pa.list_(pa.int64())),
-        ("channels", pa.int32()),
-        ("codes", pa.list_(pa.from_numpy_dtype(dtype))),
-        ("shapes", pa.list_(pa.list_(pa.int64()))),
-        ("header", pa.string()),
-    ]
+    kinds = (
+        pa.int64(),
+        pa.string(),
+        pa.list_(pa.int64()),
+        pa.int32(),
+        pa.list_(pa.from_numpy_dtype(dtype)),
+        pa.list_(pa.list_(pa.int64())),
+        pa.string(),
+    )
+    columns = zip(_COLUMNS, kinds, strict=True)
     fields = [pa.field(name, kind, nullable=False) for name, kind in columns]
+    fields += [pa.field(name, pa.string()) for name in carry]
     return pa.schema(fields, metadata={"vqtok": items.dump({"format": 1, **spec.to_json()})})
 
 
@@ -136,6 +149,7 @@ def _groups(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     for entry in entries:
         rows.append(entry)
         size += sum(array.nbytes for array in entry.codes.levels)
+        size += sum(map(len, entry.carried.values()))
         if size >= GROUP_BYTES or len(rows) >= GROUP_ROWS:
             yield rows
             rows, size = [], 0
@@ -162,6 +176,7 @@ def _batch(rows: list[Entry], schema: Any) -> Any:
         ),
         [[list(array.shape[1:]) for array in entry.codes.levels] for entry in rows],
         [items.dump(items.label(entry)) for entry in rows],
+        *([_text(entry, name) for entry in rows] for name in schema.names[len(_COLUMNS) :]),
     ]
     arrays = [
         column.cast(each.type) if isinstance(column, pa.Array) else pa.array(column, each.type)
@@ -180,10 +195,17 @@ def _clean(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
+def _text(entry: Entry, column: str) -> str | None:
+    if column == LABEL:
+        return _clean(label_of(entry.name)) or None
+    data = entry.carried.get(column)
+    return None if data is None else text(column, data)
+
+
 def _check(batch: Any) -> None:
     # Offsets and texts come from a file: without this they could lead outside their buffers.
     batch.validate(full=True)
-    for column in batch.columns:
+    for column in batch.columns[: len(_COLUMNS)]:
         nested = column
         while nested is not None:
             if nested.null_count:
@@ -191,7 +213,7 @@ def _check(batch: Any) -> None:
             nested = nested.flatten() if hasattr(nested, "flatten") else None
 
 
-def _entry(batch: Any, row: int, spec: CodeSpec) -> Entry:
+def _entry(batch: Any, row: int, spec: CodeSpec, carry: Sequence[str]) -> Entry:
     label = items.read_label(items.load(batch.column("header")[row].as_py()), spec)
     shapes = items.shapes(batch.column("shapes")[row].as_py(), label.header.spec)
     channels, tokens = label.header.channels, items.tokens(shapes)
@@ -205,4 +227,6 @@ def _entry(batch: Any, row: int, spec: CodeSpec) -> Entry:
         levels.append(whole[:, begin:stop].reshape(channels, *shape))
         begin = stop
     codes = Codes(label.header.spec, tuple(levels), label.header.extent).check().numpy()
-    return Entry(label.number, label.name, codes, label.header)
+    found = {kind: batch.column(kind)[row].as_py() for kind in carry if kind != LABEL}
+    carried = {kind: value.encode() for kind, value in found.items() if value is not None}
+    return Entry(label.number, label.name, codes, label.header, carried)

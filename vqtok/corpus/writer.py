@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,16 @@ from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import disk, finish, items, spool
-from vqtok.corpus.folder import Lock, check, prepare
+from vqtok.corpus.carried import LABEL, LARGEST, label_of, pack, unpack
+from vqtok.corpus.folder import Lock, check, keys_of, prepare
 from vqtok.corpus.format import named
 from vqtok.corpus.formats import FORMATS
+from vqtok.corpus.growth import Growth, begin, grow
+from vqtok.corpus.index import is_corpus
 from vqtok.corpus.info import CorpusInfo, Identity, ShardInfo
 from vqtok.corpus.items import Entry
 from vqtok.corpus.log import Log
-from vqtok.corpus.names import FAILED, Keys, digest
+from vqtok.corpus.names import COMMAND, FAILED, digest
 from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import Histogram, Vocabulary, fits
 from vqtok.errors import CodesError, UsageError
@@ -52,9 +56,15 @@ class CorpusWriter:
         job: JSON identity of what is done (model name, fingerprint, options); "model" is shown.
         shard_items: Items in a shard; also how many results wait in a spool.
         restart: Start over, deleting what the corpus in the folder owns and nothing else.
+        append: Add those items to a finished corpus that it does not have.
+        carry: What is carried beside the codes: of ``carried.KINDS`` and ``carried.LABEL``.
+        command: What a person would type to go on; shown while the corpus is unfinished.
 
     Attributes:
         complete: An earlier run finished this very job.
+        names: Of all items, those of the finished corpus first.
+        begun: Number of the first item of this run: those before were there.
+        later: New items that are for another run: one that was cut short is finished first.
 
     Raises:
         UsageError: an unknown format or an extra not installed; names that are not unique and
@@ -73,6 +83,9 @@ class CorpusWriter:
         job: Mapping[str, Any],
         shard_items: int = 1000,
         restart: bool = False,
+        append: bool = False,
+        carry: Sequence[str] = (),
+        command: str = "",
     ) -> None:
         if format not in FORMATS:
             raise UsageError(
@@ -82,28 +95,48 @@ class CorpusWriter:
         self._format.require()
         if shard_items < 1:
             raise UsageError(f"{shard_items} items in a shard: at least 1 is needed")
+        if other := sorted(set(carry) - set(self._format.carries)):
+            raise UsageError(f"format {format} cannot hold {', '.join(other)}")
         vocabulary = Vocabulary(spec)
         self._format.check(vocabulary)
-        keys = Keys(names, dots=self._format.dots, suffixes=self._format.suffixes)
-        self._names = names
-        self._identity = _identity(format, names, spec, job, shard_items)
-        self._staging = Staging(folder, spec, vocabulary, keys)
-        self._histogram = Histogram(vocabulary)
-        self._done = bytearray(len(names))
-        self._unsynced: set[Path] = set()
+        self._folder, self._unsynced = folder, set[Path]()
         self._synced = time.monotonic()
         self._broken = False
+        self._histogram = Histogram(vocabulary)
+        wanted = _identity(format, names, spec, job, shard_items, carry)
+        if not append:
+            self._take(Growth(names, ()), wanted, vocabulary)
         with self._naming_the_folder():
-            folder.mkdir(parents=True, exist_ok=True)
+            if not append:
+                folder.mkdir(parents=True, exist_ok=True)
+            elif not is_corpus(folder):
+                raise UsageError(folder, "no corpus to append to", hint="leave --append out")
             self._lock = Lock(folder)
             try:
-                self._info = prepare(self._staging, self._identity, names, restart=restart)
+                if append:
+                    growth = grow(folder, names)
+                    self._take(growth, growth.identity(wanted), vocabulary)
+                    self._info = begin(self._staging, growth, self._identity)
+                else:
+                    self._info = prepare(self._staging, self._identity, names, restart=restart)
                 self.complete = self._info is not None
                 if not self.complete:
                     self._resume()
+                    self._note(command)
             except BaseException:
                 self._lock.release()
                 raise
+
+    def _take(self, growth: Growth, identity: Identity, vocabulary: Vocabulary) -> None:
+        """Take up the names of all items, which of them are new, and what is made of them."""
+        self.names: Sequence[str] = growth.names
+        self.later, self.begun = growth.later, len(growth.names) - growth.new
+        self._identity = identity
+        keys = keys_of(self._format, growth.names, identity.parts, identity.carry)
+        self._staging = Staging(self._folder, identity.spec, vocabulary, keys, identity.carry)
+        self._spans = list(identity.spans())
+        self._firsts = [first for first, _ in self._spans]
+        self._done = bytearray(len(growth.names))
 
     def __enter__(self) -> CorpusWriter:
         return self
@@ -122,8 +155,26 @@ class CorpusWriter:
         while (number := self._done.find(0, number + 1)) >= 0:
             yield number
 
-    def add(self, number: int, codes: Codes, header: Header) -> None:
-        """Record an item's codes, in any order.
+    @property
+    def carry(self) -> tuple[str, ...]:
+        """Return what is carried beside the codes."""
+        return self._identity.carry
+
+    def check_carried(self, carried: Mapping[str, bytes]) -> None:
+        """Refuse what ``add`` could not record.
+
+        Raises:
+            CodesError: bytes that the format cannot hold, or too many.
+        """
+        for kind, data in carried.items():
+            if len(data) > LARGEST:
+                raise CodesError(f"its {kind} has {len(data)} bytes, at most {LARGEST} are carried")
+        self._format.check_carried(carried)
+
+    def add(
+        self, number: int, codes: Codes, header: Header, carried: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Record an item's codes and what is carried with them, in any order.
 
         They survive the process when this returns, and a power cut about a second later. A second
         result for an item is ignored: the first stands.
@@ -135,7 +186,13 @@ class CorpusWriter:
         whole = io.BytesIO()
         files.write(whole, codes, header, format="safetensors")
         self._check_item(codes)
-        self._record(number, spool.CODES, whole.getvalue())
+        if not carried:
+            self._record(number, spool.CODES, whole.getvalue())
+            return
+        if other := sorted(set(carried) - set(self.carry)):
+            raise CodesError(f"the corpus carries no {', '.join(other)}")
+        self.check_carried(carried)
+        self._record(number, spool.CARRIED, pack(carried, whole.getvalue()))
 
     def fail(self, number: int, reason: str) -> None:
         """Record that an item has no codes; it is absent from the shards, not retried on resuming.
@@ -172,6 +229,12 @@ class CorpusWriter:
             finally:
                 self._lock.release()
 
+    def _note(self, command: str) -> None:
+        """Write down how a person goes on."""
+        if command:
+            state = self._staging.state
+            disk.put(state / COMMAND, command.encode(), by_way_of=state / "new-command")
+
     def _resume(self) -> None:
         self._log = Log(self._staging.state)
         check(self._staging, self._log)
@@ -179,7 +242,7 @@ class CorpusWriter:
         self._staging.lengths = self._log.lengths
         self._missing = []
         for shard in range(self._identity.shards):
-            first, count = self._items(shard)
+            first, count = self._spans[shard]
             if shard < len(self._log.shards):
                 disk.remove(self._spool(shard))
                 numbers = list(range(first, first + count))
@@ -197,7 +260,7 @@ class CorpusWriter:
             raise CodesError(self._staging.folder, "writing failed before: run the command again")
         if self.complete or self._done[number]:
             return
-        shard = number // self._identity.shard_items
+        shard = bisect_right(self._firsts, number) - 1
         with self._naming_the_folder():
             spool.append(self._spool(shard), number, kind, payload)
             self._unsynced.add(self._spool(shard))
@@ -220,7 +283,7 @@ class CorpusWriter:
             self._broken = False
 
     def _compose(self, shard: int) -> None:
-        path, (first, count) = self._spool(shard), self._items(shard)
+        path, (first, count) = self._spool(shard), self._spans[shard]
         records = self._recover(shard)
         if len(records) != count:
             raise CodesError(path, "damaged: run the command again")
@@ -239,16 +302,20 @@ class CorpusWriter:
     ) -> Iterator[Entry]:
         totals = self._log.totals
         for record in records:
-            name, payload = self._names[record.number], spool.payload(stream, record)
+            name, payload = self.names[record.number], spool.payload(stream, record)
             if record.kind == spool.FAILURE:
                 reason = items.load(payload).get("reason")
                 failures.write(items.dump({"name": name, "reason": reason}).encode() + b"\n")
                 totals.failed += 1
                 continue
+            carried: dict[str, bytes] = {}
+            if record.kind == spool.CARRIED:
+                carried, payload = unpack(payload)
             codes, header = files.read(io.BytesIO(payload))
-            totals.add(codes)
+            labelled = LABEL in self.carry and label_of(name)
+            totals.add(codes, carried=(*carried, *([LABEL] if labelled else [])))
             self._histogram.add(codes)
-            yield Entry(record.number, name, codes, header)
+            yield Entry(record.number, name, codes, header, carried)
 
     def _check_item(self, codes: Codes) -> None:
         spec = self._staging.spec
@@ -263,16 +330,11 @@ class CorpusWriter:
             raise CodesError(f"{codes.tokens} codes: more than a sequence may hold")
 
     def _spool(self, shard: int) -> Path:
-        return self._staging.state / f"spool-{shard:05d}"
+        return self._staging.state / spool.name(shard)
 
     def _recover(self, shard: int) -> list[spool.Record]:
-        first, count = self._items(shard)
+        first, count = self._spans[shard]
         return spool.recover(self._spool(shard), first=first, count=count)
-
-    def _items(self, shard: int) -> tuple[int, int]:
-        """Return the number of a shard's first item, and how many it has."""
-        first = shard * self._identity.shard_items
-        return first, min(self._identity.shard_items, len(self._names) - first)
 
     @contextmanager
     def _naming_the_folder(self) -> Iterator[None]:
@@ -280,11 +342,16 @@ class CorpusWriter:
             yield
         except OSError as error:
             message = error.strerror or error
-            raise CodesError(self._staging.folder, f"cannot write: {message}") from error
+            raise CodesError(self._folder, f"cannot write: {message}") from error
 
 
 def _identity(
-    format: str, names: Sequence[str], spec: CodeSpec, job: Mapping[str, Any], shard_items: int
+    format: str,
+    names: Sequence[str],
+    spec: CodeSpec,
+    job: Mapping[str, Any],
+    shard_items: int,
+    carry: Sequence[str],
 ) -> Identity:
     """Return what a later run must share to go on with this one.
 
@@ -296,4 +363,5 @@ def _identity(
     except (TypeError, ValueError) as error:
         raise UsageError(f"job: not JSON: {error}") from error
     whole = CodeSpec.from_json(json.loads(json.dumps(spec.to_json())))
-    return Identity(format, whole, plain, digest(names), len(names), shard_items)
+    kinds = tuple(sorted(set(carry)))
+    return Identity(format, whole, plain, digest(names), len(names), shard_items, carry=kinds)

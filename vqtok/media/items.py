@@ -34,12 +34,15 @@ class Item(NamedTuple):
         kind: What it holds; None if that is not known.
         place: Where it lies.
         problem: Why it cannot be encoded, or None.
+        beside: (kind, place) of captions, classes and JSON that lie beside it, as
+            ``beside.with_beside`` finds them.
     """
 
     name: str
     kind: Kind | None
     place: Place
     problem: VqtokError | None = None
+    beside: tuple[tuple[str, Place], ...] = ()
 
 
 def items_of(

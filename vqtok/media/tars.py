@@ -94,6 +94,31 @@ def members(tar: Path, kinds: Collection[Kind]) -> Iterator[Found]:
     Raises:
         MediaError: no tar, or damaged, after the members before the damage were given.
     """
+    for info, size in _headers(tar):
+        found = _found(tar, info, kinds, size)
+        if found is not None:
+            yield found
+
+
+def others(tar: Path, suffixes: Collection[str]) -> Iterator[Member]:
+    """Members with other suffixes, in the order in which they lie; size -1: no plain file.
+
+    Raises:
+        MediaError: as ``members``.
+    """
+    for info, size in _headers(tar):
+        if PurePosixPath(info.name).suffix.lower() in suffixes and not info.isdir():
+            whole = 0 <= info.size <= size - info.offset_data
+            plain = info.isreg() and not info.issparse() and whole
+            yield Member(tar, info.name, info.offset_data, info.size if plain else -1)
+
+
+def _headers(tar: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Headers of a tar, each with the size of the tar.
+
+    Raises:
+        MediaError: as ``members``.
+    """
     end = 0
     try:
         with tar.open("rb") as file:
@@ -105,9 +130,7 @@ def members(tar: Path, kinds: Collection[Kind]) -> Iterator[Found]:
                 while (info := archive.next()) is not None:
                     archive.members = []  # type: ignore[attr-defined]  # it would keep every header
                     end = info.offset_data + info.size
-                    found = _found(tar, info, kinds, size)
-                    if found is not None:
-                        yield found
+                    yield info, size
     except OSError as error:
         raise MediaError(tar, f"cannot read: {os_message(error)}") from error
     except _DAMAGE as error:

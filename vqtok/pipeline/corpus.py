@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqtok.corpus.carried import LARGEST
+from vqtok.errors import VqtokError
+from vqtok.media import beside
 from vqtok.media.plan import Job
 from vqtok.pipeline import coding, signals
 from vqtok.pipeline.corpus_job import CorpusOptions as CorpusOptions
@@ -57,13 +60,33 @@ def encode_corpus(
                 writer.fail(number, signals.reason(outcome.failure))
                 yield outcome.failure
                 continue
-            writer.add(number, outcome.codes, outcome.header)
             item = outcome.signal.item
+            try:
+                carried = _carried(item, writer)
+            except VqtokError as error:
+                failure = signals.failure(item, error)
+                writer.fail(number, signals.reason(failure))
+                yield failure
+                continue
+            writer.add(number, outcome.codes, outcome.header, carried)
             job = Job(Path(str(item.place)), folder, item.kind or "image")
             shapes = outcome.codes.shapes
             yield Done.of(job, outcome.header, shapes, seconds=outcome.seconds)
     finally:
         outcomes.close()  # type: ignore[attr-defined]
+
+
+def _carried(item: Item, writer: CorpusWriter) -> dict[str, bytes]:
+    """Read what is carried with an item.
+
+    Raises:
+        VqtokError: unreadable, or nothing that the corpus can hold.
+    """
+    wanted = [(kind, place) for kind, place in item.beside if kind in writer.carry]
+    found = {kind: beside.read(place, largest=LARGEST) for kind, place in wanted}
+    if found:
+        writer.check_carried(found)
+    return found
 
 
 def local_engine(

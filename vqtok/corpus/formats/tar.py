@@ -1,7 +1,8 @@
 """Format "tar": WebDataset shards, for each item ``KEY.npy`` and ``KEY.json``.
 
 ``KEY.npy`` is the codes file that ``vqtok.codes.files`` writes (``numpy.load`` gives the array),
-``KEY.json`` its header with the item's name and number. Keys hold no dot in their last part, where
+``KEY.json`` its header with the item's name and number. What is carried follows: ``KEY.cls``,
+``KEY.meta.json`` (the item's own JSON) and ``KEY.txt``. Keys hold no dot in their last part, where
 WebDataset cuts them. Owner, mode and times are fixed.
 """
 
@@ -11,10 +12,12 @@ import io
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, cast
 
 from vqtok.codes import files
 from vqtok.corpus import disk, items
+from vqtok.corpus.carried import KINDS
 from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.format import Format
 from vqtok.corpus.info import CorpusInfo, ShardInfo
@@ -29,6 +32,8 @@ class Tar(Format):
     name = "tar"
     suffixes = (".npy", ".json")
     dots = False
+    carries = KINDS
+    beside = MappingProxyType({"cls": ".cls", "json": ".meta.json", "txt": ".txt"})
 
     def write(self, staging: Staging, shard: int, entries: Iterable[Entry]) -> list[ByteRange]:
         """Write a shard."""
@@ -42,6 +47,8 @@ class Tar(Format):
                     files.write(whole, entry.codes, entry.header, format="npy")
                     _add(archive, key + ".npy", whole.getvalue())
                     _add(archive, key + ".json", items.dump(items.label(entry)).encode())
+                    for kind in sorted(entry.carried):
+                        _add(archive, key + self.beside[kind], entry.carried[kind])
         return [out.written]
 
     def read(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
@@ -61,10 +68,9 @@ class Tar(Format):
 
 
 def _entries(archive: tarfile.TarFile, info: CorpusInfo, *, largest: int) -> Iterator[Entry]:
-    while True:
-        first = _member(archive, largest)
-        if first is None:
-            return
+    kinds = {Tar.beside[kind]: kind for kind in info.identity.carry}
+    first = _member(archive, largest)
+    while first is not None:
         second = _member(archive, largest)
         key = first[0].removesuffix(".npy")
         if second is None or first[0] != f"{key}.npy" or second[0] != f"{key}.json":
@@ -73,7 +79,13 @@ def _entries(archive: tarfile.TarFile, info: CorpusInfo, *, largest: int) -> Ite
         label = items.read_label(items.load(second[1]), info.spec)
         if label.header != header:
             raise CodesError(f"damaged: {key!r}: two headers that differ")
-        yield Entry(label.number, label.name, codes, header)
+        carried: dict[str, bytes] = {}
+        while (first := _member(archive, largest)) is not None:
+            kind = kinds.get(first[0].removeprefix(key))
+            if kind is None or not first[0].startswith(key):
+                break
+            carried[kind] = first[1]
+        yield Entry(label.number, label.name, codes, header, carried)
 
 
 def _member(archive: tarfile.TarFile, largest: int) -> tuple[str, bytes] | None:
