@@ -301,10 +301,16 @@ def test_an_unfinished_corpus_says_so(vqtok, here, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(CorpusWriter, "finish", stop)
         assert vqtok("encode", "d", "-o", "c", "--format", "tar").exit_code == 130
-    for command in (("decode", "c", "-o", "out"), ("info", "c")):
-        refused = vqtok(*command)
-        assert refused.exit_code == 1
-        assert refused.stderr.startswith("Error: c: ") and "unfinished" in refused.stderr
+    refused = vqtok("decode", "c", "-o", "out")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("Error: c: ") and "unfinished" in refused.stderr
+    told = vqtok("info", "c")
+    assert told.exit_code == 0
+    assert "unfinished corpus of image, format tar" in told.stdout
+    assert "3 of 3 done, 0 of them failed" in told.stdout
+    facts = json.loads(vqtok("info", "c", "--json").stdout)
+    assert (facts["kind"], facts["done"], facts["count"]) == ("unfinished corpus", 3, 3)
+    assert facts["command"].startswith("vqtok ")
     assert vqtok("encode", "d", "-o", "c", "--format", "tar").exit_code == 0
     assert vqtok("info", "c").exit_code == 0
 
@@ -396,3 +402,120 @@ def wait_for_more(folder: Path, before: dict[str, int], process: subprocess.Pope
         if sum(now.values()) > start + 1000:
             return
         time.sleep(0.005)
+
+
+def webdataset(path: Path, names: list[str], *, start: int = 0) -> None:
+    """A tar of pictures with a caption, a class and JSON each; the last has none."""
+    with tarfile.open(path, "w") as archive:
+        for number, name in enumerate(names, start):
+            whole = io.BytesIO()
+            pixels = np.full((9, 11, 3), 7 * number, np.uint8)
+            Image.fromarray(pixels).save(whole, "PNG")
+            files = {f"{name}.png": whole.getvalue()}
+            if name != names[-1]:
+                files |= {f"{name}.txt": f"caption {name} é".encode(), f"{name}.cls": b"7"}
+                files |= {f"{name}.json": b'{"n": 1}\n'}
+            for member, data in files.items():
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+
+
+def test_captions_of_a_webdataset_are_carried_without_being_asked(vqtok, here):
+    webdataset(here / "in.tar", ["x/a", "x/b", "y/c"])
+    made = vqtok("encode", "in.tar", "-o", "c", "--format", "tar")
+    assert made.exit_code == 0
+    assert "2 cls, 2 json, 2 txt" in made.stderr
+    with tarfile.open(here / "c" / "shard-00000.tar") as archive:
+        names = archive.getnames()
+        caption = archive.extractfile("x/b.txt")
+        assert caption is not None and caption.read() == "caption x/b é".encode()
+    assert "x/a.meta.json" in names and "y/c.txt" not in names
+    index = json.loads((here / "c" / "index.json").read_text())
+    assert index["carried"] == {"cls": 2, "json": 2, "txt": 2}
+    assert "2 cls, 2 json, 2 txt" in vqtok("info", "c").stdout
+    off = vqtok("encode", "in.tar", "-o", "off", "--format", "tar", "--carry", "none")
+    assert off.exit_code == 0 and "txt" not in off.stderr
+    with tarfile.open(here / "off" / "shard-00000.tar") as archive:
+        assert len(archive.getnames()) == 6
+
+
+def test_tokens_alone_say_what_they_leave_out(vqtok, here):
+    webdataset(here / "in.tar", ["a", "b"])
+    made = vqtok("encode", "in.tar", "-o", "c", "--format", "bin")
+    assert made.exit_code == 0
+    assert "left out: 1 .cls, 1 .json, 1 .txt beside the items: format bin holds" in made.stderr
+    refused = vqtok("encode", "in.tar", "-o", "d", "--format", "bin", "--carry", "txt")
+    assert refused.exit_code == 2 and "format bin holds codes alone, no txt" in refused.stderr
+    assert not (here / "d").exists()
+
+
+def test_captions_in_folders_are_told_of_and_carried_when_asked(vqtok, here, picture):
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+        picture(f"d/{name}")
+    (here / "d/cat/1.txt").write_text("a cat")
+    told = vqtok("encode", "d", "-o", "c", "--format", "tar")
+    assert "left out: 1 .txt beside the items (--carry txt takes them along)" in told.stderr
+    made = vqtok("encode", "d", "-o", "p", "--format", "parquet", "--carry", "txt")
+    assert made.exit_code == 0
+    table = pyarrow.parquet.read_table(here / "p" / "shard-00000.parquet")
+    assert table["txt"].to_pylist() == ["a cat", None, None]
+    assert table["label"].to_pylist() == ["cat", "cat", "dog"]
+    assert vqtok("encode", "d", "-o", "t", "--format", "files", "--carry", "txt").exit_code == 0
+    assert (here / "t/cat/1.txt").read_text() == "a cat"
+    wrong = vqtok("encode", "d", "-o", "w", "--format", "files", "--carry", "text")
+    assert wrong.exit_code == 2 and "known: txt, json, cls, or none" in wrong.stderr
+
+
+def test_a_caption_that_cannot_be_read_fails_its_item_alone(vqtok, here, picture):
+    picture("d/a.png")
+    picture("d/b.png")
+    (here / "d/a.txt").mkdir()
+    (here / "d/b.txt").write_text("b")
+    made = vqtok("encode", "d", "-o", "c", "--format", "tar", "--carry", "txt")
+    assert made.exit_code == 1
+    assert "d/a.txt: " in made.stderr
+    index = json.loads((here / "c" / "index.json").read_text())
+    assert (index["items"], index["failed"], index["carried"]) == (1, 1, {"txt": 1})
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_append_adds_new_items_and_only_those(vqtok, here, format):
+    pictures(here / "d", 3)
+    command = ("encode", "d", "-o", "c", "--format", format, "--shard-size", "2", "--append")
+    refused = vqtok(*command)
+    assert refused.exit_code == 2 and "no corpus to append to" in refused.stderr
+    assert vqtok(*command[:-1]).exit_code == 0
+    before = tree(here / "c")
+    pictures(here / "d", 5)
+    plain = vqtok(*command[:-1])
+    assert plain.exit_code == 2
+    assert "number of items 3, now 5" in plain.stderr and "--append" in plain.stderr
+    planned = vqtok(*command, "-n")
+    assert planned.stdout.splitlines() == ["d/003.png -> c: 003.png", "d/004.png -> c: 004.png"]
+    added = vqtok(*command, "--json")
+    assert added.exit_code == 0
+    assert "c: 2 new, 3 there already" in added.stderr
+    assert len(added.stdout.splitlines()) == 3
+    assert vqtok("decode", "c", "-o", "out").exit_code == 0
+    assert len(tree(here / "out")) == 5
+    shards = [name for name in before if name.startswith("shard-")]
+    after = tree(here / "c")
+    assert all(after[name] == before[name] for name in shards)
+    again = vqtok(*command)
+    assert again.exit_code == 0 and "c: nothing new, 5 there already" in again.stderr
+    assert tree(here / "c") == after
+
+
+def test_a_changed_setting_is_told_with_both_values(vqtok, here):
+    pictures(here / "d", 2)
+    assert vqtok("encode", "d", "-o", "c", "--format", "tar", "--shard-size", "30").exit_code == 0
+    for more in ((), ("--append",)):
+        refused = vqtok("encode", "d", "-o", "c", "--format", "tar", *more)
+        assert refused.exit_code == 2
+        assert "shard size 30, now 1000" in refused.stderr
+    other = vqtok("encode", "d", "-o", "c", "--format", "bin", "--background", "black")
+    assert "format tar, now bin" in other.stderr and "background white, now black" in other.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,13 @@ class Ledger:
         done = self.codes.keys() | self.reasons.keys()
         return iter([number for number in range(self.count) if number not in done])
 
-    def add(self, number: int, codes: Codes, header: Header) -> None:
+    def add(
+        self,
+        number: int,
+        codes: Codes,
+        header: Header,
+        carried: Mapping[str, bytes] | None = None,
+    ) -> None:
         whole = io.BytesIO()
         files.write(whole, codes.check(), header, format="safetensors")
         self.codes[number] = whole.getvalue()

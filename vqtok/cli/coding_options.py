@@ -32,6 +32,8 @@ class EncodeChoices:
     machine: options.Machine
     jobs: options.Jobs = options.DEFAULT_JOBS
     shard_size: options.ShardSize = None
+    carry: options.Carry = None
+    append: options.Append = False
     engine: options.Engine = "local"
     messages: options.ProgressMessages
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -52,6 +54,10 @@ def refuse(chosen: EncodeChoices) -> None:
         raise UsageError("--shard-size", "only a corpus has shards", hint=hint)
     if chosen.engine != "local":
         raise UsageError(f"--engine {chosen.engine}", "only a corpus is made that way", hint=hint)
+    if chosen.carry is not None:
+        raise UsageError("--carry", "only a corpus takes files along", hint=hint)
+    if chosen.append:
+        raise UsageError("--append", "only a corpus grows", hint=hint)
 
 
 def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> None:
@@ -68,7 +74,7 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
     models = batch.models_for(chosen.model, chosen.machine)
     plan = plans.for_corpus(files, models=models)
     if chosen.writing.dry_run:
-        _dry_run(console, plan, folder)
+        _dry_run(console, plan, folder, append=chosen.append)
         return
     if plan.info is None:
         batch.report_left_out(console, plan.left_out)
@@ -86,9 +92,16 @@ def _run(
     models: Models,
 ) -> None:
     from vqtok.corpus.writer import CorpusWriter
+    from vqtok.pipeline.corpus_carry import carry_of
     from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
 
     options = CorpusOptions(depth=chosen.depth, **chosen.reading.given())
+    force = chosen.writing.force
+    carry = carry_of(
+        chosen.carry, plan.items, format=str(chosen.format), folder=folder, restart=force
+    )
+    for note in carry.notes:
+        console.say(note)
     with CorpusWriter(
         folder,
         format=str(chosen.format),
@@ -96,14 +109,20 @@ def _run(
         spec=spec_of(info, options),
         job=job_of(info, options),
         shard_items=chosen.shard_size or SHARD_ITEMS,
-        restart=chosen.writing.force,
+        restart=force,
+        append=chosen.append,
+        carry=carry.kinds,
+        command=shlex.join(["vqtok", *sys.argv[1:]]),
     ) as writer:
+        if chosen.append:
+            _say_growth(console, plan.items, writer, folder)
         if writer.complete:
-            console.say(f"{folder}: complete already")
+            if not chosen.append:
+                console.say(f"{folder}: complete already")
             totals = _Totals(console, 0)
         else:
             engine = _engine(console, info, chosen, options, models)
-            totals = _work(console, plan.items, writer, engine, folder)
+            totals = _work(console, _in_order(plan.items, writer), writer, engine, folder)
         found = writer.finish()
     _report(console, folder, found)
     batch.report_left_out(console, plan.left_out)
@@ -111,14 +130,38 @@ def _run(
     _finish(console, totals.failures, failed=found.failed, folder=folder)
 
 
+def _say_growth(
+    console: Console, items: Sequence[Item], writer: CorpusWriter, folder: Path
+) -> None:
+    new = len(writer.names) - writer.begun
+    there = len(items) - new - writer.later
+    parts = [f"{new} new" if new else "nothing new"]
+    if there:
+        parts.append(f"{there} there already, by their names")
+    if writer.later:
+        parts.append(f"{writer.later} more for the next run: this one ends what was begun")
+    console.say(f"{folder}: {', '.join(parts)}")
+
+
+def _in_order(items: Sequence[Item], writer: CorpusWriter) -> Sequence[Item]:
+    """Return the items by their numbers in the corpus; those that it had are not asked for."""
+    if not writer.begun:
+        return items
+    by_name = {item.name: item for item in items}
+    had = items[0]
+    new = (by_name[name] for name in writer.names[writer.begun :])
+    return [*[had] * writer.begun, *new]
+
+
 def _work(
     console: Console, items: Sequence[Item], writer: CorpusWriter, engine: EngineFor, folder: Path
 ) -> _Totals:
     left = sum(1 for _ in writer.pending())
-    before = len(items) - left
+    new = len(items) - writer.begun
+    before = new - left
     if before:
-        console.say(f"{folder}: {before} of {len(items)} done before, going on")
-    with console.progress(len(items), "encoded", start=before) as progress:
+        console.say(f"{folder}: {before} of {new} done before, going on")
+    with console.progress(new, "encoded", start=before) as progress:
         totals = _Totals(console, before, progress)
         from vqtok.pipeline.corpus import encode_corpus
 
@@ -193,6 +236,7 @@ class _Totals:
             parts[0] += f", {info.seconds:.1f} s"
         if info.amount:
             parts.append(batch.rate_text(info.rate, info.spec.modality))
+        parts += [f"{n} {kind}" for kind, n in info.carried.items()]
         if self._count:
             seconds = max(time.perf_counter() - self._begun, 1e-9)
             parts.append(f"{self._count / seconds:.3g} files/s")
@@ -203,6 +247,8 @@ def _folder(chosen: EncodeChoices) -> Path:
     if chosen.output in (None, "", "-"):
         given = "" if chosen.output is None else f" -o {chosen.output!r}:"
         raise UsageError(f"--format {chosen.format}:{given} a corpus is a folder", hint="-o DIR/")
+    if chosen.append and chosen.writing.force:
+        raise UsageError("--append and -f exclude each other", hint="-f starts over")
     if chosen.writing.skip_existing:
         raise UsageError("--skip-existing", "a corpus goes on by itself", hint="leave it out")
     return Path(str(chosen.output))
@@ -221,9 +267,16 @@ def _failure(item: Item) -> Failed:
     return Failed(Path(str(item.place)), item.problem or MediaError(item.place, "unknown"))
 
 
-def _dry_run(console: Console, plan: CorpusPlan, folder: Path) -> None:
+def _dry_run(console: Console, plan: CorpusPlan, folder: Path, *, append: bool) -> None:
+    from vqtok.corpus.growth import grow
+
     failures = []
-    for item in plan.items:
+    items = plan.items
+    if append:
+        growth = grow(folder, [item.name for item in items])
+        new = set(growth.names[len(growth.names) - growth.new :])
+        items = tuple(item for item in items if item.name in new)
+    for item in items:
         if item.problem is not None:
             failures.append(_failure(item))
         elif console.as_json:
@@ -246,6 +299,7 @@ def _report(console: Console, folder: Path, info: CorpusInfo) -> None:
                 "failed": info.failed,
                 "tokens": info.tokens,
                 "bits": round(info.bits, 3),
+                **({"carried": dict(info.carried)} if info.carried else {}),
             }
         )
     elif not console.quiet:

@@ -14,7 +14,7 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
     pattern, @list.txt (a path on each line), or - for standard input. For a corpus also .tar files.
 
     With --format files, tar, bin, parquet or arrow, -o is a folder that becomes one corpus. The
-    same command goes on where it was stopped; -f starts over.
+    same command goes on where it was stopped; -f starts over. --append adds new items later.
 
     \b
     Examples:

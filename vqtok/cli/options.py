@@ -223,6 +223,21 @@ ShardSize = Annotated[
     ),
 ]
 
+Carry = Annotated[
+    str | None,
+    typer.Option(
+        "--carry",
+        metavar="KINDS",
+        show_default=False,
+        help="Captions, classes and JSON beside the items that a corpus takes along: txt,cls,json "
+        "or none; default: what members of tars have beside them.",
+    ),
+]
+Append = Annotated[
+    bool,
+    typer.Option("--append", help="Add to a finished corpus the items that it does not have."),
+]
+
 DEFAULT_JOBS = min(4, available())
 """Default of -j: a picture is read and written in less time than a model takes."""
 

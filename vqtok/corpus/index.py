@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vqtok.corpus import disk, format
-from vqtok.corpus.info import CorpusInfo, checking
+from vqtok.corpus.info import CorpusInfo, Identity, checking
 from vqtok.corpus.names import FAILED, HISTOGRAM, INDEX, STATE
 from vqtok.corpus.vocabulary import COUNTED, Book, Vocabulary
 from vqtok.errors import CodesError
@@ -71,6 +71,16 @@ def is_corpus(folder: Path) -> bool:
         except (OSError, CodesError):
             continue
     return False
+
+
+def identity_of(folder: Path) -> Identity | None:
+    """Return the identity of a corpus, complete or unfinished; None if there is none."""
+    for path in (folder / INDEX, folder / JOB):
+        try:
+            return Identity.from_json(read_json(path))
+        except (OSError, CodesError):
+            continue
+    return None
 
 
 def to_text(info: CorpusInfo) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from vqtok.checkpoints import directory
 from vqtok.codes import rates
 from vqtok.corpus.info import CodebookUse, CorpusInfo
+from vqtok.corpus.names import INDEX
+from vqtok.corpus.progress import Progress, progress
 from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import one_line
 from vqtok.metrics.codebook import entropy_bits
@@ -68,6 +70,7 @@ class CorpusFacts:
         stages: Each codebook; empty if there are too many entries to count.
         failures: (name, reason) of the first few items without codes.
         found: Directory of the model that made it, None if it is not here.
+        growing: How far adding items to it is; None if nobody began to.
     """
 
     subject: str
@@ -75,6 +78,7 @@ class CorpusFacts:
     stages: tuple[StageFacts, ...]
     failures: tuple[tuple[str, str], ...]
     found: str | None
+    growing: Progress | None = None
 
     @property
     def entropy(self) -> float | None:
@@ -105,6 +109,10 @@ class CorpusFacts:
         }
         if info.pixels:
             data["pixels"] = info.pixels
+        if info.identity.carry:
+            data["carried"] = dict(info.carried)
+        if self.growing is not None:
+            data["adding"] = _to_json(self.growing)
         if info.seconds:
             data["duration_s"] = round(info.seconds, 4)
         if info.amount:
@@ -125,6 +133,11 @@ class CorpusFacts:
         rows += [("failed", f"{name}: {reason}") for name, reason in self.failures]
         if info.failed > len(self.failures):
             rows.append(("failed", f"and {info.failed - len(self.failures)} more"))
+        if info.identity.carry:
+            carried = ", ".join(f"{count} {kind}" for kind, count in info.carried.items())
+            rows.append(("carried", carried))
+        if self.growing is not None:
+            rows += [("adding", _counts_text(self.growing)), ("go on", _go_on(self.growing))]
         rows += [stage.row() for stage in self.stages]
         rows += [
             ("total", f"{info.tokens} codes, {info.bits / 8:.0f} bytes nominal"),
@@ -144,12 +157,76 @@ class CorpusFacts:
         return f"{info.rate:.3g} {rates.unit(info.spec.modality).name} over {over}"
 
 
-def corpus_facts(folder: Path) -> CorpusFacts:
-    """Read the facts of a complete corpus.
+@dataclass(frozen=True)
+class UnfinishedFacts:
+    """Describes a corpus that is being written.
+
+    Attributes:
+        subject: Its folder.
+        progress: How far it is.
+    """
+
+    subject: str
+    progress: Progress
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        identity = self.progress.identity
+        return {
+            "subject": self.subject,
+            "kind": "unfinished corpus",
+            "format": identity.format,
+            "modality": identity.spec.modality,
+            "model": identity.job.get("model"),
+            "fingerprint": identity.spec.fingerprint,
+            **_to_json(self.progress),
+        }
+
+    def rows(self) -> Rows:
+        """Return rows for people, the most wanted first."""
+        identity = self.progress.identity
+        kind = f"unfinished corpus of {identity.spec.modality}, format {identity.format}"
+        rows = [
+            ("kind", kind),
+            ("model", f"{identity.job.get('model') or 'unnamed'} ({identity.spec.fingerprint})"),
+            ("files", _counts_text(self.progress)),
+            ("shard size", str(identity.shard_items)),
+            ("go on", _go_on(self.progress)),
+        ]
+        return [(one_line(head), one_line(text)) for head, text in rows]
+
+
+def _to_json(progress: Progress) -> dict[str, Any]:
+    return {
+        "done": progress.done,
+        "count": progress.count,
+        "failed": progress.failed,
+        "command": progress.command or None,
+    }
+
+
+def _counts_text(progress: Progress) -> str:
+    new = " new" if progress.before else ""
+    return f"{progress.done} of {progress.count}{new} done, {progress.failed} of them failed"
+
+
+def _go_on(progress: Progress) -> str:
+    return progress.command or "run the command that makes it again"
+
+
+def corpus_facts(folder: Path) -> CorpusFacts | UnfinishedFacts:
+    """Read the facts of a corpus.
 
     Raises:
-        CodesError: unfinished or damaged.
+        CodesError: damaged.
     """
+    unfinished = progress(folder)
+    if unfinished is not None and not (folder / INDEX).is_file():
+        return UnfinishedFacts(str(folder), unfinished)
+    return _complete(folder, unfinished)
+
+
+def _complete(folder: Path, growing: Progress | None) -> CorpusFacts:
     reader = CorpusReader(folder)
     info = reader.info
     counts = _counts(reader)
@@ -168,6 +245,7 @@ def corpus_facts(folder: Path) -> CorpusFacts:
         ),
         failures=tuple(failures),
         found=None if found is None else str(found.path),
+        growing=growing if growing is not None and growing.identity != info.identity else None,
     )
 
 
@@ -178,7 +256,7 @@ def corpus_picture(folder: Path) -> np.ndarray:
         CodesError: unfinished or damaged, or a vocabulary too large to be counted.
     """
     reader = CorpusReader(folder)
-    facts = corpus_facts(folder)
+    facts = _complete(folder, None)
     reader.histogram()  # says why there is none
     panels = []
     by_level: dict[str, list[tuple[StageFacts, np.ndarray]]] = {}

@@ -10,7 +10,12 @@ from vqtok.codes import rates
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, modality, sniff
 from vqtok.media.opening import os_message, seekable, subject
-from vqtok.pipeline.corpus_facts import CorpusFacts, corpus_facts, corpus_picture
+from vqtok.pipeline.corpus_facts import (
+    CorpusFacts,
+    UnfinishedFacts,
+    corpus_facts,
+    corpus_picture,
+)
 from vqtok.pipeline.facts import (
     AudioFacts,
     CodesFacts,
@@ -35,10 +40,11 @@ __all__ = [
     "ImageFacts",
     "ModelFacts",
     "PriorFacts",
+    "UnfinishedFacts",
 ]
 
 
-Facts = CodesFacts | AnyModel | ImageFacts | AudioFacts | CorpusFacts
+Facts = CodesFacts | AnyModel | ImageFacts | AudioFacts | CorpusFacts | UnfinishedFacts
 
 
 def inspect(place: str | BinaryIO) -> Facts:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vqtok.codes import files
 from vqtok.corpus.formats import FORMATS
 from vqtok.errors import UsageError, VqtokError
+from vqtok.media.beside import with_beside
 from vqtok.media.items import Item, items_of
 from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, supported
 from vqtok.media.left_out import LeftOut
@@ -54,7 +55,7 @@ def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
         CheckpointError: no such model.
     """
     left_out = LeftOut()
-    items = tuple(items_of(inputs, MEDIA, left_out=left_out))
+    items = tuple(with_beside(items_of(inputs, MEDIA, left_out=left_out)))
     info = models.named()
     kinds = sorted({item.kind for item in items if item.kind and item.problem is None})
     if info is None and len(kinds) > 1:
