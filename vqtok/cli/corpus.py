@@ -100,6 +100,7 @@ def _run(
     carry = carry_of(
         chosen.carry, plan.items, format=str(chosen.format), folder=folder, restart=force
     )
+    plan.left_out.take_back(carry.files)
     for note in carry.notes:
         console.say(note)
     with CorpusWriter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 
 from vqtok.media.kinds import Kind
 
@@ -33,6 +34,12 @@ class LeftOut:
         self.counts[kind or suffix_of(path)] += 1
         if len(self.paths) < NAMED:
             self.paths.append(path)
+
+    def take_back(self, paths: Iterable[str]) -> None:
+        """Count files no longer: they are taken after all."""
+        taken = {os.path.normpath(path) for path in paths}
+        self.counts -= Counter(suffix_of(path) for path in taken)
+        self.paths = [path for path in self.paths if os.path.normpath(path) not in taken]
 
     def __len__(self) -> int:
         return self.counts.total()

@@ -27,10 +27,12 @@ class Carry:
     Attributes:
         kinds: Of ``KINDS`` and ``LABEL``, sorted.
         notes: What is left out, for people.
+        files: Files that are carried, without members of tars.
     """
 
     kinds: tuple[str, ...]
     notes: tuple[str, ...]
+    files: tuple[str, ...]
 
 
 def carry_of(
@@ -70,7 +72,13 @@ def carry_of(
     elif labelled:
         labelled = any(label_of(each.name) for each in items if each.problem is None)
     notes = tuple(_notes(items, kinds, can, format=format, given=given))
-    return Carry(tuple(sorted(kinds | ({LABEL} if labelled else set()))), notes)
+    files = tuple(
+        str(place)
+        for each in items
+        for kind, place in each.beside
+        if kind in kinds and isinstance(place, Path)
+    )
+    return Carry(tuple(sorted(kinds | ({LABEL} if labelled else set()))), notes, files)
 
 
 def _parsed(given: str | None) -> tuple[str, ...] | None:
@@ -94,7 +102,7 @@ def _notes(
         listed = ", ".join(f"{count} .{kind}" for kind, count in left.items())
         way = f"--carry {','.join(left)}" if set(left) <= set(can) else "--format tar"
         why = "" if set(left) <= set(can) else f": format {format} holds codes alone"
-        yield f"left out: {listed} beside the items{why} ({way} takes them along)"
+        yield f"not carried: {listed} beside the items{why} ({way} takes them along)"
     for kind in sorted(kinds):
         if given is not None and not there[kind]:
             yield f"no .{kind} lies beside an item"
