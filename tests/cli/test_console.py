@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vqtok.cli import console as module
-from vqtok.cli.console import Console, has_colour, show_error, table
+from vqtok.cli.console import Console, has_colour, show_error
 from vqtok.config import to_line
 from vqtok.errors import MediaError
 from vqtok.pipeline.results import Failed
@@ -136,8 +136,3 @@ def test_json_lines_have_no_infinities():
     line = to_line({"a": float("inf"), "b": [float("nan"), 1.5], "c": "ü"})
     assert json.loads(line) == {"a": None, "b": [None, 1.5], "c": "ü"}
     assert "ü" in line
-
-
-def test_tables_align_and_have_no_trailing_blanks():
-    text = table(["a", "bb"], [["ccc", "d"], ["e", ""]])
-    assert text.splitlines() == ["a    bb", "ccc  d", "e"]

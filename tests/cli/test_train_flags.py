@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.conftest import TINY_IMAGE
 from vqtok.cli.options import Machine, ProgressMessages
 from vqtok.cli.train_options import Choices, complete_quantizer, default_output
 from vqtok.errors import UsageError
+from vqtok.training import recipe
 
 COMMON = ("train", "--data", "photos", "--preset", "tiny.json", "--steps", "2")
 
@@ -260,3 +262,27 @@ START = (
     "train", "--data", "photos", "-o", "on", "-m", "image-f8", "--steps", "1", "--batch", "2",
     "--set", "train.window=16",
 )  # fmt: skip
+
+
+def test_list_names_every_preset_and_what_it_is_for(vqtok):
+    lines = vqtok("train", "--list").stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == recipe.presets()
+    assert all(line.partition(": ")[2] for line in lines)
+
+
+def test_a_mistyped_preset_gets_the_list_before_torch_is_loaded(tmp_path):
+    code = (
+        "import sys; from vqtok.cli.app import app\n"
+        "try: app(['train', '--data', '.', '--preset', 'image-f9', '-o', 'm'])\n"
+        "except SystemExit as error: print(error.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["2", "False"]
+    assert "did you mean image-f8? known: audio-24k, " in done.stderr
+
+
+def test_a_run_that_ends_inside_the_warm_up_says_that_nothing_is_trained(vqtok, photos):
+    result = vqtok(*COMMON, "-o", "m", "--steps", "2", "--set", "train.warmup=5")
+    assert "not trained: all 2 steps are within the warm-up of 5" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.cli.test_console import Terminal
 from vqtok.cli import training_view
 from vqtok.cli.console import Console
 from vqtok.cli.training_view import BARS, KEPT, Screen, State, Trace, bar_of, watching
-from vqtok.training.log import Evaluated, Finished, Progress, Started, Warned
+from vqtok.training.log import Evaluated, Finished, Measuring, Progress, Started, Warned
 
 STARTED = Started("image", 90, 10, 1_500_000, "cpu", "float32", 0, 2000)
 
@@ -30,8 +31,8 @@ def progress(step: int = 100, **changes: object) -> Progress:
     return Progress(**{**values, **changes})
 
 
-def state(*events: object) -> State:
-    found = State(STARTED)
+def state(*events: object, continuous: bool = False) -> State:
+    found = State(replace(STARTED, continuous=continuous))
     for event in events:
         found.take(event)
     return found
@@ -76,13 +77,26 @@ def test_skipped_steps_and_the_last_warning_are_shown():
 
 
 def test_a_continuous_model_shows_its_latents_in_place_of_codes():
-    lines = shown(
-        state(progress(use=None, perplexity=None, latents={"kl": 12.5, "active_units": 30.0}))
-    )
+    nothing = progress(use=None, perplexity=None)
+    event = replace(nothing, latents={"kl": 12.5, "active_units": 30.0})
+    lines = shown(state(event, continuous=True))
     assert "latents  active units 30, kl 12.5" in lines
     assert not any("codes" in line or "used" in line for line in lines)
-    plain = shown(state(progress(use=None, perplexity=None)))
-    assert "latents  continuous" in plain
+    assert "latents  continuous" in shown(state(nothing, continuous=True))
+
+
+def test_a_model_whose_codebook_is_not_placed_yet_is_not_called_continuous():
+    found = state(progress(use=None, perplexity=None))
+    assert "codes    the codebook is not placed yet" in shown(found)
+    assert "continuous" not in found.line()
+
+
+def test_while_held_out_files_are_measured_no_time_is_left():
+    found = state(progress(2000, left_s=0.0), Measuring(2000))
+    assert "measuring" in found.position()
+    assert "0 s left" not in found.position()
+    found.take(progress(2000))
+    assert "measuring" not in found.position()
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])

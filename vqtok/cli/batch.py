@@ -53,18 +53,26 @@ def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Resu
     # Where one result goes to stdout as bytes, the names of the others must not join it.
     paths = not console.quiet and all(job.target is not None for job in plan.jobs)
     if plan.jobs:
-        with (
-            console.progress(len(plan.jobs), verb) as progress,
-            closing(work(progress)) as results,  # type: ignore[type-var]  # a generator
-        ):
-            for count, result in enumerate(results, 1):
-                progress.goto(count)
-                if isinstance(result, Failed):
-                    failed.append(result)
-                    failed_line(console, result)
-                else:
-                    done.append(result)
-                    _done_line(console, result, paths=paths)
+        try:
+            with (
+                console.progress(len(plan.jobs), verb) as progress,
+                closing(work(progress)) as results,  # type: ignore[type-var]  # a generator
+            ):
+                for count, result in enumerate(results, 1):
+                    progress.goto(count)
+                    if isinstance(result, Failed):
+                        failed.append(result)
+                        failed_line(console, result)
+                    else:
+                        done.append(result)
+                        _done_line(console, result, paths=paths)
+        except KeyboardInterrupt:
+            if len(plan.jobs) > 1:
+                console.say(
+                    f"stopped: {len(done)} of {len(plan.jobs)} {verb}; "
+                    "the same command with --skip-existing goes on"
+                )
+            raise
     _report_skipped(console, plan)
     report_left_out(console, plan.left_out)
     _summary(console, done, len(failed), verb)
@@ -129,11 +137,11 @@ def _measures(group: list[Done], name: str) -> str:
     bits = sum(each.bits for each in group)
     if name == "image":
         amount = sum(rates.amount(each.extent, None) for each in group)
-        speed = f"{len(group) / seconds:.3g} files/s"
+        speed = f"{rates.digits(len(group) / seconds)} files/s"
     else:
         amount = sum(rates.amount(each.extent, each.rate_hz) for each in group)
         count += f", {amount:.1f} s"
-        speed = f"{amount / seconds:.3g} times real time"
+        speed = f"{rates.digits(amount / seconds)} times real time"
     modality = group[0].modality
     rate = rate_text(rates.rate(bits, amount, modality), modality) if amount else "no samples"
     return f"{count}, {tokens} codes, {rate}, {speed}"

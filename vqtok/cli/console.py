@@ -173,16 +173,6 @@ def is_live(stream: TextIO) -> bool:
     return is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Align columns in plain text, two spaces apart, without trailing blanks or colour."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = (
-        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
-        for row in [head, *rows]
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
 def named(subjects: list[str]) -> str:
     """Join the first few of them, and count the rest."""
     unique = list(dict.fromkeys(subjects))
@@ -234,7 +224,9 @@ class _Plain:
         parts = [f"{self._verb}: {self._done} of {self._total}"]
         done_here = self._done - self._first
         if done_here:
-            parts.append(f"{done_here / (now - self._start):.2g} {self._unit}/s")
+            from vqtok.codes.rates import digits
+
+            parts.append(f"{digits(done_here / (now - self._start), 2)} {self._unit}/s")
         text = f"{self._text} {self._fraction:.0%}" if self._fraction else self._text
         parts.append(self._aside or text)
         print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)

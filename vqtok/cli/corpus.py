@@ -231,6 +231,8 @@ class _Totals:
 
     def say(self, info: CorpusInfo) -> None:
         """Print one line, in the units of what was encoded."""
+        from vqtok.codes.rates import digits
+
         count = f"{info.items} {'images' if info.pixels is not None else 'recordings'}"
         parts = [count, f"{info.tokens} codes"]
         if info.seconds:
@@ -240,7 +242,7 @@ class _Totals:
         parts += [f"{n} {kind}" for kind, n in info.carried.items()]
         if self._count:
             seconds = max(time.perf_counter() - self._begun, 1e-9)
-            parts.append(f"{self._count / seconds:.3g} files/s")
+            parts.append(f"{digits(self._count / seconds)} files/s")
         self._console.say(f"corpus: {', '.join(parts)}")
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from vqtok.cli import options
-from vqtok.cli.console import show_error, table
+from vqtok.cli import options, table
+from vqtok.cli.console import show_error
+from vqtok.cli.table import Column
 from vqtok.errors import ExitCode
 
 
-def models(
-    messages: options.Messages,
-) -> None:
+def models(messages: options.Messages, wide: options.Wide = False) -> None:
     """List the models that -m can name.
 
     They are looked for in $VQTOK_MODELS (folders, separated as in PATH), ./models, the user's data
@@ -30,20 +29,16 @@ def models(
         for each in found:
             console.json(each.to_json())
     elif found:
-        head = ["name", "for", "rate", "parameters", "size", "fingerprint", "path"]
-        rows = [
-            [
-                each.info.name,
-                each.info.spec.modality,
-                each.rate_text,
-                f"{each.info.parameters / 1e6:.2f} M",
-                f"{each.info.size_bytes / 1e6:.1f} MB",
-                each.info.fingerprint,
-                str(each.info.path),
-            ]
-            for each in found
+        columns = [
+            Column("name", [each.info.name for each in found]),
+            Column("for", [each.info.spec.modality for each in found]),
+            Column("rate", [each.rate_text for each in found]),
+            Column("parameters", [f"{each.info.parameters / 1e6:.2f} M" for each in found], drop=2),
+            Column("size", [f"{each.info.size_bytes / 1e6:.1f} MB" for each in found], drop=1),
+            Column("fingerprint", [each.info.fingerprint for each in found], drop=3),
+            Column("path", [str(each.info.path) for each in found], drop=4, path=True),
         ]
-        console.result(table(head, rows))
+        table.show(console, columns, wide=wide)
     if not found and not damaged:
         console.say("no models; train one: vqtok train --data DIR -o NAME")
     for error in damaged:

@@ -152,6 +152,9 @@ Verbose = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per result on stdout.")]
+Wide = Annotated[
+    bool, typer.Option("--wide", help="Show whole tables, however narrow the terminal is.")
+]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
 Label = Annotated[
     str | None,

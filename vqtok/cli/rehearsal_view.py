@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vqtok.cli.training_view import duration
+from vqtok.codes import rates
+from vqtok.codes.rates import digits
 
 if TYPE_CHECKING:
     from vqtok.training.report.rehearsal import Rehearsal
+
+
+LONG_S = 3 * 3600.0
+"""Seconds from which a run is one that nobody waits for."""
 
 
 def lines_of(facts: Rehearsal) -> list[tuple[str, str]]:
@@ -20,6 +26,7 @@ def lines_of(facts: Rehearsal) -> list[tuple[str, str]]:
         ("steps", _steps(facts)),
         ("time", f"{_pace(facts.step_s)}; about {duration(facts.total_s)} in all"),
         ("memory", f"{_size(facts.peak_bytes)} at most so far" if facts.peak_bytes else ""),
+        ("advice", _advice(facts)),
     ]
     return [(name, text) for name, text in rows if text]
 
@@ -33,7 +40,9 @@ def _data(facts: Rehearsal) -> str:
         height, width = facts.data["median"]
         parts.append(f"median {width}x{height} pixels")
     if "hours" in facts.data:
-        parts.append(f"median {facts.data['median_s']:.3g} s, {facts.data['hours']:.2g} hours")
+        parts.append(
+            f"median {digits(facts.data['median_s'])} s, {digits(facts.data['hours'], 2)} hours"
+        )
     return "; ".join(parts)
 
 
@@ -53,13 +62,11 @@ def _codes(facts: Rehearsal) -> str:
         return ""
     if not rate:
         return "none: a continuous model"
-    from vqtok.codes import rates
-
     unit = rates.unit(facts.modality).name
     parts = [f"{facts.window_tokens} for a window of {_extent(facts.window)}"]
     if facts.typical is not None:
         parts.append(f"{facts.typical_tokens} for a file of {_extent(facts.typical)}")
-    return f"{', '.join(parts)}; {rate:.3g} {unit}"
+    return f"{', '.join(parts)}; {digits(rate)} {unit}"
 
 
 def _field(facts: Rehearsal) -> str:
@@ -75,6 +82,15 @@ def _steps(facts: Rehearsal) -> str:
     return f"{facts.steps} of {facts.batch} items{limit}; {facts.device}, {facts.precision}"
 
 
+def _advice(facts: Rehearsal) -> str:
+    """Say what to do where a run would take days, as on a CPU."""
+    if facts.total_s < LONG_S:
+        return ""
+    start = {"image": "image-f8", "audio": "audio-24k"}[facts.modality]
+    begin = f", and -m {start} begins with a trained model" if facts.learns == "tokenizer" else ""
+    return f"--minutes 30 plans a run that ends in time{begin}"
+
+
 def _extent(extent: tuple[int, ...]) -> str:
     if len(extent) == 1:
         return f"{extent[0]} samples"
@@ -83,7 +99,7 @@ def _extent(extent: tuple[int, ...]) -> str:
 
 
 def _pace(step_s: float) -> str:
-    return f"{1000 * step_s:.3g} ms a step" if step_s < 1 else f"{step_s:.3g} s a step"
+    return f"{digits(1000 * step_s)} ms a step" if step_s < 1 else f"{digits(step_s)} s a step"
 
 
 def _count(number: int) -> str:
@@ -91,4 +107,4 @@ def _count(number: int) -> str:
 
 
 def _size(number: int) -> str:
-    return f"{number / 1e6:.3g} MB" if number < 1e9 else f"{number / 1e9:.3g} GB"
+    return f"{digits(number / 1e6)} MB" if number < 1e9 else f"{digits(number / 1e9)} GB"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vqtok.cli import train_options as flags
-from vqtok.cli.console import Console, is_first_rank, named, table
+from vqtok.cli.console import Console, is_first_rank, named
 from vqtok.cli.rehearsal_view import lines_of
-from vqtok.cli.training_view import duration, watching
+from vqtok.cli.training_view import LABEL, duration, watching
 from vqtok.errors import ExitCode, UsageError, VqtokError
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def train(chosen: flags.Choices) -> None:
     chosen.check()
     if first:  # the others would find what the first has begun to write
         _check_output(output, resume=chosen.resume, force=chosen.force)
+    if chosen.dry_run:
+        console.say("a few steps are taken to see; nothing is written")
     console.note("loading torch")
     from vqtok.checkpoints.devices import pick_device
 
@@ -95,9 +97,8 @@ def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, A
     if console.as_json:
         console.json({"output": str(output), **facts.to_json()})
     elif is_first_rank():
-        rows = [["output", f"{output} (nothing is written now)"]]
-        head, *rest = [*rows, *([name, text] for name, text in lines_of(facts))]
-        console.result(table(head, rest))
+        rows = [("output", f"{output} (nothing is written now)"), *lines_of(facts)]
+        console.result("\n".join(f"{name:<{LABEL}}{text}" for name, text in rows))
     if facts.unreached:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -156,6 +157,11 @@ def _watch(console: Console, events: Iterator[Event]) -> tuple[Finished, int]:
                 _emit(console, event)
                 show(event)
                 if isinstance(event, log.Finished):
+                    if event.step <= started.warmup:
+                        console.say(
+                            f"Warning: not trained: all {event.step} steps are within the warm-up "
+                            f"of {started.warmup} (train.warmup)"
+                        )
                     return event, started.unreached
     raise RuntimeError("the run ended without its last event")
 

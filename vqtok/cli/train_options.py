@@ -22,6 +22,17 @@ def complete_quantizer(incomplete: str) -> list[str]:
     return [name for name in members("quantizers") if name.startswith(incomplete)]
 
 
+def _list_presets(wanted: bool) -> None:
+    """Print the presets, and what each is for."""
+    if not wanted:
+        return
+    from vqtok.training import recipe
+
+    for name in recipe.presets():
+        typer.echo(f"{name}: {recipe.about(name)}")
+    raise typer.Exit
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choices:
     """Flags of ``vqtok train``."""
@@ -52,7 +63,7 @@ class Choices:
             metavar="NAME",
             autocompletion=options.complete_preset,
             help="Recipe, by name or JSON file; default: image-f8, audio-24k or prior-transformer, "
-            "by the data.",
+            f"by the data. Known: {', '.join(options.complete_preset(''))}.",
         ),
     ] = None
     steps: Annotated[
@@ -109,6 +120,12 @@ class Choices:
             help="Change any field of the recipe: train.learning_rate=0.0005; may be repeated.",
         ),
     ] = None
+    listing: Annotated[
+        bool,
+        typer.Option(
+            "--list", callback=_list_presets, is_eager=True, help="List the presets and exit."
+        ),
+    ] = False
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = (
         False
     )
@@ -150,11 +167,15 @@ class Choices:
         return [*found, *(self.edits or [])]
 
     def check(self) -> None:
-        """Refuse what cannot go together with ``-m`` or cannot go without it.
+        """Refuse a preset that is unknown, and what cannot go together with ``-m`` or without it.
 
         Raises:
             UsageError: with what to type instead.
         """
+        if self.preset is not None:
+            from vqtok.training import recipe
+
+            recipe.about(self.preset)
         if self.stage is not None and self.stage not in STAGES:
             raise UsageError(f"--stage {self.stage}", "unknown", hint=f"known: {', '.join(STAGES)}")
         if self.stage == "decoder" and self.model is None and not self.resume:

@@ -75,6 +75,7 @@ class State:
         self.started = started
         self.step = started.first_step
         self.progress: Progress | None = None
+        self.measuring = False
         self.latest: Evaluated | None = None
         self.best: Evaluated | None = None
         self.warning = ""
@@ -84,6 +85,7 @@ class State:
         """Take the next event."""
         from vqtok.training import log
 
+        self.measuring = isinstance(event, log.Measuring)
         if isinstance(event, log.Progress):
             self.progress, self.step = event, event.step
             self.losses.add(event.total)
@@ -107,7 +109,8 @@ class State:
         if self.progress is None:
             return text
         past = f", {duration(self.progress.elapsed_s)} so far" if self.progress.elapsed_s else ""
-        return f"{text}{past}, {duration(self.progress.left_s)} left"
+        rest = "measuring" if self.measuring else f"{duration(self.progress.left_s)} left"
+        return f"{text}{past}, {rest}"
 
     def codes(self) -> str:
         """Describe codebook use, or the latents of a continuous method."""
@@ -122,8 +125,8 @@ class State:
             return "; ".join(each)
         if now.use is not None and now.perplexity is not None:
             return _used(now.use, now.perplexity)
-        if self.started.learns != "tokenizer":  # no codes are made
-            return ""
+        if not self.started.continuous:
+            return "the codebook is not placed yet" if self.started.learns == "tokenizer" else ""
         values = [f"{_words(name)} {value:.4g}" for name, value in sorted(now.latents.items())]
         return ", ".join(values) or "continuous"
 
@@ -138,7 +141,10 @@ class State:
         if now is None:
             return ""
         skipped = f", {now.skipped} steps skipped" if now.skipped else ""
-        return f"{now.items_per_s:.3g} items/s, learning rate {now.learning_rate:.2g}{skipped}"
+        from vqtok.codes.rates import digits
+
+        speed = digits(now.items_per_s)
+        return f"{speed} items/s, learning rate {now.learning_rate:.2g}{skipped}"
 
     def measured(self) -> str:
         """Give the latest held-out metrics, and the best."""
@@ -157,10 +163,9 @@ class State:
         now = self.progress
         total = f"{now.total:.4g}" if now else ""
         curve = self.losses.sparkline(spark, bars=bars)
-        discrete = now is None or now.use is not None
         rows = [
             ("loss", "  ".join(part for part in (total, curve, self.terms()) if part)),
-            ("codes" if discrete else "latents", self.codes()),
+            ("latents" if self.started.continuous else "codes", self.codes()),
             ("speed", self.pace()),
             ("held out", self.measured()),
             ("warning", self.warning),
@@ -246,6 +251,8 @@ def _lines(console: Console, state: State, *, every_s: float | None) -> Show:
             console.say(f"{when}: held out: {_values(event.metrics)}{best}")
         elif isinstance(event, log.Warned):
             console.say(f"warning: {state.warning}")
+        elif isinstance(event, log.Measuring) and every_s is not None and state.share >= 1.0:
+            console.say(state.line())
         elif isinstance(event, log.Progress) and every_s is not None:
             now = time.monotonic()
             if now - last >= every_s:

@@ -77,6 +77,12 @@ class Codes:
             CodesError: no "q" axis, or fewer stages than wanted.
         """
         if self.depth is None:
+            if len(self.levels) > 1:
+                names = ", ".join(level.name for level in self.spec.levels)
+                raise CodesError(
+                    f"these codes have levels ({names}) with one codebook each: "
+                    "there is no depth to choose"
+                )
             raise CodesError("these codes have one codebook: there is no depth to choose")
         if not 1 <= depth <= self.depth:
             raise CodesError(f"depth {depth} is not between 1 and {self.depth}")

@@ -76,3 +76,9 @@ def nominal(spec: CodeSpec, *, depth: int | None = None) -> float:
         kept = (level.depth if depth is None else depth) if "q" in level.axes else 1
         total += level.bits_per_code * (kept or 1) * level.steps / math.prod(level.stride)
     return total * (spec.rate or 1.0) / unit(spec.modality).bits
+
+
+def digits(value: float, count: int = 3) -> str:
+    """Write a number in so many significant digits; a large one whole, without an exponent."""
+    text = f"{value:.{count}g}"
+    return f"{float(text):.0f}" if "e+" in text else text

@@ -164,7 +164,9 @@ def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and glob.has_magic(place):
             raise MediaError(place, "no such file, and no file matches the pattern") from error
-        raise MediaError(place, f"cannot read: {os_message(error)}") from error
+        raise MediaError(
+            place, f"cannot read: {os_message(error)}", hint=_output(path, kinds)
+        ) from error
     if is_compressed(path):
         raise refusal(path)
     if is_tar(path) and "codes" not in kinds:  # first: a tar begins with a name, which says nothing
@@ -182,6 +184,12 @@ def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
         raise _unwanted(place, kind, kinds, holds=None)
     with path.open("rb") as stream:
         raise _unwanted(place, kind, kinds, holds=sniff_format(stream.read(HEAD_BYTES)))
+
+
+def _output(path: Path, kinds: Collection[Kind]) -> str | None:
+    """Hint at -o, if a file that is not there would be one that the command makes."""
+    made = MODALITIES.get(path.suffix.lower())
+    return None if made is None or made in kinds else f"-o {path} writes it"
 
 
 def _kind_of_stdin(kinds: Collection[Kind]) -> Kind:

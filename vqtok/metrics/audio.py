@@ -246,12 +246,12 @@ SI_SDR = Metric(
 SI_SDR_ALIGNED = Metric(
     "si_sdr_aligned_db", "SI-SDR aligned", "dB", ".2f", True,
     protocol="SI-SDR at the best whole-sample delay within 20 ms either way",
-    name="si-sdr-aligned", modality="audio", measure=_aligned,
+    name="si-sdr-aligned", modality="audio", measure=_aligned, drop=2,
 )  # fmt: skip
 DELAY = Metric(
     "delay_samples", "Delay", "samples", ".0f",
     protocol="that delay, at the model's rate; positive: the reconstruction is late",
-    name="delay", modality="audio", measure=_delay,
+    name="delay", modality="audio", measure=_delay, drop=3,
 )  # fmt: skip
 MEL = Metric(
     "mel_distance", "Mel", "", ".3f", False, label="mel distance",

@@ -47,6 +47,7 @@ class Metric:
         measure: Original and reconstruction → (B,) values, of images ``(x, y)``, of audio
             ``(x, y, rate=Hz)``; NaN where a value is not defined.
         package: Module that must be installed for it, or "".
+        drop: Where a table is too wide, columns of the highest number are left out first.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Metric:
     modality: str = ""
     measure: Callable[..., Tensor] | None = None
     package: str = ""
+    drop: int = 0
 
     @property
     def heading(self) -> str:

@@ -154,7 +154,7 @@ class CorpusFacts:
         if not info.amount:
             return "nothing was encoded"
         over = f"{info.seconds:.1f} s" if info.seconds else f"{info.pixels} pixels"
-        return f"{info.rate:.3g} {rates.unit(info.spec.modality).name} over {over}"
+        return f"{rates.digits(info.rate)} {rates.unit(info.spec.modality).name} over {over}"
 
 
 @dataclass(frozen=True)

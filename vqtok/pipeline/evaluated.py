@@ -76,7 +76,7 @@ class ItemReport:
     def caption(self) -> str:
         """Rate and first metric in words: "0.203 bits/pixel, PSNR 24.73 dB"."""
         unit = rates.unit(self.modality).symbol
-        words = [CONTINUOUS if self.rate is None else f"{self.rate:.3g} {unit}"]
+        words = [CONTINUOUS if self.rate is None else f"{rates.digits(self.rate)} {unit}"]
         for column in self.columns[:1] if self.rate_hz is None else self.columns:
             if column.name in ("psnr", "stoi", "mel"):
                 words.append(f"{column.title} {column.text(self.values[column.name])}")

@@ -247,7 +247,7 @@ def _rate(bits: float, spec: CodeSpec, extent: tuple[int, ...]) -> float:
 
 
 def _rate_text(bits: float, spec: CodeSpec, extent: tuple[int, ...]) -> str:
-    return f"{_rate(bits, spec, extent):.3g} {rates.unit(spec.modality).name}"
+    return f"{rates.digits(_rate(bits, spec, extent))} {rates.unit(spec.modality).name}"
 
 
 def _source(header: Header) -> str:

@@ -45,9 +45,11 @@ class ModelFacts:
             return "depends on the size"
         unit = rates.unit(spec.modality).name
         if spec.depth is None or spec.depth == 1:
-            return f"{self.rate:.3g} {unit}"
+            return f"{rates.digits(self.rate)} {unit}"
         least = rates.nominal(spec, depth=1)
-        return f"{self.rate:.3g} {unit} ({least:.3g} at depth 1 of {spec.depth})"
+        return (
+            f"{rates.digits(self.rate)} {unit} ({rates.digits(least)} at depth 1 of {spec.depth})"
+        )
 
     @property
     def metrics(self) -> Mapping[str, Any]:

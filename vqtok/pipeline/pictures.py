@@ -188,7 +188,9 @@ def _title(header: Header, codes: Codes) -> str:
     else:
         height, width = codes.extent[-2:]
         size = f"{width}x{height} pixels"
-    facts = f"{size}, {rates.rate(bits, amount, modality):.3g} {rates.unit(modality).symbol}"
+    facts = (
+        f"{size}, {rates.digits(rates.rate(bits, amount, modality))} {rates.unit(modality).symbol}"
+    )
     names = [name for name in (header.source.name, header.model) if name]
     return ", ".join([*names, facts])
 

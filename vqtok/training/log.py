@@ -25,6 +25,8 @@ class Started:
         learns: What is trained: a tokenizer or classifier on files, or a prior on items of codes.
         files: Training files.
         held_out: Files that are measured on and never trained on.
+        warmup: Steps in which the learning rate still rises.
+        continuous: Whether the model has no codes.
         notes: What was left out of the data, and what of the recipe was adapted to it; a sentence
             each, for people.
         unreached: Entries of folders, lists and tars that could not be looked at.
@@ -41,6 +43,8 @@ class Started:
     notes: tuple[str, ...] = ()
     learns: Learns = "tokenizer"
     unreached: int = 0
+    continuous: bool = False
+    warmup: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,13 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Measuring:
+    """Says that held-out files are being measured: no steps are taken meanwhile."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """Says that the model was measured on the held-out split, then saved.
 
@@ -135,7 +146,7 @@ class Finished:
     unreadable: tuple[str, ...] = ()
 
 
-Event = Started | Progress | Warned | Evaluated | Finished
+Event = Started | Progress | Warned | Measuring | Evaluated | Finished
 
 RECENT = 100
 """Steps over which speed is shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -171,6 +172,15 @@ def presets() -> list[str]:
     return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".json"))
 
 
+def about(preset: str) -> str:
+    """Say what a preset, or a recipe file, is for.
+
+    Raises:
+        ConfigError: no such preset, or a file that cannot be read.
+    """
+    return str(_read(preset).get("about", ""))
+
+
 def load(preset: str, *, model: Config | None = None, edits: Sequence[str] = ()) -> Recipe:
     """Read a preset by name, or a recipe file by path, and apply ``key=value`` edits.
 
@@ -220,8 +230,10 @@ def _read(preset: str) -> dict[str, Any]:
     if preset.endswith(".json") or "/" in preset:
         return config.read_json(Path(preset))
     if preset not in presets():
+        near = difflib.get_close_matches(preset, presets(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
         known = ", ".join(presets())
-        raise ConfigError(f"preset {preset!r}", "no such preset", hint=f"known: {known}")
+        raise ConfigError(f"preset {preset!r}", "no such preset", hint=f"{hint}known: {known}")
     text = (resources.files("vqtok") / "presets" / f"{preset}.json").read_text(encoding="utf-8")
     data: dict[str, Any] = json.loads(text)
     return data

@@ -181,6 +181,7 @@ class Run:
                     self.journal.write(progress)
                     yield progress
                 if reason or self.step % self.plan.evaluate_every == 0:
+                    yield log.Measuring(self.step)
                     evaluated = self.evaluate(last=reason in ("steps", "minutes"))
                     if evaluated is not None:
                         yield evaluated
@@ -296,6 +297,8 @@ class Run:
             steps=self.plan.steps,
             notes=self.notes,
             unreached=self.unreached,
+            continuous=self.task.learns == "tokenizer" and not self.task.spec.levels,
+            warmup=self.plan.warmup,
         )
 
     def progress(self) -> log.Progress:

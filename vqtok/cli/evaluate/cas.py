@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqtok.cli.console import Console, table
+from vqtok.cli.console import Console
+from vqtok.cli.table import Column, text_of
 from vqtok.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,9 +56,15 @@ def evaluate(
     if console.as_json:
         console.json(scores.to_json())
         return
-    head = ["trained on", "images", f"accuracy on {scores.tested} real images"]
-    rows = [[row.trained_on, str(row.images), f"{row.accuracy:.1%}"] for row in scores.rows]
-    console.result(table(head, rows))
+    columns = [
+        Column("trained on", [row.trained_on for row in scores.rows]),
+        Column("images", [str(row.images) for row in scores.rows]),
+        Column(
+            f"accuracy on {scores.tested} real images",
+            [f"{row.accuracy:.1%}" for row in scores.rows],
+        ),
+    ]
+    console.result(text_of(columns))
     console.result(
         f"samples of {scores.model} that are taken for their class: {scores.recognised:.1%} "
         f"(chance {scores.chance:.1%})"

@@ -78,6 +78,7 @@ class Choices:
         int | None,
         typer.Option("--cas-steps", metavar="N", min=1, help="Of each classifier's training."),
     ] = None
+    wide: options.Wide = False
     reading: options.Reading
     machine: options.Machine
     messages: options.ProgressMessages

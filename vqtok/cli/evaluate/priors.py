@@ -68,6 +68,8 @@ def _show(console: Console, scored: Scored) -> None:
     if console.as_json:
         console.json(scored.to_json())
         return
+    from vqtok.codes.rates import digits
+
     total = scored.total
     lines = [f"\n{scored.items} items, {total.codes} codes, {scored.model}"]
     rows = [("prior", _words(total))]
@@ -77,7 +79,7 @@ def _show(console: Console, scored: Scored) -> None:
         ("unigram", f"{total.unigram_bits:.3f} bits per code"),
         ("uniform", f"{total.uniform_bits:.3f} bits per code"),
         ("dimensions", f"{scored.bits_per_dimension:.4f} bits per dimension"),
-        ("speed", f"{scored.codes_per_s:.3g} codes/s"),
+        ("speed", f"{digits(scored.codes_per_s)} codes/s"),
     ]
     if scored.unlabelled:
         rows.append(("classes", f"{scored.unlabelled} items lie in no directory named as a class"))

@@ -5,52 +5,87 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vqtok.cli.console import Console, table
+from vqtok.cli import table
+from vqtok.cli.console import Console
+from vqtok.cli.table import Column
 from vqtok.metrics.metric import MISSING
 
 if TYPE_CHECKING:
     from vqtok.metrics.codebook import Use
     from vqtok.metrics.metric import Metric
     from vqtok.pipeline.compare import Compared, Comparison, Method
-    from vqtok.pipeline.evaluated import Summary
+    from vqtok.pipeline.evaluated import ItemReport, Summary
 
 
 class Lines:
-    """Prints files as they come: numbers of fixed width first, then names, which may be long."""
+    """Prints files as they come: numbers of fixed width first, then names, which may be long.
 
-    def __init__(self, console: Console, rows: Sequence[Method]) -> None:
+    Args:
+        console: Where to.
+        rows: Models and codecs.
+        wide: Leave nothing out, however narrow the terminal is.
+    """
+
+    def __init__(self, console: Console, rows: Sequence[Method], *, wide: bool) -> None:
         self._console, self._several = console, len(rows) > 1
-        self._width = max(len("model"), *(len(row.label) for row in rows))
+        self._label = max(len("model"), *(len(row.label) for row in rows))
+        self._width = None if wide else table.terminal_width()
         self._modality = ""
+        self._heads: list[str] = []
+        self._room: int | None = None
 
     def show(self, compared: Compared) -> None:
         """Print a line for each model and codec; the heading when the kind of files changes."""
-        from vqtok.codes import rates
-
         for report in compared.reports.values():
             if self._console.as_json:
                 self._console.json(report.to_json())
                 continue
-            unit = rates.unit(report.modality).symbol
-            has_rate = report.rate is not None or self._several
+            columns = self._columns(report)
             if report.modality != self._modality:
                 self._modality = report.modality
-                heads = [metric.heading for metric in report.columns]
-                heads += [unit] * has_rate + [f"{'model':<{self._width}}"] * self._several
-                self._console.result("  ".join([*heads, "file"]))
-            cells = [
-                f"{metric.format(report.values[metric.name]):>{len(metric.heading)}}"
-                for metric in report.columns
-            ]
-            if has_rate:  # a model without codes has no column for it
-                cells.append(f"{_number(report.rate):>{len(unit)}}")
-            if self._several:
-                cells.append(f"{report.model:<{self._width}}")
-            self._console.result("  ".join([*cells, str(report.source or "-")]))
+                self._arrange(columns)
+            cells = [each.cells[0] for each in columns if each.head in self._heads]
+            source = str(report.source or "-")
+            name = source if self._room is None else table.shortened(source, self._room)
+            self._console.result("  ".join([*cells, name]))
+
+    def _arrange(self, columns: Sequence[Column]) -> None:
+        """Choose what fits beside the names of files, and print the heading."""
+        name = Column("file", ["." * table.LEAST_PATH])
+        kept = table.fitted([*columns, name], self._width)[:-1]
+        self._heads = [each.head for each in kept]
+        if self._width is not None:
+            numbers = sum(each.width + 2 for each in kept)
+            self._room = max(table.LEAST_PATH, self._width - numbers)
+        self._console.result("  ".join([*self._heads, "file"]))
+
+    def _columns(self, report: ItemReport) -> list[Column]:
+        from vqtok.codes import rates
+
+        columns = [
+            Column(
+                each.heading,
+                [_aligned(each.format(report.values[each.name]), each.heading)],
+                each.drop,
+            )
+            for each in report.columns
+        ]
+        if report.rate is not None or self._several:  # a model without codes has no rate
+            unit = rates.unit(report.modality).symbol
+            columns.append(Column(unit, [_aligned(_number(report.rate), unit)]))
+        if self._several:
+            columns.append(Column(f"{'model':<{self._label}}", [f"{report.model:<{self._label}}"]))
+        return columns
 
 
-def show(console: Console, comparison: Comparison) -> None:
-    """Print a summary of each kind of files, or a table where there are several models."""
+def show(console: Console, comparison: Comparison, *, wide: bool) -> None:
+    """Print a summary of each kind of files, or a table where there are several models.
+
+    Args:
+        console: Where to.
+        comparison: That has run.
+        wide: Leave no column out.
+    """
     summaries = comparison.summaries()
     if console.as_json:
         for each in summaries:
@@ -62,7 +97,7 @@ def show(console: Console, comparison: Comparison) -> None:
         for kind in ("image", "audio"):
             rows = [each for each in summaries if each.modality == kind]
             if rows:
-                _show_several(console, rows, comparison.like(kind))
+                _show_several(console, rows, comparison.like(kind), wide=wide)
 
 
 def _show_one(console: Console, summary: Summary) -> None:
@@ -92,7 +127,8 @@ def _show_one(console: Console, summary: Summary) -> None:
             share = f"{each.share:.1%} of {each.entries} entries used"
             rows.append((name, f"{share}, {_bits(each)}, perplexity {each.perplexity:.0f}"))
     speed = "megapixels/s" if summary.modality == "image" else "times real time"
-    speeds = f"encode {summary.encode_speed:.3g}, decode {summary.decode_speed:.3g} {speed}"
+    encode, decode = map(rates.digits, (summary.encode_speed, summary.decode_speed))
+    speeds = f"encode {encode}, decode {decode} {speed}"
     rows.append(("speed", speeds))
     console.result(f"\n{_files(summary)}, {summary.model} ({summary.fingerprint}){depth}")
     console.result("\n".join(f"  {key + ':':<16}{value}" for key, value in rows))
@@ -100,32 +136,39 @@ def _show_one(console: Console, summary: Summary) -> None:
         console.note(sentence)
 
 
-def _show_several(console: Console, summaries: Sequence[Summary], like: str | None) -> None:
+def _show_several(
+    console: Console, summaries: Sequence[Summary], like: str | None, *, wide: bool
+) -> None:
     """Print one table of one kind of files: a row for each model and codec.
 
     Args:
         console: Where to.
         summaries: Of the same files.
         like: Whose bits the classical codecs got.
+        wide: Leave no column out.
     """
     from vqtok.codes import rates
 
     first = summaries[0]
     unit = rates.unit(first.modality).symbol
-    heads = ["model", *(metric.heading for metric in first.columns), unit, "by entropy", "over"]
-    rows = [
-        [
-            each.model,
-            *(_mean(each, metric) for metric in first.columns),
-            _number(each.rate),
-            _number(each.entropy_rate),
-            str(each.over) if each.classical else "",
-        ]
-        for each in summaries
+    columns = [Column("model", [each.model for each in summaries])]
+    columns += [
+        Column(
+            metric.heading,
+            [_mean(each, metric) for each in summaries],
+            metric.drop,
+            short=[metric.format(each.statistics[metric.name].mean) for each in summaries],
+        )
+        for metric in first.columns
     ]
-    kept = [i for i in range(len(heads)) if any(row[i] for row in rows)]
-    text = table([heads[i] for i in kept], [[row[i] for i in kept] for row in rows])
-    console.result(f"\n{_files(first)}, mean ± sd\n{text}")
+    over = [str(each.over) if each.classical else "" for each in summaries]
+    columns += [
+        Column(unit, [_number(each.rate) for each in summaries]),
+        Column("by entropy", [_number(each.entropy_rate) for each in summaries], drop=1),
+    ]
+    columns += [Column("over", over)] if any(over) else []
+    what = "mean ± sd" if table.fits(columns, wide=wide) else "mean"
+    table.show(console, columns, wide=wide, title=f"\n{_files(first)}, {what}")
     for each in summaries:
         if each.codebook is not None:
             console.result(f"{each.model}: {_used(each.codebook)}, {_bits(each.codebook)}")
@@ -143,6 +186,10 @@ def _files(summary: Summary) -> str:
 def _mean(summary: Summary, metric: Metric) -> str:
     found = summary.statistics[metric.name]
     return f"{metric.format(found.mean)} ± {metric.format(found.sd)}"
+
+
+def _aligned(cell: str, head: str) -> str:
+    return f"{cell:>{len(head)}}"
 
 
 def _number(rate: float | None) -> str:

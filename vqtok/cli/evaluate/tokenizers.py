@@ -87,7 +87,7 @@ def evaluate(
         failed = batch.failures_of(plan)
         for each in failed:
             batch.failed_line(console, each)
-        lines = tables.Lines(console, comparison.methods)
+        lines = tables.Lines(console, comparison.methods, wide=chosen.wide)
         results = comparison.run(
             plan.jobs,
             target_for=target_for,
@@ -105,7 +105,7 @@ def evaluate(
                 else:
                     lines.show(result)
     batch.report_left_out(console, plan.left_out)
-    tables.show(console, comparison)
+    tables.show(console, comparison, wide=chosen.wide)
     page.write(console, comparison)
     if failed:
         console.failures(failed)

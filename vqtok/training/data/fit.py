@@ -12,6 +12,7 @@ from statistics import fmean, median
 from typing import Any, Literal, NamedTuple
 
 from vqtok import config
+from vqtok.codes.rates import digits
 from vqtok.codes.spec import CodeSpec
 from vqtok.training.data.survey import Survey
 from vqtok.training.recipe import Recipe, parse
@@ -160,10 +161,14 @@ def _audio_window(work: _Fitting, facts: Survey, stride: int, rate: int) -> _Amo
     if typical * rate < window:
         least = math.ceil(SHORTEST_STRETCH / stride) * stride
         shorter = min(window, max(least, int(typical * rate) // stride * stride))
-        work.set("train.window", shorter, f"half of the recordings last {typical:.2g} s or less")
+        work.set(
+            "train.window", shorter, f"half of the recordings last {digits(typical, 2)} s or less"
+        )
         _batch(work, window / work.get("train.window"))
     total = facts.count * fmean(facts.seconds)
-    length = f"{total / 3600:.3g} hours" if total >= 5400 else f"{total / 60:.2g} minutes"
+    length = (
+        f"{digits(total / 3600)} hours" if total >= 5400 else f"{digits(total / 60, 2)} minutes"
+    )
     return _Amount(
         latents=total * rate / stride,
         windows=total * rate / work.get("train.window"),
