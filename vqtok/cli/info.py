@@ -30,9 +30,9 @@ def info(
     *,
     messages: options.Messages,
 ) -> None:
-    """Describe codes files, corpora, models, images and audio files.
+    """Describe codes files, corpora, models, images and audio files, and folders of them.
 
-    FILE is any such file, a corpus, the name or directory of a model, a checkpoint that another
+    FILE is any such file, a folder, a corpus, the name or directory of a model, a checkpoint that another
     program wrote, which is read and never run, or - for standard input.
 
     \b

@@ -23,6 +23,7 @@ from vqtok.pipeline.facts import (
     ImageFacts,
     LevelFacts,
 )
+from vqtok.pipeline.folder_facts import FolderFacts, folder_facts
 from vqtok.pipeline.model_facts import ModelFacts
 from vqtok.pipeline.models import DEFAULTS
 from vqtok.pipeline.prior_facts import AnyModel, PriorFacts, facts_of
@@ -37,6 +38,7 @@ __all__ = [
     "CodesFacts",
     "CorpusFacts",
     "Facts",
+    "FolderFacts",
     "ImageFacts",
     "ModelFacts",
     "PriorFacts",
@@ -44,7 +46,9 @@ __all__ = [
 ]
 
 
-Facts = CodesFacts | AnyModel | ImageFacts | AudioFacts | CorpusFacts | UnfinishedFacts
+Facts = (
+    CodesFacts | AnyModel | ImageFacts | AudioFacts | CorpusFacts | UnfinishedFacts | FolderFacts
+)
 
 
 def inspect(place: str | BinaryIO) -> Facts:
@@ -69,11 +73,7 @@ def inspect(place: str | BinaryIO) -> Facts:
         return corpus_facts(path)
     is_model = (path / "config.json").is_file() or foreign.is_foreign(path)
     if path.is_dir() and not is_model and place not in model_names():
-        raise UsageError(
-            place,
-            "a directory, not a model: no config.json",
-            hint="name files, model directories or models",
-        )
+        return folder_facts(path)
     try:
         info = directory.describe(place)
         return facts_of(info.name, info)
