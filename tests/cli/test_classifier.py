@@ -91,8 +91,8 @@ def test_the_best_of_each_samples_candidates_is_taken(vqtok: Run, judge: str, pr
     from vqtok.checkpoints import classifiers
     from vqtok.media import image
 
-    vqtok("sample", "-m", prior, "-n", "6", "--class", "dog", "-o", "all/")
-    result = vqtok("sample", "-m", prior, "-n", "2", "--class", "dog", "-o", "best/",
+    vqtok("sample", "-m", prior, "--count", "6", "--class", "dog", "-o", "all/")
+    result = vqtok("sample", "-m", prior, "--count", "2", "--class", "dog", "-o", "best/",
                    "--reject", judge, "--candidates", "3", "--batch", "4")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     import torch
@@ -103,7 +103,7 @@ def test_the_best_of_each_samples_candidates_is_taken(vqtok: Run, judge: str, pr
         x = torch.stack([torch.from_numpy(image.read(path)[0]) for path in group])
         expected = group[int(network.probabilities(x)[:, 1].argmax())]
         assert (pixels(f"best/dog/{index:04d}.png") == pixels(expected)).all()
-    one = vqtok("sample", "-m", prior, "-n", "1", "--class", "dog", "-o", "one/",
+    one = vqtok("sample", "-m", prior, "--count", "1", "--class", "dog", "-o", "one/",
                 "--reject", judge, "--candidates", "3")  # fmt: skip
     assert one.exit_code == 0
     assert (pixels("one/dog/0000.png") == pixels("best/dog/0000.png")).all()

@@ -14,8 +14,6 @@ LETTERS = {
     "-m": "--model", "-o": "--output", "-f": "--force", "-n": "--dry-run", "-q": "--quiet",
     "-v": "--verbose", "-j": "--jobs", "-b": "--batch", "-h": "--help", "-V": "--version",
 }  # fmt: skip
-OWN_LETTERS = {"sample": {"-n": "--count"}}
-"""How many samples there are to be is what everybody writes -n for."""
 
 
 def options_of(name: str) -> list:
@@ -54,7 +52,7 @@ def test_a_letter_has_one_meaning_and_names_have_hyphens(name):
         for flag in option.opts:
             assert "_" not in flag
             if not flag.startswith("--"):
-                assert (LETTERS | OWN_LETTERS.get(name, {}))[flag] in long
+                assert LETTERS[flag] in long
 
 
 def test_environment_variables_are_shown(vqtok):

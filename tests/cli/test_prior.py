@@ -31,7 +31,7 @@ def test_the_whole_path(format: str, vqtok: Run, photos: Path, shelf: Path) -> N
     assert "image items of codes" in trained.stderr
     assert "Next: vqtok sample -m prior/" in trained.stderr
     assert trained.stdout == "prior\n"
-    drawn = vqtok("sample", "-m", "prior", "-n", "2", "--class", "dog", "-o", "grid.png")
+    drawn = vqtok("sample", "-m", "prior", "--count", "2", "--class", "dog", "-o", "grid.png")
     assert drawn.exit_code == 0, drawn.stderr
     found = vqtok("eval", "codes", "-m", "prior", "--json")
     assert found.exit_code == 0, found.stderr

@@ -50,7 +50,9 @@ def pixels(path: Path | str) -> np.ndarray:
 
 
 def test_a_grid_shows_all_samples(vqtok: Run, priors: Path) -> None:
-    result = vqtok("sample", "-m", "p", "-n", "5", "-o", "grid.png", "--columns", "2", "--no-names")
+    result = vqtok(
+        "sample", "-m", "p", "--count", "5", "-o", "grid.png", "--columns", "2", "--no-names"
+    )
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "grid.png\n"
     found = pixels("grid.png")
@@ -59,7 +61,7 @@ def test_a_grid_shows_all_samples(vqtok: Run, priors: Path) -> None:
 
 
 def test_a_grid_has_the_names_of_classes_under_its_pictures(vqtok: Run, priors: Path) -> None:
-    command = ["sample", "-m", "p", "-n", "3", "--columns", "3"]
+    command = ["sample", "-m", "p", "--count", "3", "--columns", "3"]
     for name, more in {"with": [], "without": ["--no-names"], "large": ["--scale", "5"]}.items():
         assert vqtok(*command, "-o", f"{name}.png", *more).exit_code == 0
     width, height = SIZE
@@ -97,21 +99,21 @@ def test_the_same_command_makes_the_same_bytes_and_another_seed_others(
     vqtok: Run, priors: Path
 ) -> None:
     for name, more in {"one": [], "two": [], "other": ["--seed", "7"]}.items():
-        assert vqtok("sample", "-m", "p", "-n", "2", "-o", f"{name}.png", *more).exit_code == 0
+        assert vqtok("sample", "-m", "p", "--count", "2", "-o", f"{name}.png", *more).exit_code == 0
     assert Path("one.png").read_bytes() == Path("two.png").read_bytes()
     assert (pixels("one.png") != pixels("other.png")).any()
 
 
 def test_a_sample_depends_on_its_number_and_not_on_the_batch(vqtok: Run, priors: Path) -> None:
-    vqtok("sample", "-m", "p", "-n", "5", "--class", "dog", "-o", "all/", "--batch", "2")
-    vqtok("sample", "-m", "p", "-n", "3", "--class", "dog", "-o", "some/", "--batch", "8")
+    vqtok("sample", "-m", "p", "--count", "5", "--class", "dog", "-o", "all/", "--batch", "2")
+    vqtok("sample", "-m", "p", "--count", "3", "--class", "dog", "-o", "some/", "--batch", "8")
     for index in range(3):
         one, other = (Path(f"{name}/dog/{index:04d}.png") for name in ("all", "some"))
         assert one.read_bytes() == other.read_bytes()
 
 
 def test_classes_go_by_in_turn_and_name_directories(vqtok: Run, priors: Path) -> None:
-    result = vqtok("sample", "-m", "p", "-n", "4", "-o", "out/", "--json")
+    result = vqtok("sample", "-m", "p", "--count", "4", "-o", "out/", "--json")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["class"] for row in rows] == ["cat", "dog", "old/car", "cat"]
     assert [row["target"] for row in rows] == [
@@ -119,7 +121,7 @@ def test_classes_go_by_in_turn_and_name_directories(vqtok: Run, priors: Path) ->
     ]  # fmt: skip
     assert all(Path(row["target"]).is_file() for row in rows)
     two = vqtok(
-        "sample", "-m", "p", "-n", "3", "--class", "dog", "--class", "cat", "-o",
+        "sample", "-m", "p", "--count", "3", "--class", "dog", "--class", "cat", "-o",
         "{class}-{index}.png",
     )  # fmt: skip
     assert two.stdout.split() == ["dog-0.png", "cat-1.png", "dog-2.png"]
@@ -137,7 +139,7 @@ def test_codes_say_whose_they_are_and_decode_to_the_picture(vqtok: Run, priors: 
 
 def test_recordings_have_the_length_that_is_asked_for(vqtok: Run, priors: Path) -> None:
     vqtok("sample", "-m", "a", "--speaker", "bob", "-o", "usual.wav")
-    result = vqtok("sample", "-m", "a", "-n", "2", "--seconds", "0.1", "-o", "new-{index}.wav")
+    result = vqtok("sample", "-m", "a", "--count", "2", "--seconds", "0.1", "-o", "new-{index}.wav")
     assert result.exit_code == 0, result.stderr
     assert soundfile.info("usual.wav").frames == 1600
     assert [soundfile.info(f"new-{n}.wav").frames for n in range(2)] == [800, 800]
@@ -150,7 +152,7 @@ def test_size_is_width_times_height(vqtok: Run, priors: Path) -> None:
 
 def test_a_prompt_is_kept(vqtok: Run, priors: Path) -> None:
     vqtok("sample", "-m", "p", "--seed", "1", "-o", "start.npy")
-    vqtok("sample", "-m", "p", "-n", "3", "--prompt", "start.npy", "--keep", "3", "-o", "on/",
+    vqtok("sample", "-m", "p", "--count", "3", "--prompt", "start.npy", "--keep", "3", "-o", "on/",
           "--format", "npy")  # fmt: skip
     start = np.load("start.npy")
     made = [np.load(path) for path in sorted(Path("on").rglob("*.npy"))]
@@ -198,8 +200,8 @@ def test_guidance_changes_samples_and_needs_a_class(vqtok: Run, priors: Path) ->
 
 
 def test_standard_output_gets_the_file(vqtok: Run, priors: Path) -> None:
-    vqtok("sample", "-m", "p", "-n", "2", "-o", "x.png")
-    result = vqtok("sample", "-m", "p", "-n", "2", "-o", "-")
+    vqtok("sample", "-m", "p", "--count", "2", "-o", "x.png")
+    result = vqtok("sample", "-m", "p", "--count", "2", "-o", "-")
     assert result.stdout_bytes == Path("x.png").read_bytes()
 
 
@@ -252,11 +254,11 @@ def test_the_default_may_be_missing(
 
 
 def test_the_shipped_prior_is_the_default(vqtok: Run, here: Path) -> None:
-    result = vqtok("sample", "-n", "4", "--class", "horse", "-o", "grid.png", "--seed", "1")
+    result = vqtok("sample", "--count", "4", "--class", "horse", "-o", "grid.png", "--seed", "1")
     assert result.exit_code == 0, result.stderr
     first = Path("grid.png").read_bytes()
     named = ["-m", "prior-cifar10", "--tokenizer", "cifar10-f4"]
-    result = vqtok("sample", *named, "-n", "4", "--class", "horse", "-o", "-", "--seed", "1")
+    result = vqtok("sample", *named, "--count", "4", "--class", "horse", "-o", "-", "--seed", "1")
     assert result.stdout_bytes == first
 
 
@@ -320,3 +322,12 @@ def test_info_and_models_describe_priors(
     assert facts["classes"] == ["ann", "bob"]
     monkeypatch.setenv("VQTOK_MODELS", f"{shelf}:{priors}")
     assert "prior of image-f8" in vqtok("models").stdout
+
+
+def test_a_dry_run_says_what_would_be_written(vqtok: Run, priors: Path) -> None:
+    whole = vqtok("sample", "-m", "p", "--count", "4", "-o", "grid.png", "-n")
+    assert whole.stdout == "4 samples -> grid.png\n"
+    each = vqtok("sample", "-m", "p", "--count", "2", "--class", "dog", "-o", "new/", "-n")
+    assert each.stdout.splitlines()[1] == "sample 1 of dog -> new/dog/0001.png"
+    assert not (priors / "grid.png").exists()
+    assert not (priors / "new").exists()

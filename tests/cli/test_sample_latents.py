@@ -47,7 +47,7 @@ def pixels(path: Path | str) -> np.ndarray:
 
 
 def test_samples_are_what_the_decoder_makes_of_standard_gaussian_latents(vqtok: Run) -> None:
-    assert vqtok("sample", "-m", "vae", "-n", "3", "--seed", "5", "-o", "out/").exit_code == 0
+    assert vqtok("sample", "-m", "vae", "--count", "3", "--seed", "5", "-o", "out/").exit_code == 0
     model = directory.load("vae")
     for index in range(3):
         z = np.random.default_rng((5, index)).standard_normal((4, 3, 3), dtype=np.float32)
@@ -59,15 +59,15 @@ def test_samples_are_what_the_decoder_makes_of_standard_gaussian_latents(vqtok: 
 
 
 def test_a_sample_is_the_same_however_many_are_made(vqtok: Run) -> None:
-    vqtok("sample", "-m", "vae", "-n", "4", "-o", "many/")
-    vqtok("sample", "-m", "vae", "-n", "2", "-o", "few/")
+    vqtok("sample", "-m", "vae", "--count", "4", "-o", "many/")
+    vqtok("sample", "-m", "vae", "--count", "2", "-o", "few/")
     for name in ("0000.png", "0001.png"):
         assert Path("many", name).read_bytes() == Path("few", name).read_bytes()
     assert Path("many/0000.png").read_bytes() != Path("many/0001.png").read_bytes()
 
 
 def test_a_grid_of_any_size_and_the_temperature(vqtok: Run) -> None:
-    flags = ["sample", "-m", "vae", "-n", "4", "--size", "20x12"]
+    flags = ["sample", "-m", "vae", "--count", "4", "--size", "20x12"]
     assert vqtok(*flags, "-o", "grid.png").exit_code == 0
     assert pixels("grid.png").shape == (2 * (12 + GAP) - GAP, 2 * (20 + GAP) - GAP, 3)
     assert vqtok(*flags, "-o", "cold/", "--temperature", "0").exit_code == 0
@@ -75,10 +75,10 @@ def test_a_grid_of_any_size_and_the_temperature(vqtok: Run) -> None:
 
 
 def test_classes_condition_the_decoder_and_size_must_be_known(vqtok: Run) -> None:
-    result = vqtok("sample", "-m", "labelled", "-n", "2", "-o", "out/")
+    result = vqtok("sample", "-m", "labelled", "--count", "2", "-o", "out/")
     assert result.exit_code == 2
     assert "--size WxH" in result.stderr
-    flags = ["sample", "-m", "labelled", "--size", "16x16", "--temperature", "0", "-n", "2"]
+    flags = ["sample", "-m", "labelled", "--size", "16x16", "--temperature", "0", "--count", "2"]
     result = vqtok(*flags, "-o", "out/", "--json")
     assert [json.loads(line)["class"] for line in result.stdout.splitlines()] == ["cat", "dog"]
     assert Path("out/cat/0000.png").read_bytes() != Path("out/dog/0001.png").read_bytes()

@@ -32,8 +32,8 @@ def info(
 ) -> None:
     """Describe codes files, corpora, models, images and audio files, and folders of them.
 
-    FILE is any such file, a folder, a corpus, the name or directory of a model, a checkpoint that another
-    program wrote, which is read and never run, or - for standard input.
+    FILE is any such file, a folder, a corpus, the name or directory of a model, a checkpoint that
+    another program wrote, which is read and never run, or - for standard input.
 
     \b
     Examples:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from vqtok.protocols import Prompt
 
 
+LARGEST_SCALE = 64
+"""Times that pictures are enlarged at most."""
+
 CANDIDATES = 4
 """For each sample, if a classifier chooses."""
 
@@ -51,9 +54,7 @@ class Choices:
             "prior-cifar10.",
         ),
     ] = None
-    count: Annotated[
-        int, typer.Option("-n", "--count", metavar="N", min=1, help="How many samples.")
-    ] = 1
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many samples.")] = 1
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -151,7 +152,6 @@ class Choices:
             "--scale",
             metavar="N",
             min=1,
-            max=64,
             help="Enlarge pictures N times; default: a grid as its names need it, else 1.",
         ),
     ] = None
@@ -166,6 +166,7 @@ class Choices:
         ),
     ] = 32
     force: options.Force = False
+    dry_run: options.DryRun = False
     machine: options.Machine
     messages: options.ProgressMessages
 
@@ -177,7 +178,7 @@ def sample(chosen: Choices) -> None:
 
     \b
     Examples:
-      vqtok sample -m my-prior -n 16 --class airplane -o grid.png
+      vqtok sample -m my-prior --count 16 --class airplane -o grid.png
       vqtok sample -m my-voice --prompt hello.wav --seconds 5 -o on.wav
     """  # noqa: D301
     from vqtok.pipeline import latent_models, prior_models
@@ -195,6 +196,9 @@ def _sample_codes(console: Console, chosen: Choices, info: ModelInfo, learned: L
     from vqtok.pipeline import prior_models, sample_plan
 
     plan, names = _planned(chosen, info, info.classes)
+    if chosen.dry_run:
+        _show(console, plan, names, chosen.count)
+        return
     extent = sample_plan.extent_of(
         info.spec, learned.extent, size=chosen.size, seconds=chosen.seconds
     )
@@ -235,6 +239,9 @@ def _sample_latents(console: Console, chosen: Choices, info: ModelInfo) -> None:
 
     plan, names = _planned(chosen, info, latent_models.labels_of(info))
     latent_models.check(info, plan, _only_codes(chosen))
+    if chosen.dry_run:
+        _show(console, plan, names, chosen.count)
+        return
     usual = latent_models.usual_extent(info)
     extent = sample_plan.extent_of(info.spec, usual, size=chosen.size, seconds=chosen.seconds)
     console.note("loading torch")
@@ -307,6 +314,19 @@ def _only_codes(chosen: Choices) -> list[str]:
     return [flag for flag, is_given in given.items() if is_given]
 
 
+def _show(console: Console, plan: SamplePlan, names: Sequence[str], count: int) -> None:
+    """Print what would be written, a line for each file."""
+    whole = len(plan.targets) == 1
+    for index, target in enumerate(plan.targets):
+        name = names[index] if names and not whole else None
+        if console.as_json:
+            target_name = None if target is None else str(target)
+            console.json({"target": target_name, "samples": count if whole else 1, "class": name})
+            continue
+        what = f"{count} sample{'' if count == 1 else 's'}" if whole else f"sample {index}"
+        console.result(f"{what}{f' of {name}' if name else ''} -> {target or 'stdout'}")
+
+
 def _print(console: Console, results: Iterator[Sampled]) -> None:
     """Print what was written, each file once."""
     last: Path | None = None
@@ -333,6 +353,8 @@ def _check(plan: SamplePlan, chosen: Choices) -> None:
         raise UsageError(f"--prompt {chosen.prompt}", "no such file")
     if chosen.columns is not None and not plan.is_grid:
         raise UsageError("--columns", "only a grid has columns", hint="-o grid.png")
+    if chosen.scale is not None and chosen.scale > LARGEST_SCALE:
+        raise UsageError(f"--scale {chosen.scale}", f"at most {LARGEST_SCALE}")
     if chosen.scale is not None and plan.kind != "image":
         raise UsageError("--scale", "only pictures are enlarged", hint="-o grid.png")
     check_stdout(plan.targets, as_json=chosen.messages.as_json)

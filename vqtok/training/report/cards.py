@@ -110,7 +110,7 @@ def prior_card(
     return _joined(
         f"# {plain(name)}",
         plain(recipe["about"]),
-        f"```\nvqtok sample -m {shlex.quote(name)} -n 1{condition} -o new.{suffix}\n```",
+        f"```\nvqtok sample -m {shlex.quote(name)} --count 1{condition} -o new.{suffix}\n```",
         "## Codes",
         _codes(spec),
         f"- of the tokenizer {plain(data['tokenizer'] or 'unknown')}, fingerprint "
