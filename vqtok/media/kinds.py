@@ -62,10 +62,11 @@ _ANY_PICTURE = (b"mif1", b"msf1", b"mif2", b"miaf")
 # Sizes of a BMP's second header: "BM" alone begins many a text.
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
+AUDIO_FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
 _KIND_OF_FORMAT: dict[str, Kind] = {
     **dict.fromkeys(("PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP", "AVIF", "HEIC"), "image"),
     "JPEG 2000": "image",
-    **dict.fromkeys(("WAV", "FLAC", "OGG", "MP3", "AIFF"), "audio"),
+    **dict.fromkeys(AUDIO_FORMATS, "audio"),
     **dict.fromkeys(("npy", "safetensors"), "codes"),
 }
 # A safetensors file starts with its header's length; more than this is no header.

@@ -150,7 +150,7 @@ def test_mp3_without_a_length_is_read_to_its_end(
     whole = buffer.getvalue()
     expected, _ = audio.read(io.BytesIO(whole))
     size = mpeg.frame_size(whole[:4])
-    assert size is not None and mpeg.stream_header(io.BytesIO(whole), 0) is not None
+    assert size is not None and mpeg.parts(io.BytesIO(whole))[0].header is not None
     tag = b"ID3\x04\0\0\0\0\1\0" + bytes(128)
     found, info = audio.read(io.BytesIO(tag + whole[size:]))
     assert info.length >= 60_000
@@ -227,14 +227,11 @@ def test_rf64_is_truncated_by_its_long_size(
     assert "file holds 1000" in str(fails(tmp_path / "a.wav", capfd))
 
 
-def test_samples_that_a_filter_would_make_infinite_are_named(tmp_path: Path) -> None:
+def test_samples_beyond_any_scale_are_named(tmp_path: Path) -> None:
     x = np.full(1000, 3.4e38, np.float32)
     soundfile.write(tmp_path / "a.wav", x, 8000, subtype="FLOAT")
     with pytest.raises(MediaError, match=r"sample is 3\.\d+e\+38 at 0\.000 s, channel 1"):
         audio.read(tmp_path / "a.wav", rate=24000)
-    loud = np.full(1000, 2.0**31, np.float32)
-    soundfile.write(tmp_path / "b.wav", loud, 8000, subtype="FLOAT")
-    assert np.isfinite(audio.read(tmp_path / "b.wav", rate=24000)[0]).all()
 
 
 def test_a_rate_that_no_file_can_hold_leaves_no_half_file(tmp_path: Path) -> None:

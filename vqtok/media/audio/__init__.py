@@ -9,69 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, cast
 
 import numpy as np
-import soundfile
 
 from vqtok.errors import MediaError
 from vqtok.media.audio.arriving import Arriving as Arriving
 from vqtok.media.audio.arriving import open_arriving
-from vqtok.media.audio.frames import check_finite, mixed
-from vqtok.media.audio.headers import Lenient, complete
+from vqtok.media.audio.decoding import UNKNOWN_LENGTH, blocks, describe, recognised
+from vqtok.media.audio.decoding import AudioInfo as AudioInfo
+from vqtok.media.audio.decoding import Forward as Forward
+from vqtok.media.audio.frames import mixed
+from vqtok.media.audio.links import links
 from vqtok.media.audio.resample import check_rates, rechunk, resample
 from vqtok.media.audio.resample import resampled_length as resampled_length
 from vqtok.media.audio.writer import Writer as Writer
-from vqtok.media.kinds import AUDIO_SUFFIXES, HEAD_BYTES, sniff_format, supported
+from vqtok.media.kinds import AUDIO_SUFFIXES
 from vqtok.media.opening import seekable, subject
 
 SUFFIXES = AUDIO_SUFFIXES
 
 # Samples per channel in one block: 2.7 s at 24 kHz.
 BLOCK = 1 << 16
-_READ_FRAMES = 1 << 14
-UNKNOWN_LENGTH = 1 << 62
-"""No file is as long: libsndfile's "no idea" is 2**63 - 1."""
-_FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """What a file says about itself.
-
-    Attributes:
-        rate: Hz.
-        channels: 1 for mono, 2 for stereo, ….
-        length: Samples per channel.
-        format: "WAV", "FLAC", "OGG", "MP3" or "AIFF".
-        subtype: libsndfile's name of the encoding: "PCM_16", "FLOAT", "VORBIS", "OPUS", ….
-    """
-
-    rate: int
-    channels: int
-    length: int
-    format: str
-    subtype: str
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.length / self.rate
-
-
-class Forward(soundfile.SoundFile):  # type: ignore[misc]
-    """Read from start to end without seeking.
-
-    soundfile seeks to where it is after every block that it reads, and MP3 and Opus decoders lose
-    their state by that: samples would depend on the block size.
-    """
-
-    def seekable(self) -> bool:
-        """Returns False, so that soundfile leaves the decoder alone."""
-        return False
 
 
 class Reader:
@@ -87,9 +49,9 @@ class Reader:
     def __init__(self, source: Path | BinaryIO) -> None:
         self._name = subject(source)
         with ExitStack() as stack:
-            self._stream = stack.enter_context(seekable(source))
-            self._format = checked_format(self._stream, self._name)
-            self._stream = complete(self._stream, self._format, self._name)
+            stream = stack.enter_context(seekable(source))
+            self._format, stream = recognised(stream, self._name)
+            self._links = links(stream, self._format, self._name)
             self.info = self._read_info()
             if self.info.length == 0:
                 raise MediaError(self._name, "no audio samples")
@@ -163,58 +125,23 @@ class Reader:
         return rechunk(resampled, block)
 
     def _read_info(self) -> AudioInfo:
-        with self._sound() as sound:
-            length = sound.frames
-            # An MP3's length is at best a count of frames that includes the encoder's padding, and
-            # a FLAC from a pipe has none.
-            if self._format == "MP3" or length >= UNKNOWN_LENGTH:
-                length = sum(len(frames) for frames in self._frames(sound))
-            return AudioInfo(
-                rate=sound.samplerate,
-                channels=sound.channels,
-                length=length,
-                format=self._format,
-                subtype=sound.subtype,
-            )
+        info = describe(self._links, self._format, self._name)
+        # A FLAC or AU from a pipe has no length, and an MP3's may include the encoder's padding.
+        if info.length >= UNKNOWN_LENGTH or any(link.is_counted for link in self._links):
+            decoded = blocks(self._links, self._format, self._name)
+            info = replace(info, length=sum(len(frames) for frames in decoded))
+        return info
 
     def _pieces(self) -> Iterator[np.ndarray]:
         position = 0
-        with self._sound() as sound:
-            for frames in self._frames(sound):
-                check_finite(frames, position, rate=self.info.rate, name=self._name)
-                position += len(frames)
-                yield frames.T
+        for frames in blocks(self._links, self._format, self._name):
+            position += len(frames)
+            yield frames.T
         if position != self.info.length:
             raise MediaError(
                 self._name,
                 f"truncated: header says {self.info.length} samples, file holds {position}",
             )
-
-    def _frames(self, sound: Forward) -> Iterator[np.ndarray]:
-        """Blocks (n, C) up to the end."""
-        position = 0
-        while True:
-            try:
-                frames = sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
-            except soundfile.SoundFileError as error:
-                at = position / sound.samplerate
-                raise MediaError(
-                    self._name, f"truncated or damaged {self._format} after {at:.3f} s"
-                ) from error
-            if not len(frames):
-                return
-            position += len(frames)
-            yield frames
-
-    def _sound(self) -> Forward:
-        self._stream.seek(0)
-        try:
-            return Forward(Lenient(self._stream))
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.strip(". ").lower()
-            raise MediaError(
-                self._name, f"truncated, damaged or unsupported {self._format}: {reason}"
-            ) from error
 
 
 def listen(source: Path | BinaryIO) -> Reader | Arriving:
@@ -254,18 +181,3 @@ def read(
     """
     with Reader(source) as reader:
         return np.concatenate(list(reader.blocks(rate, mono=mono)), axis=1), reader.info
-
-
-def checked_format(stream: BinaryIO, name: str) -> str:
-    """Name of the audio format that a stream holds, by its first bytes.
-
-    Raises:
-        MediaError: none that is read here.
-    """
-    format = sniff_format(stream.read(HEAD_BYTES))
-    if format is None or format not in _FORMATS:
-        holds = f" (it holds {format})" if format else ""
-        raise MediaError(
-            name, f"not audio that vqtok reads{holds}", hint=f"supported: {supported('audio')}"
-        )
-    return format

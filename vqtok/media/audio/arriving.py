@@ -19,9 +19,10 @@ import soundfile
 
 from vqtok.errors import MediaError
 from vqtok.media.audio import wav
-from vqtok.media.audio.frames import check_finite, mixed
-from vqtok.media.audio.headers import Lenient, no_samples, truncated
+from vqtok.media.audio.frames import check_samples, mixed
+from vqtok.media.audio.headers import no_samples, truncated
 from vqtok.media.audio.resample import resample
+from vqtok.media.audio.views import Lenient
 from vqtok.media.kinds import HEAD_BYTES, sniff_format
 from vqtok.media.opening import os_message, subject
 
@@ -132,7 +133,8 @@ class Arriving:
             (C, n) float32, n > 0 as it comes. Lengths add up to ``resampled_length`` of ``length``.
 
         Raises:
-            MediaError: no samples, one that is not finite, or fewer than the header says.
+            MediaError: no samples, one that is not finite or far beyond full scale,
+                or fewer than the header says.
         """
         pieces = mixed(self._pieces()) if mono else self._pieces()
         channels = 1 if mono else self.channels
@@ -142,7 +144,7 @@ class Arriving:
         for data in self._data():
             with self._decoder(data) as sound:
                 frames = sound.read(dtype="float32", always_2d=True)
-            check_finite(frames, self.length, rate=self.rate, name=self._name)
+            check_samples(frames, self.length, rate=self.rate, name=self._name)
             self.length += len(frames)
             yield frames.T
         if self.declared is not None and self.length < self.declared:

@@ -3,13 +3,13 @@
 The same excerpt has the same samples every time, but not to the last bit those of ``audio.read``:
 Opus decoders start anew where they are sent to, and the filter that changes the rate sees only the
 excerpt and its surroundings. MP3 is read from the start on: after a jump its decoder complains to
-the terminal about frames that it has not seen.
+the terminal about frames that it has not seen. So are recordings that were joined into one file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -18,9 +18,10 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.audio import UNKNOWN_LENGTH, AudioInfo, Forward, checked_format, probe
-from vqtok.media.audio.frames import check_finite
-from vqtok.media.audio.headers import Lenient, complete
+from vqtok.media.audio import AudioInfo, probe
+from vqtok.media.audio.decoding import UNKNOWN_LENGTH, blocks, describe, opened, recognised
+from vqtok.media.audio.frames import check_samples
+from vqtok.media.audio.links import Link, nearly
 from vqtok.media.audio.resample import check_rates, resample, resampled_length
 from vqtok.media.opening import seekable, subject
 
@@ -61,18 +62,20 @@ def excerpt(source: Path | BinaryIO, *, rate: int, start: int, length: int) -> n
             from the file's.
     """
     name = subject(source)
-    with _open(source) as (sound, info):
+    with _open(source) as (found, info):
         try:
             check_rates(info.rate, rate)
         except MediaError as error:
             error.about(name)
             raise
         first, last, skip = _stretch(info.rate, rate, start, start + length)
-        if info.format in FORWARD:
-            first, skip = 0, start
-        frames = _frames(sound, first, last, info, name)
-        blocks = resample(frames, info.rate, rate, channels=info.channels)
-        return _cut(blocks, skip, skip + length, channels=info.channels)
+        if info.format in FORWARD or len(found) > 1:
+            frames = _forward(found, last, info, name)
+            skip = start
+        else:
+            frames = _frames(found[0], first, last, info, name)
+        resampled = resample(frames, info.rate, rate, channels=info.channels)
+        return _cut(resampled, skip, skip + length, channels=info.channels)
 
 
 def _stretch(from_hz: int, to_hz: int, start: int, stop: int) -> tuple[int, int, int]:
@@ -88,24 +91,33 @@ def _stretch(from_hz: int, to_hz: int, start: int, stop: int) -> tuple[int, int,
     return periods * (from_hz // common), last, start - periods * period
 
 
-def _frames(
-    sound: Forward, first: int, last: int, info: AudioInfo, name: str
-) -> Iterator[np.ndarray]:
+def _frames(link: Link, first: int, last: int, info: AudioInfo, name: str) -> Iterator[np.ndarray]:
     """Blocks (C, n) of the file's samples ``first`` … ``last - 1``, as far as there are any."""
-    try:
-        if first:
-            sound.seek(first)
-        at = first
-        while at < last:
-            frames = sound.read(min(_READ_FRAMES, last - at), dtype="float32", always_2d=True)
-            if not len(frames):
-                return
-            check_finite(frames, at, rate=info.rate, name=name)
-            at += len(frames)
-            yield frames.T
-    except soundfile.SoundFileError as error:
-        where = first / info.rate
-        raise MediaError(name, f"truncated or damaged {info.format} after {where:.3f} s") from error
+    with opened(link, info.format, name) as sound:
+        try:
+            if first:
+                sound.seek(first)
+            at, end = first, last if link.length is None else min(last, link.length)
+            while at < end:
+                frames = sound.take(min(_READ_FRAMES, end - at))
+                if not len(frames):
+                    return
+                check_samples(frames, at, rate=info.rate, name=name)
+                at += len(frames)
+                yield frames.T
+        except soundfile.SoundFileError as error:
+            where = f"after {first / info.rate:.3f} s"
+            raise MediaError(name, f"truncated or damaged {info.format} {where}") from error
+
+
+def _forward(found: Sequence[Link], last: int, info: AudioInfo, name: str) -> Iterator[np.ndarray]:
+    """Blocks (C, n) from the start on, until sample ``last`` is among them."""
+    at = 0
+    for frames in blocks(found, info.format, name):
+        yield frames.T
+        at += len(frames)
+        if at >= last:
+            return
 
 
 def _cut(blocks: Iterator[np.ndarray], start: int, stop: int, *, channels: int) -> np.ndarray:
@@ -123,28 +135,10 @@ def _cut(blocks: Iterator[np.ndarray], start: int, stop: int, *, channels: int) 
 
 
 @contextmanager
-def _open(source: Path | BinaryIO) -> Iterator[tuple[Forward, AudioInfo]]:
-    """Returns the decoder at its start, and what the header says."""
+def _open(source: Path | BinaryIO) -> Iterator[tuple[list[Link], AudioInfo]]:
+    """Returns what is to be decoded, and what the headers say."""
     name = subject(source)
     with seekable(source) as stream:
-        format = checked_format(stream, name)
-        whole = complete(stream, format, name)
-        whole.seek(0)
-        try:
-            sound = Forward(Lenient(whole))
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.strip(". ").lower()
-            raise MediaError(
-                name, f"truncated, damaged or unsupported {format}: {reason}"
-            ) from error
-        with sound:
-            yield (
-                sound,
-                AudioInfo(
-                    rate=sound.samplerate,
-                    channels=sound.channels,
-                    length=sound.frames,
-                    format=format,
-                    subtype=sound.subtype,
-                ),
-            )
+        format, stream = recognised(stream, name)
+        found = nearly(stream, format, name)
+        yield found, describe(found, format, name)

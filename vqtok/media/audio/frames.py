@@ -8,12 +8,15 @@ import numpy as np
 
 from vqtok.errors import MediaError
 
-# Integers of 32 bits as floats; sums and filters of larger samples may become infinite.
-_LOUDEST = 2.0**31
+LOUDEST = 4.0
+"""Largest absolute value of a sample, 12 dB over full scale: what is mixed, resampled and decoded
+overshoots, while integers that were stored as floats lie far beyond."""
+
+_INTEGERS = (1 << 15, 1 << 31)
 
 
-def check_finite(frames: np.ndarray, position: int, *, rate: int, name: str) -> None:
-    """Refuse samples that are NaN, infinite or beyond any scale.
+def check_samples(frames: np.ndarray, position: int, *, rate: int, name: str) -> None:
+    """Refuse samples that are NaN, infinite or far beyond full scale.
 
     Args:
         frames: (n, C).
@@ -24,13 +27,22 @@ def check_finite(frames: np.ndarray, position: int, *, rate: int, name: str) -> 
     Raises:
         MediaError: naming the first such sample.
     """
-    sound = np.abs(frames) <= _LOUDEST  # NaN is not
+    sound = np.abs(frames) <= LOUDEST  # NaN is not
     if sound.all():
         return
     frame, channel = (int(each) for each in np.argwhere(~sound)[0])
     at = (position + frame) / rate
     value = frames[frame, channel]
-    raise MediaError(name, f"sample is {value} at {at:.3f} s, channel {channel + 1}")
+    what = f"sample is {value} at {at:.3f} s, channel {channel + 1}"
+    if not np.isfinite(value):
+        raise MediaError(name, what)
+    peak = np.abs(frames[np.isfinite(frames)]).max()
+    full = next((each for each in _INTEGERS if each >= peak), _INTEGERS[-1])
+    raise MediaError(
+        name,
+        f"{what}, where full scale is 1",
+        hint=f"ffmpeg -i FILE -af volume=1/{full} -f wav - | vqtok encode - scales it",
+    )
 
 
 def mixed(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 PLAIN_TAGS = (1, 3, 6, 7)
 """Encodings whose samples all have one size: integers, floats, A-law and µ-law."""
 
+MPEG_TAGS = (0x50, 0x55)
+"""Frames of MPEG audio, layers I and II, and III."""
+
 EXTENSIBLE = 0xFFFE
 """The encoding is named further on in the format chunk."""
 

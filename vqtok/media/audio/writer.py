@@ -15,6 +15,7 @@ import soundfile
 from vqtok import atomic
 from vqtok.errors import MediaError, UsageError
 from vqtok.media.audio import wav
+from vqtok.media.audio.channels import to_file
 from vqtok.media.audio.ogg import fix_serial
 from vqtok.media.audio.resample import Resampler
 from vqtok.media.audio.sinks import FileSink, WavSink
@@ -196,7 +197,7 @@ class Writer:
             piece = np.clip(block[:, start : start + _WRITE_FRAMES], -1, 1)
             if isinstance(self._sink, WavSink):
                 self._sink.begin()
-            self._sound.write(np.ascontiguousarray(piece.T))
+            self._sound.write(np.ascontiguousarray(to_file(piece.T, self._subtype)))
             self._pass_on()
             self._written += piece.shape[1]
             if self._format == "WAV" and not self._leaves and self._is_long(self._written):
