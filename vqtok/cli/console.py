@@ -213,7 +213,7 @@ class _Plain:
         self._show()
 
     def goto(self, done: int) -> None:
-        self._done, self._fraction = done, 0.0
+        self._done, self._fraction, self._aside = done, 0.0, ""
         self._show()
 
     def _show(self) -> None:
@@ -248,7 +248,7 @@ class _Bar:
 
     def goto(self, done: int) -> None:
         self._done = done
-        self._progress.update(self._task, completed=done)
+        self._progress.update(self._task, completed=done, stage=self._text)
 
 
 @contextmanager

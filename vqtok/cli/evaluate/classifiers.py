@@ -31,7 +31,7 @@ def evaluate(console: Console, files: Sequence[str], info: ModelInfo, chosen: Ch
 
     plan = plans.for_evaluate(files)
     with console.progress(len(plan.jobs), "classified", unit="images") as progress:
-        progress.stage(f"loading {info.name}")
+        progress.aside(f"loading {info.name}")
         from vqtok.checkpoints import classifiers
         from vqtok.checkpoints.devices import pick_device
         from vqtok.metrics.accuracy import Accuracy

@@ -37,7 +37,7 @@ def evaluate(console: Console, files: Sequence[str], info: ModelInfo, chosen: Ch
     failed: list[Failed] = []
     machine = chosen.machine
     with console.progress(1, "evaluated", unit="runs") as progress:
-        progress.stage(f"loading {info.name}")
+        progress.aside(f"loading {info.name}")
         loaded = prior_models.Loaded(
             info, info.learned, device=machine.device, threads=machine.threads
         )
