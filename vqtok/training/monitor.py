@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -184,16 +185,37 @@ class Monitor(nn.Module):
         Of the last whole window, or of the present one while there is no other.
         """
         found = {}
+        for name, counts in self._counts().items():
+            share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+            entropy = -(share * share.clamp(min=1e-12).log()).sum(1)
+            used = (counts > 0).float().mean()
+            found[name] = Use(float(used), float(entropy.exp().mean()))
+        return found
+
+    def relative_uses(self) -> dict[str, np.ndarray]:
+        """Measure the use of each entry by level, over the codes of ``uses``.
+
+        Returns:
+            Level → (Q·K,) float: 0 is never, 1 as often as if all of a stage were used alike.
+        """
+        return {
+            name: (counts / counts.sum(1, keepdim=True).clamp(min=1) * counts.shape[1])
+            .flatten()
+            .cpu()
+            .numpy()
+            for name, counts in self._counts().items()
+        }
+
+    def _counts(self) -> dict[str, Tensor]:
+        """Take each level's counts, (Q, K); nothing before every level has codes."""
+        found = {}
         for index, name in enumerate(self.names):
             counts = self.get_buffer(f"before_{index}")
             if not counts.any():
                 counts = self.get_buffer(f"now_{index}")
             if not counts.any():
                 return {}
-            share = counts / counts.sum(1, keepdim=True).clamp(min=1)
-            entropy = -(share * share.clamp(min=1e-12).log()).sum(1)
-            used = (counts > 0).float().mean()
-            found[name] = Use(float(used), float(entropy.exp().mean()))
+            found[name] = counts
         return found
 
     def use_of_levels(self) -> dict[str, dict[str, float]]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from vqtok import allocator
+from vqtok import allocator, config
 from vqtok.checkpoints import directory, resume
 from vqtok.checkpoints.devices import pick_device
 from vqtok.distributed import device_of_rank, joined
 from vqtok.training import classifier, prior, tokenizer
 from vqtok.training.data.code_items import is_codes
-from vqtok.training.log import Event
+from vqtok.training.log import Evaluated, Event
 from vqtok.training.recipe import family, load
 from vqtok.training.report.tensorboard import EventWriter, writer_class
 from vqtok.training.run import Run
@@ -84,10 +84,13 @@ def train(
         run.begin()
         board = None
         if tensorboard and run.speaks:
-            board = EventWriter(output, first_step=run.step)
+            recipe = {"command": command, "recipe": config.dump(run.recipe)}
+            board = EventWriter(output, first_step=run.step, recipe=recipe)
         try:
             for event in run.events(should_stop):
                 if board is not None:
+                    if isinstance(event, Evaluated):
+                        board.uses(event.step, run.monitor.relative_uses())
                     board.write(event)
                 yield event
         finally:

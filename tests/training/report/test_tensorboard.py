@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.training.conftest import IMAGE_EDITS
@@ -18,7 +20,9 @@ from vqtok.training.train import train
 
 def read(output: Path) -> Any:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    found = reader.EventAccumulator(str(output / "tensorboard"), size_guidance={"images": 0})
+    found = reader.EventAccumulator(
+        str(output / "tensorboard"), size_guidance={"images": 0, "histograms": 0}
+    )
     return found.Reload()
 
 
@@ -43,6 +47,34 @@ def test_a_run_is_there_with_scalars_and_pictures(photos: Path, tmp_path: Path):
     assert steps_of(shown) == [e.step for e in measured]
     assert [e.value for e in shown] == pytest.approx([e.metrics["psnr_db"] for e in measured])
     assert steps_of(found.Images("previews")) == [e.step for e in measured]
+
+
+def test_a_run_shows_its_recipe_and_how_its_entries_are_used(photos: Path, tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    events = run(photos, tmp_path / "m", "train.steps=20", tensorboard=True)
+    found = read(tmp_path / "m")
+    (recipe,) = found.Tensors("recipe/text_summary")
+    shown = json.loads(recipe.tensor_proto.string_val[0].decode())
+    trained = json.loads((tmp_path / "m" / "training.json").read_text())
+    assert shown["recipe"] == trained["recipe"]
+    assert shown["recipe"]["train"]["steps"] == 20
+    histograms = found.Histograms("codebook/relative_use")
+    assert steps_of(histograms) == [e.step for e in events if isinstance(e, Evaluated)]
+    entries = trained["recipe"]["model"]["quantizer"]["codebook_size"]
+    for each in histograms:
+        assert each.histogram_value.num == entries
+        assert each.histogram_value.sum == pytest.approx(entries)  # 1 on the mean
+
+
+def test_levels_have_histograms_of_their_own(tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    board = EventWriter(tmp_path, first_step=0)
+    board.uses(3, {"top": np.array([0.0, 2.0]), "bottom": np.ones(4)})
+    board.close()
+    found = read(tmp_path)
+    tags = ["codebook/relative_use_bottom", "codebook/relative_use_top"]
+    assert sorted(found.Tags()["histograms"]) == tags
+    assert found.Histograms(tags[1])[0].histogram_value.max == 2.0
 
 
 def test_audio_previews_are_heard_there_and_originals_once(clips: Path, tmp_path: Path):

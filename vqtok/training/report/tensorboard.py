@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from vqtok import config
 from vqtok.errors import UsageError
 from vqtok.media import audio
 from vqtok.training.log import Evaluated, Event, Finished, Progress, Warned
@@ -39,12 +41,15 @@ class EventWriter:
         output: Model directory.
         first_step: Steps done when this run goes on; what an interrupted one wrote of later steps
             is taken back. 0: an earlier run's files are deleted.
+        recipe: JSON data that is shown as text; None: none is.
 
     Raises:
         UsageError: the tensorboard package is not installed.
     """
 
-    def __init__(self, output: Path, *, first_step: int) -> None:
+    def __init__(
+        self, output: Path, *, first_step: int, recipe: Mapping[str, Any] | None = None
+    ) -> None:
         self._output = output
         folder = output / FOLDER
         if not first_step:
@@ -53,6 +58,21 @@ class EventWriter:
         purge = first_step + 1 if first_step else None
         self._writer = writer_class()(str(folder), purge_step=purge)
         self._originals_written = bool(first_step)
+        if recipe is not None:
+            # Indented by four, it is code to TensorBoard, whose text is Markdown.
+            text = "".join(f"    {line}\n" for line in config.to_json(recipe).splitlines())
+            self._writer.add_text("recipe", text, first_step)
+
+    def uses(self, step: int, shares: Mapping[str, np.ndarray]) -> None:
+        """Add histograms of how often the entries of each level are used.
+
+        Args:
+            step: Steps done.
+            shares: Level → use of each of its entries: 0 never, 1 as often as if all were equal.
+        """
+        for name, values in shares.items():
+            tag = "codebook/relative_use" if len(shares) == 1 else f"codebook/relative_use_{name}"
+            self._writer.add_histogram(tag, values, step)
 
     def write(self, event: Event) -> None:
         """Add scalars of ``Progress`` and ``Evaluated``, and the previews that the latter names."""
