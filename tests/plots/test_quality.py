@@ -56,3 +56,14 @@ def test_names_of_rows_at_the_same_height_do_not_cover_each_other() -> None:
 @pytest.mark.parametrize("number", [0, 7, 8, 100])
 def test_each_row_has_a_mark(number: int) -> None:
     assert quality.mark(number).startswith("M")
+
+
+def test_what_has_no_rate_is_a_line_across_at_its_quality() -> None:
+    rated = quality.Series(0, "a", [], (1.0, 2.0))
+    free = quality.Series(1, "b", [], (float("nan"), 4.0))
+    document = quality.draw([rated, free], x="bits/pixel", y="PSNR dB", name="plot")
+    ((first, second),) = parts.paths(document, "unrated")
+    assert first[1] == second[1] < parts.marks(document, "mean")[0][1]  # higher up: better
+    assert second[0] - first[0] > 300
+    assert "b: 4 without a rate" in document
+    assert "unrated" not in quality.draw([rated], x="bits/pixel", y="PSNR dB", name="plot")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,10 +36,10 @@ class Series:
     """One row in a plot.
 
     Attributes:
-        number: Of the row: it has the same colour and mark everywhere.
+        number: Of the model: it has the same colour and mark everywhere.
         label: Its name.
         points: (rate, quality) of single files, perhaps not all.
-        mean: (rate, quality) over all files; finite.
+        mean: (rate, quality) over all files; finite, or a rate of NaN: it has none.
     """
 
     number: int
@@ -61,14 +62,12 @@ def draw(rows: Sequence[Series], *, x: str, y: str, name: str) -> str:
     """Draw quality against rate, as an SVG document.
 
     Args:
-        rows: One at least.
+        rows: One at least that has a rate.
         x: Title of the axis of rates, with its unit.
         y: Likewise of quality.
         name: Of the plot, unique in the page.
     """
-    words = {
-        each.number: f"{each.label}: {each.mean[1]:.4g} at {each.mean[0]:.3g}" for each in rows
-    }
+    words = {each.number: f"{each.label}: {each.mean[1]:.4g}{_at(each)}" for each in rows}
     return sheet.document(
         [Panel("", SIZE, partial(_draw, rows=rows, x=x, y=y), FRAMED._replace(above=12))],
         name=name,
@@ -82,7 +81,7 @@ def _draw(axes: Axes, *, rows: Sequence[Series], x: str, y: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     everything = np.array([point for each in rows for point in (*each.points, each.mean)])
-    left, right = _span(everything[:, 0])
+    left, right = _span(everything[np.isfinite(everything[:, 0]), 0])
     axes.set_xlim(max(0.0, left), right)
     axes.set_ylim(*_span(everything[:, 1]))
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -104,13 +103,16 @@ def _draw(axes: Axes, *, rows: Sequence[Series], x: str, y: str) -> None:
             solid_capstyle="round",
             gid="dots",
         )
-    at = axes.transData.transform([each.mean for each in rows])
-    for each, (pixel, level), height in zip(
-        rows, at, _apart(at[:, 1], low=axes.bbox.y0), strict=True
+    ends = [each.mean if math.isfinite(each.mean[0]) else (right, each.mean[1]) for each in rows]
+    at = axes.transData.transform(ends)
+    for each, end, (pixel, level), height in zip(
+        rows, ends, at, _apart(at[:, 1], low=axes.bbox.y0), strict=True
     ):
         is_right = pixel > axes.bbox.x0 + 0.55 * axes.bbox.width
+        if end is not each.mean:
+            axes.axhline(end[1], color=colour(each.number), linestyle="--", gid="unrated")
         axes.plot(
-            *each.mean,
+            *end,
             _MARKS[each.number % len(_MARKS)][0],
             color=colour(each.number),
             markersize=9,
@@ -118,7 +120,7 @@ def _draw(axes: Axes, *, rows: Sequence[Series], x: str, y: str) -> None:
         )
         axes.annotate(
             each.label,
-            each.mean,
+            end,
             (-9 if is_right else 9, height - level),
             textcoords="offset pixels",
             ha="right" if is_right else "left",
@@ -126,6 +128,10 @@ def _draw(axes: Axes, *, rows: Sequence[Series], x: str, y: str) -> None:
             weight="bold",
             gid=f"mean-{each.number}",
         )
+
+
+def _at(row: Series) -> str:
+    return f" at {row.mean[0]:.3g}" if math.isfinite(row.mean[0]) else " without a rate"
 
 
 def _apart(heights: np.ndarray, *, low: float) -> list[float]:

@@ -12,7 +12,15 @@ import pytest
 import soundfile
 from PIL import Image
 
+from tests.conftest import TINY_IMAGE
+from tests.pipeline.fakes import Pixels
 from tests.pipeline.report.conftest import HOSTILE_MODEL, SIZES, make
+from vqtok.backends.torch_backend import coder
+from vqtok.config import parse
+from vqtok.media.plan import Job
+from vqtok.pipeline.compare import Comparison, Method
+from vqtok.pipeline.report.page import Report
+from vqtok.protocols import Config
 
 VOID = {"meta", "img", "input", "br", "link"}
 
@@ -162,3 +170,43 @@ def test_no_more_examples_than_wanted_but_all_files_in_the_table(
     kinds = Counter(attributes["data-kind"] for attributes in tree.all("article"))
     assert kinds == {"image": count, "audio": count}
     assert re.search(r"4 images, mean", " ".join(tree.words))
+
+
+def test_small_pictures_are_enlarged_without_smoothing(tree: Tree) -> None:
+    sizes = {(a["width"], a["height"]): a.get("class") for a in tree.all("img") if "data-name" in a}
+    assert sizes[("40", "24")] == sizes[("64", "48")] == "small"
+    assert sizes[("512", "512")] is None
+
+
+def test_a_model_has_one_colour_in_the_table_the_captions_and_the_plots(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    signs = r'<svg class="mark"[^>]*><path d="[^"]*" fill="(#\w+)"/></svg>'
+    colours: dict[str, set[str]] = {}
+    for colour, name in re.findall(signs + r"(?:<b>)?(?:error of )?(jpeg|pixels|opus)\b", text):
+        colours.setdefault(name, set()).add(colour)
+    assert {name: len(found) for name, found in colours.items()} == {
+        "jpeg": 1, "pixels": 1, "opus": 1,
+    }  # fmt: skip
+    assert len(set.union(*colours.values())) == 3  # also of different kinds of media
+    for name, (colour,) in colours.items():
+        group = rf'<g class="mean"><title>{name}:[^<]*</title>((?:(?!<title>).)*)'
+        drawn = set(re.findall(r'<use[^>]*fill="(#\w+)"', " ".join(re.findall(group, text))))
+        assert drawn == {colour}
+
+
+def test_what_has_no_rate_is_a_line_and_said_to_be_one(media: Path, tmp_path: Path) -> None:
+    jobs = [Job(media / "0.png", None, "image")]
+    codeless = TINY_IMAGE | {"quantizer": {"type": "quantizers/identity"}}
+    plain = coder(parse(codeless, Config).build().eval())
+    rows = [
+        Method("pixels", lambda _: coder(Pixels()), ("image",)),
+        Method("plain", lambda _: plain, ("image",)),
+    ]
+    run, report = Comparison(rows), Report(jobs, examples=1)
+    for result in run.run(jobs, on_pair=report.pair):
+        report.settle(result)
+    report.write(tmp_path / "a.html", run.summaries(), likes={})
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert re.search(r"Without a rate, a dashed line at its quality: plain\.", text)
+    assert text.count('class="unrated"') == text.count('class="plot"') - 1  # less the codebook's
+    assert "without a rate" in text

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 POINTS = 400
 """Files of each kind that are drawn as points: with more, every so many-th."""
 
+SMALL = 112
+"""Pixels of the longer side up to which a picture is enlarged without smoothing."""
+
 NAMED = 50
 """Failures that are listed."""
 
@@ -102,12 +105,16 @@ class Report:
     def _contents(self, summaries: Sequence[Summary], likes: Mapping[str, str]) -> dict[str, Any]:
         from markupsafe import Markup
 
+        # By model and not by row: it looks alike in every table, plot and caption of the page.
+        numbers = {model: n for n, model in enumerate(dict.fromkeys(s.model for s in summaries))}
         shown = []
         for kind in TITLES:
             rows = [each for each in summaries if each.modality == kind]
             examples = [each for each in self._examples.found if each.modality == kind]
             if rows:
-                shown.append(sections.section(rows, likes.get(kind), self._points, examples))
+                shown.append(
+                    sections.section(rows, likes.get(kind), self._points, examples, numbers)
+                )
         style, script = (Markup(_asset(name)) for name in ("style.css", "script.js"))
         return {
             "title": "Evaluation of " + " and ".join(each.files for each in shown),
@@ -119,6 +126,8 @@ class Report:
             "sections": shown,
             "failed": self._failed,
             "failures": self._failures,
+            "numbers": numbers,
+            "small": SMALL,
             "mark": quality.mark,
             "colour": quality.colour,
             "measured": sections.measured,

@@ -17,6 +17,8 @@ function chooser(text, names, chosen, onChange) {
   return [select, element("label", {}, text + " ", select)];
 }
 
+const scales = [1, 2, 3, 4, 8, 16];
+
 function viewer(example) {
   const shown = [...example.querySelectorAll("img[data-name]")];
   const names = shown.map((image) => image.dataset.name);
@@ -32,7 +34,7 @@ function viewer(example) {
   const draw = () => {
     under.src = shown[left.selectedIndex].src;
     over.src = shown[right.selectedIndex].src;
-    const scale = Number(zoom.value) + 1;
+    const scale = scales[zoom.selectedIndex];
     for (const image of [under, over]) {
       image.width = shown[0].naturalWidth * scale;
       image.height = shown[0].naturalHeight * scale;
@@ -46,7 +48,11 @@ function viewer(example) {
   };
   const [left, leftLabel] = chooser("Left", names, 0, draw);
   const [right, rightLabel] = chooser("Right", names, Math.min(1, names.length - 1), draw);
-  const [zoom, zoomLabel] = chooser("Pixels", ["1x", "2x", "3x", "4x"], 0, draw);
+  // Small pictures begin enlarged: to 256 pixels or a little more, if that can be chosen.
+  const side = Math.max(Number(shown[0].getAttribute("width")), Number(shown[0].getAttribute("height")));
+  const enough = scales.findIndex((scale) => scale * side >= 256);
+  const first = enough < 0 ? scales.length - 1 : enough;
+  const [zoom, zoomLabel] = chooser("Pixels", scales.map((scale) => `${scale}x`), first, draw);
   range.addEventListener("input", draw);
   const drag = (event) => {
     if (event.type === "pointerdown") stage.setPointerCapture(event.pointerId);

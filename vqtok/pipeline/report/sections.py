@@ -51,15 +51,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Codebook:
-    """The use of a codebook, as a plot and in words."""
+    """The use of a model's codebook, as a plot and in words."""
 
+    model: str
     plot: Markup
     words: str
 
 
 @dataclass(frozen=True)
 class Section:
-    """Everything about one kind of media; ``files`` says how many: "1 image"."""
+    """Everything about one kind of media.
+
+    ``files`` says how many: "1 image"; ``unrated`` names the models without a rate.
+    """
 
     kind: str
     title: str
@@ -69,13 +73,18 @@ class Section:
     heads: Sequence[str]
     rows: Sequence[Row]
     plots: Sequence[Markup]
+    unrated: Sequence[str]
     examples: Sequence[Example]
     codebooks: Sequence[Codebook]
     protocol: Sequence[str]
 
 
 def section(
-    rows: Sequence[Summary], like: str | None, points: Points, examples: Sequence[Example]
+    rows: Sequence[Summary],
+    like: str | None,
+    points: Points,
+    examples: Sequence[Example],
+    numbers: Mapping[str, int],
 ) -> Section:
     """Gather a section.
 
@@ -84,6 +93,7 @@ def section(
         like: The model whose bits the classical codecs got.
         points: Of single files.
         examples: Of the same kind.
+        numbers: Model → the number that its colour and mark hang on.
     """
     first, kind = rows[0], rows[0].modality
     noun = TITLES[kind].lower() if first.files != 1 else TITLES[kind].lower()[:-1]
@@ -103,9 +113,10 @@ def section(
         caption=caption,
         heads=["model", *headings, rates.unit(kind).symbol, "by entropy", *["over"] * has_over],
         rows=[Row(row.model, list(_cells(row, best, has_over=has_over))) for row in rows],
-        plots=list(_plots(rows, points)),
+        plots=list(_plots(rows, points, numbers)),
+        unrated=[row.model for row in rows if row.rate is None],
         examples=examples,
-        codebooks=list(_codebooks(rows)),
+        codebooks=list(_codebooks(rows, numbers)),
         protocol=list(dict.fromkeys(line for each in rows for line in each.protocol)),
     )
 
@@ -146,24 +157,30 @@ def _best(column: Metric, rows: Sequence[Summary]) -> float | None:
     return max(known) if column.higher_is_better else min(known)
 
 
-def _plots(rows: Sequence[Summary], points: Points) -> Iterator[Markup]:
-    """Quality against rate, for each metric that has a better and a worse."""
+def _plots(rows: Sequence[Summary], points: Points, numbers: Mapping[str, int]) -> Iterator[Markup]:
+    """Quality against rate, for each metric that has a better and a worse.
+
+    What has no rate is a line at its quality, if there is anything to compare it with.
+    """
     from markupsafe import Markup
 
     kind = rows[0].modality
     for column in rows[0].columns:
         series = []
-        for number, row in enumerate(rows):
-            mean = (row.rate_statistic.mean, row.statistics[column.name].mean)
-            if all(math.isfinite(value) for value in mean):
+        for row in rows:
+            rate = math.nan if row.rate is None else row.rate_statistic.mean
+            mean = (rate, row.statistics[column.name].mean)
+            if math.isfinite(mean[1]) and (row.rate is None or math.isfinite(rate)):
                 found = points.get((kind, row.model, column.name), ())
+                number = numbers[row.model]
                 series.append(quality.Series(number, shown(row.model), found, mean))
-        if series and column.higher_is_better is not None:
+        is_rated = any(math.isfinite(each.mean[0]) for each in series)
+        if is_rated and column.higher_is_better is not None:
             unit, name = rates.unit(kind).symbol, f"{kind}-{column.name}"
             yield Markup(quality.draw(series, x=unit, y=column.heading, name=name))
 
 
-def _codebooks(rows: Sequence[Summary]) -> Iterator[Codebook]:
+def _codebooks(rows: Sequence[Summary], numbers: Mapping[str, int]) -> Iterator[Codebook]:
     """Use of each level's codebook in each row that has one."""
     from markupsafe import Markup
 
@@ -179,7 +196,7 @@ def _codebooks(rows: Sequence[Summary]) -> Iterator[Codebook]:
             panel = code_plots.use_panel(
                 usage.used,
                 entries=usage.codebook_size,
-                colour=quality.colour(number),
+                colour=quality.colour(numbers[row.model]),
                 size=(340, 230),
             )
             plot = sheet.document(
@@ -188,4 +205,4 @@ def _codebooks(rows: Sequence[Summary]) -> Iterator[Codebook]:
                 title=shown(f"Use of the codebook of {title}"),
                 description=shown(words),
             )
-            yield Codebook(Markup(plot), words)
+            yield Codebook(row.model, Markup(plot), words)
