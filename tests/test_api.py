@@ -136,3 +136,19 @@ def test_codes_of_a_model_are_written_without_a_header(tmp_path: Path):
     assert vqtok.read_codes(tmp_path / "b.npy")[1].channels == 2
     with pytest.raises(CodesError, match="2 items"):
         vqtok.write_codes(tmp_path / "c.npy", image.encode(torch.zeros(2, 3, 8, 8)))
+
+
+def test_read_codes_gives_levels_their_shapes_with_and_without_a_header(tmp_path, shelf, photo):
+    codes, _ = vqtok.encode_file(photo, tmp_path / "a.npy", model=shelf / "image-f8")
+    stored, header = vqtok.read_codes(tmp_path / "a.npy")
+    grid = stored.arrays()["codes"]
+    assert stored.levels[0].shape == (1, *grid.shape) == codes.levels[0].shape
+    np.save(tmp_path / "flat.npy", np.stack([grid.reshape(-1)] * 2))
+    with pytest.raises(vqtok.VqtokError, match="without a vqtok header"):
+        vqtok.read_codes(tmp_path / "flat.npy")
+    both, made_up = vqtok.read_codes(
+        tmp_path / "flat.npy", model=shelf / "image-f8", size=header.extent
+    )
+    assert both.levels[0].shape == (2, *grid.shape)
+    np.testing.assert_array_equal(both.levels[0][1], grid)
+    assert made_up.extent == header.extent

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from vqtok.api import decode_file as decode_file
     from vqtok.api import encode_file as encode_file
     from vqtok.api import models as models
+    from vqtok.api import read_codes as read_codes
     from vqtok.api import write_codes as write_codes
     from vqtok.checkpoints.directory import load as load
     from vqtok.checkpoints.directory import save as save
     from vqtok.checkpoints.priors import load as load_prior
     from vqtok.checkpoints.priors import save as save_prior
     from vqtok.codes.container import Codes as Codes
-    from vqtok.codes.files import read as read_codes
     from vqtok.codes.spec import CodeSpec as CodeSpec
     from vqtok.codes.spec import LevelSpec as LevelSpec
     from vqtok.errors import VqtokError as VqtokError
@@ -37,7 +37,7 @@ _HOMES = {
     "Codes": ("vqtok.codes.container", "Codes"),
     "CodeSpec": ("vqtok.codes.spec", "CodeSpec"),
     "LevelSpec": ("vqtok.codes.spec", "LevelSpec"),
-    "read_codes": ("vqtok.codes.files", "read"),
+    "read_codes": ("vqtok.api", "read_codes"),
     "VqtokError": ("vqtok.errors", "VqtokError"),
 }
 

@@ -75,6 +75,7 @@ def decode_file(
     target: str | Path | None = None,
     *,
     model: str | Path | None = None,
+    size: tuple[int, ...] | None = None,
     label: str | None = None,
     depth: int | None = None,
     device: str = "auto",
@@ -87,6 +88,7 @@ def decode_file(
         target: Its suffix says the format; None: beside the source, ``.recon.png`` or
             ``.recon.wav``.
         model: NAME or directory; None: the one whose fingerprint the codes carry.
+        size: Original (H, W), or (L,) in samples, of codes that are flat and have no header.
         label: Class or speaker, for models that have some.
         depth: Use the first N residual stages; None: all that the file has.
         device: "auto", "cpu", "cuda" or "cuda:1".
@@ -112,7 +114,7 @@ def decode_file(
     (result,) = decode.decode(
         [replace(job, target=made)],
         coder_for=lambda header: models.load(models.info_for_header(header)),
-        options=decode.DecodeOptions(depth=depth, foreign=foreign, label=label),
+        options=decode.DecodeOptions(depth=depth, foreign=foreign, size=size, label=label),
     )
     if isinstance(result, Failed):
         raise result.error
@@ -127,6 +129,40 @@ def models() -> list[ModelInfo]:
     from vqtok.checkpoints import registry
 
     return registry.names()
+
+
+def read_codes(
+    source: str | Path | BinaryIO,
+    *,
+    model: str | Path | None = None,
+    size: tuple[int, ...] | None = None,
+) -> tuple[Codes, Header]:
+    """Read a codes file; ``codes.arrays()`` gives its levels by name, as the model has them.
+
+    ``np.load`` of a hierarchy's ``.npy`` gives one flat sequence, and no file has a batch axis for
+    one image; here every level has its own shape behind a batch axis.
+
+    Args:
+        source: A path, or a binary stream, read to its end.
+        model: NAME or directory of the model that a file without a header is for: ``(h, w)``,
+            ``(B, h, w)``, ``(q, t)``, flat, or tokens.
+        size: Original (H, W), or (L,) in samples, of what is flat.
+
+    Returns:
+        numpy codes (B, *axes), B = 1, the channels of a recording, or the images of a file without
+        a header; and the header, which then is made up.
+
+    Raises:
+        CodesError: unreadable, damaged, without a header and no model, or of another model.
+    """
+    if model is None:
+        return files.read(source)
+    from vqtok.checkpoints import directory
+    from vqtok.pipeline import arrays
+
+    place = Path(source) if isinstance(source, str) else source
+    found = arrays.read(place, directory.describe(str(model)).spec, size=size)
+    return Codes.stack([codes for codes, _ in found]), found[0][1]
 
 
 def write_codes(

@@ -56,6 +56,7 @@ class DecodeChoices:
         ),
     ] = None
     label: options.Label = None
+    size: options.Size = None
     native_rate: Annotated[
         bool,
         typer.Option("--native-rate", help="Leave audio at the model's rate, not the original's."),

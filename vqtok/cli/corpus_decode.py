@@ -18,8 +18,11 @@ def corpus_of(files: Sequence[str]) -> Path | None:
         UsageError: a corpus among other things.
     """
     from vqtok.corpus.index import is_corpus
+    from vqtok.corpus.names import TOKENS as TOKENS_FILE
 
-    found = [Path(each) for each in files if Path(each).is_dir() and is_corpus(Path(each))]
+    # The tokens of a corpus are told by its other files.
+    named = (p.parent if p.name == TOKENS_FILE else p for p in map(Path, files))
+    found = [each for each in named if each.is_dir() and is_corpus(each)]
     if found and len(files) > 1:
         raise UsageError(found[0], "a corpus is decoded by itself", hint="name nothing else")
     return found[0] if found else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vqtok.cli import batch, corpus_decode, options
 from vqtok.cli.coding_options import DecodeChoices
 from vqtok.cli.console import Progress, check_stdout
+from vqtok.errors import UsageError
 
 
 def decode(files: options.Files, flags: DecodeChoices) -> None:
@@ -13,14 +14,15 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
     FILE is a codes file, a directory of them (with all that is below it), a quoted pattern,
     @list.txt (a path on each line), or - for standard input; or one corpus. What comes out has the
     original's size, or length, channels and rate. The model is found by the fingerprint in the
-    file; -m is needed for arrays that another program wrote.
+    file; -m is needed for arrays without a header and for token files: (h, w), (B, h, w), (q, t),
+    or flat with --size.
 
     \b
     Examples:
       vqtok decode codes.npy
       vqtok decode corpus/ -o out/
     """  # noqa: D301
-    from vqtok.pipeline import plans
+    from vqtok.pipeline import arrays, plans
 
     console = flags.messages.console()
     folder = corpus_decode.corpus_of(files)
@@ -32,6 +34,9 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
     foreign = None if named is None else named.spec
     if named is not None:
         named.spec.require_codes(named.name)
+    elif flags.size is not None:
+        raise UsageError("--size", "the codes of which model?", hint="-m NAME")
+    size = arrays.size_of(flags.size, foreign) if flags.size and foreign else None
     plan = plans.for_decode(
         files,
         output=flags.output,
@@ -40,6 +45,14 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
         force=flags.writing.force,
         skip_existing=flags.writing.skip_existing,
     )
+    if foreign is not None:
+        plan = arrays.expanded(
+            plan,
+            foreign,
+            size=size,
+            force=flags.writing.force,
+            skip_existing=flags.writing.skip_existing,
+        )
     check_stdout((job.target for job in plan.jobs), as_json=console.as_json)
     if flags.writing.dry_run:
         batch.dry_run(console, plan)
@@ -54,6 +67,7 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
             native_rate=flags.native_rate,
             format=flags.format,
             foreign=foreign,
+            size=size,
             threads=flags.jobs,
             label=flags.label,
         )

@@ -27,13 +27,16 @@ def info(
         ),
     ] = None,
     force: options.Force = False,
+    model: options.DecodeModel = None,
+    size: options.Size = None,
     *,
     messages: options.Messages,
 ) -> None:
     """Describe codes files, corpora, models, images and audio files, and folders of them.
 
     FILE is any such file, a folder, a corpus, the name or directory of a model, a checkpoint that
-    another program wrote, which is read and never run, or - for standard input.
+    another program wrote, which is read and never run, or - for standard input. Codes without a
+    header need -m.
 
     \b
     Examples:
@@ -45,13 +48,15 @@ def info(
 
     console = messages.console()
     _check(subjects, plot, force=force)
+    if size is not None and model is None:
+        raise UsageError("--size", "the codes of which model?", hint="-m NAME")
     failed: list[Failed] = []
     for count, subject in enumerate(subjects):
         stream = sys.stdin.buffer if subject == "-" else None
         try:
             if plot is not None:
                 _draw(console, stream or subject, plot)
-            facts = inspect.inspect(stream or subject)
+            facts = inspect.inspect(stream or subject, model=model, size=size)
         except Exception as error:
             failed.append(Failed.of(Path(subject), error, has_model=True))
             if console.as_json:

@@ -236,6 +236,15 @@ Carry = Annotated[
         "or none; default: what members of tars have beside them.",
     ),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="HxW",
+        help="With -m: size of the originals of flat arrays and tokens without a header; of audio "
+        "its samples.",
+    ),
+]
 Append = Annotated[
     bool,
     typer.Option("--append", help="Add to a finished corpus the items that it does not have."),

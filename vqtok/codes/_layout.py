@@ -15,12 +15,6 @@ UNNAMED = ""
 """Key of the one array of an ``.npy`` file."""
 
 
-def named(codes: Codes) -> dict[str, np.ndarray]:
-    """Return each level by name, without a batch axis of 1."""
-    squeezed = [array[0] if len(codes) == 1 else array for array in codes.levels]
-    return {level.name: array for level, array in zip(codes.spec.levels, squeezed, strict=True)}
-
-
 def flat(codes: Codes) -> np.ndarray:
     """Return the one level, or a hierarchy as one sequence, coarse → fine; no batch axis of 1."""
     joined = codes.levels[0]

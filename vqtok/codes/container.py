@@ -41,6 +41,11 @@ class Codes:
         """Shape of each level of one signal."""
         return tuple(tuple(array.shape[1:]) for array in self.levels)
 
+    def arrays(self) -> dict[str, Array]:
+        """Return each level by its name, as files have them: without a batch axis of 1."""
+        arrays = (array[0] if len(self) == 1 else array for array in self.levels)
+        return {level.name: array for level, array in zip(self.spec.levels, arrays, strict=True)}
+
     @property
     def depth(self) -> int | None:
         """Count the stages present on the longest "q" axis; None if there is none."""

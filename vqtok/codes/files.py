@@ -33,10 +33,12 @@ __all__ = [
     "Header",
     "Source",
     "check_model",
+    "has_header",
     "is_codes",
     "read",
     "read_foreign",
     "read_header",
+    "read_plain",
     "write",
 ]
 
@@ -134,6 +136,31 @@ def read_foreign(
         return _layout.assemble(arrays, header), header
 
 
+def read_plain(
+    source: str | Path | BinaryIO,
+) -> tuple[Codes, Header] | dict[str, np.ndarray]:
+    """Read a file as ``read`` does, or the arrays of one that has no header.
+
+    Raises:
+        CodesError: unreadable or damaged, or no integers.
+    """
+    with _opened(source) as (stream, size):
+        if _is_stream(stream):
+            return streams.read(streams.Incoming(stream))
+        where, header = _open(stream, size)
+        arrays = _arrays(stream, where)
+        return arrays if header is None else (_layout.assemble(arrays, header), header)
+
+
+def has_header(source: Path) -> bool:
+    """Tell whether a file says what its codes are; one that cannot be read does not."""
+    try:
+        with _opened(source) as (stream, size):
+            return _is_stream(stream) or _open(stream, size)[1] is not None
+    except CodesError:
+        return False
+
+
 def is_codes(path: Path) -> bool:
     """Tell by the suffix or, for other suffixes, the first bytes whether a file holds codes."""
     if path.suffix.lower() in SUFFIXES:
@@ -179,7 +206,7 @@ def _put(stream: BinaryIO, codes: Codes, header: str, format: str) -> None:
     if format == "npy":
         npy.write(stream, _layout.flat(codes), header)
     else:
-        safetensors.write(stream, _layout.named(codes), header)
+        safetensors.write(stream, codes.arrays(), header)
 
 
 def _format(target: Path | BinaryIO, format: str | None) -> str:

@@ -15,6 +15,7 @@ INDEX = "index.json"
 FAILED = "failed.jsonl"
 ITEMS = "items.jsonl"
 HISTOGRAM = "histogram.npy"
+TOKENS = "tokens.bin"
 STATE = ".vqtok"
 """Folder of an unfinished corpus' spools and log; gone when it is complete."""
 

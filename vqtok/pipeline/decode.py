@@ -6,19 +6,20 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from vqtok.allocator import give_back
 from vqtok.codes import files, streams
+from vqtok.codes.arrays import Item
 from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError
 from vqtok.media import image
 from vqtok.media.plan import Job
-from vqtok.pipeline import recordings
+from vqtok.pipeline import arrays, recordings
 from vqtok.pipeline.encode import LARGE
 from vqtok.pipeline.labels import check_label
 from vqtok.pipeline.results import Done, Failed
@@ -38,6 +39,7 @@ class DecodeOptions:
         native_rate: Leave audio at the model's rate instead of the original's.
         format: "png", "wav", …; None: by the target's suffix.
         foreign: Spec of the model for arrays without a header; None: such arrays are refused.
+        size: Original size of these; None: grid times stride.
         threads: Pictures written while the model works on the next.
         label: The class or speaker that decoding is conditioned on; None: the model has none.
     """
@@ -46,6 +48,7 @@ class DecodeOptions:
     native_rate: bool = False
     format: str | None = None
     foreign: CodeSpec | None = None
+    size: tuple[int, ...] | None = None
     threads: int = 2
     label: str | None = None
 
@@ -88,7 +91,9 @@ def decode(
     reader = stdin if stdin is not None else sys.stdin.buffer
     writer = stdout if stdout is not None else sys.stdout.buffer
 
-    codes_of = read or partial(_codes_of, stdin=reader, options=chosen)
+    # The items of one file come one after the other.
+    arrays_of = lru_cache(maxsize=1)(partial(arrays.read, spec=chosen.foreign, size=chosen.size))  # type: ignore[arg-type]
+    codes_of = read or partial(_codes_of, stdin=reader, options=chosen, arrays_of=arrays_of)
     works = (
         _decode(job, codes_of, writer, coder_for, chosen, on_start=on_start, on_part=on_part)
         for job in jobs
@@ -147,7 +152,13 @@ def _decode(
         return lambda: result
 
 
-def _codes_of(job: Job, *, stdin: BinaryIO, options: DecodeOptions) -> Found:
+def _codes_of(
+    job: Job,
+    *,
+    stdin: BinaryIO,
+    options: DecodeOptions,
+    arrays_of: Callable[[Path], Sequence[Item]],
+) -> Found:
     """Read the codes; or, if they come through a pipe and may be long in coming, their stream."""
     source: Path | BinaryIO = stdin if job.source is None else job.source
     if not isinstance(source, Path):
@@ -157,7 +168,17 @@ def _codes_of(job: Job, *, stdin: BinaryIO, options: DecodeOptions) -> Found:
         source = cast(BinaryIO, incoming)
     if options.foreign is None:
         return files.read(source)
-    return files.read_foreign(source, options.foreign)
+    if isinstance(job, arrays.ArrayJob) and job.source is not None:
+        try:
+            return arrays_of(job.source)[job.item]
+        except CodesError as error:
+            error.about(job.source)
+            raise
+    found = arrays.read(source, options.foreign, size=options.size)
+    if len(found) > 1:
+        what = f"{len(found)} items in one array, one expected"
+        raise CodesError(job.source or "stdin", what)
+    return found[0]
 
 
 def _decode_stream(

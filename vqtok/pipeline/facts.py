@@ -65,6 +65,8 @@ class CodesFacts:
         levels: Coarse to fine.
         size_bytes: Of the file; None for a stream.
         found: Directory of the model that made it, None if it is not here.
+        items: Images, each of the header's extent, in an array without a header; or recordings,
+            of that extent together.
     """
 
     subject: str
@@ -72,6 +74,7 @@ class CodesFacts:
     levels: tuple[LevelFacts, ...]
     size_bytes: int | None
     found: str | None
+    items: int = 1
 
     @property
     def tokens(self) -> int:
@@ -84,12 +87,18 @@ class CodesFacts:
         counts = [math.prod(each.shape) for each in self.levels]
         return rates.bits([each.level for each in self.levels], counts)
 
+    @property
+    def _bits_of_extent(self) -> float:
+        """Nominal bits of what the header's extent is of."""
+        return self.bits / (1 if self.header.spec.modality == "audio" else self.items)
+
     def to_json(self) -> dict[str, Any]:
         """JSON data."""
         header = self.header
         data: dict[str, Any] = {
             "subject": self.subject,
             "kind": "codes",
+            **({"items": self.items} if self.items > 1 else {}),
             "modality": header.spec.modality,
             "model": header.model,
             "fingerprint": header.spec.fingerprint,
@@ -105,7 +114,7 @@ class CodesFacts:
             "vqtok": header.vqtok,
         }
         data[rates.unit(header.spec.modality).key] = round(
-            _rate(self.bits, header.spec, header.extent), 4
+            _rate(self._bits_of_extent, header.spec, header.extent), 4
         )
         return data
 
@@ -120,11 +129,14 @@ class CodesFacts:
             ("extent", _extent(header.spec, header.extent, header.channels)),
             *(row for each in self.levels for row in each.rows()),
             ("total", f"{self.tokens} codes, {self.bits / 8:.0f} bytes nominal"),
-            ("rate", _rate_text(self.bits, header.spec, header.extent)),
-            ("source", _source(header)),
+            ("rate", _rate_text(self._bits_of_extent, header.spec, header.extent)),
+            ("source", _source(header) if header.vqtok else "unknown: the file has no header"),
         ]
+        if self.items > 1:
+            rows.insert(1, ("items", str(self.items)))
         if self.size_bytes is not None:
-            rows.append(("file", f"{self.size_bytes} bytes, vqtok {header.vqtok}"))
+            by = f", vqtok {header.vqtok}" if header.vqtok else ""
+            rows.append(("file", f"{self.size_bytes} bytes{by}"))
         return rows
 
 

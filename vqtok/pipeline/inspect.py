@@ -10,6 +10,7 @@ from vqtok.codes import rates
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, modality, sniff
 from vqtok.media.opening import os_message, seekable, subject
+from vqtok.pipeline import array_facts
 from vqtok.pipeline.corpus_facts import (
     CorpusFacts,
     UnfinishedFacts,
@@ -51,16 +52,20 @@ Facts = (
 )
 
 
-def inspect(place: str | BinaryIO) -> Facts:
+def inspect(place: str | BinaryIO, *, model: str | None = None, size: str | None = None) -> Facts:
     """Facts of whatever this is.
 
     Args:
         place: A file, a model directory, the NAME of a model, or a binary stream. A file wins
             over a model of the same name.
+        model: NAME or directory of the model that codes without a header are for.
+        size: Original size of these, as ``--size`` takes it.
 
     Raises:
         VqtokError: nothing of that name, or a file that is damaged.
     """
+    if model is not None and isinstance(place, str) and array_facts.is_array(Path(place)):
+        return array_facts.array_facts(Path(place), directory.describe(model), size=size)
     if not isinstance(place, str):
         with seekable(place) as stream:
             kind = sniff(stream.read(HEAD_BYTES))

@@ -21,12 +21,12 @@ from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.format import Format
 from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
-from vqtok.corpus.names import ITEMS
+from vqtok.corpus.names import ITEMS, TOKENS
 from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError, UsageError
 
-TOKENS, OFFSETS = "tokens.bin", "tokens.idx"
+OFFSETS = "tokens.idx"
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _TYPES = {"int32": 4, "uint16": 8}
