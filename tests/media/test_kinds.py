@@ -79,7 +79,7 @@ def test_names_that_phones_and_browsers_give_are_images(suffix: str) -> None:
         (b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf", "HEIC"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miafavif", "HEIC"),  # behind the end of the brands
-        (b"\0\0\0\x18ftypqt  \0\0\0\0qt  avif", None),
+        (b"\0\0\0\x18ftypqt  \0\0\0\0qt  avif", "MP4"),
     ],
 )
 def test_brands_tell_pictures_in_iso_media_files(head: bytes, name: str | None) -> None:

@@ -11,11 +11,20 @@ IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".tif", ".tiff", ".bmp"),
     *(".gif", ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx"),
 )
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".mp2"),
+    *(".m4a", ".m4b", ".aac", ".wma", ".ac3", ".eac3", ".amr", ".mka", ".weba", ".spx", ".tta"),
+    ".wv",
+)
+FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".wmv", ".avi", ".flv")
+"""The sound of a film is read if the film is named; in a directory it would be one among photos."""
 CODES_SUFFIXES = (".npy", ".safetensors")
-READ_ONLY = (".gif", ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx")
+READ_ONLY = (
+    *(".gif", ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx"),
+    *(suffix for suffix in AUDIO_SUFFIXES[8:]),
+)
 """What is read but not written: GIF has too few colours for a reconstruction, the others too few
-readers."""
+readers; and what sound is not written in."""
 
 MODALITIES: dict[str, Kind] = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
@@ -41,6 +50,12 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"OggS", "OGG"),
     (b"ID3", "MP3"),
     (b"\x93NUMPY", "npy"),
+    (b"\x1a\x45\xdf\xa3", "Matroska"),
+    (bytes.fromhex("3026b2758e66cf11"), "ASF"),
+    (b"#!AMR", "AMR"),
+    (b"wvpk", "WavPack"),
+    (b"TTA1", "TTA"),
+    (b"FLV\x01", "FLV"),
 )
 # The bytes at offset 8 that tell the members of a chunked container apart.
 _CONTAINERS = {
@@ -50,6 +65,7 @@ _CONTAINERS = {
     (b"RF64", b"WAVE"): "WAV",
     (b"FORM", b"AIFF"): "AIFF",
     (b"FORM", b"AIFC"): "AIFF",
+    (b"RIFF", b"AVI "): "AVI",
 }
 # Brands of ISO base media files (ISO/IEC 14496-12) that hold pictures: 23008-12 (HEIF), AVIF 1.1.
 _BRANDS = {
@@ -62,7 +78,9 @@ _ANY_PICTURE = (b"mif1", b"msf1", b"mif2", b"miaf")
 # Sizes of a BMP's second header: "BM" alone begins many a text.
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
-AUDIO_FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
+LIBAV_FORMATS = ("MP4", "Matroska", "ASF", "AAC", "AC-3", "AMR", "WavPack", "TTA", "FLV", "AVI")
+"""Sound that ``vqtok[av]`` reads."""
+AUDIO_FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", *LIBAV_FORMATS)
 _KIND_OF_FORMAT: dict[str, Kind] = {
     **dict.fromkeys(("PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP", "AVIF", "HEIC"), "image"),
     "JPEG 2000": "image",
@@ -85,10 +103,20 @@ def sniff_format(head: bytes) -> str | None:
         return "BMP"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_SAFETENSORS_HEADER:
         return "safetensors"
+    return "MP4" if head[4:8] == b"ftyp" else _by_sync(head)
+
+
+def _by_sync(head: bytes) -> str | None:
+    """Name of a stream of frames without a container, by how the first one begins."""
     # MPEG frame sync, 11 bits; layer 00 is AAC in ADTS, which is no MP3.
-    if len(head) >= 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06:
-        return "MP3"
-    return None
+    if len(head) >= 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        if head[1] & 0x06:
+            return "MP3"
+        # 12 bits of sync, one of 13 rates, and a frame that is longer than its header.
+        is_adts = len(head) >= 7 and head[1] & 0xF0 == 0xF0 and (head[2] >> 2 & 15) < 13
+        return "AAC" if is_adts and (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 > 7 else None
+    # A sync word, and a version of the bit stream that there is (ETSI TS 102 366).
+    return "AC-3" if head[:2] == b"\x0bw" and len(head) >= 6 and head[5] >> 3 <= 16 else None
 
 
 def _picture_brand(head: bytes) -> str | None:
@@ -117,11 +145,14 @@ def kind_in_directory(path: str, suffix: str) -> Kind | None:
     """Kind of a file among many: by its suffix, or else by its first bytes.
 
     A suffix is believed here, since a million files are not opened to plan what to do with them.
+    Films are left out.
 
     Args:
         path: The file.
         suffix: In lower case, with its dot.
     """
+    if suffix in FILM_SUFFIXES:
+        return None
     return MODALITIES.get(suffix) or _by_bytes(Path(path))
 
 

@@ -1,10 +1,10 @@
-"""Links of a file ⇄ blocks of samples, through libsndfile."""
+"""Links of a file ⇄ blocks of samples, through libsndfile or libav."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -12,6 +12,7 @@ import soundfile
 from vqtok.errors import MediaError
 from vqtok.media.audio import channels, mpeg
 from vqtok.media.audio.frames import check_samples
+from vqtok.media.audio.libav import Track
 from vqtok.media.audio.links import CONVERT, Link
 from vqtok.media.audio.views import Lenient, behind, bytes_at
 from vqtok.media.kinds import AUDIO_FORMATS, HEAD_BYTES, sniff_format, supported
@@ -43,21 +44,6 @@ class AudioInfo:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.length / self.rate
-
-
-class Sound(Protocol):
-    """A link that is being decoded."""
-
-    samplerate: int
-    channels: int
-    frames: int
-    subtype: str
-
-    def take(self, count: int) -> np.ndarray:
-        """Decode the next (n, C) float32 samples, at most ``count``; none at the end."""
-
-    def close(self) -> None:
-        """End decoding."""
 
 
 class Forward(soundfile.SoundFile):  # type: ignore[misc]
@@ -97,12 +83,14 @@ def recognised(stream: BinaryIO, name: str) -> tuple[str, BinaryIO]:
     return format, behind(stream, start) if start and format != "MP3" else stream
 
 
-def opened(link: Link, format: str, name: str) -> Forward:
+def opened(link: Link, format: str, name: str) -> Forward | Track:
     """Begin to decode a link.
 
     Raises:
         MediaError: it cannot be decoded.
     """
+    if link.is_foreign:
+        return Track(link.stream, format, name)
     link.stream.seek(0)
     try:
         sound = Forward(Lenient(link.stream))
@@ -160,7 +148,7 @@ def blocks(links: Sequence[Link], format: str, name: str) -> Iterator[np.ndarray
 
 
 def _next(
-    sound: Forward, link: Link, done: int, format: str, name: str, position: int
+    sound: Forward | Track, link: Link, done: int, format: str, name: str, position: int
 ) -> np.ndarray:
     """The next samples of a link, none at its end."""
     left = _READ_FRAMES if link.length is None else min(_READ_FRAMES, link.length - done)

@@ -19,13 +19,14 @@ import soundfile
 
 from vqtok.errors import MediaError
 from vqtok.media.audio import AudioInfo, probe
-from vqtok.media.audio.decoding import UNKNOWN_LENGTH, blocks, describe, opened, recognised
+from vqtok.media.audio.decoding import UNKNOWN_LENGTH, Forward, blocks, describe, opened, recognised
 from vqtok.media.audio.frames import check_samples
 from vqtok.media.audio.links import Link, nearly
 from vqtok.media.audio.resample import check_rates, resample, resampled_length
+from vqtok.media.kinds import LIBAV_FORMATS
 from vqtok.media.opening import seekable, subject
 
-FORWARD = frozenset({"MP3"})
+FORWARD = frozenset({"MP3", *LIBAV_FORMATS})
 """Formats that are read from their start on."""
 
 # Around an excerpt: more than the resampling filter sees, and what Opus needs to settle (RFC 7845).
@@ -69,7 +70,7 @@ def excerpt(source: Path | BinaryIO, *, rate: int, start: int, length: int) -> n
             error.about(name)
             raise
         first, last, skip = _stretch(info.rate, rate, start, start + length)
-        if info.format in FORWARD or len(found) > 1:
+        if len(found) > 1 or found[0].is_counted:
             frames = _forward(found, last, info, name)
             skip = start
         else:
@@ -94,6 +95,7 @@ def _stretch(from_hz: int, to_hz: int, start: int, stop: int) -> tuple[int, int,
 def _frames(link: Link, first: int, last: int, info: AudioInfo, name: str) -> Iterator[np.ndarray]:
     """Blocks (C, n) of the file's samples ``first`` … ``last - 1``, as far as there are any."""
     with opened(link, info.format, name) as sound:
+        assert isinstance(sound, Forward)  # for mypy: what libav decodes is read forward
         try:
             if first:
                 sound.seek(first)

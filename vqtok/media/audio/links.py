@@ -15,6 +15,7 @@ from vqtok.errors import MediaError
 from vqtok.media.audio import flac, mpeg, ogg, wav
 from vqtok.media.audio.headers import complete, no_samples, truncated
 from vqtok.media.audio.views import Run, size_of, view
+from vqtok.media.kinds import LIBAV_FORMATS
 
 CONVERT = "ffmpeg -i FILE -f wav - | vqtok encode -"
 """What to type where another program reads more than this one."""
@@ -29,6 +30,7 @@ class Link:
         length: Samples per channel, where that is known better than libsndfile knows it.
         is_counted: No header can be trusted: samples are counted by decoding.
         least: Samples per channel that there must be.
+        is_foreign: libsndfile does not know it, libav does.
         is_surround: More than two channels are in the order that their encoding has.
     """
 
@@ -36,6 +38,7 @@ class Link:
     length: int | None = None
     is_counted: bool = False
     least: int = 0
+    is_foreign: bool = False
     is_surround: bool = True
 
 
@@ -50,6 +53,8 @@ def links(stream: BinaryIO, format: str, name: str) -> list[Link]:
     Raises:
         MediaError: truncated, without samples, or of a kind that would be decoded in part.
     """
+    if format in LIBAV_FORMATS:
+        return [Link(stream, is_counted=True, is_foreign=True)]
     if format == "MP3":
         return _mp3(stream, name)
     if format == "OGG":
@@ -63,6 +68,8 @@ def links(stream: BinaryIO, format: str, name: str) -> list[Link]:
         if header is not None and header.tag in wav.MPEG_TAGS:
             size = size_of(whole) - header.start if header.is_open else header.size
             return _mp3(view(whole, [Run(header.start, size)]), name, is_late=True)
+        if header is not None and header.tag and header.tag not in wav.KNOWN_TAGS:
+            return [Link(stream, is_counted=True, is_foreign=True)]
     return [Link(whole)]
 
 
@@ -127,7 +134,9 @@ def _ogg(stream: BinaryIO, name: str) -> list[Link]:
         sound = sounds[0]
         if sound.goes_back:
             raise MediaError(name, "damaged: positions of Ogg pages go back", hint=CONVERT)
-        if sound.codec == "FLAC":
+        if sound.codec == "SPEEX":
+            found.append(Link(stream, is_counted=True, is_foreign=True))
+        elif sound.codec == "FLAC":
             found += _flac_in_ogg(stream, sound)
         else:
             found.append(Link(view(stream, sound.whole()), is_surround=sound.has_order))

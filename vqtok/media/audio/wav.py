@@ -16,6 +16,9 @@ PLAIN_TAGS = (1, 3, 6, 7)
 MPEG_TAGS = (0x50, 0x55)
 """Frames of MPEG audio, layers I and II, and III."""
 
+KNOWN_TAGS = (*PLAIN_TAGS, *MPEG_TAGS, 0x02, 0x11, 0x31, 0x38, 0x40, 0xFFFE)
+"""Encodings that libsndfile decodes: ADPCM of Microsoft, IMA and NMS, GSM, G.721 among them."""
+
 EXTENSIBLE = 0xFFFE
 """The encoding is named further on in the format chunk."""
 
