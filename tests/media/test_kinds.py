@@ -44,6 +44,7 @@ def test_bytes_of_codes_are_known() -> None:
 @given(st.text(st.characters(min_codepoint=9, max_codepoint=126), max_size=40))
 def test_plain_text_is_nothing_unless_it_starts_like_a_format(text: str) -> None:
     starts = ("GIF8", "II*", "RIFF", "RF64", "RIFX", "FORM", "OggS", "fLaC", "ID3")
+    starts += ("\x0bw", "wvpk", "TTA1", "#!AMR")
     if not text.startswith(starts):
         assert sniff(text.encode()) is None
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -94,8 +94,8 @@ def _stretch(from_hz: int, to_hz: int, start: int, stop: int) -> tuple[int, int,
 
 def _frames(link: Link, first: int, last: int, info: AudioInfo, name: str) -> Iterator[np.ndarray]:
     """Blocks (C, n) of the file's samples ``first`` … ``last - 1``, as far as there are any."""
-    with opened(link, info.format, name) as sound:
-        assert isinstance(sound, Forward)  # for mypy: what libav decodes is read forward
+    # What libav decodes is read from its start.
+    with cast(Forward, opened(link, info.format, name)) as sound:
         try:
             if first:
                 sound.seek(first)
