@@ -34,7 +34,7 @@ def dry_run(console: Console, plan: Plan) -> None:
         else:
             console.result(f"{source} -> {target}")
     _report_skipped(console, plan)
-    report_left_out(console, plan.left_out)
+    report_left_out(console, plan.left_out, any_taken=bool(plan.jobs))
     _exit(console, failures_of(plan), done=len(plan.jobs))
 
 
@@ -74,7 +74,7 @@ def run(console: Console, plan: Plan, verb: str, work: Callable[[Progress], Resu
                 )
             raise
     _report_skipped(console, plan)
-    report_left_out(console, plan.left_out)
+    report_left_out(console, plan.left_out, any_taken=bool(plan.jobs))
     _summary(console, done, len(failed), verb)
     _exit(console, failed, done=len(done))
 
@@ -108,9 +108,12 @@ def _report_skipped(console: Console, plan: Plan) -> None:
         console.say(f"skipped {count} existing {'output' if count == 1 else 'outputs'}")
 
 
-def report_left_out(console: Console, left_out: LeftOut) -> None:
-    """Count the files of directories that are not taken; with -v also list them."""
-    if not left_out:
+def report_left_out(console: Console, left_out: LeftOut, *, any_taken: bool) -> None:
+    """Count the files of directories that are not taken; with -v also list them.
+
+    Where nothing is taken, an error says so, and that is enough without -v.
+    """
+    if not left_out or not (any_taken or console.verbose):
         return
     for path in left_out.paths:
         console.note(f"left out: {path}")

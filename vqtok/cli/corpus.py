@@ -77,7 +77,7 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
         _dry_run(console, plan, folder, append=chosen.append)
         return
     if plan.info is None:
-        batch.report_left_out(console, plan.left_out)
+        batch.report_left_out(console, plan.left_out, any_taken=plan.info is not None)
         _finish(console, [_failure(item) for item in plan.items], failed=len(plan.items))
         return
     _run(console, plan, plan.info, folder, chosen, models)
@@ -126,7 +126,7 @@ def _run(
             totals = _work(console, _in_order(plan.items, writer), writer, engine, folder)
         found = writer.finish()
     _report(console, folder, found)
-    batch.report_left_out(console, plan.left_out)
+    batch.report_left_out(console, plan.left_out, any_taken=plan.info is not None)
     totals.say(found)
     _finish(console, totals.failures, failed=found.failed, folder=folder)
 
@@ -287,7 +287,7 @@ def _dry_run(console: Console, plan: CorpusPlan, folder: Path, *, append: bool) 
             console.json({"source": str(item.place), **target})
         else:
             console.result(f"{item.place} -> {folder}: {item.name}")
-    batch.report_left_out(console, plan.left_out)
+    batch.report_left_out(console, plan.left_out, any_taken=plan.info is not None)
     _finish(console, failures, failed=len(failures))
 
 

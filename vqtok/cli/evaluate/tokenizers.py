@@ -104,7 +104,7 @@ def evaluate(
                     batch.failed_line(console, result)
                 else:
                     lines.show(result)
-    batch.report_left_out(console, plan.left_out)
+    batch.report_left_out(console, plan.left_out, any_taken=bool(plan.jobs))
     tables.show(console, comparison, wide=chosen.wide)
     page.write(console, comparison)
     if failed:
