@@ -131,7 +131,8 @@ def _is_pillow(given: Signal) -> TypeGuard[Image]:
 
 def _upright(image: Image) -> np.ndarray:
     """Pixels of a Pillow image as of its file: (3, H, W) float32."""
-    from vqtok.media.image.picture import ImageInfo, Picture
+    from vqtok.media.image.facts import ImageInfo
+    from vqtok.media.image.picture import Picture
     from vqtok.media.image.pixels import has_alpha, parse_background
 
     image.load()

@@ -165,13 +165,14 @@ def test_sixteen_bit_grey_keeps_its_precision() -> None:
     np.testing.assert_allclose(pixels[0], values / 32767.5 - 1, atol=1e-6)
 
 
-def test_sixteen_bit_colour_is_read_with_eight() -> None:
+def test_sixteen_bit_colour_keeps_its_precision() -> None:
     # Pillow writes no such file: 1x1, RGB, 16 bits.
     row = b"\0" + struct.pack(">3H", 0x0102, 0x8081, 0xFFFF)
     data = png(struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), row)
     pixels, info = image.read(io.BytesIO(data))
     assert (info.bits, info.mode) == (16, "RGB")
-    np.testing.assert_array_equal(image.to_uint8(pixels).ravel(), [1, 128, 255])
+    expected = np.array([0x0102, 0x8081, 0xFFFF]) / 32767.5 - 1
+    np.testing.assert_allclose(pixels.ravel(), expected, atol=1e-6)
 
 
 def test_float_tiff_is_read_from_black_0_to_white_1() -> None:

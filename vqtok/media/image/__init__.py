@@ -4,8 +4,8 @@ What happens to a file on its way in, in this order:
 
 * only the first frame of an animation or a multi-page TIFF is read;
 * the EXIF orientation is applied, so that the array is what a viewer shows;
-* palettes, grey, CMYK (JPEG's inverted CMYK too, as Pillow does) and 16-bit samples become RGB;
-  16-bit grey keeps its precision, 16-bit colour is what Pillow makes of it, 8 bits;
+* palettes, grey and CMYK (JPEG's inverted CMYK too, as Pillow does) become RGB; samples of 16 bits
+  keep their precision, but in JPEG 2000, AVIF and HEIC, where Pillow makes colours of 8 bits;
 * float samples are read as 0 (black) to 1 (white), 32-bit integers as 0 to 65535; values outside
   are an error, since no scale is defined for them;
 * alpha, a transparent palette entry or a transparent colour is composited over ``background``.
@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from vqtok.errors import MediaError
+from vqtok.media.image.facts import ImageInfo as ImageInfo
 from vqtok.media.image.formats import damaged, open_image
-from vqtok.media.image.picture import ImageInfo as ImageInfo
 from vqtok.media.image.picture import Picture as Picture
-from vqtok.media.image.picture import orientation
-from vqtok.media.image.pixels import ALPHA_MODES, GREY_MODES, check_size, parse_background
+from vqtok.media.image.pixels import GREY_MODES, check_size, parse_background
 from vqtok.media.image.pixels import to_uint8 as to_uint8
 from vqtok.media.image.quiet import quiet_pillow
 from vqtok.media.image.writer import CODEC_ERRORS
@@ -39,9 +37,6 @@ SUFFIXES = IMAGE_SUFFIXES
 # Twice Pillow's warning limit, where Pillow itself would raise: 179 megapixels, 2 GiB as float32.
 MAX_PIXELS = 2 * (1024**3 // 4 // 3)
 
-# Pillow's names, where ours are others: MPO is a JPEG with more than one picture.
-_NAMES = {"MPO": "JPEG", "HEIF": "HEIC", "JPEG2000": "JPEG 2000"}
-
 
 def probe(source: Path | BinaryIO) -> ImageInfo:
     """Read an image's header.
@@ -50,8 +45,8 @@ def probe(source: Path | BinaryIO) -> ImageInfo:
         MediaError: not a readable image.
     """
     with seekable(source) as stream, quiet_pillow():
-        image = open_image(stream, subject(source), max_pixels=MAX_PIXELS)
-        return _info(image, subject(source))
+        opened = open_image(stream, subject(source), max_pixels=MAX_PIXELS, most=MAX_PIXELS)
+        return opened.info
 
 
 def load(
@@ -77,16 +72,14 @@ def load(
     colour = parse_background(background)
     name = subject(source)
     with seekable(source) as stream, quiet_pillow():
-        image = open_image(stream, name, max_pixels=max_pixels)
-        check_size(image.size, name, max_pixels)
-        info = _info(image, name)
+        opened = open_image(stream, name, max_pixels=max_pixels, most=MAX_PIXELS)
+        check_size(opened.size, name, max_pixels)
+        info = opened.info
         try:
-            if enough is not None:
-                image.draft(None, (enough, enough))
-            image.load()
-            return Picture(image, info, background=colour, name=name)
+            return Picture(opened.decode(enough), info, background=colour, name=name)
         except MemoryError as error:
-            raise MediaError(name, f"not enough memory for {_size(image)} pixels") from error
+            size = f"{info.width}x{info.height}"
+            raise MediaError(name, f"not enough memory for {size} pixels") from error
         except (*CODEC_ERRORS, RuntimeError) as error:
             raise damaged(name, info.format, error) from error
 
@@ -137,46 +130,3 @@ def write(
     writer = Writer(target, (pixels.shape[1], pixels.shape[2]), format=format, grey=grey)
     writer.write(pixels)
     writer.save()
-
-
-def _info(image: Image.Image, name: str) -> ImageInfo:
-    format = _NAMES.get(image.format or "", image.format or "")
-    width, height = image.size
-    bits = _bits(image)  # first: looking for EXIF data may decode the image
-    try:
-        if _orientation(image) >= 5:
-            width, height = height, width
-        first = image.tell()  # of several pictures in a HEIC one is the first
-        frames = getattr(image, "n_frames", 1)
-        image.seek(first)
-    except CODEC_ERRORS as error:
-        raise damaged(name, format, error) from error
-    return ImageInfo(
-        width=width,
-        height=height,
-        mode=image.mode,
-        format=format,
-        frames=frames,
-        has_alpha=image.mode in ALPHA_MODES or "transparency" in image.info,
-        bits=bits,
-    )
-
-
-def _bits(image: Image.Image) -> int:
-    tiles = getattr(image, "tile", ())
-    raw = str(tiles[0].args) if tiles else ""
-    if image.mode in ("I", "F"):
-        return 32
-    if "16" in image.mode or ";16" in raw:
-        return 16
-    return 1 if image.mode == "1" else 8
-
-
-def _orientation(image: Image.Image) -> int:
-    # A PNG's getexif() would decode a bomb; once decoded, it is asked again.
-    is_bomb = image.format == "PNG" and image.width * image.height > MAX_PIXELS
-    return 1 if is_bomb else orientation(image)
-
-
-def _size(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"

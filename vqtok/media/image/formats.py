@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from PIL import Image, UnidentifiedImageError, features
 
 from vqtok.errors import MediaError
 from vqtok.media.image import webp
+from vqtok.media.image.facts import ImageInfo
+from vqtok.media.image.pillow import PillowFile
 from vqtok.media.image.pixels import check_size
+from vqtok.media.image.raster import Raster
+from vqtok.media.image.tiff.file import TiffFile
 from vqtok.media.image.writer import CODEC_ERRORS
 from vqtok.media.kinds import HEAD_BYTES, sniff_format, supported
 
@@ -24,13 +28,28 @@ _FORMATS = {
 _FEATURES = {"AVIF": "avif", "JPEG 2000": "jpg_2000"}
 
 
-def open_image(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.Image:
+class Opened(Protocol):
+    """A picture's file, before it is decoded."""
+
+    size: tuple[int, int]
+    """Width and height as they lie in the file."""
+
+    @property
+    def info(self) -> ImageInfo:
+        """What it says about itself."""
+
+    def decode(self, enough: int | None) -> Image.Image | Raster:
+        """Decode the pixels, or as few as leave ``enough`` on the short side."""
+
+
+def open_image(stream: BinaryIO, name: str, *, max_pixels: int | None, most: int) -> Opened:
     """Open an image without decoding it.
 
     Args:
         stream: Seekable, at its start.
         name: Of the file, in messages.
         max_pixels: A WebP takes memory even when it is opened, so its size is looked at first.
+        most: Pixels of a PNG that may be decoded to look for its EXIF data.
 
     Raises:
         MediaError: no format that is read here, or damaged.
@@ -50,7 +69,10 @@ def open_image(stream: BinaryIO, name: str, *, max_pixels: int | None) -> Image.
         check_size(webp.canvas(stream.read(webp.HEAD_BYTES)) or (0, 0), name, max_pixels)
         stream.seek(0)
     try:
-        return Image.open(stream, formats=(_FORMATS[format],))
+        if format == "TIFF":
+            return TiffFile(stream, name)
+        image = Image.open(stream, formats=(_FORMATS[format],))
+        return PillowFile(image, stream, most=most)
     except (*CODEC_ERRORS, RuntimeError) as error:
         raise damaged(name, format, error) from error
 

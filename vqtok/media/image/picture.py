@@ -7,17 +7,17 @@ windows put together are the whole image bit for bit.
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
+from vqtok.media.image.facts import ImageInfo
+from vqtok.media.image.pillow import orientation
 from vqtok.media.image.pixels import GREY_MODES, check_range, has_alpha, samples, to_uint8
 from vqtok.media.image.quiet import quiet_pillow
+from vqtok.media.image.raster import Raster
 
-_ORIENTATION_TAG = 0x0112
 # What Pillow makes RGB of byte by byte.
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 _TURNS = {
@@ -31,30 +31,8 @@ _TURNS = {
 }
 
 
-@dataclass(frozen=True)
-class ImageInfo:
-    """What a file says about itself.
-
-    Attributes:
-        width, height: Pixels, after the EXIF orientation.
-        mode: Pillow's name of the pixel format in the file: "RGB", "L", "P", "CMYK", ….
-        format: "PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIC" or "JPEG 2000".
-        frames: Frames of an animation or pages; only the first is read.
-        has_alpha: An alpha channel, or a transparent palette entry or colour.
-        bits: Bits per sample in the file.
-    """
-
-    width: int
-    height: int
-    mode: str
-    format: str
-    frames: int
-    has_alpha: bool
-    bits: int
-
-
 class Picture:
-    """One image in memory, as Pillow holds it.
+    """One image in memory, as Pillow holds it, or as its samples.
 
     Args:
         image: Decoded.
@@ -71,11 +49,16 @@ class Picture:
     """
 
     def __init__(
-        self, image: Image.Image, info: ImageInfo, *, background: np.ndarray, name: str
+        self,
+        image: Image.Image | Raster,
+        info: ImageInfo,
+        *,
+        background: np.ndarray,
+        name: str,
     ) -> None:
         check_range(image, name)
         self._image, self._background = image, background
-        self._orientation = orientation(image)
+        self._orientation = image.orientation if isinstance(image, Raster) else orientation(image)
         width, height = image.size[::-1] if self._orientation >= 5 else image.size
         info = replace(info, width=width, height=height)
         if has_alpha(image) and len(set(background.tolist())) > 1 and info.mode in GREY_MODES:
@@ -93,9 +76,13 @@ class Picture:
             (3, h, w) float32 in [-1, 1].
         """
         with quiet_pillow():
-            pixels, alpha = samples(self._crop(rows, columns))
+            part = self._crop(rows, columns)
+            pixels, alpha = samples(part)
         if alpha is not None:
-            pixels = pixels * alpha + self._background[:, None, None] * (1 - alpha)
+            if not (isinstance(part, Raster) and part.associated):
+                pixels = pixels * alpha
+            pixels = pixels + self._background[:, None, None] * (1 - alpha)
+            np.minimum(pixels, np.float32(1), out=pixels)  # colours beyond their alpha
         height, width = pixels.shape[1:]
         if len(pixels) < 3:
             pixels = np.broadcast_to(pixels, (3, height, width))
@@ -119,7 +106,11 @@ class Picture:
         """
         image, turn = self._image, _TURNS.get(self._orientation)
         with quiet_pillow():
-            if image.mode in _PLAIN_MODES and not has_alpha(image):
+            if (
+                isinstance(image, Image.Image)
+                and image.mode in _PLAIN_MODES
+                and not has_alpha(image)
+            ):
                 image = image.convert("RGB")
             else:
                 bytes_ = to_uint8(self.whole())
@@ -130,7 +121,7 @@ class Picture:
                 image = image.resize((width, height), Image.Resampling.LANCZOS)
             return np.array(image if turn is None else image.transpose(turn))
 
-    def _crop(self, rows: slice, columns: slice) -> Image.Image:
+    def _crop(self, rows: slice, columns: slice) -> Image.Image | Raster:
         """Cut the part out where it lies in the file's orientation, then turn it alone."""
         width, height = self._image.size
         if self._orientation >= 5:  # rows of the upright image are columns of the file
@@ -143,14 +134,3 @@ class Picture:
         part = self._image if box == (0, 0, width, height) else self._image.crop(box)
         turn = _TURNS.get(self._orientation)
         return part if turn is None else part.transpose(turn)
-
-
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8 still to be applied; a damaged EXIF block counts as none."""
-    if image.format == "TIFF":
-        return 1  # Pillow's TIFF reader turns the image itself
-    try:
-        value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
-    except (SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
-        return 1
-    return int(value) if value in _TURNS else 1

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from vqtok.errors import MediaError, UsageError
+from vqtok.media.image.raster import Raster
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 ALPHA_MODES = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
@@ -70,15 +71,17 @@ def shrink(values: np.ndarray, side: int | None) -> np.ndarray:
 _PART_PIXELS = 1 << 22
 
 
-def has_alpha(image: Image.Image) -> bool:
+def has_alpha(image: Image.Image | Raster) -> bool:
     """Checks whether ``samples`` gives an alpha for it."""
+    if isinstance(image, Raster):
+        return image.is_transparent
     key = image.info.get("transparency")
     if _is_deep(image):
         return isinstance(key, int)
     return image.mode in ALPHA_MODES or key is not None
 
 
-def check_range(image: Image.Image, name: str) -> None:
+def check_range(image: Image.Image | Raster, name: str) -> None:
     """Refuse samples of more than 8 bits that lie outside of their scale.
 
     Raises:
@@ -90,7 +93,7 @@ def check_range(image: Image.Image, name: str) -> None:
     step = max(1, _PART_PIXELS // image.width)
     for top in range(0, image.height, step):
         part = image.crop((0, top, image.width, min(top + step, image.height)))
-        values = np.asarray(part)
+        values = part.values if isinstance(part, Raster) else np.asarray(part)
         if not np.isfinite(values).all():
             raise MediaError(name, "samples are not finite")
         lows.append(float(values.min()))
@@ -104,8 +107,10 @@ def check_range(image: Image.Image, name: str) -> None:
         )
 
 
-def samples(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+def samples(image: Image.Image | Raster) -> tuple[np.ndarray, np.ndarray | None]:
     """Decoded image → (1 or 3, H, W) and alpha (1, H, W) or None, float32 in [0, 1]."""
+    if isinstance(image, Raster):
+        return image.samples()
     if _is_deep(image):
         return _deep(image)
     transparent = has_alpha(image)
@@ -129,9 +134,14 @@ def _deep(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     return scaled, alpha
 
 
-def _is_deep(image: Image.Image) -> bool:
+def _is_deep(image: Image.Image | Raster) -> bool:
+    if isinstance(image, Raster):
+        # Samples of up to 16 bits cannot leave their scale.
+        return image.values.dtype.kind != "u" or image.values.dtype.itemsize > 2
     return image.mode.startswith("I;16") or image.mode in ("I", "F")
 
 
-def _white(image: Image.Image) -> float:
+def _white(image: Image.Image | Raster) -> float:
+    if isinstance(image, Raster):
+        return image.white
     return 1.0 if image.mode == "F" else 65535.0

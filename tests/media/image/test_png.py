@@ -1,0 +1,143 @@
+"""PNGs of every colour type and depth: exact samples, and transparency at the file's own depth."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from vqtok.errors import MediaError
+from vqtok.media import image
+
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+KINDS = [(0, bits) for bits in (1, 2, 4, 8, 16)]
+KINDS += [(3, bits) for bits in (1, 2, 4, 8)]
+KINDS += [(kind, bits) for kind in (2, 4, 6) for bits in (8, 16)]
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def packed(samples: np.ndarray, bits: int) -> bytes:
+    """Rows of (H, W, C), each behind its filter type, which is none."""
+    if bits == 16:
+        rows = [row.astype(">u2").tobytes() for row in samples]
+    elif bits == 8:
+        rows = [row.astype(np.uint8).tobytes() for row in samples]
+    else:
+        high_first = (
+            samples[..., None].astype(np.uint8) >> np.arange(bits, dtype=np.uint8)[::-1] & 1
+        )
+        rows = [np.packbits(row.ravel()).tobytes() for row in high_first]
+    return b"".join(b"\0" + row for row in rows)
+
+
+def png(
+    samples: np.ndarray,
+    kind: int,
+    bits: int,
+    *,
+    palette: np.ndarray | None = None,
+    key: tuple[int, ...] | None = None,
+    alphas: bytes = b"",
+    interlaced: bool = False,
+) -> bytes:
+    """A PNG of (H, W, C) samples, or indices, as the specification has it, without any library."""
+    height, width = samples.shape[:2]
+    head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, int(interlaced))
+    chunks = [chunk(b"IHDR", head)]
+    if palette is not None:
+        chunks.append(chunk(b"PLTE", palette.astype(np.uint8).tobytes()))
+    if key is not None:
+        chunks.append(chunk(b"tRNS", struct.pack(f">{len(key)}H", *key)))
+    if alphas:
+        chunks.append(chunk(b"tRNS", alphas))
+    data = packed(samples, bits)
+    if interlaced:
+        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2)]
+        passes += [(0, 1, 2, 2), (1, 0, 2, 1)]
+        parts = [samples[top::down, left::across] for top, left, down, across in passes]
+        data = b"".join(packed(part, bits) for part in parts if part.size)
+    chunks += [chunk(b"IDAT", zlib.compress(data)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def over(colours: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> np.ndarray:
+    made = colours * alpha + background * (1 - alpha)
+    return np.broadcast_to(made, (*made.shape[:2], 3))
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize(("kind", "bits"), KINDS)
+def test_a_png_has_its_own_samples_and_its_own_transparent_colour(
+    kind: int, bits: int, transparent: bool, interlaced: bool
+) -> None:
+    numbers = np.random.default_rng(bits + 100 * kind)
+    height, width, count = 13, 21, CHANNELS[kind]
+    samples = numbers.integers(0, 1 << bits, (height, width, count))
+    key, palette, alphas = None, None, b""
+    colours, alpha = samples / ((1 << bits) - 1), np.ones((height, width, 1))
+    if kind == 3:
+        palette = numbers.integers(0, 256, (1 << bits, 3))
+        colours = palette[samples[..., 0]] / 255
+        if transparent:
+            alphas = numbers.integers(0, 256, 1 << bits, dtype=np.uint8).tobytes()
+            alpha = np.frombuffer(alphas, np.uint8)[samples] / 255
+    elif kind in (4, 6):
+        colours, alpha = colours[..., :-1], colours[..., -1:]
+    elif transparent:
+        key = tuple(int(each) for each in samples[3, 4])
+        samples[5, 6:9] = samples[3, 4]
+        if bits == 16:  # differs in what 8 bits would not show
+            samples[5, 6] = samples[3, 4] ^ 1
+        colours = samples / ((1 << bits) - 1)
+        alpha = (samples != samples[3, 4]).any(axis=2)[..., None].astype(float)
+    data = png(samples, kind, bits, palette=palette, key=key, alphas=alphas, interlaced=interlaced)
+    pixels, info = image.read(io.BytesIO(data), background="#ff8000")
+    expected = over(colours, alpha, np.array([1, 128 / 255, 0]))
+    np.testing.assert_allclose((pixels.transpose(1, 2, 0) + 1) / 2, expected, atol=1e-6)
+    assert info.bits == bits
+    assert info.has_alpha == (kind in (4, 6) or transparent)
+
+
+def test_bits_above_the_depth_of_a_transparent_colour_do_not_count() -> None:
+    samples = np.array([[[0], [1], [2], [3]]])
+    pixels, _ = image.read(io.BytesIO(png(samples, 0, 2, key=(0xFF00 | 2,))), background="red")
+    assert (image.to_uint8(pixels)[:, 0, 2] == [255, 0, 0]).all()
+    assert image.to_uint8(pixels)[0, 0].tolist() == [0, 85, 255, 255]
+
+
+def test_grey_with_alpha_of_sixteen_bits_stays_grey() -> None:
+    samples = np.full((2, 3, 2), 65535)
+    _, info = image.read(io.BytesIO(png(samples, 4, 16)))
+    assert image.is_grey(info)
+    assert info.left_out == (
+        "16 bits per sample come back as 8",
+        "transparency is laid over the background",
+    )
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_deep_pictures_are_turned_like_others(turn: int) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (5, 7, 3))
+    exif = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, turn, 0, 0)
+    plain, deep = (png(samples * scale, 2, bits) for scale, bits in ((1, 8), (257, 16)))
+    at = 8 + 25
+    both = (data[:at] + chunk(b"eXIf", exif) + data[at:] for data in (plain, deep))
+    expected, found = (image.read(io.BytesIO(data))[0] for data in both)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_deep_png_that_is_cut_is_damaged() -> None:
+    chance = random.Random(0)
+    data = png(np.random.default_rng(0).integers(0, 65536, (30, 30, 3)), 2, 16)
+    for _ in range(20):
+        cut = data[: chance.randrange(60, len(data) - 60)]
+        with pytest.raises(MediaError, match="truncated or damaged PNG"):
+            image.read(io.BytesIO(cut))
