@@ -13,6 +13,7 @@ IMAGE_SUFFIXES = (
 )
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".mp2"),
+    *(".au", ".snd", ".caf", ".w64"),
     *(".m4a", ".m4b", ".aac", ".wma", ".ac3", ".eac3", ".amr", ".mka", ".weba", ".spx", ".tta"),
     ".wv",
 )
@@ -50,6 +51,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"OggS", "OGG"),
     (b"ID3", "MP3"),
     (b"\x93NUMPY", "npy"),
+    (b".snd", "AU"),
+    (b"dns.", "AU"),
+    (b"caff\0\1", "CAF"),
+    (bytes.fromhex("726966662e91cf11a5d628db04c10000"), "W64"),
     (b"\x1a\x45\xdf\xa3", "Matroska"),
     (bytes.fromhex("3026b2758e66cf11"), "ASF"),
     (b"#!AMR", "AMR"),
@@ -63,6 +68,7 @@ _CONTAINERS = {
     (b"RIFF", b"WAVE"): "WAV",
     (b"RIFX", b"WAVE"): "WAV",
     (b"RF64", b"WAVE"): "WAV",
+    (b"BW64", b"WAVE"): "WAV",
     (b"FORM", b"AIFF"): "AIFF",
     (b"FORM", b"AIFC"): "AIFF",
     (b"RIFF", b"AVI "): "AVI",
@@ -80,7 +86,7 @@ _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
 LIBAV_FORMATS = ("MP4", "Matroska", "ASF", "AAC", "AC-3", "AMR", "WavPack", "TTA", "FLV", "AVI")
 """Sound that ``vqtok[av]`` reads."""
-AUDIO_FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", *LIBAV_FORMATS)
+AUDIO_FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", *LIBAV_FORMATS)
 _KIND_OF_FORMAT: dict[str, Kind] = {
     **dict.fromkeys(("PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP", "AVIF", "HEIC"), "image"),
     "JPEG 2000": "image",

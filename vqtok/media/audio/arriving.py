@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.audio import wav
+from vqtok.media.audio import trailing, wav
 from vqtok.media.audio.frames import check_samples, mixed
 from vqtok.media.audio.headers import no_samples, truncated
 from vqtok.media.audio.resample import resample
@@ -174,8 +174,10 @@ class Arriving:
                     del waiting[:whole]
                 if not data:
                     return
-            while self._stream.some(_PIECE_BYTES):
-                pass  # chunks after the samples; who writes them must not find the pipe closed
+            # To the end: who writes chunks behind the samples must not find the pipe closed.
+            order, size = self._header.order, self._header.size
+            strange = trailing.strange_bytes(self._stream.read, order=order, padded=size % 2 > 0)
+            trailing.check(strange, is_declared=False, format="WAV", name=self._name)
         except OSError as error:
             raise MediaError(self._name, f"cannot read: {os_message(error)}") from error
 

@@ -1,7 +1,7 @@
 """Does a file hold all the audio that its header promises? libsndfile does not say.
 
 It shortens a truncated WAV in silence, and gives no sample of a WAV whose header was never finished
-(recorders and pipes leave 0 there).
+(recorders and pipes leave 0 there). Nor does it look at what lies behind the samples.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ import struct
 from typing import BinaryIO
 
 from vqtok.errors import MediaError
-from vqtok.media.audio import wav
+from vqtok.media.audio import trailing, wav
 from vqtok.media.audio.views import behind, bytes_at, size_of
+
+_UNKNOWN = 0xFFFFFFFF
+_W64_DATA = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+"""What follows the four letters of a chunk in its name."""
 
 
 def complete(stream: BinaryIO, format: str, name: str) -> BinaryIO:
@@ -20,41 +24,47 @@ def complete(stream: BinaryIO, format: str, name: str) -> BinaryIO:
 
     Args:
         stream: Seekable.
-        format: From ``kinds.sniff_format``.
+        format: "WAV", "AIFF", "AU", "CAF" or "W64".
         name: The file, in messages.
 
     Returns:
         What libsndfile is to read: the stream, or a view of it with a repaired header.
 
     Raises:
-        MediaError: the file is truncated.
+        MediaError: the file is truncated, or samples may lie behind those that are declared.
     """
-    size = size_of(stream)
-    if format == "WAV":
-        return _wav(stream, size, name)
-    if format == "AIFF":
-        _aiff(stream, size, name)
-    return stream
+    check = {"WAV": _wav, "AIFF": _aiff, "AU": _au, "CAF": _caf, "W64": _w64}[format]
+    return check(stream, size_of(stream), name)
 
 
 def _wav(stream: BinaryIO, size: int, name: str) -> BinaryIO:
+    if bytes_at(stream, 0, 4) == b"BW64":  # as RF64, with more in it (ITU-R BS.2088)
+        stream = behind(stream, 4, head=b"RF64")
     stream.seek(0)
     header = wav.read_header(stream.read, lambda count: stream.seek(count, io.SEEK_CUR))
     if header is None:
         raise no_samples(name)
     found = size - header.start
-    if header.is_open:
-        if found > header.size and (header.is_unfinished or header.file_size < size):
-            head = wav.resized(bytes_at(stream, 0, header.start), found)
-            return behind(stream, header.start, head=head)
-    elif header.size > found:
-        is_plain = header.tag in (*wav.PLAIN_TAGS, wav.EXTENSIBLE)
-        raise truncated(name, header.size, found, header.unit if is_plain else 0)
+    is_open = header.is_unfinished or (header.is_open and header.file_size < size)
+    if not header.is_open:
+        if header.size > found:
+            is_plain = header.tag in (*wav.PLAIN_TAGS, wav.EXTENSIBLE)
+            raise truncated(name, header.size, found, header.unit if is_plain else 0)
+        stream.seek(header.start + header.size)
+        padded = bool(header.size % 2)
+        strange = trailing.strange_bytes(stream.read, order=header.order, padded=padded)
+        is_open = header.size == 0 and strange > 8
+        if not is_open:
+            is_declared = abs(header.file_size - size) <= 1
+            trailing.check(strange, is_declared=is_declared, format="WAV", name=name)
+    if is_open and found > header.size:
+        head = wav.resized(bytes_at(stream, 0, header.start), found)
+        return behind(stream, header.start, head=head)
     return stream
 
 
-def _aiff(stream: BinaryIO, size: int, name: str) -> None:
-    stream.seek(12)
+def _aiff(stream: BinaryIO, size: int, name: str) -> BinaryIO:
+    (whole,) = struct.unpack(">I", bytes_at(stream, 0, 12)[4:8])
     unit = 0
     for key, declared, body in wav.chunks(
         stream.read,
@@ -68,11 +78,69 @@ def _aiff(stream: BinaryIO, size: int, name: str) -> None:
             unit = channels * -(-bits // 8)
         elif key == b"SSND":
             # The chunk starts with eight bytes of alignment, which it counts.
-            wanted, found = max(0, declared - 8), max(0, size - stream.tell() - 8)
-            if wanted > found and not wav.is_endless(wanted):
+            start = stream.tell()
+            wanted, found = max(0, declared - 8), max(0, size - start - 8)
+            is_open = declared == 0 or wav.is_endless(wanted)
+            if wanted > found and not is_open:
                 raise truncated(name, wanted, found, unit)
-            return
+            if not is_open:
+                stream.seek(start + declared)
+                strange = trailing.strange_bytes(stream.read, order=">", padded=bool(declared % 2))
+                is_declared = abs(whole + 8 - size) <= 1
+                trailing.check(strange, is_declared=is_declared, format="AIFF", name=name)
+            return stream
     raise no_samples(name)
+
+
+def _au(stream: BinaryIO, size: int, name: str) -> BinaryIO:
+    """Samples of an AU go on to the end: nothing can lie behind them."""
+    head = bytes_at(stream, 0, 24)
+    if len(head) < 24:
+        raise no_samples(name)
+    order = ">" if head[:4] == b".snd" else "<"
+    start, declared = struct.unpack(order + "4xII12x", head)
+    if declared not in (0, _UNKNOWN) and start + declared > size:
+        raise truncated(name, declared, size - start, 0)
+    unknown = head[:8] + struct.pack(order + "I", _UNKNOWN)
+    return behind(stream, len(unknown), head=unknown)
+
+
+def _caf(stream: BinaryIO, size: int, name: str) -> BinaryIO:
+    offset, has_samples = 8, False
+    while len(head := bytes_at(stream, offset, 12)) == 12:
+        key, declared = struct.unpack(">4sq", head)
+        start = offset + 12
+        if key == b"data" and declared < 0:  # to the end, which libsndfile refuses
+            known = bytes_at(stream, 0, offset) + struct.pack(">4sq", key, size - start)
+            return behind(stream, start, head=known)
+        if has_samples and not (key.isalpha() and 0 <= declared <= size - start):
+            break
+        if declared < 0 or start + declared > size:
+            raise truncated(name, max(0, declared), size - start, 0)
+        has_samples = has_samples or key == b"data"
+        offset = start + declared
+    if any(bytes_at(stream, offset, size - offset)):
+        trailing.check(size - offset, is_declared=True, format="CAF", name=name)
+    return stream
+
+
+def _w64(stream: BinaryIO, size: int, name: str) -> BinaryIO:
+    offset, has_samples = 40, False
+    while len(head := bytes_at(stream, offset, 24)) == 24:
+        key, declared = head[:4], int.from_bytes(head[16:], "little")
+        is_chunk = head[4:16] == (_W64_DATA if key in (b"data", b"fmt ", b"fact") else head[4:16])
+        if key == b"data" and declared in (0, 24, (1 << 64) - 1):
+            return stream  # libsndfile goes on to the end
+        if key == b"data" and offset + declared > size:
+            raise truncated(name, declared - 24, size - offset - 24, 0)
+        if declared < 24 or not is_chunk or offset + declared > size:
+            trailing.check(size - offset, is_declared=True, format="W64", name=name)
+            break
+        has_samples = has_samples or key == b"data"
+        offset += declared + -declared % 8
+    if not has_samples:
+        raise no_samples(name)
+    return stream
 
 
 def truncated(name: str, declared: int, found: int, unit: int) -> MediaError:

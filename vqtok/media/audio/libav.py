@@ -88,6 +88,8 @@ class Track:
         stream = self._container.streams.best("audio")
         if stream is None:
             raise MediaError(self._name, f"{self._format} without sound")
+        if stream.codec_context is None:
+            raise MediaError(self._name, f"damaged or unsupported {self._format}: unknown codec")
         self._stream: av.AudioStream = stream
         self._stream.codec_context.thread_count = 1
         self.samplerate = self.channels = 0

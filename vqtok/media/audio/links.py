@@ -14,8 +14,10 @@ from typing import BinaryIO
 from vqtok.errors import MediaError
 from vqtok.media.audio import flac, mpeg, ogg, wav
 from vqtok.media.audio.headers import complete, no_samples, truncated
-from vqtok.media.audio.views import Run, size_of, view
+from vqtok.media.audio.views import Run, bytes_at, size_of, view
 from vqtok.media.kinds import LIBAV_FORMATS
+
+_CAF_CODECS = (b"lpcm", b"alaw", b"ulaw", b"alac")
 
 CONVERT = "ffmpeg -i FILE -f wav - | vqtok encode -"
 """What to type where another program reads more than this one."""
@@ -61,6 +63,8 @@ def links(stream: BinaryIO, format: str, name: str) -> list[Link]:
         return _ogg(stream, name)
     if format == "FLAC":
         return _flac(stream)
+    if format == "CAF" and bytes_at(stream, 28, 4) not in _CAF_CODECS:
+        return [Link(stream, is_counted=True, is_foreign=True)]
     whole = complete(stream, format, name)
     if format == "WAV":
         whole.seek(0)

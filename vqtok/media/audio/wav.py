@@ -124,7 +124,7 @@ def read_header(read: Callable[[int], bytes], skip: Callable[[int], object]) -> 
             if key == b"fmt ":
                 shape = body
             else:
-                (long_size,) = struct.unpack("<8xQ", body[:16])
+                riff_size, long_size = struct.unpack("<QQ", body[:16])
         start += size + size % 2
     return None
 
