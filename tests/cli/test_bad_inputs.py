@@ -192,10 +192,10 @@ def test_force_overwrites_and_skip_existing_resumes(vqtok, picture, here):
 
 def test_colliding_outputs_are_refused(vqtok, picture):
     picture("a.png")
-    picture("a.jpg")
-    result = vqtok("encode", "a.png", "a.jpg")
+    picture("d/a.png")
+    result = vqtok("encode", "a.png", "d/a.png", "-o", "out/")
     assert result.exit_code == 2
-    assert "a.safetensors: both a.png and a.jpg would be written there" in result.stderr
+    assert "a.safetensors: both a.png and d/a.png would be written there" in result.stderr
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")

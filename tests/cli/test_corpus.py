@@ -519,3 +519,57 @@ def test_a_changed_setting_is_told_with_both_values(vqtok, here):
         assert "shard size 30, now 1000" in refused.stderr
     other = vqtok("encode", "d", "-o", "c", "--format", "bin", "--background", "black")
     assert "format tar, now bin" in other.stderr and "background white, now black" in other.stderr
+
+
+def test_a_name_of_a_tar_gives_one_tar(vqtok, here):
+    pictures(here / "d", 5)
+    (here / "d" / "bad.png").write_bytes(b"none")
+    assert vqtok("encode", "d", "-o", "c", "--format", "tar").exit_code == 1
+    made = vqtok("encode", "d", "-o", "x.tar", "--format", "tar")
+    assert (made.exit_code, made.stdout) == (1, "x.tar\n")
+    assert "Error: d/bad.png: not an image that vqtok reads" in made.stderr
+    assert sorted(path.name for path in here.iterdir()) == ["c", "d", "x.tar"]
+    assert (here / "x.tar").read_bytes() == (here / "c" / "shard-00000.tar").read_bytes()
+    assert vqtok("decode", "x.tar", "-o", "out").exit_code == 0
+    assert vqtok("decode", "c", "-o", "expected").exit_code == 0
+    assert tree(here / "out") == tree(here / "expected")
+    one, folder = (json.loads(vqtok("info", each, "--json").stdout) for each in ("x.tar", "c"))
+    assert one["codebooks"] == folder["codebooks"] and one["items"] == 5
+    again = vqtok("encode", "d", "-o", "x.tar", "--format", "tar")
+    assert again.exit_code == 2 and "x.tar: already exists" in again.stderr
+    assert vqtok("encode", "d", "-o", "x.tar", "--format", "tar", "-f").exit_code == 1
+    for flag in (("--append",), ("--shard-size", "3")):
+        refused = vqtok("encode", "d", "-o", "y.tar", "--format", "tar", *flag)
+        assert refused.exit_code == 2 and "one tar" in refused.stderr
+
+
+def test_one_tar_goes_on_where_it_was_stopped(vqtok, here, monkeypatch):
+    pictures(here / "d", 4)
+    command = ("encode", "d", "--format", "tar", "-o")
+    assert vqtok(*command, "whole.tar").exit_code == 0
+
+    def stop(self: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CorpusWriter, "finish", stop)
+        assert vqtok(*command, "x.tar").exit_code == 130
+    assert not (here / "x.tar").exists() and (here / "x.tar.part").is_dir()
+    with monkeypatch.context() as patch:
+        patch.setattr("vqtok.corpus.folder.discard", stop)
+        assert vqtok(*command, "x.tar").exit_code == 130
+    assert (here / "x.tar").read_bytes() == (here / "whole.tar").read_bytes()
+    ended = vqtok(*command, "x.tar")
+    assert ended.exit_code == 0 and "complete already" in ended.stderr
+    assert not (here / "x.tar.part").exists()
+
+
+def test_equal_stems_keep_their_suffixes_in_every_format(vqtok, here, picture):
+    picture("d/a.png")
+    picture("d/a.jpg")
+    assert vqtok("encode", "d", "-o", "out/").exit_code == 0
+    assert sorted(tree(here / "out")) == ["a.jpg.safetensors", "a.png.safetensors"]
+    assert vqtok("decode", "out", "-o", "back/").exit_code == 0
+    assert vqtok("encode", "d", "-o", "x.tar", "--format", "tar").exit_code == 0
+    with tarfile.open(here / "x.tar") as archive:
+        assert archive.getnames()[::2] == ["a_jpg.npy", "a_png.npy"]

@@ -131,12 +131,25 @@ def test_bad_templates_list_the_fields(template: str) -> None:
 
 
 def test_two_inputs_with_one_target_are_both_named() -> None:
-    touch("a.png", "a.jpg", "d/a.png")
-    error = refused("a.png", "a.jpg")
-    assert "a.npy: both a.png and a.jpg would be written there" in str(error)
-    assert pairs(planned("a.png", "a.jpg", output=str(error.hint)[4:-1]))
+    touch("a.png", "d/a.png")
     error = refused("a.png", "d/a.png", output="out/")
+    assert "out/a.npy: both a.png and d/a.png would be written there" in str(error)
     assert pairs(planned("a.png", "d/a.png", output=str(error.hint)[4:-1]))
+
+
+def test_inputs_that_differ_in_their_suffix_keep_it() -> None:
+    touch("d/a.png", "d/a.jpg", "d/b.png", "d/c/a.jpg", "d/a.jpg.bmp")
+    assert [target for _, target in pairs(planned("d", output="out/"))] == [
+        "out/a.jpg.npy",
+        "out/a.jpg.bmp.npy",
+        "out/a.png.npy",
+        "out/b.npy",
+        "out/c/a.npy",
+    ]
+    assert [target for _, target in pairs(planned("d/a.png", "d/a.jpg"))] == [
+        "d/a.png.npy",
+        "d/a.jpg.npy",
+    ]
 
 
 def test_the_same_file_named_twice_is_done_once() -> None:

@@ -67,20 +67,67 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
         UsageError: flags that do not fit, or a folder that holds something else.
         typer.Exit: 1 if an item failed, in this run or an earlier one.
     """
+    from vqtok.corpus import single
     from vqtok.pipeline import plans
 
-    folder = _folder(chosen)
+    target = _target(chosen)
+    alone = single.is_target(str(chosen.output), str(chosen.format))
+    folder = single.part_of(target) if alone else target
     _check_engine(chosen.engine)
     models = batch.models_for(chosen.model, chosen.machine)
     plan = plans.for_corpus(files, models=models)
     if chosen.writing.dry_run:
-        _dry_run(console, plan, folder, append=chosen.append)
+        _dry_run(console, plan, target, append=chosen.append)
         return
     if plan.info is None:
         batch.report_left_out(console, plan.left_out, any_taken=plan.info is not None)
         _finish(console, [_failure(item) for item in plan.items], failed=len(plan.items))
         return
-    _run(console, plan, plan.info, folder, chosen, models)
+    if alone and _is_there(console, folder, target, chosen):
+        return
+    found, totals = _run(console, plan, plan.info, folder, chosen, models)
+    failures = totals.failures
+    if alone:
+        failures = _failures(folder, plan.items)
+        single.take_out(folder, target)
+    _report(console, target, found)
+    batch.report_left_out(console, plan.left_out, any_taken=True)
+    totals.say(found)
+    _finish(console, failures, failed=found.failed, folder=None if alone else folder)
+
+
+def _is_there(console: Console, part: Path, target: Path, chosen: EncodeChoices) -> bool:
+    """Check a tar that is to be written; True if an earlier run had all but ended.
+
+    Raises:
+        UsageError: it exists, or options that are for folders.
+    """
+    from vqtok.corpus import single
+
+    if chosen.shard_size is not None or chosen.append:
+        flag = "--append" if chosen.append else "--shard-size"
+        raise UsageError(flag, f"{target} is one tar, without shards", hint="-o DIR/")
+    if single.ended(part, target):
+        console.say(f"{target}: complete already")
+        return True
+    if target.exists() and not chosen.writing.force:
+        raise UsageError(target, "already exists", hint="-f overwrites")
+    return False
+
+
+def _failures(folder: Path, items: Sequence[Item]) -> list[Failed]:
+    """Return the failures of all runs: a tar alone has no list of them."""
+    from vqtok.corpus.reader import CorpusReader
+    from vqtok.pipeline.results import Failed
+
+    places = {item.name: item.place for item in items}
+    found: list[Failed] = []
+    for name, reason in CorpusReader(folder).failures():
+        if len(found) == _REMEMBERED:
+            break
+        place = Path(str(places.get(name, name)))
+        found.append(Failed(place, MediaError(place, reason)))
+    return found
 
 
 def _run(
@@ -90,13 +137,15 @@ def _run(
     folder: Path,
     chosen: EncodeChoices,
     models: Models,
-) -> None:
+) -> tuple[CorpusInfo, _Totals]:
+    from vqtok.corpus import single
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.pipeline.corpus_carry import carry_of
     from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
 
     options = CorpusOptions(depth=chosen.depth, **chosen.reading.given())
     force = chosen.writing.force
+    alone = folder == single.part_of(Path(str(chosen.output)))
     carry = carry_of(
         chosen.carry, plan.items, format=str(chosen.format), folder=folder, restart=force
     )
@@ -109,7 +158,7 @@ def _run(
         names=[item.name for item in plan.items],
         spec=spec_of(info, options),
         job=job_of(info, options),
-        shard_items=chosen.shard_size or SHARD_ITEMS,
+        shard_items=len(plan.items) if alone else chosen.shard_size or SHARD_ITEMS,
         restart=force,
         append=chosen.append,
         carry=carry.kinds,
@@ -125,10 +174,7 @@ def _run(
             engine = _engine(console, info, chosen, options, models)
             totals = _work(console, _in_order(plan.items, writer), writer, engine, folder)
         found = writer.finish()
-    _report(console, folder, found)
-    batch.report_left_out(console, plan.left_out, any_taken=plan.info is not None)
-    totals.say(found)
-    _finish(console, totals.failures, failed=found.failed, folder=folder)
+    return found, totals
 
 
 def _say_growth(
@@ -246,7 +292,7 @@ class _Totals:
         self._console.say(f"corpus: {', '.join(parts)}")
 
 
-def _folder(chosen: EncodeChoices) -> Path:
+def _target(chosen: EncodeChoices) -> Path:
     if chosen.output in (None, "", "-"):
         given = "" if chosen.output is None else f" -o {chosen.output!r}:"
         raise UsageError(f"--format {chosen.format}:{given} a corpus is a folder", hint="-o DIR/")

@@ -19,10 +19,11 @@ def corpus_of(files: Sequence[str]) -> Path | None:
     """
     from vqtok.corpus.index import is_corpus
     from vqtok.corpus.names import TOKENS as TOKENS_FILE
+    from vqtok.corpus.single import is_codes_tar
 
     # The tokens of a corpus are told by its other files.
     named = (p.parent if p.name == TOKENS_FILE else p for p in map(Path, files))
-    found = [each for each in named if each.is_dir() and is_corpus(each)]
+    found = [each for each in named if is_codes_tar(each) or (each.is_dir() and is_corpus(each))]
     if found and len(files) > 1:
         raise UsageError(found[0], "a corpus is decoded by itself", hint="name nothing else")
     return found[0] if found else None
@@ -37,6 +38,7 @@ def decode(console: Console, folder: Path, chosen: DecodeChoices) -> None:
         typer.Exit: 1 if an item failed.
     """
     from vqtok.corpus.reader import CorpusReader
+    from vqtok.corpus.single import TarReader
     from vqtok.pipeline import corpus_decode
     from vqtok.pipeline.decode import DecodeOptions
 
@@ -45,7 +47,7 @@ def decode(console: Console, folder: Path, chosen: DecodeChoices) -> None:
     target = Path(str(chosen.output))
     if target.exists() and not target.is_dir():
         raise UsageError(f"-o {chosen.output}", "is no directory", hint="-o DIR/")
-    reader = CorpusReader(folder)
+    reader = TarReader(folder) if folder.is_file() else CorpusReader(folder)
     plan = corpus_decode.plan(
         reader,
         folder,

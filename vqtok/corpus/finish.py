@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,11 +11,11 @@ from vqtok.codes import rates
 from vqtok.corpus import disk, index
 from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.format import Format
-from vqtok.corpus.info import CodebookUse, CorpusInfo, Identity
-from vqtok.corpus.log import Log
+from vqtok.corpus.info import CodebookUse, CorpusInfo, Identity, ShardInfo
+from vqtok.corpus.log import Log, Totals
 from vqtok.corpus.names import FAILED, HISTOGRAM, INDEX
 from vqtok.corpus.staging import Staging
-from vqtok.corpus.vocabulary import Histogram
+from vqtok.corpus.vocabulary import Histogram, Vocabulary
 
 
 def finish(
@@ -35,10 +35,26 @@ def finish(
     for name in format.growing:
         staging.publish(name)
     sides = (*_sides(staging, log, histogram), *format.derive(staging))
-    spec, totals = staging.spec, log.totals
+    info = summed(identity, log.totals, log.shards, sides, format, histogram)
+    text = index.to_text(info).encode()
+    disk.put(staging.folder / INDEX, text, by_way_of=staging.state / "new-index")
+    disk.remove_tree(staging.state)
+    return info
+
+
+def summed(
+    identity: Identity,
+    totals: Totals,
+    shards: Sequence[ShardInfo],
+    sides: Sequence[ByteRange],
+    format: Format,
+    histogram: Histogram,
+) -> CorpusInfo:
+    """Sum up a corpus: what its index says."""
+    spec, vocabulary = identity.spec, Vocabulary(identity.spec)
     counts = totals.codes or [0] * len(spec.levels)
     audio = spec.modality == "audio"
-    info = CorpusInfo(
+    return CorpusInfo(
         identity=identity,
         items=totals.items,
         failed=totals.failed,
@@ -46,16 +62,12 @@ def finish(
         bits=rates.bits(spec.levels, counts),
         pixels=None if audio else totals.samples,
         seconds=totals.samples / spec.rate if audio and spec.rate else None,
-        shards=tuple(log.shards),
-        sides=sides,
-        codebooks=tuple(_codebooks(staging, histogram.counts)),
-        layout=format.layout(staging.vocabulary),
+        shards=tuple(shards),
+        sides=tuple(sides),
+        codebooks=tuple(_codebooks(vocabulary, histogram.counts)),
+        layout=format.layout(vocabulary),
         carried={kind: totals.carried.get(kind, 0) for kind in identity.carry},
     )
-    text = index.to_text(info).encode()
-    disk.put(staging.folder / INDEX, text, by_way_of=staging.state / "new-index")
-    disk.remove_tree(staging.state)
-    return info
 
 
 def _sides(staging: Staging, log: Log, histogram: Histogram) -> Iterator[ByteRange]:
@@ -70,10 +82,10 @@ def _sides(staging: Staging, log: Log, histogram: Histogram) -> Iterator[ByteRan
         yield out.written
 
 
-def _codebooks(staging: Staging, counts: np.ndarray | None) -> Iterator[CodebookUse]:
+def _codebooks(vocabulary: Vocabulary, counts: np.ndarray | None) -> Iterator[CodebookUse]:
     if counts is None:
         return
-    for book in staging.vocabulary.books():
+    for book in vocabulary.books():
         own = counts[book.offset : book.offset + book.size]
         codes, used = int(own.sum()), int(np.count_nonzero(own))
         yield CodebookUse(**vars(book), codes=codes, used=used)

@@ -102,7 +102,7 @@ def prepare(
     folder = staging.folder
     _go_on_discarding(folder)
     if restart and index.is_corpus(folder):
-        _discard(folder)
+        discard(folder)
     if (folder / INDEX).exists() and index.is_corpus(folder):
         return _complete(staging, wanted)
     if (folder / JOB).exists():
@@ -234,7 +234,7 @@ def item_files(own: Format, staging: Staging, numbers: Iterable[int]) -> Iterato
                 yield staging.keys[number] + suffix
 
 
-def _discard(folder: Path) -> None:
+def discard(folder: Path) -> None:
     """Write down what the corpus in the folder owns, then delete it.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vqtok.codes import npy
+from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import disk, index, items, names
 from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.format import named
@@ -38,6 +39,11 @@ class CorpusReader:
         self.info: CorpusInfo = index.read(folder)
         self._format = named(self.info.format)
         self._format.require()
+
+    @property
+    def spec(self) -> CodeSpec:
+        """Return the spec of all codes."""
+        return self.info.spec
 
     def __len__(self) -> int:
         """Count the items with codes."""

@@ -2,9 +2,10 @@
 
 ``-o`` is a file for one input; a directory if it ends in ``/``, exists as one, or the inputs are
 many; a template if it holds ``{stem}``, ``{name}``, ``{parent}`` or ``{index}`` (counted from 0;
-format specs work: ``{index:04d}``); ``-`` for stdout. Without it results go beside their inputs,
-and stdin's to stdout. Files found under a directory argument keep their place in its tree below
-``-o DIR/``.
+format specs work: ``{index:04d}``); ``-`` for stdout. Where inputs differ in their suffixes alone,
+``a.jpg`` and ``a.png``, results keep these: ``a.jpg.npy``. Without ``-o`` results go beside their
+inputs, and stdin's to stdout. Files found under a directory argument keep their place in its tree
+below ``-o DIR/``.
 
 Standard library only: planning a million files loads neither numpy nor a codec.
 """
@@ -15,7 +16,7 @@ import os
 import string
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vqtok.errors import UsageError, VqtokError, explained
@@ -99,6 +100,7 @@ def plan(
     found = inputs_of(inputs, kinds)
     failures = list(found.failures)
     jobs = _jobs(found, _naming(output, found, suffix), failures)
+    jobs = _with_suffixes(jobs, output)
     _refuse_collisions(jobs, output)
     existing = _existing([job.target for job in jobs if job.target is not None])
     _refuse_to_destroy(jobs, existing, force or skip_existing)
@@ -197,12 +199,47 @@ def _template(output: str) -> Naming:
     return fill
 
 
-def _refuse_collisions(jobs: Sequence[Job], output: str | None) -> None:
+def _clashes(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Groups of jobs that would write one target."""
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         if job.target is not None:
             groups.setdefault(place_of(job.target), []).append(job)
-    clashes = [group for group in groups.values() if len(group) > 1]
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _with_suffixes(jobs: list[Job], output: str | None) -> list[Job]:
+    """Keep the suffixes of inputs that differ in these alone: ``a.png`` → ``a.png.npy``."""
+    if output is not None and "{" in output and not os.path.lexists(output):
+        return jobs
+    renamed: dict[int, Job] = {}
+    while True:
+        now = [renamed.get(id(job), job) for job in jobs]
+        clashing = {
+            id(job)
+            for group in _clashes(now)
+            if len({job.source.name for job in group if job.source is not None}) > 1
+            for job in group
+        }
+        more = {
+            id(old): _with_suffix(old)
+            for old, job in zip(jobs, now, strict=True)
+            if id(job) in clashing and id(old) not in renamed and old.source is not None
+        }
+        if not more:
+            return now
+        renamed |= more
+
+
+def _with_suffix(job: Job) -> Job:
+    source, target = job.source, job.target
+    if source is None or target is None or not target.name.startswith(source.stem):
+        return job
+    return replace(job, target=target.with_name(source.name + target.name[len(source.stem) :]))
+
+
+def _refuse_collisions(jobs: Sequence[Job], output: str | None) -> None:
+    clashes = _clashes(jobs)
     if not clashes:
         return
     first, second = (str(job.source or "stdin") for job in clashes[0][:2])

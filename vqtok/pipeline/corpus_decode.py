@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vqtok.corpus.items import Entry
 from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.single import TarReader
 from vqtok.errors import CodesError, UsageError, VqtokError
 from vqtok.media.plan import Job, Plan
 from vqtok.pipeline import decode
@@ -46,7 +47,7 @@ class _EntryJob(Job):
 
 
 def plan(
-    reader: CorpusReader,
+    reader: CorpusReader | TarReader,
     folder: Path,
     output: Path,
     *,
@@ -105,7 +106,7 @@ def plan(
 
 
 def decode_corpus(
-    reader: CorpusReader,
+    reader: CorpusReader | TarReader,
     planned: CorpusPlan,
     *,
     coder_for: Callable[[Header], Coder],
@@ -146,8 +147,8 @@ def _codes_of(job: Job) -> tuple[Codes, Header]:
     return job.entry.codes, job.entry.header
 
 
-def _suffix(reader: CorpusReader, format: str | None) -> str:
-    modality = reader.info.identity.spec.modality
+def _suffix(reader: CorpusReader | TarReader, format: str | None) -> str:
+    modality = reader.spec.modality
     default = DEFAULT_FORMAT.get(modality)
     if default is None:
         raise UsageError(f"codes of {modality} cannot be decoded yet")

@@ -14,6 +14,7 @@ from vqtok.corpus.info import CodebookUse, CorpusInfo
 from vqtok.corpus.names import INDEX
 from vqtok.corpus.progress import Progress, progress
 from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.single import describe
 from vqtok.errors import one_line
 from vqtok.metrics.codebook import entropy_bits
 from vqtok.pipeline import pictures
@@ -128,7 +129,12 @@ class CorpusFacts:
             ("kind", f"corpus of {info.spec.modality}, format {info.format}"),
             ("model", f"{info.model or 'unnamed'} ({fingerprint})"),
             ("found", self.found or "not here: put it on VQTOK_MODELS"),
-            ("files", f"{info.items} in {len(info.shards)} {shards}, {info.failed} failed"),
+            (
+                "files",
+                f"{info.items} in {len(info.shards)} {shards}, {info.failed} failed"
+                if info.shards
+                else f"{info.items} in one tar",
+            ),
         ]
         rows += [("failed", f"{name}: {reason}") for name, reason in self.failures]
         if info.failed > len(self.failures):
@@ -214,6 +220,24 @@ def _go_on(progress: Progress) -> str:
     return progress.command or "run the command that makes it again"
 
 
+def tar_facts(path: Path) -> CorpusFacts:
+    """Read the facts of a corpus in one tar, all of whose items are read for that.
+
+    Raises:
+        CodesError: damaged.
+    """
+    info, histogram = describe(path)
+    counts = [] if histogram.counts is None else _cut(info, histogram.counts)
+    found = directory.find(info.spec.fingerprint, name=info.model)
+    return CorpusFacts(
+        subject=str(path),
+        info=info,
+        stages=_stages(info, counts),
+        failures=(),
+        found=None if found is None else str(found.path),
+    )
+
+
 def corpus_facts(folder: Path) -> CorpusFacts | UnfinishedFacts:
     """Read the facts of a corpus.
 
@@ -239,10 +263,7 @@ def _complete(folder: Path, growing: Progress | None) -> CorpusFacts:
     return CorpusFacts(
         subject=str(folder),
         info=info,
-        stages=tuple(
-            StageFacts(use, entropy_bits(count), float(np.log2(use.size)))
-            for use, count in zip(info.codebooks, counts, strict=True)
-        ),
+        stages=_stages(info, counts),
         failures=tuple(failures),
         found=None if found is None else str(found.path),
         growing=growing if growing is not None and growing.identity != info.identity else None,
@@ -277,5 +298,15 @@ def _counts(reader: CorpusReader) -> list[np.ndarray]:
     """Return (K,) occurrences of each codebook's entries."""
     if not reader.info.codebooks:
         return []
-    whole = reader.histogram().astype(np.int64)
-    return [whole[use.offset : use.offset + use.size] for use in reader.info.codebooks]
+    return _cut(reader.info, reader.histogram().astype(np.int64))
+
+
+def _cut(info: CorpusInfo, whole: np.ndarray) -> list[np.ndarray]:
+    return [whole[use.offset : use.offset + use.size] for use in info.codebooks]
+
+
+def _stages(info: CorpusInfo, counts: list[np.ndarray]) -> tuple[StageFacts, ...]:
+    return tuple(
+        StageFacts(use, entropy_bits(count), float(np.log2(use.size)))
+        for use, count in zip(info.codebooks, counts, strict=True)
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from vqtok.checkpoints import directory, foreign
 from vqtok.codes import rates
+from vqtok.corpus.single import is_codes_tar
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, modality, sniff
 from vqtok.media.opening import os_message, seekable, subject
@@ -16,6 +17,7 @@ from vqtok.pipeline.corpus_facts import (
     UnfinishedFacts,
     corpus_facts,
     corpus_picture,
+    tar_facts,
 )
 from vqtok.pipeline.facts import (
     AudioFacts,
@@ -72,6 +74,8 @@ def inspect(place: str | BinaryIO, *, model: str | None = None, size: str | None
             stream.seek(0)
             return _by_kind(kind, stream)
     path = Path(place)
+    if is_codes_tar(path):
+        return tar_facts(path)
     if path.is_file() and not foreign.is_foreign(path):
         return _by_kind(modality(path), path)
     if _is_corpus(path):

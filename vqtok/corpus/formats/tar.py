@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, cast
 
 from vqtok.codes import files
+from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import disk, items
 from vqtok.corpus.carried import KINDS
 from vqtok.corpus.disk import ByteRange
@@ -57,9 +58,9 @@ class Tar(Format):
         path = folder / whole.path
         with disk.regular(path) as stream:
             try:
-                source = cast(BinaryIO, _Shard(stream, whole.bytes))
-                with tarfile.open(fileobj=source, mode="r:") as archive:
-                    yield from _entries(archive, info, largest=whole.bytes)
+                yield from entries(
+                    stream, size=whole.bytes, spec=info.spec, carry=info.identity.carry
+                )
             except CodesError as error:
                 error.about(path)
                 raise
@@ -67,8 +68,29 @@ class Tar(Format):
                 raise CodesError(path, f"damaged: {error}") from error
 
 
-def _entries(archive: tarfile.TarFile, info: CorpusInfo, *, largest: int) -> Iterator[Entry]:
-    kinds = {Tar.beside[kind]: kind for kind in info.identity.carry}
+def entries(
+    stream: BinaryIO, *, size: int, spec: CodeSpec | None, carry: Sequence[str]
+) -> Iterator[Entry]:
+    """Yield the items of a tar.
+
+    Args:
+        stream: Of the tar.
+        size: Its bytes.
+        spec: Of all items; None: that of the first.
+        carry: What may follow an item's codes.
+
+    Raises:
+        CodesError, tarfile.TarError, OSError, ValueError, OverflowError, RecursionError: damaged.
+    """
+    source = cast(BinaryIO, _Shard(stream, size))
+    with tarfile.open(fileobj=source, mode="r:") as archive:
+        yield from _entries(archive, spec, carry, largest=size)
+
+
+def _entries(
+    archive: tarfile.TarFile, spec: CodeSpec | None, carry: Sequence[str], *, largest: int
+) -> Iterator[Entry]:
+    kinds = {Tar.beside[kind]: kind for kind in carry}
     first = _member(archive, largest)
     while first is not None:
         second = _member(archive, largest)
@@ -76,7 +98,8 @@ def _entries(archive: tarfile.TarFile, info: CorpusInfo, *, largest: int) -> Ite
         if second is None or first[0] != f"{key}.npy" or second[0] != f"{key}.json":
             raise CodesError(f"damaged: {first[0]!r} is not followed by its .json")
         codes, header = files.read(io.BytesIO(first[1]), subject="")
-        label = items.read_label(items.load(second[1]), info.spec)
+        spec = spec or header.spec
+        label = items.read_label(items.load(second[1]), spec)
         if label.header != header:
             raise CodesError(f"damaged: {key!r}: two headers that differ")
         carried: dict[str, bytes] = {}
