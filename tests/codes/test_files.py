@@ -293,3 +293,19 @@ def test_a_copied_fingerprint_with_other_levels_is_refused():
         lying = replace(header.spec, levels=(replace(level, **change),))
         with pytest.raises(CodesError, match="not those of model audio-24k"):
             files.check_model(replace(header, spec=lying), header.spec, name="audio-24k")
+
+
+def test_a_header_may_say_how_loud_the_source_was(tmp_path: Path) -> None:
+    codes, header = some.audio()
+    loud = replace(header, source=replace(header.source, loudness_db=(-23.25, -100.0)))
+    files.write(tmp_path / "codes.npy", codes, loud)
+    assert files.read(tmp_path / "codes.npy")[1] == loud
+    assert "loudness_db" not in header.to_json()["source"]  # as files of 0.1.0 are
+
+
+@pytest.mark.parametrize("wrong", ["-23", [None], [True], ["-23"], [1e9], [float("nan")], {}])
+def test_a_loudness_that_is_none_is_refused(wrong: object) -> None:
+    data = some.audio()[1].to_json()
+    data["source"]["loudness_db"] = wrong
+    with pytest.raises(CodesError, match=r"damaged header: source\.loudness_db"):
+        Header.from_json(data)

@@ -33,6 +33,7 @@ class Source:
         mode: Image: "RGB" or "L" (grey originals are restored as grey).
         format: "PNG", "WAV", …; informative.
         channels: Audio: original channels, where several are coded together.
+        loudness_db: Audio: of each item of codes, where decoding is to restore it.
     """
 
     name: str = ""
@@ -41,6 +42,7 @@ class Source:
     mode: str | None = None
     format: str | None = None
     channels: int | None = None
+    loudness_db: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Header:
             "mode": self.source.mode,
             "format": self.source.format,
             "channels": self.source.channels,
+            "loudness_db": list(self.source.loudness_db),
         }
         return {
             "format": FORMAT,
@@ -80,7 +83,7 @@ class Header:
             "extent": list(self.extent),
             "model": _clean(self.model),
             "channels": self.channels,
-            "source": {key: value for key, value in source.items() if value not in (None, "")},
+            "source": {key: value for key, value in source.items() if value not in (None, "", [])},
             "vqtok": self.vqtok,
         }
 
@@ -133,7 +136,8 @@ def encode_opening(header: Header) -> str:
     """Write the text of a stream's opening record: what is known before the end."""
     data = header.to_json()
     del data["extent"]
-    data["source"].pop("length", None)
+    for key in ("length", "loudness_db"):
+        data["source"].pop(key, None)
     # The mark comes first, so that a stream is known by its first bytes.
     return OPENING + json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)[1:]
 
@@ -156,7 +160,7 @@ def _source(data: object) -> Source:
         raise ValueError("source is not an object")
     rate, length = data.get("rate"), data.get("length")
     mode, format_ = data.get("mode"), data.get("format")
-    channels = data.get("channels")
+    channels, loudness = data.get("channels"), data.get("loudness_db", [])
     return Source(
         name=_name(data.get("name", ""), "source.name"),
         rate=None if rate is None else integer(rate, "source.rate"),
@@ -164,7 +168,15 @@ def _source(data: object) -> Source:
         mode=None if mode is None else _text(mode, "source.mode"),
         format=None if format_ is None else _text(format_, "source.format"),
         channels=None if channels is None else integer(channels, "source.channels", high=64),
+        loudness_db=tuple(_decibels(each) for each in _list(loudness, "source.loudness_db")),
     )
+
+
+def _decibels(value: object) -> float:
+    # Far beyond what samples can be: a gain made of it must stay a number.
+    if type(value) not in (int, float) or not -200.0 <= float(value) <= 100.0:  # type: ignore[arg-type]
+        raise ValueError("source.loudness_db is not a list of decibels")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _list(value: object, key: str) -> list[object]:

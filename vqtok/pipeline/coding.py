@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
 from vqtok.media import image
+from vqtok.media.audio.loudness import Loudness
 from vqtok.pipeline import recordings
 from vqtok.pipeline.encode import Encoded, encode_image
 from vqtok.pipeline.results import Failed
@@ -88,13 +91,23 @@ def _together(coder: Coder, signals: Sequence[Signal]) -> list[Encoded | Excepti
         return [
             Encoded(channels[0] if len(channels) == 1 else Codes.stack(channels), source)
             for channels, source in zip(
-                items, (each.source or Source() for each in signals), strict=True
+                items, (_source(coder, each) for each in signals), strict=True
             )
         ]
     except Exception as error:
         if len(signals) == 1:
             return [error]
         return [result for signal in signals for result in _together(coder, [signal])]
+
+
+def _source(coder: Coder, signal: Signal) -> Source:
+    """Tell what is known of a signal, with its loudness where decoding is to restore it."""
+    source = signal.source or Source()
+    if not (coder.labels and is_audio(coder)):
+        return source
+    found = Loudness(int(coder.spec.rate or 0))
+    found.add(np.concatenate([each.mean(axis=0, keepdims=True) for each in signal.arrays]))
+    return replace(source, loudness_db=found.db)
 
 
 def _alone(

@@ -1,8 +1,12 @@
-"""Recordings ⇄ codes: encoding while sound arrives, decoding while codes arrive."""
+"""Recordings ⇄ codes: encoding while sound arrives, decoding while codes arrive.
+
+A decoder that is told a speaker speaks as loud as its recordings were. So codes of such models say
+how loud their source was, and the sound that is made of them is given that loudness again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +18,8 @@ from vqtok.codes.header import Header, Source
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError, MediaError
 from vqtok.media import audio
+from vqtok.media.audio import loudness
+from vqtok.media.audio.loudness import Loudness
 from vqtok.media.opening import subject
 from vqtok.protocols import AudioCoder
 
@@ -41,7 +47,7 @@ def encode(
     """
     coder.spec.require_codes(coder.name)
     with audio.listen(source) as reader:
-        recording = _Recording(coder.spec, reader, subject(source), mono=mono, on_part=on_part)
+        recording = _Recording(coder, reader, subject(source), mono=mono, on_part=on_part)
         shapes = () if recording.total is None else coder.spec.shapes((recording.total,))
         levels = _gathered(coder.encode_stream(recording.blocks()), shapes)
         return Codes(coder.spec, levels, (recording.read,)), recording.source()
@@ -79,7 +85,7 @@ def encode_stream(
     """
     coder.spec.require_codes(coder.name)
     with audio.listen(source) as reader:
-        recording = _Recording(coder.spec, reader, subject(source), mono=mono, on_part=on_part)
+        recording = _Recording(coder, reader, subject(source), mono=mono, on_part=on_part)
         items = items_of(recording.channels, coder.spec.channels)
         writer = streams.Writer(target, header(recording.source(), items, 1))
         shape: tuple[int, ...] = ()
@@ -107,7 +113,7 @@ def decode(
     total, written = codes.extent[0], 0
     length = _length(header, native_rate=native_rate)
     with _writer(header, target, format, native_rate, length) as writer:
-        for samples in coder.decode_stream(iter([codes.levels]), total, label=label):
+        for samples in _sound(coder, [codes.levels], total, header, label=label):
             writer.write(ungrouped(samples, channels_of(header)))
             written += samples.shape[-1]
             on_part(written / max(total, 1))
@@ -123,7 +129,7 @@ def decode_stream(
     format: str | None = None,
     label: str | None = None,
 ) -> tuple[Header, Shapes]:
-    """Decode codes while they arrive.
+    """Decode codes while they arrive; those of a model with labels when all are there.
 
     Returns:
         Their closing header, and the shape of one channel's codes.
@@ -134,7 +140,11 @@ def decode_stream(
     """
     arriving = _Arriving(reader, depth)
     with _writer(reader.header, target, format, native_rate, None) as writer:
-        sound = coder.decode_stream(arriving.pieces(), None, label=label)
+        if coder.labels:  # its loudness is known at the end
+            pieces = list(arriving.pieces())
+            sound = _sound(coder, pieces, None, reader.closing, label=label)
+        else:
+            sound = coder.decode_stream(arriving.pieces(), None, label=label)
         for samples in arriving.trimmed(sound):
             writer.write(samples)
         if arriving.error is not None and (isinstance(target, Path) or not arriving.given):
@@ -144,6 +154,34 @@ def decode_stream(
     if arriving.error is not None or reader.closing is None:
         raise arriving.error or CodesError("truncated")
     return reader.closing, (arriving.shape,)
+
+
+def _sound(
+    coder: AudioCoder,
+    pieces: Sequence[Levels],
+    length: int | None,
+    header: Header | None,
+    *,
+    label: str | None,
+) -> Iterator[np.ndarray]:
+    """Decode to (B, C, n) pieces, as loud as the source if the header says how loud that was.
+
+    Raises:
+        CodesError: a header that contradicts itself.
+    """
+    wanted = () if header is None else header.source.loudness_db
+    if header is None or not wanted:
+        return coder.decode_stream(iter(pieces), length, label=label)
+    if len(wanted) != header.channels or coder.spec.channels != 1:
+        raise CodesError("damaged header: its channels contradict each other")
+    extent = header.extent[0]
+
+    def made() -> Iterator[np.ndarray]:
+        for samples in coder.decode_stream(iter(pieces), extent, label=label):
+            yield samples[:, 0]
+
+    rate = int(header.spec.rate or 0)
+    return (each[:, None] for each in loudness.restored(made, wanted, rate=rate))
 
 
 def grouped(samples: np.ndarray, together: int, *, name: str) -> np.ndarray:
@@ -205,7 +243,7 @@ class _Recording:
 
     def __init__(
         self,
-        spec: CodeSpec,
+        coder: AudioCoder,
         reader: audio.Reader | audio.Arriving,
         name: str,
         *,
@@ -214,7 +252,8 @@ class _Recording:
     ) -> None:
         self._reader, self._name = reader, name
         self._mono, self._on_part = mono, on_part
-        self._rate, self._together = int(spec.rate or 0), spec.channels
+        self._rate, self._together = int(coder.spec.rate or 0), coder.spec.channels
+        self._loudness = Loudness(self._rate) if coder.labels else None
         self.channels = 1 if mono else reader.channels
         self.read = 0
         declared = reader.declared
@@ -226,7 +265,11 @@ class _Recording:
         reader = self._reader
         found = None if self._together == 1 else self.channels
         return Source(
-            rate=reader.rate, length=reader.length or None, format=reader.format, channels=found
+            rate=reader.rate,
+            length=reader.length or None,
+            format=reader.format,
+            channels=found,
+            loudness_db=() if self._loudness is None else self._loudness.db,
         )
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -235,7 +278,10 @@ class _Recording:
             self.read += block.shape[-1]
             if self.total is not None:
                 self._on_part(self.read / self.total)
-            yield grouped(block, self._together, name=self._name)
+            items = grouped(block, self._together, name=self._name)
+            if self._loudness is not None:
+                self._loudness.add(items.mean(axis=1))
+            yield items
 
 
 class _Arriving:
