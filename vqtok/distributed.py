@@ -14,7 +14,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple, cast
+from inspect import signature
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
@@ -204,5 +205,9 @@ def replicated(module: nn.Module) -> nn.Module:
     """Wrap a module so that gradients are averaged over ranks; alone, return it."""
     if world() == 1:
         return module
-    # Buffers agree by construction, and a codebook's entries have no gradient during its warm-up.
-    return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+    # Buffers agree by construction: none is sent at a step. torch 2.13 has another word for that.
+    known = signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {sync: False}
+    # A codebook's entries have no gradient during its warm-up.
+    return DistributedDataParallel(module, find_unused_parameters=True, **options)

@@ -6,29 +6,41 @@ the whole picture: what is made of these is not local. Names of submodules are t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 GROUPS = 32
 EPS = 1e-6
 
+Norm = Callable[[int], nn.Module]
+"""Width → a norm of (B, width, H, W); blocks hand it what they are given beside their input."""
+
+
+def group_norm(width: int, groups: int = GROUPS) -> nn.Module:
+    """Make the usual norm, of 32 groups."""
+    return nn.GroupNorm(groups, width, eps=EPS)
+
 
 class ResBlock(nn.Module):
     """Norm, SiLU, 3x3, twice, beside a shortcut: (B, inside, H, W) → (B, out, H, W)."""
 
-    def __init__(self, inside: int, out: int, *, groups: int = GROUPS, bias: bool = True) -> None:
+    def __init__(
+        self, inside: int, out: int, *, norm: Norm = group_norm, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, inside, eps=EPS)
+        self.norm1 = norm(inside)
         self.conv1 = nn.Conv2d(inside, out, 3, padding=1, bias=bias)
-        self.norm2 = nn.GroupNorm(groups, out, eps=EPS)
+        self.norm2 = norm(out)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=bias)
         if inside != out:
             self.nin_shortcut = nn.Conv2d(inside, out, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the block."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+        """Compute the block; ``given`` goes to the norms."""
+        h = self.conv1(F.silu(self.norm1(x, *given)))
+        h = self.conv2(F.silu(self.norm2(h, *given)))
         shortcut = self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x
         out: Tensor = shortcut + h
         return out
@@ -37,17 +49,17 @@ class ResBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Attention of one head between all positions: (B, C, H, W) → (B, C, H, W)."""
 
-    def __init__(self, channels: int, *, groups: int = GROUPS) -> None:
+    def __init__(self, channels: int, *, norm: Norm = group_norm) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=EPS)
+        self.norm = norm(channels)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the block."""
-        h = self.norm(x)
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+        """Compute the block; ``given`` goes to the norm."""
+        h = self.norm(x, *given)
         q, k, v = (each(h).flatten(2).mT[:, None] for each in (self.q, self.k, self.v))
         # Never the whole matrix of positions by positions, which large pictures cannot afford.
         seen = F.scaled_dot_product_attention(q, k, v)[:, 0].mT  # (B, C, H·W)

@@ -12,7 +12,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.nn.residual import EPS, GROUPS, AttnBlock, Downsample, ResBlock, Upsample
+from vqtok.nn.residual import AttnBlock, Downsample, Norm, ResBlock, Upsample, group_norm
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Sizes:
         middle: Whether there is attention in the middle.
         channels: Of the pictures.
         latent: Channels between encoder and decoder.
-        groups: Of the norms.
+        norm: Of all blocks.
         halvings: How many of the levels are followed by a step to half the size: the finest of the
             encoder, the coarsest of the decoder; None: all but the last.
     """
@@ -39,7 +39,7 @@ class Sizes:
     middle: bool
     channels: int
     latent: int
-    groups: int = GROUPS
+    norm: Norm = group_norm
     halvings: int | None = None
 
     @property
@@ -57,33 +57,33 @@ class _Level(nn.Module):
     def __init__(self, inside: int, out: int, sizes: Sizes, index: int, blocks: int) -> None:
         super().__init__()
         widths = [inside] + [out] * blocks
-        self.block = nn.ModuleList(ResBlock(a, out, groups=sizes.groups) for a in widths[:-1])
+        self.block = nn.ModuleList(ResBlock(a, out, norm=sizes.norm) for a in widths[:-1])
         attends = index in sizes.attention
         self.attn = nn.ModuleList(
-            AttnBlock(out, groups=sizes.groups) for _ in range(blocks if attends else 0)
+            AttnBlock(out, norm=sizes.norm) for _ in range(blocks if attends else 0)
         )
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, *given: Tensor) -> Tensor:
         for index, block in enumerate(self.block):
-            h = block(h)
+            h = block(h, *given)
             if len(self.attn):
-                h = self.attn[index](h)
+                h = self.attn[index](h, *given)
         return h
 
 
 class _Middle(nn.Module):
     def __init__(self, channels: int, sizes: Sizes) -> None:
         super().__init__()
-        self.block_1 = ResBlock(channels, channels, groups=sizes.groups)
+        self.block_1 = ResBlock(channels, channels, norm=sizes.norm)
         if sizes.middle:
-            self.attn_1 = AttnBlock(channels, groups=sizes.groups)
-        self.block_2 = ResBlock(channels, channels, groups=sizes.groups)
+            self.attn_1 = AttnBlock(channels, norm=sizes.norm)
+        self.block_2 = ResBlock(channels, channels, norm=sizes.norm)
 
-    def forward(self, h: Tensor) -> Tensor:
-        h = self.block_1(h)
+    def forward(self, h: Tensor, *given: Tensor) -> Tensor:
+        h = self.block_1(h, *given)
         if hasattr(self, "attn_1"):
-            h = self.attn_1(h)
-        out: Tensor = self.block_2(h)
+            h = self.attn_1(h, *given)
+        out: Tensor = self.block_2(h, *given)
         return out
 
 
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
             self.down.append(level)
             inside = width
         self.mid = _Middle(inside, sizes)
-        self.norm_out = nn.GroupNorm(sizes.groups, inside, eps=EPS)
+        self.norm_out = sizes.norm(inside)
         self.conv_out = nn.Conv2d(inside, sizes.latent, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,15 +133,15 @@ class Decoder(nn.Module):
             levels.insert(0, level)  # the published index counts from the finest
             inside = width
         self.up = nn.ModuleList(levels)
-        self.norm_out = nn.GroupNorm(sizes.groups, inside, eps=EPS)
+        self.norm_out = sizes.norm(inside)
         self.conv_out = nn.Conv2d(inside, sizes.channels, 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Compute the picture."""
-        h = self.mid(self.conv_in(z))
+    def forward(self, z: Tensor, *given: Tensor) -> Tensor:
+        """Compute the picture; ``given`` goes to the norms."""
+        h = self.mid(self.conv_in(z), *given)
         for level in reversed(cast("list[_Level]", self.up)):
-            h = level(h)
+            h = level(h, *given)
             if hasattr(level, "upsample"):
                 h = level.upsample(h)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
+        out: Tensor = self.conv_out(F.silu(self.norm_out(h, *given)))
         return out

@@ -1,7 +1,7 @@
 """The two vision transformers of TiTok (Yu et al. 2024, 2406.07550).
 
 Patches and tokens go through one sequence, without a mask: the encoder keeps what became of the
-tokens, the decoder what became of the patches, of which it is shown nothing but their places.
+tokens, the decoder what became of the patches, of which it is shown nothing but their positions.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Block(nn.Module):
 
 
 class _Transformer(nn.Module):
-    """Places for a class token, grid² patches and the tokens, in this order, and the blocks."""
+    """Positions for a class token, grid² patches and the tokens, in this order, and the blocks."""
 
     def __init__(self, width: int, layers: int, *, grid: int, tokens: int) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class Decoder(_Transformer):
         self.mask_token = _drawn(1, 1, width)
 
     def forward(self, z_q: Tensor) -> Tensor:
-        """Compute what is known of each patch."""
+        """Compute what became of each patch."""
         tokens = self.decoder_embed(z_q.transpose(1, 2))  # (B, n, W)
         mixed = self._mixed(self.mask_token.expand(len(z_q), self.patches, -1), tokens)
         out: Tensor = self.ln_post(mixed[:, 1 : 1 + self.patches]).transpose(1, 2)

@@ -55,15 +55,15 @@ def drawing(drawn: bool) -> Iterator[None]:
         yield
         return
     initialization = importlib.import_module("transformers.initialization")
-    places: Any = torch.nn.utils.parametrizations
+    parametrizations: Any = torch.nn.utils.parametrizations
     with _lock:  # what is changed is global
-        plain = places.weight_norm
-        places.weight_norm = lambda module, *rest, **options: module
+        plain = parametrizations.weight_norm
+        parametrizations.weight_norm = lambda module, *rest, **options: module
         try:
             with initialization.no_init_weights():
                 yield
         finally:
-            places.weight_norm = plain
+            parametrizations.weight_norm = plain
 
 
 def unparametrized(network: nn.Module) -> nn.Module:

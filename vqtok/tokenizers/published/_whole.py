@@ -13,19 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
-from vqtok.codes.spec import CodeSpec
+from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Label, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
 from vqtok.tokenizers._labels import Labels
 from vqtok.tokenizers._signals import check_images, joined, padded, size_of
+from vqtok.tokenizers.published._lookup import Scores, Table
 
 if TYPE_CHECKING:
     from vqtok.protocols import GivenCodes, Signal
 
 
+def one_grid(size: int, stride: int) -> CodeSpec:
+    """Describe one grid of codes: K, and pixels per code, each way."""
+    level = LevelSpec("codes", ("h", "w"), size, (stride, stride))
+    return CodeSpec(modality="image", levels=(level,))
+
+
 class WholeImages(nn.Module):
-    """Images ⇄ codes; a family adds ``_analyse``, ``_assign``, ``_look_up`` and ``_paint``.
+    """Images ⇄ codes, by ``encoder``, ``quantize`` and ``decoder``.
+
+    A family that does more overrides ``_analyse``, ``_assign``, ``_look_up`` or ``_paint``.
 
     Args:
         config: Of the family.
@@ -34,6 +43,10 @@ class WholeImages(nn.Module):
             repeated up to it.
         channels: C.
     """
+
+    encoder: nn.Module
+    quantize: Table | Scores
+    decoder: nn.Module
 
     def __init__(self, config: AnyConfig, spec: CodeSpec, *, multiple: int, channels: int) -> None:
         super().__init__()
@@ -130,16 +143,21 @@ class WholeImages(nn.Module):
         return x[..., :height, :width].float()
 
     def _analyse(self, x: Tensor) -> Any:
-        raise NotImplementedError
+        """Maps a picture → what is quantized: a tensor, or a tuple of several."""
+        return self.encoder(x)
 
     def _assign(self, z: Any) -> tuple[Tensor, ...]:
-        raise NotImplementedError
+        """Maps what is quantized → codes of each level, (1, *axes)."""
+        return (self.quantize.assign(z),)
 
     def _look_up(self, levels: tuple[Tensor, ...]) -> Any:
-        raise NotImplementedError
+        """Maps codes of each level → what the decoder takes."""
+        return self.quantize.decode(levels[0])
 
     def _paint(self, z_q: Any) -> Tensor:
-        raise NotImplementedError
+        """Maps entries → a picture."""
+        x: Tensor = self.decoder(z_q)
+        return x
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.nn.residual import GROUPS
+from vqtok.protocols import Tokenizer
 from vqtok.quantizers import fsq
 from vqtok.tokenizers.published._taming import Decoder, Encoder, Sizes
-from vqtok.tokenizers.published._whole import WholeImages
+from vqtok.tokenizers.published._whole import WholeImages, one_grid
 
 BLACK = -1.0
 
@@ -67,7 +67,7 @@ class Config:
             raise ValueError(f"patch: {self.patch} is not a power of two")
         fsq.Config(self.levels)  # which says what is wrong with them
 
-    def build(self, **context: Any) -> Cosmos:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return Cosmos(self)
 
@@ -114,8 +114,7 @@ class Cosmos(WholeImages):
 
     def __init__(self, config: Config) -> None:
         stride = config.patch * 2**config.halvings
-        level = LevelSpec("codes", ("h", "w"), math.prod(config.levels), (stride, stride))
-        spec = CodeSpec(modality="image", levels=(level,))
+        spec = one_grid(math.prod(config.levels), stride)
         super().__init__(config, spec, multiple=stride, channels=config.channels)
         sizes = Sizes(
             config.widths,

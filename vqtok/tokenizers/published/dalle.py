@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._lookup import Scores
-from vqtok.tokenizers.published._whole import WholeImages
+from vqtok.tokenizers.published._whole import WholeImages, one_grid
 
 GROUPS = 4
 STRIDE = 2 ** (GROUPS - 1)
@@ -47,7 +47,7 @@ class Config:
         if min(self.hidden // 4, self.blocks, self.dim, self.codebook_size, self.channels) < 1:
             raise ValueError("all sizes must be positive, and hidden at least 4")
 
-    def build(self, **context: Any) -> Dalle:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return Dalle(self)
 
@@ -94,8 +94,7 @@ class Dalle(WholeImages):
     """Images ⇄ one grid of codes."""
 
     def __init__(self, config: Config) -> None:
-        level = LevelSpec("codes", ("h", "w"), config.codebook_size, (STRIDE, STRIDE))
-        spec = CodeSpec(modality="image", levels=(level,))
+        spec = one_grid(config.codebook_size, STRIDE)
         super().__init__(config, spec, multiple=STRIDE, channels=config.channels)
         n = config.hidden
         entry: tuple[str, nn.Module] = ("input", nn.Conv2d(config.channels, n, 7, padding=3))
@@ -112,12 +111,6 @@ class Dalle(WholeImages):
     def _analyse(self, x: Tensor) -> Tensor:
         seen = (1 - 2 * EPS) * (x + 1) / 2 + EPS
         return F.relu(self.encoder(seen))
-
-    def _assign(self, z: Tensor) -> tuple[Tensor, ...]:
-        return (self.quantize.assign(z),)
-
-    def _look_up(self, levels: tuple[Tensor, ...]) -> Tensor:
-        return self.quantize.decode(levels[0])
 
     def _paint(self, z_q: Tensor) -> Tensor:
         h = z_q

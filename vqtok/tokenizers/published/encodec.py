@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vqtok.protocols import AudioTokenizer
+from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published import _transformers
 from vqtok.tokenizers.published._audio import AudioCodec, Pass
 
@@ -64,7 +64,7 @@ class Config:
     codebook_dim: int | None = None
     use_conv_shortcut: bool = True
 
-    def build(self, *, drawn: bool = True, **context: Any) -> AudioTokenizer:
+    def build(self, *, drawn: bool = True, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights; needs the transformers package.
 
         Args:
@@ -74,21 +74,31 @@ class Config:
         return AudioCodec(self, Network(self, drawn=drawn))
 
 
-class Network(nn.Module):
-    """The library's modules, and how a signal goes through them tile by tile."""
+class Modules(nn.Module):
+    """The library's modules: encoder, quantizer, decoder.
 
-    def __init__(self, config: Config, *, drawn: bool) -> None:
+    Args:
+        found: The library's config.
+        drawn: False: weights are left as they lie in memory.
+    """
+
+    def __init__(self, found: Any, *, drawn: bool) -> None:
         super().__init__()
-        self.rate, self.hop = config.sampling_rate, prod(config.upsampling_ratios)
-        self.codebook_size = config.codebook_size
         library = _transformers.module("encodec", "modeling_encodec")
         with _transformers.drawing(drawn):
-            whole = library.EncodecModel(settings(asdict(config)))
+            whole = library.EncodecModel(found)
         self.encoder = _transformers.unparametrized(whole.encoder)
         self.decoder = _transformers.unparametrized(whole.decoder)
         self.quantizer: Any = plain_codebooks(whole.quantizer)
-        layers: Any = self.quantizer.layers
-        self.depth = len(layers)
+
+
+class Network(Modules):
+    """How a signal goes through the modules tile by tile."""
+
+    def __init__(self, config: Config, *, drawn: bool) -> None:
+        super().__init__(settings(asdict(config)), drawn=drawn)
+        self.rate, self.hop = config.sampling_rate, prod(config.upsampling_ratios)
+        self.codebook_size, self.depth = config.codebook_size, len(self.quantizer.layers)
         self.tile: int | None = max(1, TILE_S * self.rate // self.hop)
         before, after = _receptive_field(self.encoder), _receptive_field(self.decoder)
         self.encoder_receptive_field = ceil(before.front / self.hop) + 1, 0

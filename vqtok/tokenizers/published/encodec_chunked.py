@@ -19,59 +19,31 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.tokenizers.published import _transformers
+from vqtok.protocols import Tokenizer
+from vqtok.tokenizers.published import encodec
 from vqtok.tokenizers.published._whole_audio import Levels, WholeAudioCodec
-from vqtok.tokenizers.published.encodec import plain_codebooks, settings
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes of the network; names and meanings are those of the library's config.
+class Config(encodec.Config):
+    """Sizes of the network: those of the streamable form, and what chunks need.
 
     Attributes:
         num_quantizers: Q; 16 of 10 bits at 150 Hz are 24 kbit/s.
-        audio_channels: Channels that are coded together.
         sampling_rate: Hz.
+        audio_channels: Channels that are coded together.
         chunk_length_s: Seconds of a chunk.
         overlap: Share of it that the next one has too.
-        hidden_size: D, dimension that is quantised.
-        num_filters: Channels at the sampling rate.
-        num_residual_layers: Residual blocks per rate.
-        upsampling_ratios: Of the decoder; the product is the hop.
-        kernel_size: Of the first convolutions.
-        last_kernel_size: Of the last ones.
-        residual_kernel_size: Inside the blocks.
-        dilation_growth_rate: From block to block.
-        pad_mode: "reflect" or "constant".
-        compress: Channels of a block by those inside it.
-        num_lstm_layers: In encoder and decoder each.
-        codebook_size: K.
-        codebook_dim: Of an entry; None: ``hidden_size``, and nothing else works.
-        use_conv_shortcut: A convolution beside each block.
         use_causal_conv: False: convolutions look ahead as far as back.
         norm_type: "time_group_norm" or "weight_norm".
         normalize: Whether chunks are brought to one loudness.
     """
 
     num_quantizers: int = 16
-    audio_channels: int = 2
     sampling_rate: int = 48000
+    audio_channels: int = 2
     chunk_length_s: float = 1.0
     overlap: float = 0.01
-    hidden_size: int = 128
-    num_filters: int = 32
-    num_residual_layers: int = 1
-    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
-    kernel_size: int = 7
-    last_kernel_size: int = 7
-    residual_kernel_size: int = 3
-    dilation_growth_rate: int = 2
-    pad_mode: str = "reflect"
-    compress: int = 2
-    num_lstm_layers: int = 2
-    codebook_size: int = 1024
-    codebook_dim: int | None = None
-    use_conv_shortcut: bool = True
     use_causal_conv: bool = False
     norm_type: str = "time_group_norm"
     normalize: bool = True
@@ -82,7 +54,7 @@ class Config:
         if self.chunk_length_s * self.sampling_rate < prod(self.upsampling_ratios):
             raise ValueError("a chunk is shorter than one frame")
 
-    def build(self, *, drawn: bool = True, **context: Any) -> WholeAudioCodec:
+    def build(self, *, drawn: bool = True, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights; needs the transformers package.
 
         Args:
@@ -92,21 +64,15 @@ class Config:
         return WholeAudioCodec(self, Network(self, drawn=drawn))
 
 
-class Network(nn.Module):
-    """The library's modules, chunk by chunk."""
+class Network(encodec.Modules):
+    """How a signal goes through the modules chunk by chunk."""
 
     def __init__(self, config: Config, *, drawn: bool) -> None:
-        super().__init__()
-        found = settings(asdict(config))
+        found = encodec.settings(asdict(config))
+        super().__init__(found, drawn=drawn)
         self._chunk, self._stride = int(found.chunk_length), int(found.chunk_stride)
         self._hop, self._normalize = prod(config.upsampling_ratios), config.normalize
         self._frames = ceil(self._chunk / self._hop)
-        library = _transformers.module("encodec", "modeling_encodec")
-        with _transformers.drawing(drawn):
-            whole = library.EncodecModel(found)
-        self.encoder = _transformers.unparametrized(whole.encoder)
-        self.decoder = _transformers.unparametrized(whole.decoder)
-        self.quantizer: Any = plain_codebooks(whole.quantizer)
         stride = (self._stride,)
         codes = LevelSpec(
             "codes", ("q", "t"), config.codebook_size, stride, config.num_quantizers, self._frames
@@ -183,10 +149,10 @@ def _faded(parts: list[Tensor], stride: int) -> Tensor:
     out = first.new_zeros(*first.shape[:-1], total)
     weights = first.new_zeros(total)
     for index, part in enumerate(parts):
-        place = slice(index * stride, index * stride + part.shape[-1])
+        part_of = slice(index * stride, index * stride + part.shape[-1])
         share = weight[: part.shape[-1]]
-        out[..., place] += share * part
-        weights[place] += share
+        out[..., part_of] += share * part
+        weights[part_of] += share
     return out / weights
 
 

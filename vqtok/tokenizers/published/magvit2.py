@@ -1,8 +1,8 @@
 """Open-MAGVIT2 (Luo et al. 2024, arXiv:2409.04410), for its published weights.
 
 A code is the signs of D numbers, the first of them the lowest bit: no codebook to look up. The
-decoder's norms are told mean and spread of all codes, so it sees the whole picture, as does
-GroupNorm: no exact tiling.
+decoder's norms are conditioned on mean and spread of all codes, so it sees the whole picture, as
+does GroupNorm: no exact tiling.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.nn.residual import EPS, GROUPS, ResBlock
-from vqtok.tokenizers.published._whole import WholeImages
+from vqtok.protocols import Tokenizer
+from vqtok.tokenizers.published._whole import WholeImages, one_grid
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Config:
         if min(self.blocks, self.channels) < 1 or not 1 <= self.bits <= 31:
             raise ValueError("blocks and channels must be positive, bits 1 to 31")
 
-    def build(self, **context: Any) -> Magvit2:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return Magvit2(self)
 
@@ -155,25 +155,16 @@ class Magvit2(WholeImages):
 
     def __init__(self, config: Config) -> None:
         stride = 2 ** (len(config.widths) - 1)
-        level = LevelSpec("codes", ("h", "w"), 2**config.bits, (stride, stride))
-        spec = CodeSpec(modality="image", levels=(level,))
+        spec = one_grid(2**config.bits, stride)
         super().__init__(config, spec, multiple=stride, channels=config.channels)
         self.bits = config.bits
         self.encoder = _Encoder(config)
         self.decoder = _Decoder(config)
 
-    def _analyse(self, x: Tensor) -> Tensor:
-        z: Tensor = self.encoder(x)
-        return z
-
     def _assign(self, z: Tensor) -> tuple[Tensor, ...]:
-        places = torch.arange(self.bits, device=z.device)[:, None, None]
-        return (((z > 0).long() << places).sum(dim=1),)
+        positions = torch.arange(self.bits, device=z.device)[:, None, None]
+        return (((z > 0).long() << positions).sum(dim=1),)
 
     def _look_up(self, levels: tuple[Tensor, ...]) -> Tensor:
-        places = torch.arange(self.bits, device=levels[0].device)[:, None, None]
-        return ((levels[0][:, None] >> places) & 1).float() * 2 - 1
-
-    def _paint(self, z_q: Tensor) -> Tensor:
-        x: Tensor = self.decoder(z_q)
-        return x
+        positions = torch.arange(self.bits, device=levels[0].device)[:, None, None]
+        return ((levels[0][:, None] >> positions) & 1).float() * 2 - 1

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._lookup import Table
 from vqtok.tokenizers.published._maskgit import GROUPS, Decoder, Encoder
-from vqtok.tokenizers.published._whole import WholeImages
+from vqtok.tokenizers.published._whole import WholeImages, one_grid
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Config:
         if min(self.blocks, self.dim, self.codebook_size, self.channels) < 1:
             raise ValueError("all sizes must be positive")
 
-    def build(self, **context: Any) -> MaskGIT:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return MaskGIT(self)
 
@@ -50,8 +50,7 @@ class MaskGIT(WholeImages):
 
     def __init__(self, config: Config) -> None:
         stride = 2 ** (len(config.widths) - 1)
-        level = LevelSpec("codes", ("h", "w"), config.codebook_size, (stride, stride))
-        spec = CodeSpec(modality="image", levels=(level,))
+        spec = one_grid(config.codebook_size, stride)
         super().__init__(config, spec, multiple=stride, channels=config.channels)
         blocks, latent, channels = config.blocks, config.dim, config.channels
         self.encoder = Encoder(config.widths, blocks=blocks, latent=latent, channels=channels)
@@ -61,12 +60,6 @@ class MaskGIT(WholeImages):
     def _analyse(self, x: Tensor) -> Tensor:
         z: Tensor = self.encoder((x + 1) / 2)
         return z
-
-    def _assign(self, z: Tensor) -> tuple[Tensor, ...]:
-        return (self.quantize.assign(z),)
-
-    def _look_up(self, levels: tuple[Tensor, ...]) -> Tensor:
-        return self.quantize.decode(levels[0])
 
     def _paint(self, z_q: Tensor) -> Tensor:
         x: Tensor = self.decoder(z_q) * 2 - 1

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.protocols import Tokenizer
 from vqtok.tokenizers._signals import size_of
 from vqtok.tokenizers.published._lookup import Table
 from vqtok.tokenizers.published._whole import WholeImages
@@ -46,7 +47,7 @@ class Config:
         if least < 1 or self.blocks < 0:
             raise ValueError("all sizes must be positive")
 
-    def build(self, **context: Any) -> Rosinality:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return Rosinality(self)
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._snac import Down, LocalAttention, Snake, Stage, Up
 from vqtok.tokenizers.published._whole_audio import Levels, WholeAudioCodec
 
@@ -65,7 +66,7 @@ class Config:
         if not strides or any(each < 1 or strides[0] % each for each in strides):
             raise ValueError("vq_strides do not divide the first of them")
 
-    def build(self, **context: Any) -> WholeAudioCodec:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return WholeAudioCodec(self, Network(self))
 

@@ -1,8 +1,8 @@
 """TiTok (Yu et al. 2024, arXiv:2406.07550): a picture as a few dozen codes, for its weights.
 
 A transformer gathers the picture in n tokens, each of which is looked up; another makes the picture
-of them. Tokens have no place in it, and there are as many whatever it shows. The places of patches
-are learned, so every picture is brought to one size, and back on decode.
+of them. Tokens have no position in it, and there are as many whatever it shows. Positions of
+patches are learned, so every picture is brought to one size, and back on decode.
 
 The first published models do not end in pixels but, for each patch, in the scores of the entries of
 MaskGIT's VQGAN: the mean of these by probability goes through that network's decoder, which was
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published import _maskgit
 from vqtok.tokenizers.published._lookup import Table
 from vqtok.tokenizers.published._resized import ResizedImages
@@ -81,7 +82,7 @@ class Config:
         if self.pixel_widths and self.decoder_patch != 2 ** (len(self.pixel_widths) - 1):
             raise ValueError("pixel_widths must make decoder_patch pixels of one")
 
-    def build(self, **context: Any) -> TiTok:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return TiTok(self)
 
@@ -119,12 +120,6 @@ class TiTok(ResizedImages):
     def _analyse(self, x: Tensor) -> Tensor:
         z: Tensor = self.encoder((x + 1) / 2, self.latent_tokens)
         return z
-
-    def _assign(self, z: Tensor) -> tuple[Tensor, ...]:
-        return (self.quantize.assign(z),)
-
-    def _look_up(self, levels: tuple[Tensor, ...]) -> Tensor:
-        return self.quantize.decode(levels[0])
 
     def _paint(self, z_q: Tensor) -> Tensor:
         # Before it is resized: what is above white would spread.

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._lookup import Table
 from vqtok.tokenizers.published._resized import ResizedImages
 from vqtok.tokenizers.published._taming import Decoder, Encoder, Sizes
@@ -60,7 +61,7 @@ class Config:
         if least < 1 or self.kernel % 2 == 0:
             raise ValueError("all sizes must be positive, and kernel odd")
 
-    def build(self, **context: Any) -> VAR:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return VAR(self)
 
@@ -120,14 +121,14 @@ class VAR(ResizedImages):
         entries = self.quantize.decode(codes.reshape(-1, side, side))
         if side != full:
             entries = F.interpolate(entries, size=(full, full), mode="bicubic")
-        place = index / (len(self.scales) - 1)
-        convolution = cast(nn.Conv2d, self.shared[_nearest_tick(place, len(self.shared))])
+        position = index / (len(self.scales) - 1)
+        convolution = cast(nn.Conv2d, self.shared[_nearest_tick(position, len(self.shared))])
         out: Tensor = entries * (1 - RATIO) + convolution(entries) * RATIO
         return out
 
 
-def _nearest_tick(place: float, count: int) -> int:
-    """Returns which of the shared convolutions a scale takes, by its place between 0 and 1.
+def _nearest_tick(position: float, count: int) -> int:
+    """Returns which of the shared convolutions a scale takes, by its position between 0 and 1.
 
     The ticks are evenly spaced from 1/(2·count), but with four of them, as published, from
     1/(3·count). Of ten scales two lie exactly between two ticks: rounding decides, so this must be
@@ -135,4 +136,4 @@ def _nearest_tick(place: float, count: int) -> int:
     """
     first = 1 / (3 if count == 4 else 2) / count
     ticks = np.linspace(first, 1 - first, count)
-    return int(np.argmin(np.abs(ticks - place)))
+    return int(np.argmin(np.abs(ticks - position)))

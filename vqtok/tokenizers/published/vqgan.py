@@ -9,14 +9,16 @@ exact tiling, and large pictures take memory.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.nn.residual import group_norm
+from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._lookup import Scores, Table
 from vqtok.tokenizers.published._taming import Decoder, Encoder, Sizes
-from vqtok.tokenizers.published._whole import WholeImages
+from vqtok.tokenizers.published._whole import WholeImages, one_grid
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Config:
         if min(self.blocks, self.decoder_blocks, self.dim, self.codebook_size) < 1:
             raise ValueError("blocks, dim and codebook_size must be positive")
 
-    def build(self, **context: Any) -> VQGAN:
+    def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return VQGAN(self)
 
@@ -74,8 +76,7 @@ class VQGAN(WholeImages):
 
     def __init__(self, config: Config) -> None:
         stride = 2 ** (len(config.widths) - 1)
-        level = LevelSpec("codes", ("h", "w"), config.codebook_size, (stride, stride))
-        spec = CodeSpec(modality="image", levels=(level,))
+        spec = one_grid(config.codebook_size, stride)
         super().__init__(config, spec, multiple=stride, channels=config.channels)
         sizes = Sizes(
             config.widths,
@@ -85,7 +86,7 @@ class VQGAN(WholeImages):
             middle=config.middle_attention,
             channels=config.channels,
             latent=config.latent,
-            groups=config.groups,
+            norm=partial(group_norm, groups=config.groups),
         )
         self.encoder = Encoder(sizes)
         back = replace(
@@ -96,7 +97,6 @@ class VQGAN(WholeImages):
         )
         self.decoder = self._decoding(back, config.dim)
         self.quant_conv = nn.Conv2d(config.latent, config.dim, 1)
-        self.quantize: Table | Scores
         if config.lookup == "scores":
             self.quantize = Scores(config.codebook_size, config.dim, config.dim)
         else:
@@ -110,12 +110,6 @@ class VQGAN(WholeImages):
     def _analyse(self, x: Tensor) -> Tensor:
         z: Tensor = self.quant_conv(self.encoder(x))
         return z
-
-    def _assign(self, z: Tensor) -> tuple[Tensor, ...]:
-        return (self.quantize.assign(z),)
-
-    def _look_up(self, levels: tuple[Tensor, ...]) -> Tensor:
-        return self.quantize.decode(levels[0])
 
     def _paint(self, z_q: Tensor) -> Tensor:
         x: Tensor = self.decoder(self.post_quant_conv(z_q))
