@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.programs import environment
 
@@ -49,12 +50,22 @@ FILES, FUNCTIONS = 66, 370
 """Of vqtok that are entered at most; 40 and 200 are the aim."""
 
 
-def test_a_photo_takes_few_files_and_functions_and_reads_its_model_once(tmp_path: Path):
-    command = [sys.executable, "-c", PROGRAM, "encode", str(PHOTO), "-o", str(tmp_path / "x.npy")]
+def watched(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-c", PROGRAM, *arguments]
     environ = environment() | {"VQTOK_MODELS": str(MODELS)}
     done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
-    found = json.loads(done.stderr.strip().splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stderr.strip().splitlines()[-1])
     assert found["code"] == 0
+    return found
+
+
+def test_an_evaluation_reads_its_model_once():
+    opened = watched("eval", str(PHOTO), "-m", "image-f8", "--metrics", "psnr")["opened"]
+    assert opened.count("config.json") == 1
+
+
+def test_a_photo_takes_few_files_and_functions_and_reads_its_model_once(tmp_path: Path):
+    found = watched("encode", str(PHOTO), "-o", str(tmp_path / "x.npy"))
     assert found["files"] <= FILES
     assert found["functions"] <= FUNCTIONS
     assert found["opened"].count("config.json") == 1

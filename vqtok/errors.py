@@ -84,6 +84,10 @@ class VqtokError(Exception):
         self.subject = self.subject or one_line(subject)
         return self
 
+    def without(self, subject: object) -> str:
+        """Give the reason, and the subject only if it is another than is known already."""
+        return self.reason if self.subject in ("", one_line(subject)) else str(self)
+
 
 class UsageError(VqtokError):
     """Refuses flags or arguments that cannot be carried out, known before any work."""

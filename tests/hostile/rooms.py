@@ -283,7 +283,7 @@ class ResumeRoom(Room):
             state["scale"]
         )
         keeper = CheckpointKeeper(
-            folder, recipe.Train(losses={}), quality="psnr_db", save=directory.save
+            folder, recipe.Train(losses={}), quality="psnr_db", content=directory.content
         )
         keeper.best = state["best"]
         keeper.is_best({"psnr_db": 1.0}, step=8)

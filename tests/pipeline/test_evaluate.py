@@ -3,7 +3,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +19,21 @@ from vqtok.errors import MediaError, UsageError
 from vqtok.media import audio as media_audio
 from vqtok.media.plan import Job
 from vqtok.metrics import audio, image
-from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, ItemReport, segments
+from vqtok.pipeline.compare import Comparison, Method
+from vqtok.pipeline.evaluate import EvaluateOptions, ItemReport, segments
 from vqtok.pipeline.results import Failed
 from vqtok.protocols import Coder
+
+
+class Evaluation(Comparison):
+    """A comparison of one model: its results are reports."""
+
+    def __init__(self, coder_for: Callable[[str], Coder], **options: Any) -> None:
+        super().__init__([Method("model", coder_for)], **options)
+
+    def run(self, jobs: Sequence[Job], **how: Any) -> Iterator[ItemReport | Failed]:  # type: ignore[override]
+        for each in super().run(jobs, **how):
+            yield each if isinstance(each, Failed) else each.reports["model"]
 
 
 def write_image(path: Path, *, size: tuple[int, int] = (40, 24), seed: int = 0) -> Path:
@@ -197,9 +211,9 @@ def test_json_lines_are_strict_json_with_units_in_the_keys(tmp_path: Path) -> No
     assert sound["pesq_wb"] is None
     assert {"si_sdr_db", "si_sdr_aligned_db", "delay_samples", "kbit_per_s"} <= set(sound)
     assert {"psnr_db", "ssim", "ms_ssim", "bits_per_pixel"} <= set(picture)
-    assert [line["summary"] for line in summaries] == ["audio", "image"]
+    assert [line["summary"] for line in summaries] == ["image", "audio"]
     assert all(line["protocol"] for line in summaries)
-    assert summaries[0]["pesq_wb"] == {"mean": None, "sd": None, "n": 0, "left_out": 1}
+    assert summaries[1]["pesq_wb"] == {"mean": None, "sd": None, "n": 0, "left_out": 1}
 
 
 def test_reconstruction_and_comparison_are_kept(tmp_path: Path) -> None:

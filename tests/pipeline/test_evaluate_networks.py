@@ -10,12 +10,13 @@ import soundfile
 import torch
 from PIL import Image
 
+from tests.pipeline.test_evaluate import Evaluation
 from vqtok.backends.torch_backend import coder
 from vqtok.media import audio as media_audio
 from vqtok.media import image as media_image
 from vqtok.media.plan import Job
 from vqtok.metrics import audio, image
-from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, ItemReport
+from vqtok.pipeline.evaluate import EvaluateOptions, ItemReport
 from vqtok.quantizers import fsq, rvq
 from vqtok.tokenizers import codec, vqvae
 

@@ -23,7 +23,7 @@ from vqtok.training.train import train
 
 def keeper(tmp_path: Path, *, quality: str = "psnr_db", **fields: Any) -> CheckpointKeeper:
     return CheckpointKeeper(
-        tmp_path, Train(losses={}, **fields), quality=quality, save=directory.save
+        tmp_path, Train(losses={}, **fields), quality=quality, content=directory.content
     )
 
 

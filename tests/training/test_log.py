@@ -53,8 +53,8 @@ def test_there_are_no_records_without_a_log(tmp_path: Path):
 
 
 def test_the_list_of_unreadable_files_is_sorted_and_goes_when_there_are_none(tmp_path: Path):
-    list_unreadable(tmp_path, ["b.png: truncated", "a\udce9.png: empty\nfile"])
+    list_unreadable(tmp_path, {"b.png": "truncated", "a\udce9.png": "empty\nfile"})
     lines = (tmp_path / "unreadable.txt").read_bytes().splitlines()
     assert lines == [b"a\xe9.png: empty\xef\xbf\xbdfile", b"b.png: truncated"]
-    list_unreadable(tmp_path, [])
+    list_unreadable(tmp_path, {})
     assert list(tmp_path.iterdir()) == []

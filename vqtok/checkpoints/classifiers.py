@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from vqtok import config as configs
 from vqtok.checkpoints import directory as directories
@@ -12,29 +11,13 @@ from vqtok.checkpoints.facts import CONFIG, FORMAT, name_of, read_config
 from vqtok.errors import CheckpointError
 from vqtok.protocols import Classifier, Config
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["load", "save"]
+__all__ = ["content", "load"]
 
 
-def save(
-    directory: str | Path,
-    classifier: Classifier,
-    *,
-    training: Mapping[str, Any] | None = None,
-    card: str | None = None,
-    half: bool = False,
-) -> None:
-    """Write a classifier as a model directory; arguments and errors are those of tokenizers.
-
-    Raises:
-        CheckpointError: NaN or infinite weights, or a directory that cannot be written.
-    """
+def content(classifier: Classifier) -> dict[str, Any]:
+    """Return the content of a classifier's ``config.json``; ``directory.write`` writes the rest."""
     spec = {k: v for k, v in classifier.spec.to_json().items() if k != "fingerprint"}
-    data = {"vqtok": FORMAT, "spec": spec, "model": configs.dump(classifier.config)}
-    module = cast("nn.Module", classifier)
-    directories.write(Path(directory), module, data, training=training, card=card, half=half)
+    return {"vqtok": FORMAT, "spec": spec, "model": configs.dump(classifier.config)}
 
 
 def load(name: str | Path, *, device: str = "cpu") -> Classifier:

@@ -88,12 +88,16 @@ def save(
     Raises:
         CheckpointError: NaN or infinite weights, or a directory that cannot be written.
     """
+    module = cast("nn.Module", tokenizer)
+    data = content(tokenizer, reads=reads)
+    write(Path(directory), module, data, training=training, card=card, half=half)
+
+
+def content(tokenizer: Tokenizer, *, reads: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of a tokenizer's ``config.json``."""
     spec = {k: v for k, v in tokenizer.spec.to_json().items() if k != "fingerprint"}
     data = {"vqtok": FORMAT, "spec": spec, "model": configs.dump(tokenizer.config)}
-    if reads:
-        data["reads"] = list(reads)
-    module = cast("nn.Module", tokenizer)
-    write(Path(directory), module, data, training=training, card=card, half=half)
+    return data | ({"reads": list(reads)} if reads else {})
 
 
 def write(
@@ -101,11 +105,11 @@ def write(
     module: nn.Module,
     data: Mapping[str, Any],
     *,
-    training: Mapping[str, Any] | None,
-    card: str | None,
-    half: bool,
+    training: Mapping[str, Any] | None = None,
+    card: str | None = None,
+    half: bool = False,
 ) -> None:
-    """Returns ``save`` of any model, with the content of its ``config.json``.
+    """Write any model as ``save`` does, with the content of its ``config.json``.
 
     Raises:
         CheckpointError: as ``save``.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from vqtok.protocols import Prior
 
-__all__ = ["load", "save"]
+__all__ = ["content", "load", "save"]
 
 
 def save(
@@ -36,28 +36,28 @@ def save(
 ) -> None:
     """Write a prior as a model directory; a kill at any moment leaves the old or the new one.
 
+    Arguments are those of ``content`` and of ``directory.save``, as are errors.
+    """
+    module, data = cast("nn.Module", prior), content(prior, tokenizer=tokenizer, extent=extent)
+    directories.write(Path(directory), module, data, training=training, card=card, half=half)
+
+
+def content(prior: Prior, *, tokenizer: str, extent: tuple[int, ...]) -> dict[str, Any]:
+    """Return the content of a prior's ``config.json``.
+
     Args:
-        directory: Made if missing.
         prior: Its spec carries the fingerprint of the tokenizer.
         tokenizer: NAME of the tokenizer whose codes it models; "" if unknown.
         extent: Of the signals that it was trained on.
-        training: For ``training.json``; None: no such file.
-        card: Text for ``README.md``; None: no such file, or the one that is there stays.
-        half: Store floating-point tensors as float16.
-
-    Raises:
-        CheckpointError: NaN or infinite weights, or a directory that cannot be written.
     """
     spec = prior.spec.to_json()
     sign = spec.pop("fingerprint")
-    data = {
+    return {
         "vqtok": FORMAT,
         "spec": spec,
         "model": configs.dump(prior.config),
         "codes": {"tokenizer": tokenizer, "fingerprint": sign, "extent": list(extent)},
     }
-    module = cast("nn.Module", prior)
-    directories.write(Path(directory), module, data, training=training, card=card, half=half)
 
 
 def load(name: str | Path, *, device: str = "cpu") -> Prior:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -186,12 +186,11 @@ def _show_start(console: Console, event: Started) -> None:
         console.say(f"resuming after step {event.first_step}")
 
 
-def _left_out(console: Console, texts: tuple[str, ...]) -> None:
+def _left_out(console: Console, reasons: Mapping[str, str]) -> None:
     """Name the files that could not be read, those with one reason in one line."""
     groups: dict[str, list[str]] = {}
-    for text in texts:
-        subject, _, reason = text.partition(": ")
-        groups.setdefault(reason, []).append(subject)
+    for name, reason in reasons.items():
+        groups.setdefault(reason, []).append(name)
     for reason, subjects in list(groups.items())[:LISTED]:
         console.say(f"left out: {named(subjects)}: {reason}")
     rest = sum(len(subjects) for subjects in list(groups.values())[LISTED:])

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vqtok.errors import UsageError
-from vqtok.media import image
 from vqtok.media.image.pixels import parse_background
+from vqtok.pipeline.encode import CodingOptions
 from vqtok.pipeline.signals import Reading
 
 if TYPE_CHECKING:
@@ -17,20 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CorpusOptions:
-    """Holds all that the codes of a corpus depend on besides the model.
-
-    Attributes:
-        depth: Keep the first N residual stages; None: all.
-        mono: Mix the channels of audio down to one.
-        background: Colour behind transparent pixels.
-        max_pixels: Larger images are refused; None: no limit.
-    """
-
-    depth: int | None = None
-    mono: bool = False
-    background: str = "white"
-    max_pixels: int | None = image.MAX_PIXELS
+class CorpusOptions(CodingOptions):
+    """How to encode a corpus."""
 
     def reading(self, spec: CodeSpec) -> Reading:
         """Return what readers need to know of it."""

@@ -34,23 +34,32 @@ LARGE = 1 << 24
 
 
 @dataclass(frozen=True)
-class EncodeOptions:
-    """How to encode.
+class CodingOptions:
+    """All that codes depend on besides the file and the model.
 
     Attributes:
         depth: Keep the first N residual stages; None: all.
         mono: Mix the channels of audio down to one.
         background: Colour behind transparent pixels.
         max_pixels: Larger images are refused; None: no limit.
-        format: "npy", "safetensors" or, for audio, "stream"; None: by the target's suffix; stream
-            for audio that goes from stdin to stdout.
-        threads: Pictures decoded ahead of the model.
     """
 
     depth: int | None = None
     mono: bool = False
     background: str = "white"
     max_pixels: int | None = image.MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class EncodeOptions(CodingOptions):
+    """How to encode.
+
+    Attributes:
+        format: "npy", "safetensors" or, for audio, "stream"; None: by the target's suffix; stream
+            for audio that goes from stdin to stdout.
+        threads: Pictures decoded ahead of the model.
+    """
+
     format: str | None = None
     threads: int = 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from vqtok.media import audio, image
 from vqtok.metrics.metric import Metric
 from vqtok.pipeline import pictures
 from vqtok.pipeline.classical import Classical
+from vqtok.pipeline.encode import CodingOptions
 from vqtok.pipeline.evaluated import ItemReport as ItemReport
 from vqtok.pipeline.evaluated import Summary as Summary
 from vqtok.pipeline.labels import label_for
 from vqtok.pipeline.recordings import grouped, ungrouped
-from vqtok.pipeline.results import Failed
 from vqtok.pipeline.tally import FileTally, Tally
 
 if TYPE_CHECKING:
@@ -36,23 +35,15 @@ SEGMENT_S = 30
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(CodingOptions):
     """How to evaluate.
 
     Attributes:
-        depth: Keep the first N residual stages; None: all.
         metrics: Names of metrics (``metrics.registry.MEASURES``); None: all that are installed.
-        mono: Mix the channels of audio down to one.
-        background: Colour behind transparent pixels.
-        max_pixels: Larger images are refused; None: no limit.
         label: Of all files; None: that of each is the name of its directory, if the model has any.
     """
 
-    depth: int | None = None
     metrics: tuple[str, ...] | None = None
-    mono: bool = False
-    background: str = "white"
-    max_pixels: int | None = image.MAX_PIXELS
     label: str | None = None
 
 
@@ -68,13 +59,13 @@ class Measured(NamedTuple):
 
 
 class Evaluation:
-    """Evaluate files one by one: iterate ``run``, then ask for ``summaries``.
+    """Evaluates files with one model: ``measure`` and ``take`` each, then ask for ``summaries``.
 
     Args:
         coder_for: "image" or "audio" → the coder; it may raise for a kind it is not for.
         options: How to evaluate.
         kinds: Kinds of the files to come: which missing packages are worth a note.
-        name: What the reports call the model; "": by its own name.
+        name: What the reports call the model.
 
     Attributes:
         notes: What to tell the user of metrics that are left out.
@@ -89,8 +80,8 @@ class Evaluation:
         coder_for: Callable[[str], AnyCoder],
         *,
         options: EvaluateOptions | None = None,
-        kinds: Sequence[str] = ("image", "audio"),
-        name: str = "",
+        kinds: Sequence[str],
+        name: str,
     ) -> None:
         from vqtok.metrics.registry import choose
 
@@ -108,47 +99,13 @@ class Evaluation:
         """Returns one summary per kind of which a file has been evaluated so far."""
         return tuple(tally.summary() for tally in self._tallies.values() if tally.files)
 
-    def run(
-        self,
-        jobs: Sequence[Job],
-        *,
-        on_start: Callable[[Job], None] = lambda job: None,
-        on_part: Callable[[float], None] = lambda fraction: None,
-        stdin: BinaryIO | None = None,
-    ) -> Iterator[ItemReport | Failed]:
-        """Evaluate each job, in order; one that fails does not stop the others.
-
-        Args:
-            jobs: ``target`` is where to keep the reconstruction, or None to keep nothing.
-            on_start: Told of each job before it is worked on.
-            on_part: Told how much of a long recording is done, 0 to 1.
-            stdin: Where a job without a source reads; default: the process's.
-
-        Yields:
-            One result per job.
-
-        Raises:
-            UsageError: a mistake that every job would repeat.
-        """
-        for job in jobs:
-            on_start(job)
-            result: ItemReport | Failed
-            place = job.source or stdin or sys.stdin.buffer
-            try:
-                measured = self.measure(job, place, on_part=on_part)
-                self.take(measured)
-                result = measured.report
-            except Exception as error:
-                result = Failed.of(job.source, error, has_model=self.has_model)
-            yield result
-
     def measure(
         self,
         job: Job,
         place: Path | BinaryIO,
         *,
         budgets: Sequence[float] = (),
-        on_part: Callable[[float], None] = lambda fraction: None,
+        on_part: Callable[[float], None],
         on_pair: OnPair | None = None,
     ) -> Measured:
         """Evaluate one file; it counts nowhere until it is given to ``take``.

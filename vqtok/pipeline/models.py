@@ -57,6 +57,10 @@ class Models:
         self._found: dict[str, ModelInfo | None] = {}
         self._loaded: dict[str, Coder | VqtokError] = {}
 
+    def remember(self, info: ModelInfo) -> None:
+        """Take the facts of the named model, read already."""
+        self._infos[str(self.name)] = info
+
     def check(self, kinds: Collection[str] = ()) -> None:
         """Find out early, and without torch, what would fail for every input.
 

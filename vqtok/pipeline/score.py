@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.corpus.collection import Found, Unread, gather, is_corpus
-from vqtok.errors import CodesError, UsageError
+from vqtok.errors import CodesError, UsageError, VqtokError
 from vqtok.media.inputs import STDIN, expanded, inputs_of
 from vqtok.media.kinds import Kind
 from vqtok.metrics.likelihood import Cost, Costs
@@ -233,24 +233,43 @@ class Scoring:
         return longest_end(label.split("/"), self._prior.classes)
 
 
-def items_of(arguments: Sequence[str]) -> Iterator[Found | Unread]:
-    """Codes of corpora, folders, files, patterns and ``@lists``.
+class Places(NamedTuple):
+    """Says where codes lie: corpora, files with the folder each was found under, and failures."""
+
+    corpora: tuple[Path, ...]
+    loose: tuple[tuple[Path, Path | None], ...]
+    failures: tuple[tuple[str, VqtokError], ...]
+
+
+def places_of(arguments: Sequence[str]) -> Places:
+    """Find codes in corpora, folders, files, patterns and ``@lists``.
 
     Raises:
         UsageError: standard input, or a list that cannot be read.
+    """
+    paths = expanded(arguments)
+    if STDIN in paths:
+        raise UsageError("-", "codes of many items are read from files, not from stdin")
+    corpora = tuple(Path(each) for each in paths if is_corpus(Path(each)))
+    others = [each for each in paths if not is_corpus(Path(each))]
+    if not others:
+        return Places(corpora, (), ())
+    found = inputs_of(others, CODES)
+    loose = tuple((each.path, each.root) for each in found.items if each.path is not None)
+    return Places(corpora, loose, found.failures)
+
+
+def items_of(arguments: Sequence[str]) -> Iterator[Found | Unread]:
+    """Read the codes that ``places_of`` finds, one item in memory at a time.
+
+    Raises:
+        UsageError: as ``places_of``.
         CodesError: a corpus that is unfinished or damaged.
     """
-    places = expanded(arguments)
-    if STDIN in places:
-        raise UsageError("-", "codes are evaluated from files, not from stdin")
-    corpora = [Path(each) for each in places if is_corpus(Path(each))]
-    others = [each for each in places if not is_corpus(Path(each))]
-    found = inputs_of(others, CODES) if others else None
-    if found is not None:
-        for name, error in found.failures:
-            yield Unread(name, CodesError(str(error), hint=error.hint))
-    pairs = [] if found is None else [(x.path, x.root) for x in found.items if x.path is not None]
-    yield from gather(corpora, pairs)
+    found = places_of(arguments)
+    for name, error in found.failures:
+        yield Unread(name, CodesError(error.subject or name, error.reason, hint=error.hint))
+    yield from gather(found.corpora, found.loose)
 
 
 def _alike(one: Found, other: Found) -> bool:

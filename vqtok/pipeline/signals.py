@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from vqtok.codes.header import Source
-from vqtok.errors import MediaError, one_line
+from vqtok.errors import MediaError
 from vqtok.media import audio, image
 from vqtok.media.tars import Member
-from vqtok.pipeline.encode import image_source
+from vqtok.pipeline.encode import LARGE, image_source
 from vqtok.pipeline.recordings import grouped
 from vqtok.pipeline.results import Failed
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 LONG_S = 60.0
 """Recordings longer than this go through the model block by block: memory stays flat."""
-
-LARGE = 1 << 24
-"""Pixels of pictures that the model takes window by window, one at a time."""
 
 _CHANNELS = 3  # every image is read as RGB
 
@@ -104,13 +101,16 @@ def failure(item: Item, error: Exception) -> Failed:
 
 def reason(failed: Failed) -> str:
     """Give the reason without the file: a record may be moved to another place."""
-    error = failed.error
-    return error.reason if error.subject == one_line(failed.source) else str(error)
+    return failed.error.without(failed.source)
 
 
 @contextmanager
 def opened(place: Place) -> Iterator[Path | BinaryIO]:
-    """Makes a file as its path, a member of a tar as a stream."""
+    """Open a file, or a member of a tar, as the readers of ``media/`` take it.
+
+    Raises:
+        MediaError: a tar that cannot be opened.
+    """
     if not isinstance(place, Member):
         yield place
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,15 +15,14 @@ from vqtok.checkpoints import classifiers
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import ConfigError, UsageError
 from vqtok.media import image
+from vqtok.pipeline.signals import opened
 from vqtok.protocols import Classifier
-from vqtok.training.data.dataset import Batch, Dataset
-from vqtok.training.data.files import FoundFiles, find_files, opened
-from vqtok.training.data.media import MediaData
-from vqtok.training.data.survey import survey
+from vqtok.training.data.dataset import Batch
+from vqtok.training.data.files import FoundFiles, find_files
+from vqtok.training.data.media import MediaData, MediaTask
 from vqtok.training.log import Learns
 from vqtok.training.losses.adversarial import Discriminator
 from vqtok.training.recipe import Recipe, load, refuse
-from vqtok.training.report import cards
 from vqtok.training.task import Measured, Options, Resolved, StepOutput
 
 OTHERS = ("losses", "adversarial", "stage", "features", "gain_db", "samples")
@@ -52,7 +51,7 @@ class Classification:
         return StepOutput(loss, {"nats_per_item": loss.detach()})
 
 
-class ClassifierTask:
+class ClassifierTask(MediaTask):
     """Learns a classifier; see ``Task``.
 
     Args:
@@ -68,17 +67,7 @@ class ClassifierTask:
     def __init__(self, recipe: Recipe, found: FoundFiles) -> None:
         self.recipe, self.plan, self.count = recipe, recipe.train, len(found.files)
         self.window: tuple[int, ...] = (self.plan.window, self.plan.window)
-        self._media = MediaData(found, self.plan, rate=None)
-
-    @property
-    def held_out(self) -> int:
-        """Images that are never trained on."""
-        return len(self._media.held_out)
-
-    @property
-    def unreadable(self) -> dict[str, str]:
-        """Files that turned out not to be readable: name → why."""
-        return self._media.unreadable
+        self.media = MediaData(found, self.plan, rate=None)
 
     def build(self, device: torch.device, *, name: str) -> nn.Module:
         """Make the network, with fresh weights."""
@@ -92,17 +81,13 @@ class ClassifierTask:
         """Make the objective: classify."""
         return Classification(model)
 
-    def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
-        """Make batches of windows of the training images."""
-        return self._media.dataset(rank=rank, ranks=ranks, device=device)
-
     def seed(self, model: nn.Module, value: int) -> None:
         """Seed dropout."""
         torch.manual_seed(value)
 
     def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
         """Measure accuracy and cross-entropy of whole held-out images."""
-        files = self._media.measured
+        files = self.media.measured
         classify: Any = model.probabilities
         right, nats = 0, 0.0
         for file, label in zip(files, files.labels().tolist(), strict=True):
@@ -113,26 +98,9 @@ class ClassifierTask:
             nats += float(F.nll_loss(found.log()[None], torch.tensor([label])))
         return Measured({"accuracy": right / len(files), "nats_per_item": nats / len(files)})
 
-    def describe_data(self, dataset: Dataset) -> dict[str, Any]:
-        """Describe the training images by the headers of some."""
-        return survey(self._media.training, self._media.kind).to_json(labels=dataset.names)
-
-    def save(
-        self,
-        directory: Path,
-        model: nn.Module,
-        *,
-        training: Mapping[str, Any],
-        card: str | None = None,
-        half: bool = False,
-    ) -> None:
-        """Write the classifier."""
-        classifier = cast(Classifier, model)
-        classifiers.save(directory, classifier, training=training, card=card, half=half)
-
-    def card(self, output: Path, facts: Mapping[str, Any]) -> str:
-        """Write the card, with the accuracy."""
-        return cards.compose(cards.classifier_card, output, self.spec, facts)
+    def content(self, model: nn.Module) -> dict[str, Any]:
+        """Return the content of the classifier's ``config.json``."""
+        return classifiers.content(cast(Classifier, model))
 
 
 def resolve(options: Options) -> Resolved:

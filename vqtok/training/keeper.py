@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
 from vqtok import atomic
 from vqtok import config as configs
+from vqtok.checkpoints import directory as directories
 from vqtok.checkpoints.facts import CARD, TRAINING
 from vqtok.errors import ConfigError
 from vqtok.metrics import registry
 from vqtok.metrics.metric import Metric
 from vqtok.training.recipe import Train
-
-
-class Save(Protocol):
-    """Writes a model directory: ``Task.save``."""
-
-    def __call__(
-        self,
-        directory: Path,
-        model: nn.Module,
-        *,
-        training: Mapping[str, Any],
-        card: str | None = None,
-        half: bool = False,
-    ) -> None:
-        """Write a model, with the text for ``training.json`` and ``README.md``."""
-        ...
-
 
 FOLDER = "checkpoints"
 
@@ -44,14 +28,21 @@ class CheckpointKeeper:
         output: Model directory.
         plan: ``best_by``, ``keep``, ``store``.
         quality: The metric that "auto" goes by.
-        save: Writes a model.
+        content: Gives the content of a model's ``config.json``.
 
     Raises:
         ConfigError: an unknown ``best_by``.
     """
 
-    def __init__(self, output: Path, plan: Train, *, quality: str, save: Save) -> None:
-        self.output, self.plan, self._save = output, plan, save
+    def __init__(
+        self,
+        output: Path,
+        plan: Train,
+        *,
+        quality: str,
+        content: Callable[[nn.Module], Mapping[str, Any]],
+    ) -> None:
+        self.output, self.plan, self._content = output, plan, content
         self.by = plan.best_by
         if self.by == "auto":
             # A discriminator trades the metric for sharpness: by the metric, its first model wins.
@@ -90,16 +81,16 @@ class CheckpointKeeper:
         self, model: nn.Module, *, step: int, best: bool, facts: Mapping[str, Any], card: str
     ) -> None:
         """Write the model where it belongs, and the run's facts and card in any case."""
-        half = self.plan.store == "float16"
+        half, data = self.plan.store == "float16", self._content(model)
         if best:
-            self._save(self.output, model, training=facts, card=card, half=half)
+            directories.write(self.output, model, data, training=facts, card=card, half=half)
         else:
             for name, text in ((TRAINING, configs.to_json(facts)), (CARD, card)):
                 with atomic.file(self.output / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
         if self.plan.keep:
             folder = self.output / FOLDER / f"step-{step:07d}"
-            self._save(folder, model, training=facts, half=half)
+            directories.write(folder, model, data, training=facts, half=half)
         self._rotate()
 
     def _rotate(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -135,7 +135,7 @@ class Finished:
 
     Attributes:
         reason: "steps", "minutes" or "stopped".
-        unreadable: "FILE: what is wrong", a file each, as in ``unreadable.txt``.
+        unreadable: Files that could not be read: name → why, as in ``unreadable.txt``.
     """
 
     output: Path
@@ -143,7 +143,7 @@ class Finished:
     elapsed_s: float
     reason: str
     metrics: dict[str, float] = field(default_factory=dict)
-    unreadable: tuple[str, ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 Event = Started | Progress | Warned | Measuring | Evaluated | Finished
@@ -209,9 +209,9 @@ class Journal:
             stream.write(_line(record))
 
 
-def list_unreadable(output: Path, texts: Iterable[str]) -> None:
+def list_unreadable(output: Path, reasons: Mapping[str, str]) -> None:
     """Write ``unreadable.txt`` beside the model, sorted; no such file if all could be read."""
-    lines = sorted(one_line(text) + "\n" for text in texts)
+    lines = sorted(one_line(f"{name}: {why}") + "\n" for name, why in reasons.items())
     if not lines:
         (output / UNREADABLE).unlink(missing_ok=True)
         return

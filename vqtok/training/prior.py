@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,7 +26,7 @@ from vqtok.training.data.sampling import Unreadable
 from vqtok.training.log import Learns
 from vqtok.training.losses.adversarial import Discriminator
 from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load, refuse
-from vqtok.training.report import cards, samples
+from vqtok.training.report import samples
 from vqtok.training.start import begin_from
 from vqtok.training.task import Measured, Options, Resolved, StepOutput
 
@@ -195,29 +195,10 @@ class PriorTask:
             "fingerprint": origin.spec.fingerprint,
         }
 
-    def save(
-        self,
-        directory: Path,
-        model: nn.Module,
-        *,
-        training: Mapping[str, Any],
-        card: str | None = None,
-        half: bool = False,
-    ) -> None:
-        """Write the prior."""
-        priors.save(
-            directory,
-            cast("Prior", model),
-            tokenizer=self.origin.model,
-            extent=self.window,
-            training=training,
-            card=card,
-            half=half,
-        )
-
-    def card(self, output: Path, facts: Mapping[str, Any]) -> str:
-        """Write the card, with samples."""
-        return cards.compose(cards.prior_card, output, self.spec, facts)
+    def content(self, model: nn.Module) -> dict[str, Any]:
+        """Return the content of the prior's ``config.json``."""
+        prior = cast("Prior", model)
+        return priors.content(prior, tokenizer=self.origin.model, extent=self.window)
 
 
 def resolve(options: Options) -> Resolved:

@@ -25,7 +25,7 @@ from vqtok.training.data.dataset import Batch
 from vqtok.training.keeper import CheckpointKeeper
 from vqtok.training.monitor import Monitor
 from vqtok.training.optimizers import learning_rate
-from vqtok.training.report import gallery
+from vqtok.training.report import cards, gallery
 from vqtok.training.task import Resolved
 from vqtok.training.trainer import Trainer, accumulating
 
@@ -135,7 +135,9 @@ class Run:
         task = self.task
         torch.manual_seed(self.plan.seed)
         self.model = task.build(self.device, name=output.name)
-        self.keeper = CheckpointKeeper(output, self.plan, quality=task.quality, save=task.save)
+        self.keeper = CheckpointKeeper(
+            output, self.plan, quality=task.quality, content=task.content
+        )
         self.trainer = Trainer(self.model, self.plan, task.objective(self.model))
         self.monitor = Monitor(task.monitored).to(self.device)
         self.dataset = task.dataset(rank=rank(), ranks=world(), device=self.device)
@@ -262,7 +264,7 @@ class Run:
         event = log.Evaluated(self.step, self.elapsed, self.metrics, pictures, best=best)
         self.journal.write(event)
         facts = self.facts()
-        card = self.task.card(self.output, facts)
+        card = cards.compose(self.task.learns, self.output, self.task.spec, facts)
         self.keeper.save(model, step=self.step, best=best, facts=facts, card=card)
         gallery.prune(self.output, best=self.keeper.best["step"])
         self.save_state()
@@ -278,10 +280,9 @@ class Run:
         """What the training items are like; headers are read once."""
         return self.task.describe_data(self.dataset)
 
-    def unreadable(self) -> tuple[str, ...]:
-        """Say why each file that could not be read was left out, by name."""
-        found = self.task.unreadable | self.dataset.unreadable
-        return tuple(dict(sorted(found.items())).values())
+    def unreadable(self) -> dict[str, str]:
+        """Say why each file that could not be read was left out, by name, sorted."""
+        return dict(sorted((self.task.unreadable | self.dataset.unreadable).items()))
 
     def started(self) -> log.Started:
         """Say what the run consists of."""

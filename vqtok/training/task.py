@@ -6,7 +6,7 @@ its measurement and its card. ``run.py`` is given one of them and knows no more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -185,18 +185,6 @@ class Task(Protocol):
         """Describe the training items, as JSON data."""
         ...
 
-    def save(
-        self,
-        directory: Path,
-        model: nn.Module,
-        *,
-        training: Mapping[str, Any],
-        card: str | None = None,
-        half: bool = False,
-    ) -> None:
-        """Write a model directory."""
-        ...
-
-    def card(self, output: Path, facts: Mapping[str, Any]) -> str:
-        """Write the model's README."""
+    def content(self, model: nn.Module) -> dict[str, Any]:
+        """Return the content of the model's ``config.json``."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,16 +14,16 @@ from vqtok.checkpoints import directory as directories
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import ConfigError, UsageError
 from vqtok.training.data.code_items import is_codes
-from vqtok.training.data.dataset import Batch, Dataset
+from vqtok.training.data.dataset import Batch
 from vqtok.training.data.files import FoundFiles, Kind, find_files
 from vqtok.training.data.fit import fit, kind_of, modality
-from vqtok.training.data.media import MediaData
+from vqtok.training.data.media import MediaData, MediaTask
 from vqtok.training.data.survey import survey
 from vqtok.training.log import Learns
 from vqtok.training.losses.adversarial import Discriminator
 from vqtok.training.losses.reconstruction import ReconstructionLoss, check_outputs
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, Train, load, refuse
-from vqtok.training.report import cards, preview
+from vqtok.training.report import preview
 from vqtok.training.start import begin_from
 from vqtok.training.task import Measured, Options, Resolved, StepOutput
 
@@ -79,7 +79,7 @@ class Reconstruction:
         return StepOutput(loss, shown, result.codes.levels, (result.x.detach(), x))
 
 
-class TokenizerTask:
+class TokenizerTask(MediaTask):
     """Learns a tokenizer; see ``Task``.
 
     Args:
@@ -102,7 +102,7 @@ class TokenizerTask:
     ) -> None:
         self.recipe, self.plan = recipe, recipe.train
         self.found, self.start, self.reads = found, start, tuple(reads)
-        self.quality = preview.QUALITY[found.kind]
+        self.quality = preview.QUALITY[found.kind].key
         self.count = len(found.files)
         self._generator = torch.Generator()
 
@@ -122,18 +122,8 @@ class TokenizerTask:
         if self.start is not None:
             begin_from(model, cast("nn.Module", self.start))
         rate = None if self.spec.rate is None else int(self.spec.rate)
-        self._media = MediaData(self.found, self.plan, rate=rate)
+        self.media = MediaData(self.found, self.plan, rate=rate)
         return model
-
-    @property
-    def held_out(self) -> int:
-        """Files that are never trained on."""
-        return len(self._media.held_out)
-
-    @property
-    def unreadable(self) -> dict[str, str]:
-        """Files that turned out not to be readable: name → why."""
-        return self._media.unreadable
 
     @property
     def monitored(self) -> Sequence[LevelSpec]:
@@ -149,10 +139,6 @@ class TokenizerTask:
         """Make the objective: reconstruct."""
         return Reconstruction(model, self.spec, self.plan)
 
-    def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
-        """Make batches of windows of the training files."""
-        return self._media.dataset(rank=rank, ranks=ranks, device=device)
-
     def seed(self, model: nn.Module, value: int) -> None:
         """Seed the quantizer's choices."""
         self._generator.manual_seed(value)
@@ -161,33 +147,14 @@ class TokenizerTask:
 
     def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
         """Reconstruct held-out files."""
-        files = self._media.measured
+        files = self.media.measured
         labels = files.labels().tolist() if self.plan.labels else None
         tokenizer = cast("Tokenizer", model)
         return Measured(*preview.measure(tokenizer, files, output, step=step, labels=labels))
 
-    def describe_data(self, dataset: Dataset) -> dict[str, Any]:
-        """Describe the training files by the headers of some."""
-        return survey(self._media.training, self._media.kind).to_json(labels=dataset.names)
-
-    def save(
-        self,
-        directory: Path,
-        model: nn.Module,
-        *,
-        training: Mapping[str, Any],
-        card: str | None = None,
-        half: bool = False,
-    ) -> None:
-        """Write the tokenizer."""
-        tokenizer = cast("Tokenizer", model)
-        directories.save(
-            directory, tokenizer, training=training, card=card, half=half, reads=self.reads
-        )
-
-    def card(self, output: Path, facts: Mapping[str, Any]) -> str:
-        """Write the card, with reconstructions."""
-        return cards.compose(cards.tokenizer_card, output, self.spec, facts)
+    def content(self, model: nn.Module) -> dict[str, Any]:
+        """Return the content of the tokenizer's ``config.json``."""
+        return directories.content(cast("Tokenizer", model), reads=self.reads)
 
 
 def resolve(options: Options) -> Resolved:

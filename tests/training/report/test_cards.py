@@ -28,12 +28,15 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 def test_it_says_how_to_use_the_model_and_how_it_was_made():
-    text = cards.tokenizer_card("my photos", IMAGE, facts())
+    text = cards.write("tokenizer", "my photos", IMAGE, facts())
     assert text.startswith("# my photos\n")
     assert "vqtok encode FILE -m 'my photos'" in text
     assert "```\nvqtok train --data photos\n```" in text
     assert "| PSNR | 24.31 dB |" in text
-    assert "PSNR of uint8 RGB per image" in text
+    assert (
+        "PSNR of each file (centre 512 pixels at most), then the mean: RGB rounded to 8 bits"
+        in text
+    )
     assert "0.141 bits per pixel" in text
     assert "30 steps of 8 windows" in text
     assert text.endswith("`training.json`.\n")
@@ -42,8 +45,11 @@ def test_it_says_how_to_use_the_model_and_how_it_was_made():
 def test_it_describes_the_data_and_what_was_left_out():
     data = {"kind": "image", "files": 90, "probed": 90, "labels": ["cat", "d|o_g"],
             "smallest": [8, 9], "median": [20, 10], "largest": [30, 40]}  # fmt: skip
-    text = cards.tokenizer_card(
-        "m", IMAGE, facts(data=data, unreadable=3, notes=["12 audio files left out"], skipped=2)
+    text = cards.write(
+        "tokenizer",
+        "m",
+        IMAGE,
+        facts(data=data, unreadable=3, notes=["12 audio files left out"], skipped=2),
     )
     assert "- 90 images to train on, 10 held out" in text
     assert "- sizes 9x8 to 40x30 pixels, the median 10x20" in text
@@ -57,30 +63,33 @@ def test_recordings_have_hours_marked_as_estimated_if_they_are():
     data = {"kind": "audio", "files": 900, "probed": 180, "labels": [], "shortest_s": 1.0,
             "median_s": 2.5, "longest_s": 15.0, "rates": [16000, 24000], "hours": 2.71}  # fmt: skip
     spec = CodeSpec("audio", (LevelSpec("codes", ("t",), 512, (320,)),), rate=24000.0)
-    text = cards.tokenizer_card("m", spec, facts(data=data, metrics={"mel_distance": 1.5}))
+    text = cards.write("tokenizer", "m", spec, facts(data=data, metrics={"mel_distance": 1.5}))
     assert "- about 2.7 hours, 1.0 to 15.0 s each, the median 2.5 s; 16000, 24000 Hz" in text
-    exact = cards.tokenizer_card("m", spec, facts(data={**data, "probed": 900, "hours": 0.5}))
+    exact = cards.write("tokenizer", "m", spec, facts(data={**data, "probed": 900, "hours": 0.5}))
     assert "- 30.0 minutes, " in exact
 
 
 def test_a_decoder_that_is_told_a_label_is_shown_with_one():
-    text = cards.tokenizer_card(
-        "m", IMAGE, facts(data={"kind": "image", "labels": ["a cat", "dog"]})
+    text = cards.write(
+        "tokenizer", "m", IMAGE, facts(data={"kind": "image", "labels": ["a cat", "dog"]})
     )
     assert "vqtok decode CODES.safetensors -m m --label 'a cat'\n" in text
 
 
 def test_many_labels_are_counted():
     labels = [f"class{i}" for i in range(50)]
-    text = cards.tokenizer_card("m", IMAGE, facts(data={"kind": "image", "labels": labels}))
+    text = cards.write("tokenizer", "m", IMAGE, facts(data={"kind": "image", "labels": labels}))
     assert "- 50 labels: class0, " in text
     assert text.partition("50 labels")[2].count("class") == cards.NAMED
     assert " and 30 more" in text
 
 
 def test_a_continuous_model_has_no_codes_and_no_encode_command():
-    text = cards.tokenizer_card(
-        "m", CodeSpec("image", ()), facts(metrics={"psnr_db": 20.0, "kl": 12.0, "active_units": 9})
+    text = cards.write(
+        "tokenizer",
+        "m",
+        CodeSpec("image", ()),
+        facts(metrics={"psnr_db": 20.0, "kl": 12.0, "active_units": 9}),
     )
     assert "vqtok encode" not in text
     assert "| KL divergence | 12 nats per position |" in text
@@ -88,7 +97,7 @@ def test_a_continuous_model_has_no_codes_and_no_encode_command():
 
 
 def test_file_names_of_any_bytes_do_not_break_it():
-    cards.tokenizer_card("caf\udce9", IMAGE, facts(notes=["\udce9.png left out"])).encode()
+    cards.write("tokenizer", "caf\udce9", IMAGE, facts(notes=["\udce9.png left out"])).encode()
 
 
 def targets(text: str) -> list[str]:
@@ -121,19 +130,19 @@ def test_the_card_shows_the_best_model_and_not_the_last(tmp_path: Path):
     (tmp_path / "previews").mkdir()
     for step in (10, 20):
         (tmp_path / "previews" / f"step-{step:07d}.png").touch()
-    text = cards.compose(cards.tokenizer_card, tmp_path, IMAGE, facts(best_step=10, step=20))
+    text = cards.compose("tokenizer", tmp_path, IMAGE, facts(best_step=10, step=20))
     assert targets(text) == ["previews/step-0000010.png"]
     assert "the model of step 10" in text
 
 
 @pytest.mark.parametrize("curve", [[], [{"step": 1, "psnr_db": 1.0}]])
 def test_one_measurement_is_no_table_of_a_curve(curve):
-    assert "| step |" not in cards.tokenizer_card("m", IMAGE, facts(curve=curve))
+    assert "| step |" not in cards.write("tokenizer", "m", IMAGE, facts(curve=curve))
 
 
 def test_a_table_of_a_curve_has_the_last_row_and_no_gaps_for_values_that_are_missing():
     curve = [{"step": i, "psnr_db": float(i), "use": None} for i in range(1, 31)]
-    text = cards.tokenizer_card("m", IMAGE, facts(curve=curve))
+    text = cards.write("tokenizer", "m", IMAGE, facts(curve=curve))
     rows = [line for line in text.splitlines() if re.match(r"\| \d", line)]
     assert rows[-1] == "| 30 | 30.00 | - |"
     assert len(rows) <= 12

@@ -32,29 +32,23 @@ def evaluate(files: options.Files, chosen: Choices) -> None:
     """  # noqa: D301
     console = chosen.messages.console()
     names: Sequence[str | None] = chosen.model or [os.environ.get("VQTOK_MODEL") or None]
-    info = _prior_or_classifier(names)
+    info = _only(names)
     page = Page.of(chosen.report, chosen.examples, force=chosen.force)
     if chosen.real is not None:
         cas.evaluate(console, files, info, chosen)
     elif chosen.samples is not None or chosen.steps is not None:
         raise UsageError("--cas-samples and --cas-steps need --cas", hint="--cas DIR")
-    elif info is None:
-        tokenizers.evaluate(console, files, names, page, chosen)
-    elif info.family == "priors":
+    elif info is not None and info.family == "priors":
         priors.evaluate(console, files, info, chosen)
-    else:
+    elif info is not None and info.family == "classifiers":
         classifiers.evaluate(console, files, info, chosen)
+    else:
+        tokenizers.evaluate(console, files, names, info, page, chosen)
 
 
-def _prior_or_classifier(names: Sequence[str | None]) -> ModelInfo | None:
-    """Find the named model, if it is a prior or a classifier."""
-    from vqtok.checkpoints import directory, foreign
+def _only(names: Sequence[str | None]) -> ModelInfo | None:
+    """Describe the model, if one is named and no codec."""
+    from vqtok.checkpoints import directory
 
     (name,) = names if len(names) == 1 else (None,)
-    if name is None or tokenizers.is_classical(name):
-        return None
-    path = directory.resolve(name)
-    if foreign.is_foreign(path):  # a tokenizer; reading it is slow
-        return None
-    info = directory.describe(path)
-    return info if info.family in ("priors", "classifiers") else None
+    return None if name is None or tokenizers.is_classical(name) else directory.describe(name)

@@ -18,6 +18,7 @@ from vqtok.cli.evaluate import tables
 from vqtok.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from vqtok.checkpoints.facts import ModelInfo
     from vqtok.cli.evaluate.flags import Choices
     from vqtok.cli.evaluate.page import Page
     from vqtok.media.plan import Job
@@ -36,6 +37,7 @@ def evaluate(
     console: Console,
     files: Sequence[str],
     names: Sequence[str | None],
+    info: ModelInfo | None,
     page: Page,
     chosen: Choices,
 ) -> None:
@@ -45,6 +47,7 @@ def evaluate(
         console: Where to.
         files: Arguments.
         names: Of models and codecs; None: the default model of each kind of files.
+        info: Of the one model, if it was read already.
         page: Report to write.
         chosen: Flags.
 
@@ -62,6 +65,8 @@ def evaluate(
         @cache
         def load(name: str | None) -> Models:
             models = batch.models_for(name, chosen.machine)
+            if info is not None:
+                models.remember(info)
             return batch.reporting(console, progress, models)
 
         for name in names:

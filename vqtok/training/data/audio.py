@@ -19,7 +19,7 @@ from vqtok.media.audio import AudioInfo, excerpt
 from vqtok.media.audio.excerpt import FORWARD
 from vqtok.media.audio.resample import resampled_length
 from vqtok.media.items import Place
-from vqtok.training.data.files import opened
+from vqtok.pipeline.signals import opened
 from vqtok.training.data.sampling import Cache, Unreadable, Weighted, WindowError
 from vqtok.training.recipe import Train
 

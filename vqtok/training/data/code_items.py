@@ -18,10 +18,9 @@ import numpy as np
 from vqtok.codes.spec import CodeSpec
 from vqtok.corpus.collection import Found, Unread, gather, is_corpus
 from vqtok.errors import CodesError, UsageError
-from vqtok.media.inputs import STDIN, expanded, inputs_of, walk
-from vqtok.media.kinds import MODALITIES, Kind
-
-CODES: tuple[Kind, ...] = ("codes",)
+from vqtok.media.inputs import walk
+from vqtok.media.kinds import MODALITIES
+from vqtok.pipeline.score import places_of
 
 DTYPES = ("uint8", "uint16", "uint32")
 
@@ -193,26 +192,18 @@ def find_codes(data: Sequence[str]) -> tuple[CodeItems, dict[str, str]]:
         UsageError: codes of two models or depths in one, or of none.
         CodesError: no codes, or a corpus that is unfinished or damaged.
     """
-    paths = expanded(data)
-    if STDIN in paths:
-        raise UsageError("-", "training reads codes from files, not from stdin")
-    corpora = [Path(each) for each in paths if is_corpus(Path(each))]
-    others = [each for each in paths if not is_corpus(Path(each))]
-    found = inputs_of(others, CODES) if others else None
-    unreadable = {} if found is None else {name: str(error) for name, error in found.failures}
-    loose = () if found is None else found.items
-    pairs = [(each.path, each.root) for each in loose if each.path is not None]
+    found = places_of(data)
+    unreadable = {name: error.without(name) for name, error in found.failures}
     with tempfile.TemporaryFile() as file:
-        store = _fill(gather(corpora, pairs), cast(BinaryIO, file), unreadable)
+        store = _fill(gather(found.corpora, found.loose), cast(BinaryIO, file), unreadable)
         if store is not None:
             store.seal()
     if store is None:
-        raise CodesError(
-            next(iter(unreadable.values()), f"--data: no codes in {', '.join(data)}"),
-            hint="a prior is trained on codes: vqtok encode FOLDER/ -o CODES/",
-        )
+        name, why = next(iter(unreadable.items()), ("--data", f"no codes in {', '.join(data)}"))
+        hint = "a prior is trained on codes: vqtok encode FOLDER/ -o CODES/"
+        raise CodesError(name, why, hint=hint)
     items = CodeItems(store, np.arange(len(store)))
-    items.unreached = 0 if found is None else len(found.failures)
+    items.unreached = len(found.failures)
     return items, unreadable
 
 
@@ -223,7 +214,7 @@ def _fill(
     first: Found | None = None
     for each in items:
         if isinstance(each, Unread):
-            unreadable[each.name] = str(each.error)
+            unreadable[each.name] = each.error.without(each.name)
             continue
         if store is None or first is None:
             first = each

@@ -9,10 +9,9 @@ import glob
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, overload
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -32,24 +31,6 @@ PROBLEMS = 100
 
 
 _SHOWN = 3
-
-
-@contextmanager
-def opened(file: Place) -> Iterator[Path | BinaryIO]:
-    """Open a file, or a member of a tar, as the readers of ``media/`` take it.
-
-    Raises:
-        MediaError: a tar that cannot be opened.
-    """
-    if not isinstance(file, Member):
-        yield file
-        return
-    try:
-        stream = file.open()
-    except OSError as error:
-        raise MediaError(file, f"cannot read: {error}") from error
-    with stream:
-        yield stream
 
 
 class FileList(Sequence[Place]):

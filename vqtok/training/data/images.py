@@ -14,7 +14,7 @@ from torch import Tensor
 from vqtok.errors import ConfigError, MediaError
 from vqtok.media import image
 from vqtok.media.items import Place
-from vqtok.training.data.files import opened
+from vqtok.pipeline.signals import opened
 from vqtok.training.data.sampling import Cache, Epochs, Unreadable
 from vqtok.training.recipe import Train
 

@@ -6,7 +6,7 @@ Held-out files are chosen by the seed, and opened before they are relied on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from vqtok.training.data.dataset import Dataset, worker_count
 from vqtok.training.data.files import FileList, FileSubset, FoundFiles
 from vqtok.training.data.images import CropSampler, DeviceCropSampler, read_pixels
 from vqtok.training.data.sampling import Sampler, Unreadable
+from vqtok.training.data.survey import survey
 from vqtok.training.recipe import Train
 
 ENOUGH = 16
@@ -68,6 +69,30 @@ class MediaData:
             ranks=ranks,
             device=device,
         )
+
+
+class MediaTask:
+    """What tasks have in common that learn from files; see ``training.task.Task``."""
+
+    media: MediaData
+
+    @property
+    def held_out(self) -> int:
+        """Files that are never trained on."""
+        return len(self.media.held_out)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Files that turned out not to be readable: name → why."""
+        return self.media.unreadable
+
+    def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
+        """Make batches of windows of the training files."""
+        return self.media.dataset(rank=rank, ranks=ranks, device=device)
+
+    def describe_data(self, dataset: Dataset) -> dict[str, Any]:
+        """Describe the training files by the headers of some."""
+        return survey(self.media.training, self.media.kind).to_json(labels=dataset.names)
 
 
 def media_dataset(
@@ -175,7 +200,7 @@ def split(
             try:
                 check(file)
             except MediaError as error:
-                unreadable[str(file)] = str(error)
+                unreadable[str(file)] = error.without(file)
             else:
                 good.append(int(at))
         if not good:

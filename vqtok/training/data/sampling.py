@@ -139,7 +139,7 @@ class Unreadable:
     def add(self, number: int, file: object, error: MediaError) -> None:
         """Note a failure; after any but ``WindowError`` the file is never tried again."""
         with self._lock:
-            self._reasons.setdefault(str(file), str(error))
+            self._reasons.setdefault(str(file), error.without(file))
             if not isinstance(error, WindowError):
                 self._whole.add(number)
 

@@ -11,8 +11,9 @@ from typing import Any
 from vqtok.errors import MediaError
 from vqtok.media import image
 from vqtok.media.items import Place
+from vqtok.pipeline.signals import opened
 from vqtok.training.data.audio import read_info
-from vqtok.training.data.files import Kind, opened
+from vqtok.training.data.files import Kind
 
 SURVEYED = 256
 """Files at most whose headers are read, evenly spread over the list."""

@@ -1,4 +1,4 @@
-"""Held-out measurements and previews, by the same encode and decode that users call."""
+"""Held-out measurements and previews, by the coder that encodes and decodes users' files."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vqtok.backends import torch_backend
 from vqtok.media import audio, image
 from vqtok.media.items import Place
-from vqtok.metrics.audio import mel_distance
-from vqtok.metrics.image import psnr
+from vqtok.metrics.audio import MEL
+from vqtok.metrics.image import PSNR
+from vqtok.pipeline.signals import opened
 from vqtok.protocols import Tokenizer
 from vqtok.training.data.audio import read_beginning
-from vqtok.training.data.files import opened
 from vqtok.training.report import gallery
-from vqtok.training.report.round_trip import RoundTrip
+from vqtok.training.report.round_trip import RoundTrips
 
-PICTURES = 6
-"""Held-out images in a preview."""
-
-CLIPS = 3
-"""Held-out recordings in a preview."""
+PREVIEWED = {"image": 6, "audio": 3}
+"""Held-out files in a preview."""
 
 SECONDS = 10
 """Recordings are measured on their first seconds."""
@@ -30,14 +28,18 @@ SECONDS = 10
 SIDE = 512
 """Images are measured on a centre crop of at most this side."""
 
-QUALITY = {"image": "psnr_db", "audio": "mel_distance"}
+QUALITY = {"image": PSNR, "audio": MEL}
 """The metric that says how good a model of a modality is."""
 
-PROTOCOL = {
-    "psnr_db": f"PSNR of uint8 RGB per image (centre {SIDE} pixels at most), then the mean.",
-    "mel_distance": f"Multi-scale log10 mel distance of the first {SECONDS} s, then the mean.",
-}
-"""How each number of ``measure`` comes about."""
+MEASURED = {"image": f"centre {SIDE} pixels at most", "audio": f"first {SECONDS} s"}
+"""What of each file is measured."""
+
+
+def protocol(modality: str) -> str:
+    """Say how the number of ``QUALITY`` comes about, in one sentence."""
+    metric = QUALITY[modality]
+    part = MEASURED[modality]
+    return f"{metric.title} of each file ({part}), then the mean: {metric.protocol}."
 
 
 def measure(
@@ -58,76 +60,57 @@ def measure(
         labels: Of each file, if the model has labels.
 
     Returns:
-        (metrics, names of the previews relative to ``output``): "psnr_db" (mean over images of
-        uint8 RGB PSNR) or "mel_distance" (mean over clips), and what ``RoundTrip.metrics`` says of
-        these files.
+        (metrics, names of the previews relative to ``output``): the mean over files of the
+        metric of ``QUALITY``, and what ``RoundTrips.metrics`` says of these files.
     """
-    folder = output / "previews"
-    folder.mkdir(parents=True, exist_ok=True)
-    if model.spec.modality == "image":
-        return _images(model, files, folder, step=step, labels=labels)
-    return _clips(model, files, folder, step=step, labels=labels)
-
-
-def _images(
-    model: Tokenizer,
-    files: Sequence[Place],
-    folder: Path,
-    *,
-    step: int,
-    labels: Sequence[int] | None,
-) -> tuple[dict[str, float], tuple[str, ...]]:
+    kind, rate = model.spec.modality, None if model.spec.rate is None else int(model.spec.rate)
+    metric, coder, trips = QUALITY[kind], torch_backend.coder(model), RoundTrips(model)
     values: list[float] = []
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    trip = RoundTrip(model)
-    for index, path in enumerate(files):
-        with opened(path) as source:
-            pixels, _ = image.read(source)
-        x = torch.from_numpy(_centre(pixels))[None]
-        y = trip.reconstruct(x, label=None if labels is None else int(labels[index]))
-        values.append(float(psnr(y, x)))
-        if len(pairs) < PICTURES:
-            pairs.append((x[0].numpy(), y[0].numpy()))
-    name = f"step-{step:07d}.png"
-    image.write(folder / name, gallery.sheet(pairs))
-    metrics = {"psnr_db": float(np.mean(values)), **trip.metrics}
-    return metrics, (f"previews/{name}",)
+    for index, file in enumerate(files):
+        signal = _centre(file) if rate is None else _beginning(file, rate)
+        x = signal[None]
+        trip = coder.round_trip(x, label=None if labels is None else int(labels[index]))
+        trips.add(trip)
+        values.append(metric.value(torch.from_numpy(x), torch.from_numpy(trip.x), rate_hz=rate))
+        if index < PREVIEWED[kind]:
+            pairs.append((signal, trip.x[0]))
+    folder = output / gallery.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    if rate is None:
+        names = [f"step-{step:07d}.png"]
+        image.write(folder / names[0], gallery.sheet(pairs))
+    else:
+        clips = enumerate(zip(files, pairs, strict=False))
+        names = [_clip(folder, at, file, pair, rate, step) for at, (file, pair) in clips]
+    previews = tuple(f"{gallery.FOLDER}/{name}" for name in names)
+    return {metric.key: float(np.mean(values)), **trips.metrics}, previews
 
 
-def _clips(
-    model: Tokenizer,
-    files: Sequence[Place],
-    folder: Path,
-    *,
-    step: int,
-    labels: Sequence[int] | None,
-) -> tuple[dict[str, float], tuple[str, ...]]:
-    values: list[float] = []
-    names: list[str] = []
-    rate = int(model.spec.rate or 0)
-    trip = RoundTrip(model)
-    for index, path in enumerate(files):
-        samples = read_beginning(path, rate=rate, seconds=SECONDS)
-        x = torch.from_numpy(samples[None])
-        y = trip.reconstruct(x, label=None if labels is None else int(labels[index]))
-        values.append(float(mel_distance(y, x, rate=rate)))
-        if index < CLIPS:
-            original = folder / gallery.name_of_clip(index, path, step=None)
-            if not original.exists():
-                _write(original, x[0].numpy(), rate)
-            name = gallery.name_of_clip(index, path, step=step)
-            _write(folder / name, y[0].numpy(), rate)
-            names.append(f"previews/{name}")
-    metrics = {"mel_distance": float(np.mean(values)), **trip.metrics}
-    return metrics, tuple(names)
-
-
-def _centre(pixels: np.ndarray) -> np.ndarray:
-    """Cut (3, H, W) to at most SIDE pixels each way around the centre."""
+def _centre(file: Place) -> np.ndarray:
+    """Read an image: (3, H, W), at most SIDE pixels each way around the centre."""
+    with opened(file) as source:
+        pixels, _ = image.read(source)
     top, left = (max(0, size - SIDE) // 2 for size in pixels.shape[1:])
     return np.ascontiguousarray(pixels[:, top : top + SIDE, left : left + SIDE])
 
 
-def _write(path: Path, samples: np.ndarray, rate: int) -> None:
-    with audio.Writer(path, rate, 1) as writer:
-        writer.write(samples)
+def _beginning(file: Place, rate: int) -> np.ndarray:
+    return read_beginning(file, rate=rate, seconds=SECONDS)
+
+
+def _clip(
+    folder: Path,
+    index: int,
+    file: Place,
+    pair: tuple[np.ndarray, np.ndarray],
+    rate: int,
+    step: int,
+) -> str:
+    """Write a reconstruction, and the original once; return the reconstruction's name."""
+    names = [gallery.name_of_clip(index, file, step=when) for when in (None, step)]
+    for name, samples in zip(names, pair, strict=True):
+        if name == names[1] or not (folder / name).exists():
+            with audio.Writer(folder / name, rate, 1) as writer:
+                writer.write(samples)
+    return names[1]

@@ -45,7 +45,7 @@ class Rehearsal:
         peak_bytes: Most memory so far: of the GPU if that is the device, else of the process;
             None: not known.
         data: ``Task.describe_data``.
-        unreadable: Files that could not be read in these steps.
+        unreadable: Files that could not be read in these steps: name → why.
         unreached: Entries of folders, lists and tars that could not be looked at.
     """
 
@@ -72,7 +72,7 @@ class Rehearsal:
     data: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     learns: Learns = "tokenizer"
-    unreadable: tuple[str, ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
     unreached: int = 0
 
     def to_json(self) -> dict[str, Any]:
