@@ -27,9 +27,8 @@ from vqtok.pipeline.facts import (
     LevelFacts,
 )
 from vqtok.pipeline.folder_facts import FolderFacts, folder_facts
-from vqtok.pipeline.model_facts import ModelFacts
+from vqtok.pipeline.model_facts import ModelFacts, PriorFacts, facts_of
 from vqtok.pipeline.models import DEFAULTS
-from vqtok.pipeline.prior_facts import AnyModel, PriorFacts, facts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +49,7 @@ __all__ = [
 
 
 Facts = (
-    CodesFacts | AnyModel | ImageFacts | AudioFacts | CorpusFacts | UnfinishedFacts | FolderFacts
+    CodesFacts | ModelFacts | ImageFacts | AudioFacts | CorpusFacts | UnfinishedFacts | FolderFacts
 )
 
 
@@ -108,7 +107,7 @@ def _check_reachable(path: Path) -> None:
             raise MediaError(path, f"cannot read: {os_message(error)}") from error
 
 
-def models() -> tuple[list[AnyModel], list[VqtokError]]:
+def models() -> tuple[list[ModelFacts], list[VqtokError]]:
     """Returns every model on the search path, sorted by name, and why the damaged ones are none."""
     sound, damaged = directory.survey()
     return [facts_of(info.name, info) for info in sound], damaged

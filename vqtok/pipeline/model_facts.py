@@ -1,4 +1,4 @@
-"""Facts of a model, as JSON data and as rows for people."""
+"""Facts of models of every family, as JSON data and as rows for people."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vqtok.checkpoints import directory
 from vqtok.codes import rates
 from vqtok.pipeline.models import PLURALS
 
 if TYPE_CHECKING:
-    from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.checkpoints.facts import Learned, ModelInfo
     from vqtok.codes.spec import CodeSpec, LevelSpec
     from vqtok.pipeline.facts import Rows
 
 
+SHOWN = 24
+"""Classes that are named before the rest is counted."""
+
+
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model directory."""
+    """A model directory: a tokenizer's, and what those of other families have in common with it."""
 
     subject: str
     info: ModelInfo
@@ -59,40 +64,29 @@ class ModelFacts:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Classes or speakers that the decoder is told."""
+        """Classes or speakers that the decoder is conditioned on."""
         found = self.info.config.get("labels", ())
         return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON data."""
         info = self.info
-        data: dict[str, Any] = {
-            "subject": self.subject,
-            "kind": "model",
-            "name": info.name,
-            "path": str(info.path),
-            "fingerprint": info.fingerprint,
+        own = {
             "reads": list(info.reads),
             **info.spec.to_json(),
             "type": info.config.get("type"),
             "quantizer": _quantizer(info.config),
             "labels": list(self.labels),
-            "parameters": info.parameters,
-            "size_bytes": info.size_bytes,
-            "metrics": dict(self.metrics),
-            "config": info.config,
-            **({"family": info.foreign, "notes": list(info.notes)} if info.foreign else {}),
         }
-        data[rates.unit(info.spec.modality).key] = (
-            None if self.rate is None else round(self.rate, 4)
-        )
-        data["rate_hz"] = data.pop("rate")
-        return data
+        own["rate_hz"] = own.pop("rate")
+        data = self._data("model", own)
+        data |= {"family": info.foreign, "notes": list(info.notes)} if info.foreign else {}
+        rate = None if self.rate is None else round(self.rate, 4)
+        return data | {rates.unit(info.spec.modality).key: rate}
 
     def rows(self) -> Rows:
         """Returns what people want to know first, first."""
-        info, training = self.info, self.info.training
-        millions = info.parameters / 1e6
+        info = self.info
         made_of = [str(each) for each in (info.config.get("type"), _quantizer(info.config)) if each]
         made_of += [f"{name}: {kind}" for name, kind in _own(info.config).items()]
         rows = [
@@ -102,7 +96,7 @@ class ModelFacts:
             ("fingerprint", info.fingerprint),
             *((("reads", f"codes of {', '.join(info.reads)} too"),) if info.reads else ()),
             ("made of", " + ".join(made_of)),
-            ("size", f"{millions:.2f} M parameters, {info.size_bytes / 1e6:.1f} MB"),
+            ("size", self._size),
             *_levels(info),
             ("rate", self.rate_text),
         ]
@@ -111,12 +105,141 @@ class ModelFacts:
         if self.labels:
             rows.append(("labels", ", ".join(self.labels)))
         rows += [("note", note) for note in info.notes]
-        if "step" in training:
-            rows.append(("trained", _trained(training)))
+        return [*rows, *self._training()]
+
+    def _data(self, kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON data of any family, with its own between."""
+        info = self.info
+        return {
+            "subject": self.subject,
+            "kind": kind,
+            "name": info.name,
+            "path": str(info.path),
+            "fingerprint": info.fingerprint,
+            **own,
+            "parameters": info.parameters,
+            "size_bytes": info.size_bytes,
+            "metrics": dict(self.metrics),
+            "config": info.config,
+        }
+
+    @property
+    def _size(self) -> str:
+        info = self.info
+        return f"{info.parameters / 1e6:.2f} M parameters, {info.size_bytes / 1e6:.1f} MB"
+
+    def _training(self) -> Rows:
+        """How it was trained, and what was measured, as far as that is known."""
+        rows = []
+        if "step" in self.info.training:
+            rows.append(("trained", _trained(self.info.training)))
         if self.metrics:
             values = ", ".join(f"{key} {_number(value)}" for key, value in self.metrics.items())
             rows.append(("held out", values))
         return rows
+
+
+@dataclass(frozen=True)
+class PriorFacts(ModelFacts):
+    """The directory of a prior."""
+
+    learned: Learned
+
+    @property
+    def rate_text(self) -> str:
+        """What stands where a tokenizer has its rate."""
+        return f"prior of {self.learned.tokenizer or self.learned.fingerprint}"
+
+    @property
+    def codes(self) -> int:
+        """Of one sample of the usual extent."""
+        depth = self.info.config.get("depth")
+        stages = depth if isinstance(depth, int) else None
+        return self.info.spec.tokens(self.learned.extent, depth=stages)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data."""
+        info, learned = self.info, self.learned
+        spec = info.spec.to_json()
+        del spec["fingerprint"]
+        own = {
+            "tokenizer": {"name": learned.tokenizer, "fingerprint": learned.fingerprint},
+            **spec,
+            "extent": list(learned.extent),
+            "codes": self.codes,
+            "type": info.config.get("type"),
+            "classes": list(info.classes),
+        }
+        own["rate_hz"] = own.pop("rate")
+        return self._data("prior", own)
+
+    def rows(self) -> Rows:
+        """Returns what people want to know first, first."""
+        info, learned = self.info, self.learned
+        found = directory.find(learned.fingerprint, name=learned.tokenizer)
+        here = str(found.path) if found is not None else "not here: samples stay codes"
+        rows = [
+            ("kind", f"prior of {info.spec.modality} codes"),
+            ("path", str(info.path)),
+            ("fingerprint", info.fingerprint),
+            ("tokenizer", f"{learned.tokenizer or 'unknown'} ({learned.fingerprint}), {here}"),
+            ("made of", str(info.config.get("type"))),
+            ("size", self._size),
+            ("samples", f"{self._extent()}, {self.codes} codes"),
+        ]
+        if info.classes:
+            rest = len(info.classes) - SHOWN
+            more = f" and {rest} more" if rest > 0 else ""
+            rows.append(("classes", ", ".join(info.classes[:SHOWN]) + more))
+        return [*rows, *self._training()]
+
+    def _extent(self) -> str:
+        extent, rate = self.learned.extent, self.info.spec.rate
+        if rate is not None and len(extent) == 1:
+            return f"{extent[0] / rate:.2f} s"
+        return f"{' × '.join(str(size) for size in extent)} pixels"
+
+
+@dataclass(frozen=True)
+class ClassifierFacts(ModelFacts):
+    """The directory of a classifier."""
+
+    @property
+    def rate_text(self) -> str:
+        """What stands where a tokenizer has its rate."""
+        return f"classifier, {len(self.info.classes)} classes"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data."""
+        info = self.info
+        own = {
+            "modality": info.spec.modality,
+            "type": info.config.get("type"),
+            "classes": list(info.classes),
+        }
+        return self._data("classifier", own)
+
+    def rows(self) -> Rows:
+        """Returns what people want to know first, first."""
+        info = self.info
+        return [
+            ("kind", f"classifier of {info.spec.modality}s"),
+            ("path", str(info.path)),
+            ("fingerprint", info.fingerprint),
+            ("made of", str(info.config.get("type"))),
+            ("size", self._size),
+            ("classes", ", ".join(info.classes)),
+            *self._training(),
+        ]
+
+
+def facts_of(subject: str, info: ModelInfo) -> ModelFacts:
+    """Facts of a model of any family."""
+    if info.learned is not None:
+        return PriorFacts(subject, info, info.learned)
+    if info.family == "classifiers":
+        return ClassifierFacts(subject, info)
+    return ModelFacts(subject, info)
 
 
 def _levels(info: ModelInfo) -> Rows:
