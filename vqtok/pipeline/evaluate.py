@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     AnyCoder = Coder | Classical
 
-SUFFIXES = {"image": ".recon.png", "audio": ".recon.wav"}
-"""How kept reconstructions end; the picture beside each ends in ``.compare.png``."""
-
 SEGMENT_S = 30
 """Longer recordings than two of these are evaluated in segments, so that memory stays flat."""
 

@@ -29,6 +29,8 @@ STREAM = "stream"
 MEDIA: tuple[Kind, ...] = ("image", "audio")
 CODES: tuple[Kind, ...] = ("codes",)
 DEFAULT_FORMAT = {"image": "png", "audio": "wav"}
+KEPT = {"image": f"{RECON}.png", "audio": f"{RECON}.wav"}
+"""How reconstructions end that an evaluation keeps; the picture beside each: ``.compare.png``."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,6 @@ def for_evaluate(inputs: Sequence[str], *, output: str | None = None, force: boo
     Raises:
         UsageError: targets that collide or exist, or an output that is no directory.
     """
-    from vqtok.pipeline.evaluate import SUFFIXES
-
     if output is None:
         # Nothing is written, so no two inputs can be in each other's way.
         found = inputs_of(inputs, MEDIA)
@@ -186,7 +186,7 @@ def for_evaluate(inputs: Sequence[str], *, output: str | None = None, force: boo
         inputs,
         output=output,
         kinds=MEDIA,
-        suffix=lambda source, kind: SUFFIXES[kind],
+        suffix=lambda source, kind: KEPT[kind],
         force=force,
     )
 
