@@ -14,7 +14,7 @@ PLACES = turns(torch.zeros(20, 2).double(), torch.zeros(20, 2).double(), dim=4, 
 
 def layer(kernel: int, *, heads: int = 0) -> Layer:
     torch.manual_seed(0)
-    return Layer(8, kernel=kernel, dropout=0.5, told=True, heads=heads).eval()
+    return Layer(8, kernel=kernel, dropout=0.5, conditioned=True, heads=heads).eval()
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])

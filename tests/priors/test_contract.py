@@ -13,7 +13,7 @@ from vqtok import config
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError
-from vqtok.priors._network import Told
+from vqtok.priors._network import Condition
 from vqtok.protocols import Prompt
 
 LEARNERS = [VARIANTS[number] for number in (0, 6, 9, 17, 18)]
@@ -83,7 +83,7 @@ def test_the_logits_of_sampling_are_those_of_training_cached_or_not(
     prior: Any = make(name, given, spec)
     codes = some_codes(prior, 3)
     layout = prior.network.lay_out(codes.extent)
-    flat, told = flat_of(codes), Told(torch.tensor([0, 2, -1]))
+    flat, told = flat_of(codes), Condition(torch.tensor([0, 2, -1]))
     with torch.inference_mode():
         cost = flat_of(Codes(spec, prior.nll(codes, condition=told.classes), codes.extent))
         runs = [prior.network.run(layout, told, cached=cached) for cached in (True, False)]

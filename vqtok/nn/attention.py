@@ -1,6 +1,6 @@
-"""Causal self-attention with rotary places (arXiv:2104.09864) in any number of axes, and a cache.
+"""Causal self-attention with rotary positions (arXiv:2104.09864) in any number of axes, cached.
 
-A step's query is turned by the place that it predicts, its key by the place of what it holds, so
+A step's query is turned by the position that it predicts, its key by that of what it holds, so
 that "the code to the left" is the same turn in every row, and the end of a row is not next to the
 beginning of the following one.
 """
@@ -31,8 +31,8 @@ def turns(at: Tensor, held: Tensor, *, dim: int, dtype: torch.dtype) -> Turns:
     """Angles for attention heads of dimension ``dim``.
 
     Args:
-        at: float64 (S, A): place that each step predicts.
-        held: float64 (S, A): place of what each step holds.
+        at: float64 (S, A): position that each step predicts.
+        held: float64 (S, A): position of what each step holds.
         dim: d, even; each axis turns d / 2 / A pairs, what is left over stays as it is.
         dtype: Of the result.
     """
@@ -43,8 +43,8 @@ def turns(at: Tensor, held: Tensor, *, dim: int, dtype: torch.dtype) -> Turns:
     powers = torch.arange(pairs, dtype=torch.float64, device=at.device) / max(pairs, 1)
     speeds = slowest**-powers
 
-    def circle(places: Tensor) -> tuple[Tensor, Tensor]:
-        angles = (places[:, :, None] * speeds).flatten(1)  # (S, A · pairs)
+    def circle(positions: Tensor) -> tuple[Tensor, Tensor]:
+        angles = (positions[:, :, None] * speeds).flatten(1)  # (S, A · pairs)
         angles = F.pad(angles, (0, dim // 2 - angles.shape[1]))
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
@@ -106,13 +106,13 @@ class Attention(nn.Module):
         self.key_norm = nn.LayerNorm(self.dim, bias=False)
         self.leave = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, places: Turns, caches: Caches | None = None) -> Tensor:
+    def forward(self, x: Tensor, positions: Turns, caches: Caches | None = None) -> Tensor:
         """Mix (B, n, D): all steps, or those that follow what the cache holds."""
         batch, length, width = x.shape
         parts = self.enter(x).view(batch, length, 3, self.heads, self.dim)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, heads, n, d) each
-        query = _turned(self.query_norm(query), places.query)
-        key = _turned(self.key_norm(key), places.key)
+        query = _turned(self.query_norm(query), positions.query)
+        key = _turned(self.key_norm(key), positions.key)
         if x.device.type == "cpu":
             # The CPU's bf16 attention is slower than the float32 one, its backward by far.
             value = value.to(query.dtype)
@@ -155,9 +155,9 @@ class Block(nn.Module):
         self.project = nn.Linear(expansion * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, places: Turns, caches: Caches | None = None) -> Tensor:
+    def forward(self, x: Tensor, positions: Turns, caches: Caches | None = None) -> Tensor:
         """Maps (B, n, D) → the same shape; see ``Attention``."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), places, caches))
+        x = x + self.dropout(self.attention(self.attention_norm(x), positions, caches))
         hidden = F.gelu(self.expand(self.mlp_norm(x)))
         out: Tensor = x + self.dropout(self.project(hidden))
         return out

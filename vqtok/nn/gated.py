@@ -20,39 +20,41 @@ class Layer(nn.Module):
         width: C.
         kernel: Side of the window, of which half looks back.
         dropout: Share of what is added that training leaves out.
-        told: Whether something is known beside the codes.
+        conditioned: Whether something is given beside the codes.
         heads: Of the attention that follows; 0: none does.
     """
 
-    def __init__(self, width: int, *, kernel: int, dropout: float, told: bool, heads: int) -> None:
+    def __init__(
+        self, width: int, *, kernel: int, dropout: float, conditioned: bool, heads: int
+    ) -> None:
         super().__init__()
         self.radius = kernel // 2
         self.vertical = nn.Conv2d(width, 2 * width, (self.radius + 1, kernel))
         self.horizontal = nn.Conv2d(width, 2 * width, (1, self.radius + 1))
         self.between = nn.Conv2d(2 * width, 2 * width, 1)
         self.leave = nn.Conv2d(width, width, 1)
-        self.told = nn.Conv2d(width, 4 * width, 1, bias=False) if told else None
+        self.told = nn.Conv2d(width, 4 * width, 1, bias=False) if conditioned else None
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, bias=False) if heads else None
         self.attention = Attention(width, heads=heads) if heads else None
 
     def forward(
-        self, down: Tensor, right: Tensor, known: Tensor | None, places: Turns
+        self, down: Tensor, right: Tensor, context: Tensor | None, positions: Turns
     ) -> tuple[Tensor, Tensor]:
-        """Both stacks, (B, C, H, W) each → the same; ``known`` is (B, C, H, W) or broadcasts."""
-        hints = self.hints(known)
+        """Both stacks, (B, C, H, W) each → the same; ``context`` is (B, C, H, W) or broadcasts."""
+        hints = self.hints(context)
         down, between = self.rows(F.pad(down, (0, 0, self.radius, 0)), hints[0])
         right = right + self.columns(F.pad(right, (self.radius, 0)), between, hints[1])
         if self.attention is None:
             return down, right
-        mixed = self.attend(right.flatten(2).mT, places)
+        mixed = self.attend(right.flatten(2).mT, positions)
         return down, right + mixed.mT.reshape(right.shape)
 
-    def hints(self, known: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
+    def hints(self, context: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
         """Returns what both stacks' gates get added."""
-        if self.told is None or known is None:
+        if self.told is None or context is None:
             return 0.0, 0.0
-        first, second = self.told(known).chunk(2, dim=1)
+        first, second = self.told(context).chunk(2, dim=1)
         return first, second
 
     def rows(self, seen: Tensor, hint: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -79,11 +81,11 @@ class Layer(nn.Module):
         out: Tensor = self.dropout(self.leave(_gated(self.horizontal(seen) + between + hint)))
         return out
 
-    def attend(self, x: Tensor, places: Turns, caches: Caches | None = None) -> Tensor:
+    def attend(self, x: Tensor, positions: Turns, caches: Caches | None = None) -> Tensor:
         """Returns what attention adds to (B, n, C), positions in raster order."""
         if self.attention is None or self.norm is None:
             return torch.zeros_like(x)
-        out: Tensor = self.dropout(self.attention(self.norm(x), places, caches))
+        out: Tensor = self.dropout(self.attention(self.norm(x), positions, caches))
         return out
 
 

@@ -1,7 +1,7 @@
-"""What a finer level is told of coarser ones: their codes, spread over its grid.
+"""How a finer level is conditioned on coarser ones: their codes, spread over its grid.
 
 The conditioning stack of VQ-VAE-2's bottom prior (arXiv:1906.00446, section 3.2 and table 4). All
-coarse codes are known before the first fine one, so its network looks in all directions.
+coarse codes are there before the first fine one, so its network looks in all directions.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Above(nn.Module):
         self.tables = nn.ModuleList(
             nn.Embedding((each.depth or 1) * each.codebook_size, width) for each in coarser
         )
-        # Which of the positions under a coarse code: convolutions alone cannot tell.
+        # Which of the positions under a coarse code: convolutions alone cannot see that.
         self.phases = nn.ModuleList(
             nn.Embedding(-(-above // below), width)
             for each in coarser
@@ -81,9 +81,9 @@ class Above(nn.Module):
         ):
             y = self._vectors(number, part.reshape(-1, *shape))  # (B, *coarse grid, D)
             for axis in range(rank):
-                places = torch.arange(grid[axis], device=coarse.device) * self.level.stride[axis]
-                phase = places % level.stride[axis] // self.level.stride[axis]
-                above = (places // level.stride[axis]).clamp(max=y.shape[1 + axis] - 1)
+                positions = torch.arange(grid[axis], device=coarse.device) * self.level.stride[axis]
+                phase = positions % level.stride[axis] // self.level.stride[axis]
+                above = (positions // level.stride[axis]).clamp(max=y.shape[1 + axis] - 1)
                 which = self.phases[number * rank + axis](phase)  # (size, D)
                 y = y.index_select(1 + axis, above)
                 y = y + which.reshape(-1, *(1 for _ in range(rank - 1 - axis)), which.shape[-1])

@@ -13,7 +13,7 @@ from vqtok.codes.spec import RANKS, CodeSpec
 from vqtok.errors import UsageError
 from vqtok.priors._classes import checked
 from vqtok.priors._drawing import Choice, Noise
-from vqtok.priors._network import Told
+from vqtok.priors._network import Condition
 from vqtok.priors._patterns import Layout, flatten
 from vqtok.priors._sampling import draw, given_by
 from vqtok.protocols import Config as AnyConfig
@@ -79,8 +79,8 @@ class Autoregressive(nn.Module):
             raise UsageError(f"count {count}, seed {seed} or first {first} is too small")
         if len(extent) != RANKS[self.spec.modality] or min(extent) < 1:
             raise UsageError(f"extent {extent} does not fit {self.spec.modality}")
-        told = Told(checked(condition, self.classes, count=count, device=self._device()))
-        if guidance != 1 and told.classes is None:
+        classes = checked(condition, self.classes, count=count, device=self._device())
+        if guidance != 1 and classes is None:
             raise UsageError("guidance needs a class to go towards")
         layout = self.network.lay_out(extent)
         given = given_by(prompt, self.spec, layout, count, self._device())
@@ -91,7 +91,7 @@ class Autoregressive(nn.Module):
             flat = draw(
                 self.network,
                 layout,
-                told,
+                Condition(classes),
                 given,
                 choice=choice,
                 noise=noise,
@@ -105,10 +105,10 @@ class Autoregressive(nn.Module):
     def _nats(self, codes: Codes, condition: Tensor | None) -> tuple[Layout, Tensor]:
         """Returns the layout of the codes, and nats of each: (B, N) float32."""
         codes = self._fitting(codes)
-        told = Told(checked(condition, self.classes, count=len(codes), device=self._device()))
+        classes = checked(condition, self.classes, count=len(codes), device=self._device())
         layout: Layout = self.network.lay_out(codes.extent)
         flat = flatten(codes, self._device())
-        return layout, self.network.nats(flat, layout, told)
+        return layout, self.network.nats(flat, layout, Condition(classes))
 
     def _fitting(self, codes: Codes) -> Codes:
         """Returns the stages of codes that are modelled.

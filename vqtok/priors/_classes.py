@@ -1,4 +1,4 @@
-"""Classes or speakers that a prior is told: a learned vector each, and one for "none"."""
+"""Classes or speakers that a prior is conditioned on: a learned vector each, and one for "none"."""
 
 from __future__ import annotations
 

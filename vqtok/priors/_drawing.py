@@ -134,7 +134,7 @@ def _before(ordered: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         return total - shares, total - shares
     total = F.pad(total, (1, 0))  # (B, K + 1)
     rising = -ordered
-    # Codes closer than twice the tolerance may change places.
+    # Codes closer than twice the tolerance may swap.
     first = torch.searchsorted(rising, rising - 2 * tolerance)
     last = torch.searchsorted(rising, rising + 2 * tolerance, right=True)
     most = total.gather(1, last) - shares

@@ -9,19 +9,19 @@ from torch import Tensor
 from vqtok.priors._patterns import Layout
 
 
-class Told(NamedTuple):
-    """What a network knows beside the codes that it predicts."""
+class Condition(NamedTuple):
+    """What a network is given beside the codes that it predicts."""
 
     classes: Tensor | None = None
     """int64 (B,), -1 for none."""
     coarse: Tensor | None = None
     """int64 (B, n): the flat codes of coarser levels."""
 
-    def item(self, index: int) -> Told:
+    def item(self, index: int) -> Condition:
         """That of one item."""
-        return Told(*(None if each is None else each[index : index + 1] for each in self))
+        return Condition(*(None if each is None else each[index : index + 1] for each in self))
 
-    def classless(self) -> Told:
+    def classless(self) -> Condition:
         """Returns the same without classes."""
         return self._replace(classes=None)
 
@@ -49,10 +49,10 @@ class Network(Protocol):
         """Returns the order of the codes of a signal of this extent."""
         ...
 
-    def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
+    def nats(self, flat: Tensor, layout: Layout, condition: Condition) -> Tensor:
         """Returns the cost of each of (B, N) flat codes: (B, N) float32, differentiable."""
         ...
 
-    def run(self, layout: Layout, told: Told, *, cached: bool) -> Run:
+    def run(self, layout: Layout, condition: Condition, *, cached: bool) -> Run:
         """Begin a pass; without a cache each call computes everything anew."""
         ...

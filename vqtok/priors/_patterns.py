@@ -37,7 +37,7 @@ class Group:
     Attributes:
         steps: int64 (n,), steps in which they are predicted, ascending.
         slots: int64 (n,), in which slot.
-        cells: int64 (n,), their places in the flat codes.
+        cells: int64 (n,), their positions in the flat codes.
     """
 
     steps: Tensor
@@ -52,14 +52,14 @@ class Layout:
     Attributes:
         extent: Of the signal.
         shapes: Of each level's array, without a batch axis.
-        cells: int64 (S, P): place in the flat codes of what each slot of a step predicts; -1: the
+        cells: int64 (S, P): where in the flat codes is what each slot of a step predicts; -1: the
             slot is empty. Flat codes are all levels one after another, each in C order.
         streams: int64 (S, P): stream of each slot, 0 … of all levels and stages; -1: empty.
         at: float64 (S, A): where in the signal a step's first slot is, in strides of the finest
             level; A axes, one at least.
         size: float64 (A,): the signal's size in the same unit.
         positions: int64 (S,): number of a step's first slot in its level's grid, in raster order.
-        near: int64 (S, M): places in the flat codes of what is near a step's code (``_near.py``),
+        near: int64 (S, M): where in the flat codes is what is near a step's code (``_near.py``),
             -1: nothing; M is 0 if steps have several slots.
         groups: One per stream.
         inverse: int64 (N,): of the groups' cells joined, where each flat code is.
@@ -142,7 +142,7 @@ def _layout(
     depth: int | None,
     device: torch.device,
 ) -> Layout:
-    # Plain tensors, whoever asks first: training cannot use those of inference mode.
+    # Plain tensors, whoever is first: training cannot use those of inference mode.
     with torch.inference_mode(False):
         strides = [_strides(level, rank) for level in levels]
         finest = [min(steps) for steps in zip(*strides, strict=True)]
@@ -192,7 +192,7 @@ def joined(parts: Sequence[Layout]) -> Layout:
 def _level(
     level: LevelSpec, shape: Grid, pattern: Pattern, *, slots: int, ratio: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Cells, streams, positions and places of one level's steps, all counted from 0."""
+    """Cells, streams, positions and coordinates of one level's steps, all counted from 0."""
     index = torch.arange(_product(shape)).view(shape)
     stages = 1
     if "q" in level.axes:
@@ -200,7 +200,7 @@ def _level(
         stages, index = shape[axis], index.movedim(axis, -1)
     index = index.reshape(-1, stages)  # (positions, stages)
     grid = [size for size, axis in zip(shape, level.axes, strict=True) if axis != "q"]
-    at = _places(level, grid, ratio)
+    at = _coordinates(level, grid, ratio)
     count = len(index)
     if pattern == "flat":
         cells = index.flatten()[:, None]
@@ -219,16 +219,16 @@ def _level(
     return cells, streams, numbers, at[numbers]
 
 
-def _places(level: LevelSpec, grid: Sequence[int], ratio: Sequence[float]) -> Tensor:
+def _coordinates(level: LevelSpec, grid: Sequence[int], ratio: Sequence[float]) -> Tensor:
     """Returns where each position of a level is: float64 (positions, A)."""
     ranges = [torch.arange(size, dtype=torch.float64) for size in grid]
-    places = torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1).flatten(0, -2)
-    if "n" in level.axes:  # tokens without a place in the signal: along the first axis
-        at = places.new_zeros(len(places), len(ratio))
-        at[:, 0] = places[:, 0]
+    steps = torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1).flatten(0, -2)
+    if "n" in level.axes:  # tokens without a position in the signal: along the first axis
+        at = steps.new_zeros(len(steps), len(ratio))
+        at[:, 0] = steps[:, 0]
         return at
     # Centres, so that a coarse code is amid the fine ones that it covers.
-    return (places + 0.5) * torch.tensor(ratio, dtype=torch.float64) - 0.5
+    return (steps + 0.5) * torch.tensor(ratio, dtype=torch.float64) - 0.5
 
 
 def _group(cells: Tensor, streams: Tensor, number: int) -> Group:

@@ -1,4 +1,4 @@
-"""THE sampling loop, and what it asks of a model: the logits of a step, given all before it."""
+"""THE sampling loop, and what it needs of a model: the logits of a step, given all before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from vqtok.codes.spec import SPATIAL, CodeSpec
 from vqtok.errors import UsageError
 from vqtok.priors._drawing import TOLERANCE, Choice, Noise, pick
-from vqtok.priors._network import Network, Run, Told
+from vqtok.priors._network import Condition, Network, Run
 from vqtok.priors._patterns import Layout
 from vqtok.protocols import Prompt
 
@@ -25,14 +25,14 @@ class Given:
     """Codes that are there before sampling: flat (B, N), and which of them, bool (N,)."""
 
     flat: Tensor
-    known: Tensor
+    kept: Tensor
 
 
 @torch.inference_mode()
 def draw(
     network: Network,
     layout: Layout,
-    told: Told,
+    condition: Condition,
     given: Given,
     *,
     choice: Choice,
@@ -46,13 +46,13 @@ def draw(
         int64 (B, N) flat codes.
     """
     flat = given.flat.clone()
-    runs = _Runs(network, layout, told, choice, cached=cached)
+    runs = _Runs(network, layout, condition, choice, cached=cached)
     for step, cells in enumerate(layout.cells.tolist()):
         cells = [cell for cell in cells if cell >= 0]
-        if not bool(given.known[cells].all()):
+        if not bool(given.kept[cells].all()):
             logits = runs(flat, step)
             for slot, cell in enumerate(cells):
-                if not given.known[cell]:
+                if not given.kept[cell]:
                     chances = noise.draw(logits[slot].shape[1])
                     flat[:, cell] = runs.choose(logits[slot], chances, flat, step, slot)
         if progress is not None:
@@ -64,14 +64,22 @@ class _Runs:
     """The run of a network, that without a class if guided, and that of near ties."""
 
     def __init__(
-        self, network: Network, layout: Layout, told: Told, choice: Choice, *, cached: bool
+        self,
+        network: Network,
+        layout: Layout,
+        condition: Condition,
+        choice: Choice,
+        *,
+        cached: bool,
     ) -> None:
-        self.network, self.layout, self.told, self.choice = network, layout, told, choice
+        self.network, self.layout, self.condition, self.choice = network, layout, condition, choice
         self.guided = choice.guidance != 1
         factor = choice.guidance + abs(1 - choice.guidance)
         self.tolerance = TOLERANCE * factor
-        self.main = network.run(layout, told, cached=cached)
-        self.free = network.run(layout, told.classless(), cached=cached) if self.guided else None
+        self.main = network.run(layout, condition, cached=cached)
+        self.free = (
+            network.run(layout, condition.classless(), cached=cached) if self.guided else None
+        )
         self._exact: Network | None = None
 
     def __call__(self, flat: Tensor, step: int) -> list[Tensor]:
@@ -89,9 +97,9 @@ class _Runs:
         """Logits of one item in float64, from all that comes before."""
         if self._exact is None:
             self._exact = in_float64(self.network)
-        told = self.told.item(item)
-        main = self._exact.run(self.layout, told, cached=False)
-        free = self._exact.run(self.layout, told.classless(), cached=False)
+        condition = self.condition.item(item)
+        main = self._exact.run(self.layout, condition, cached=False)
+        free = self._exact.run(self.layout, condition.classless(), cached=False)
         return _guided(main, free if self.guided else None, self.choice, flat, step)
 
 
@@ -136,8 +144,8 @@ def given_by(
         raise UsageError(f"prompt: {len(codes)} items found, 1 or {count} expected")
     if keep < 0:
         raise UsageError(f"prompt: keep {keep} is not 0 or more")
-    known = [torch.zeros(1, *shape, dtype=torch.bool) for shape in layout.shapes]
-    for index, (target, mask) in enumerate(zip(layout.split(given.flat), known, strict=True)):
+    masks = [torch.zeros(1, *shape, dtype=torch.bool) for shape in layout.shapes]
+    for index, (target, mask) in enumerate(zip(layout.split(given.flat), masks, strict=True)):
         array = torch.as_tensor(codes.levels[index], dtype=torch.int64).to(device)
         kept = _kept(spec, index, target.shape[1:], keep)
         found = tuple(array[(slice(None), *kept)].shape[1:])
@@ -147,7 +155,7 @@ def given_by(
             raise UsageError(f"prompt: level {name!r}: {found} codes found, {expected} needed")
         target[(slice(None), *kept)] = array[(slice(None), *kept)]
         mask[(slice(None), *kept)] = True
-    return Given(given.flat, torch.cat([mask.flatten() for mask in known]))
+    return Given(given.flat, torch.cat([mask.flatten() for mask in masks]))
 
 
 def _kept(spec: CodeSpec, index: int, shape: Sequence[int], keep: int) -> tuple[slice, ...]:

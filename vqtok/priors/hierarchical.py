@@ -16,7 +16,7 @@ from vqtok.codes.spec import CodeSpec
 from vqtok.errors import ConfigError
 from vqtok.priors._autoregressive import Autoregressive
 from vqtok.priors._classes import check_names
-from vqtok.priors._network import Run, Told
+from vqtok.priors._network import Condition, Run
 from vqtok.priors._patterns import Layout, joined
 from vqtok.protocols import Config as AnyConfig
 
@@ -81,25 +81,27 @@ class Hierarchical(nn.Module):
         """Returns the layout of each level."""
         return [level.lay_out(extent) for level in self.levels]
 
-    def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
+    def nats(self, flat: Tensor, layout: Layout, condition: Condition) -> Tensor:
         """Returns the cost of each of (B, N) flat codes: (B, N) float32."""
         first, found = 0, []
         for level, part in zip(self.levels, self.parts(layout.extent), strict=True):
             own = flat[:, first : first + part.count]
-            found.append(level.nats(own, part, told._replace(coarse=flat[:, :first])))
+            found.append(level.nats(own, part, condition._replace(coarse=flat[:, :first])))
             first += part.count
         return torch.cat(found, dim=1)
 
-    def run(self, layout: Layout, told: Told, *, cached: bool) -> Run:
+    def run(self, layout: Layout, condition: Condition, *, cached: bool) -> Run:
         """Begin a pass along all levels."""
-        return _Run(self, layout, told, cached=cached)
+        return _Run(self, layout, condition, cached=cached)
 
 
 class _Run:
     """A pass: one run per level, begun when all coarser codes are there."""
 
-    def __init__(self, network: Hierarchical, layout: Layout, told: Told, *, cached: bool) -> None:
-        self.network, self.told, self.cached = network, told, cached
+    def __init__(
+        self, network: Hierarchical, layout: Layout, condition: Condition, *, cached: bool
+    ) -> None:
+        self.network, self.condition, self.cached = network, condition, cached
         self.parts = network.parts(layout.extent)
         self.level = -1
         self.run: Run | None = None
@@ -111,7 +113,7 @@ class _Run:
             level += 1
         part = self.parts[level]
         if self.run is None or level != self.level:
-            told = self.told._replace(coarse=flat[:, :cells].clone())
+            condition = self.condition._replace(coarse=flat[:, :cells].clone())
             network: Any = self.network.levels[level]
-            self.level, self.run = level, network.run(part, told, cached=self.cached)
+            self.level, self.run = level, network.run(part, condition, cached=self.cached)
         return self.run(flat[:, cells : cells + part.count], step)

@@ -25,7 +25,7 @@ from vqtok.nn.gated import Layer
 from vqtok.priors._above import Above
 from vqtok.priors._autoregressive import Autoregressive
 from vqtok.priors._classes import Classes, check_names
-from vqtok.priors._network import Run, Told
+from vqtok.priors._network import Condition, Run
 from vqtok.priors._patterns import Layout, layout
 
 
@@ -92,14 +92,14 @@ class PixelCNN(nn.Module):
         nn.init.normal_(self.codes.weight, std=0.5)
         self.classes = Classes(config.classes, width, unlabelled=config.unlabelled)
         self.above = Above(coarser, spec.levels[0], width=width) if coarser else None
-        told = bool(config.classes or coarser)
+        conditioned = bool(config.classes or coarser)
         every = config.attention or config.layers + 1
         self.layers = nn.ModuleList(
             Layer(
                 width,
                 kernel=3 if number else config.kernel,
                 dropout=config.dropout,
-                told=told,
+                conditioned=conditioned,
                 heads=config.heads if (number + 1) % every == 0 else 0,
             )
             for number in range(config.layers)
@@ -112,32 +112,34 @@ class PixelCNN(nn.Module):
         """Returns the order of the codes of a signal."""
         return layout(self.spec, extent, pattern="flat", device=self.outer.weight.device)
 
-    def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
+    def nats(self, flat: Tensor, layout: Layout, condition: Condition) -> Tensor:
         """Returns the cost of each of (B, N) flat codes: (B, N) float32."""
-        features = self.features(flat, layout, self.known(layout, told), self.turns(layout))
+        features = self.features(flat, layout, self.context(layout, condition), self.turns(layout))
         logits = self.logits(features).float()  # (B, N, K)
         return F.cross_entropy(logits.mT, flat, reduction="none")
 
-    def features(self, flat: Tensor, layout: Layout, known: Tensor | None, places: Turns) -> Tensor:
+    def features(
+        self, flat: Tensor, layout: Layout, context: Tensor | None, positions: Turns
+    ) -> Tensor:
         """Returns what the logits of each code are made of: (B, N, C)."""
         x = self.codes(flat).mT.reshape(len(flat), -1, *layout.shapes[0])  # (B, C, H, W)
         down, right = F.pad(x, (0, 0, 1, -1)), F.pad(x, (1, -1, 0, 0))
         for layer in self.layers:
-            down, right = layer(down, right, known, places)
+            down, right = layer(down, right, context, positions)
         return right.flatten(2).mT
 
-    def run(self, layout: Layout, told: Told, *, cached: bool) -> Run:
+    def run(self, layout: Layout, condition: Condition, *, cached: bool) -> Run:
         """Begin a pass along the layout."""
-        return _Cached(self, layout, told) if cached else _Whole(self, layout, told)
+        return _Cached(self, layout, condition) if cached else _Whole(self, layout, condition)
 
-    def known(self, layout: Layout, told: Told) -> Tensor | None:
-        """Returns what is known beside the codes: (B or 1, C, H or 1, W or 1), or None."""
-        label = self.classes(told.classes)
-        known = None if label is None else label[:, :, None, None]
-        if self.above is None or told.coarse is None:
-            return known
-        above: Tensor = self.above(told.coarse, layout.extent)
-        return above if known is None else above + known
+    def context(self, layout: Layout, condition: Condition) -> Tensor | None:
+        """Returns what is given beside the codes: (B or 1, C, H or 1, W or 1), or None."""
+        label = self.classes(condition.classes)
+        context = None if label is None else label[:, :, None, None]
+        if self.above is None or condition.coarse is None:
+            return context
+        above: Tensor = self.above(condition.coarse, layout.extent)
+        return above if context is None else above + context
 
     def turns(self, layout: Layout) -> Turns:
         """Rotary angles of all positions, for attention."""
@@ -153,23 +155,23 @@ class PixelCNN(nn.Module):
 class _Whole:
     """A pass without memory: all rows so far, anew for each code."""
 
-    def __init__(self, network: PixelCNN, layout: Layout, told: Told) -> None:
+    def __init__(self, network: PixelCNN, layout: Layout, condition: Condition) -> None:
         self.network, self.layout = network, layout
-        self.known, self.turns = network.known(layout, told), network.turns(layout)
+        self.context, self.turns = network.context(layout, condition), network.turns(layout)
 
     def __call__(self, flat: Tensor, step: int) -> list[Tensor]:
-        features = self.network.features(flat, self.layout, self.known, self.turns)
+        features = self.network.features(flat, self.layout, self.context, self.turns)
         return [self.network.logits(features[:, step])]
 
 
 class _Cached:
     """A pass that keeps what the kernels look back at."""
 
-    def __init__(self, network: PixelCNN, layout: Layout, told: Told) -> None:
+    def __init__(self, network: PixelCNN, layout: Layout, condition: Condition) -> None:
         self.network = network
         self.layers = cast("list[Layer]", list(network.layers))
         self.width = layout.shapes[0][1]
-        self.known, self.turns = network.known(layout, told), network.turns(layout)
+        self.context, self.turns = network.context(layout, condition), network.turns(layout)
         self.caches = Caches(layout.steps)
         self.done = 0
         self.above: list[Tensor] = []  # of each layer, the rows before: (B, C, radius, W)
@@ -178,8 +180,8 @@ class _Cached:
         self.hints: list[Tensor | float] = []
 
     def __call__(self, flat: Tensor, step: int) -> list[Tensor]:
-        for place in range(self.done, step + 1):
-            row, column = divmod(place, self.width)
+        for position in range(self.done, step + 1):
+            row, column = divmod(position, self.width)
             if column == 0:
                 self._begin_row(flat, row)
             right = self._advance(flat, row, column)
@@ -194,12 +196,12 @@ class _Cached:
         if row == 0:
             down = torch.zeros_like(down)
             self.above = [F.pad(down, (0, 0, layer.radius - 1, 0)) for layer in self.layers]
-        known = self.known
-        if known is not None and known.shape[2] > 1:
-            known = known[:, :, row : row + 1]
+        context = self.context
+        if context is not None and context.shape[2] > 1:
+            context = context[:, :, row : row + 1]
         self.left, self.between, self.hints = [], [], []
         for number, layer in enumerate(self.layers):
-            hints = layer.hints(known)
+            hints = layer.hints(context)
             seen = torch.cat([self.above[number], down], dim=2)
             self.above[number] = seen[:, :, 1:]
             self.left.append(down.new_zeros(*down.shape[:2], 1, layer.radius))
@@ -223,6 +225,6 @@ class _Cached:
             between = self.between[number][..., column : column + 1]
             right = right + layer.columns(seen, between, hint)
             if layer.attention is not None:
-                place = self.turns.part(row * self.width + column, row * self.width + column + 1)
-                right = right + layer.attend(right[..., 0].mT, place, self.caches).mT[..., None]
+                position = self.turns.part(row * self.width + column, row * self.width + column + 1)
+                right = right + layer.attend(right[..., 0].mT, position, self.caches).mT[..., None]
         return right

@@ -1,7 +1,7 @@
 """A decoder-only transformer over codes of any layout (Vaswani et al. 2017, arXiv:1706.03762).
 
-Differences: normalisation comes first, places are rotary in as many axes as the signal has
-(``layers/attention.py``), and each step also knows what it is to predict: which level and stage,
+Differences: normalisation comes first, positions are rotary in as many axes as the signal has
+(``nn/attention.py``), and each step is also given what it is to predict: which level and stage,
 and where in the signal. The output shares the input's code vectors (arXiv:1608.05859).
 """
 
@@ -21,11 +21,11 @@ from vqtok.priors._above import Above
 from vqtok.priors._autoregressive import Autoregressive
 from vqtok.priors._classes import Classes, check_names
 from vqtok.priors._near import kinds
-from vqtok.priors._network import Run, Told
+from vqtok.priors._network import Condition, Run
 from vqtok.priors._patterns import Layout, Pattern, layout, slots, vocabularies
 
 SPEEDS = 16
-"""Frequencies by which a step knows its absolute place."""
+"""Frequencies that say what a step's absolute position is."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Config:
         dropout: Share of each block's output that training leaves out.
         pattern: Order of stacked codebooks; without them all are the same.
         depth: Stages of stacked codebooks that are modelled; None: all.
-        absolute: Whether a step also knows how far it is from the signal's edges. Without, signals
+        absolute: Whether a step also has its distance from the signal's edges. Without, signals
             may be longer than those of training.
         classes: Names of classes or speakers, by which samples can be chosen; none: no choice.
         unlabelled: Share of the items whose class training hides.
@@ -119,10 +119,10 @@ class Transformer(nn.Module):
         device = self.begin.device
         return layout(self.spec, extent, pattern=self.pattern, depth=self.depth, device=device)
 
-    def nats(self, flat: Tensor, layout: Layout, told: Told) -> Tensor:
+    def nats(self, flat: Tensor, layout: Layout, condition: Condition) -> Tensor:
         """Returns the cost of each of (B, N) flat codes: (B, N) float32."""
         held = self.held(flat, layout, 0, layout.steps, self.neighbours(layout))
-        x = self.known(layout, told) + held
+        x = self.context(layout, condition) + held
         hidden = self.hidden(x, self.turns(layout))
         found = []
         for stream, group in enumerate(layout.groups):
@@ -131,23 +131,23 @@ class Transformer(nn.Module):
             found.append(F.cross_entropy(logits.mT, codes, reduction="none"))
         return torch.cat(found, dim=1)[:, layout.inverse]
 
-    def run(self, layout: Layout, told: Told, *, cached: bool) -> Run:
+    def run(self, layout: Layout, condition: Condition, *, cached: bool) -> Run:
         """Begin a pass along the layout."""
-        return _Run(self, layout, told, cached=cached)
+        return _Run(self, layout, condition, cached=cached)
 
-    def known(self, layout: Layout, told: Told) -> Tensor:
-        """Returns what each step knows beside the codes before it: (B or 1, S, D)."""
+    def context(self, layout: Layout, condition: Condition) -> Tensor:
+        """Returns what each step is given beside the codes before it: (B or 1, S, D)."""
         x = _sum(self.streams, layout.streams, empty=layout.streams < 0)[None]
         if self.places is not None:
             x = x + self.places(_waves(layout).to(self.begin))
-        if self.above is not None and told.coarse is not None:
-            above = self.above(told.coarse, layout.extent).flatten(2).mT  # (B, positions, D)
+        if self.above is not None and condition.coarse is not None:
+            above = self.above(condition.coarse, layout.extent).flatten(2).mT  # (B, positions, D)
             x = x + above[:, layout.positions]
-        label = self.classes(told.classes)
+        label = self.classes(condition.classes)
         return x if label is None else x + label[:, None]
 
     def neighbours(self, layout: Layout) -> Neighbours | None:
-        """Returns what ``held`` needs to tell each step of the codes near it."""
+        """Returns what ``held`` needs to give each step the codes near it."""
         if self.near is None:
             return None
         vectors: Tensor = self.near(self.codes.weight)  # (V, M · D)
@@ -187,11 +187,11 @@ class Transformer(nn.Module):
         at, held = layout.at.to(self.begin.device), held.to(self.begin.device)
         return turns(at, held, dim=self.dim, dtype=self.begin.dtype)
 
-    def hidden(self, x: Tensor, places: Turns, caches: Caches | None = None) -> Tensor:
+    def hidden(self, x: Tensor, positions: Turns, caches: Caches | None = None) -> Tensor:
         """Maps (B, n, D) of steps that follow what is cached → what their logits are made of."""
         x = self.dropout(x)
         for block in self.blocks:
-            x = block(x, places, caches)
+            x = block(x, positions, caches)
         normed: Tensor = self.norm(x)
         return normed
 
@@ -222,7 +222,7 @@ class Neighbours(NamedTuple):
     vectors: Tensor
     """(V · M + 1, D), the last one zero."""
     cells: Tensor
-    """int64 (S, M): places in the flat codes."""
+    """int64 (S, M): positions in the flat codes."""
     base: Tensor
     """int64 (S, M): of each such code's vocabulary and kind, the row of code 0."""
     missing: Tensor
@@ -240,9 +240,11 @@ class Neighbours(NamedTuple):
 class _Run:
     """A pass that keeps keys and values; without a cache each call begins at step 0."""
 
-    def __init__(self, network: Transformer, layout: Layout, told: Told, *, cached: bool) -> None:
+    def __init__(
+        self, network: Transformer, layout: Layout, condition: Condition, *, cached: bool
+    ) -> None:
         self.network, self.layout = network, layout
-        self.known, self.turns = network.known(layout, told), network.turns(layout)
+        self.context, self.turns = network.context(layout, condition), network.turns(layout)
         self.near = network.neighbours(layout)
         self.caches = Caches(layout.steps) if cached else None
         self.done = 0
@@ -250,7 +252,7 @@ class _Run:
     def __call__(self, flat: Tensor, step: int) -> list[Tensor]:
         start, stop = self.done, step + 1
         held = self.network.held(flat, self.layout, start, stop, self.near)
-        x = self.known[:, start:stop] + held
+        x = self.context[:, start:stop] + held
         last = self.network.hidden(x, self.turns.part(start, stop), self.caches)[:, -1]
         if self.caches is not None:
             self.done = stop
