@@ -208,7 +208,7 @@ def test_no_more_than_twenty_lines_about_files(capsys):
     from vqtok.cli.console import Console
     from vqtok.cli.train import _left_out
 
-    _left_out(Console(), tuple(f"{i}.png: reason {i}" for i in range(50)))
+    _left_out(Console(), {f"{i}.png": f"reason {i}" for i in range(50)})
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 21
     assert lines[-1] == "left out: 30 more"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.pipeline.fakes import Pixels, Samples, coder_for
-from tests.pipeline.test_evaluate import pixels_of, write_audio, write_image
+from tests.pipeline.test_evaluate import Evaluation, pixels_of, write_audio, write_image
 from vqtok.backends.torch_backend import coder
 from vqtok.codes.container import Codes
 from vqtok.errors import CodesError, UsageError
@@ -21,7 +21,7 @@ from vqtok.metrics import image
 from vqtok.pipeline import compare
 from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.compare import Compared, Comparison, Method
-from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, ItemReport
+from vqtok.pipeline.evaluate import EvaluateOptions, ItemReport
 from vqtok.pipeline.results import Failed
 
 PSNR = EvaluateOptions(metrics=("psnr",))

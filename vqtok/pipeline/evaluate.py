@@ -62,7 +62,7 @@ class Evaluation:
         coder_for: "image" or "audio" → the coder; it may raise for a kind it is not for.
         options: How to evaluate.
         kinds: Kinds of the files to come: which missing packages are worth a note.
-        name: What the reports call the model.
+        name: What the reports call the model; "": by its own name.
 
     Attributes:
         notes: What to tell the user of metrics that are left out.

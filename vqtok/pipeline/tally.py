@@ -118,14 +118,14 @@ class Tally:
     Args:
         coder: The model, or a classical codec.
         columns: What is measured.
-        model: What the reports call it.
+        model: What the reports call it; "": by its own name.
     """
 
     def __init__(
         self, coder: Coder | Classical, columns: tuple[Metric, ...], *, model: str
     ) -> None:
         self.spec: CodeSpec = coder.spec
-        self.model = model
+        self.model = model or coder.name
         self.classical = coder.protocol if isinstance(coder, Classical) else ""
         self.columns = columns
         self._usages = {level.name: Usage.of(level) for level in self.spec.levels}
