@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.media.audio import ffmpeg
 from vqtok.errors import MediaError
 from vqtok.media import audio
 from vqtok.media.audio import flac, mpeg, ogg
@@ -131,6 +132,26 @@ def test_what_lies_between_frames_of_an_mp3_is_passed_over(mp3: bytes, junk: byt
     np.testing.assert_array_equal(read(mp3[:at] + junk + mp3[at:]), expected)
     np.testing.assert_array_equal(read(junk + mp3), expected)
     np.testing.assert_array_equal(read(mp3 + junk), expected)
+
+
+def test_free_format_is_refused_by_name(mp3: bytes) -> None:
+    data, at = bytearray(mp3[mpeg.frame_size(mp3) or 0 :]), 0
+    while size := mpeg.frame_size(bytes(data[at : at + 4])):
+        data[at + 2] &= 0x0F
+        at += size
+    for tag in (b"", id3v2(99)):
+        with pytest.raises(MediaError, match="free format"):
+            read(tag + bytes(data))
+
+
+def test_joined_layer_ii_of_two_bit_rates_is_never_decoded_in_part() -> None:
+    one, two = (ffmpeg.encoded(noise().T, RATE, ".mp2", "-b:a", kbits) for kbits in ("64k", "96k"))
+    frames = -(-LENGTH // 1152)
+    assert read(one).shape == read(two).shape == (1, frames * 1152)
+    assert read(one + one).shape == (1, 2 * frames * 1152)
+    assert read(one + two).shape == (1, 2 * frames * 1152)
+    with pytest.raises(MediaError, match="can be decoded"):
+        read(two + one)
 
 
 def test_a_vbri_header_with_a_wrong_count(mp3: bytes) -> None:

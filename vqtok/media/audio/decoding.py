@@ -20,6 +20,7 @@ from vqtok.media.kinds import AUDIO_FORMATS, HEAD_BYTES, sniff_format, supported
 UNKNOWN_LENGTH = 1 << 62
 """No file is as long: libsndfile's "no idea" is 2**63 - 1."""
 _READ_FRAMES = 1 << 14
+_UNSUPPORTED_ENCODING = 4  # libsndfile's number of this error
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def opened(link: Link, format: str, name: str) -> Forward | Track:
     try:
         sound = Forward(Lenient(link.stream))
     except soundfile.LibsndfileError as error:
+        if error.code == _UNSUPPORTED_ENCODING:
+            return Track(link.stream, format, name)
         reason = error.error_string.strip(". ").lower()
         raise MediaError(name, f"truncated, damaged or unsupported {format}: {reason}") from error
     sound.is_surround = link.is_surround
@@ -111,6 +114,8 @@ def describe(links: Sequence[Link], format: str, name: str) -> AudioInfo:
     for link in links:
         with opened(link, format, name) as sound:
             length = sound.frames if link.length is None else link.length
+            if isinstance(sound, Track) and not link.is_counted:
+                length = UNKNOWN_LENGTH
             info = AudioInfo(sound.samplerate, sound.channels, length, format, sound.subtype)
         found = info if found is None else _joined(found, info, name)
     if found is None:

@@ -70,7 +70,7 @@ def excerpt(source: Path | BinaryIO, *, rate: int, start: int, length: int) -> n
             error.about(name)
             raise
         first, last, skip = _stretch(info.rate, rate, start, start + length)
-        if len(found) > 1 or found[0].is_counted:
+        if len(found) > 1 or found[0].is_counted or info.length >= UNKNOWN_LENGTH:
             frames = _forward(found, last, info, name)
             skip = start
         else:

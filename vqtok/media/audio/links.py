@@ -84,6 +84,9 @@ def _mp3(stream: BinaryIO, name: str, *, is_late: bool = False) -> list[Link]:
         _check_counts(part, name)
     found = [_mp3_link(stream, part, is_late=is_late) for part in parts if part.frames]
     if not found:
+        if mpeg.is_free(bytes_at(stream, mpeg.behind_tags(stream), 4)):
+            what = "MPEG audio in free format, whose frames don't tell their size, is not read"
+            raise MediaError(name, what, hint="mpg123 -w - FILE | vqtok encode -")
         raise no_samples(name)
     return found
 
@@ -107,8 +110,9 @@ def _check_counts(part: mpeg.Part, name: str) -> None:
 def _mp3_link(stream: BinaryIO, part: mpeg.Part, *, is_late: bool) -> Link:
     header = part.header or mpeg.StreamHeader(None, None)
     samples = mpeg.frame_samples(part.first)
-    gap = header.delay + header.padding + mpeg.DECODER_DELAY
-    least = part.frames * samples - gap - 2 * samples
+    least = part.frames * samples
+    if mpeg.has_header(part.first):
+        least -= header.delay + header.padding + mpeg.DECODER_DELAY + 2 * samples
     # libsndfile prints to the terminal if the bytes are not those that its header tells of.
     has_size = header.bytes is None or abs(header.bytes - part.size) <= part.size // 200
     if header.is_xing and header.frames in (part.frames, part.frames + 1) and has_size:

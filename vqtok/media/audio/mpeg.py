@@ -126,6 +126,17 @@ def frame_samples(header: bytes) -> int:
     return 0 if shape is None else shape.samples
 
 
+def has_header(header: bytes) -> bool:
+    """Checks whether files of this kind of frames, layer III, have counts in front and delays."""
+    shape = _shape(header[:4])
+    return shape is not None and shape.mark_at is not None
+
+
+def is_free(header: bytes) -> bool:
+    """Checks whether these four bytes begin a frame in free format, which tells no size."""
+    return len(header) >= 4 and header[2] < 0x10 and _shape(_longest(header)) is not None
+
+
 def starts_here(stream: BinaryIO, offset: int = 0) -> bool:
     """Checks whether frames begin within the first bytes behind an offset, padding allowed."""
     end = min(offset + _WINDOW, size_of(stream))
