@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 FLAGS = {
     "encode": ("-o", "out/"),
@@ -54,3 +58,47 @@ def test_decode_counts_it_too(vqtok, folder: Path) -> None:
 def test_training_counts_it_too(vqtok, folder: Path) -> None:
     result = vqtok("train", "--data", folder, "-o", "run", "--dry-run")
     assert "left out: 1 .npy, 2 .txt" in result.stderr
+
+
+def many_pages(path: Path) -> None:
+    pages = [Image.new("RGB", (16, 8), colour) for colour in ("red", "green", "blue")]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+
+
+def deep_and_transparent(path: Path) -> None:
+    samples = np.full((8, 16, 4), 30000, np.uint16)
+    tifffile.imwrite(path, samples, photometric="rgb", extrasamples=["unassalpha"], metadata=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "notes"),
+    [
+        ("a.tif", many_pages, ["1 of 3 pages is taken"]),
+        ("a.gif", many_pages, ["1 of 3 frames is taken"]),
+        ("a.webp", many_pages, ["1 of 3 frames is taken"]),
+        ("a.png", many_pages, ["1 of 3 frames is taken"]),
+        ("a.avif", many_pages, ["1 of 3 frames is taken"]),
+        (
+            "a.tiff",
+            deep_and_transparent,
+            ["16 bits per sample come back as 8", "transparency is laid over the background"],
+        ),
+    ],
+)
+def test_what_a_file_loses_is_told_if_asked(vqtok, here: Path, name: str, make, notes) -> None:
+    make(here / name)
+    line = f"{name}: {'; '.join(notes)}\n"
+    assert line in vqtok("encode", name, "-o", "a.npy", "-v").stderr
+    assert line not in vqtok("encode", name, "-o", "b.npy").stderr
+    assert line in vqtok("encode", name, "--format", "tar", "-o", "corpus/", "-v").stderr
+    told = vqtok("info", name).stdout
+    assert "left out" in told
+    assert notes[0] in told
+    assert json.loads(vqtok("info", name, "--json").stdout)["left_out"] == notes
+    assert json.loads(vqtok("encode", name, "-o", "c.npy", "--json").stdout)["left_out"] == notes
+
+
+def test_a_plain_file_loses_nothing(vqtok, here: Path, picture) -> None:
+    picture("a.png")
+    assert "left out" not in vqtok("info", "a.png").stdout
+    assert "left_out" not in json.loads(vqtok("encode", "a.png", "-o", "a.npy", "--json").stdout)

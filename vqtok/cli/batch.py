@@ -100,6 +100,13 @@ def _done_line(console: Console, done: Done, *, paths: bool) -> None:
     shapes = " + ".join("×".join(str(size) for size in shape) for shape in done.shapes)
     each = f"{done.channels} × {shapes}" if done.channels > 1 else shapes
     console.note(f"{done.source or 'stdin'}: {done.model}, {each} codes, {done.seconds:.3f} s")
+    note_left_out(console, done)
+
+
+def note_left_out(console: Console, done: Done) -> None:
+    """Tell with -v what of a file is not in its codes: other pages, finer samples."""
+    if done.left_out:
+        console.note(f"{done.source or 'stdin'}: {'; '.join(done.left_out)}")
 
 
 def _report_skipped(console: Console, plan: Plan) -> None:

@@ -274,6 +274,7 @@ class _Totals:
         if self._console.verbose:
             shapes = " + ".join("×".join(str(size) for size in shape) for shape in result.shapes)
             self._console.note(f"{result.source}: {result.channels} × {shapes} codes")
+            batch.note_left_out(self._console, result)
 
     def say(self, info: CorpusInfo) -> None:
         """Print one line, in the units of what was encoded."""

@@ -33,12 +33,14 @@ class Coded:
         codes: numpy codes; B is 1, or the channels of a recording.
         header: What decoding needs.
         seconds: Its share of the model's time.
+        left_out: What of the item is not in the codes, in words.
     """
 
     signal: Signal
     codes: Codes
     header: Header
     seconds: float
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ def _together(coder: Coder, signals: Sequence[Signal]) -> list[Encoded | Excepti
         coded = iter(coder.encode_many([array for each in signals for array in each.arrays]))
         items = [[next(coded) for _ in each.arrays] for each in signals]
         return [
-            Encoded(channels[0] if len(channels) == 1 else Codes.stack(channels), source)
-            for channels, source in zip(
-                items, (_source(coder, each) for each in signals), strict=True
+            Encoded(
+                channels[0] if len(channels) == 1 else Codes.stack(channels),
+                _source(coder, signal),
+                signal.left_out,
             )
+            for channels, signal in zip(items, signals, strict=True)
         ]
     except Exception as error:
         if len(signals) == 1:
@@ -150,6 +154,6 @@ def _outcome(
             raise RuntimeError("no codes were made")
         name = PurePosixPath(signal.item.name).name
         codes, header = found.named(name, coder, depth=depth)
-        return Coded(signal, codes, header, seconds)
+        return Coded(signal, codes, header, seconds, found.left_out)
     except Exception as error:
         return Rejected(signal, failure(signal.item, error))

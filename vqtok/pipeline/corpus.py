@@ -71,7 +71,13 @@ def encode_corpus(
             writer.add(number, outcome.codes, outcome.header, carried)
             job = Job(Path(str(item.place)), folder, item.kind or "image")
             shapes = outcome.codes.shapes
-            yield Done.of(job, outcome.header, shapes, seconds=outcome.seconds)
+            yield Done.of(
+                job,
+                outcome.header,
+                shapes,
+                seconds=outcome.seconds,
+                left_out=outcome.left_out,
+            )
     finally:
         outcomes.close()  # type: ignore[attr-defined]
 

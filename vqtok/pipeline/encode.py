@@ -70,6 +70,8 @@ class Encoded(NamedTuple):
     codes: Codes
     """numpy codes; B is 1, or the channels of a recording."""
     source: Source
+    left_out: tuple[str, ...] = ()
+    """What of it is not in the codes, in words."""
 
     def named(self, name: str, coder: Coder, *, depth: int | None) -> tuple[Codes, Header]:
         """Complete the header, under the name of the file.
@@ -106,7 +108,7 @@ def encode_image(
         return picture.window(rows, columns)
 
     codes = coder.encode_windows((info.height, info.width), window)
-    return Encoded(codes, image_source(info))
+    return Encoded(codes, image_source(info), info.left_out)
 
 
 def image_source(info: image.ImageInfo) -> Source:
@@ -169,6 +171,7 @@ def encode(
         on_start(job)
         result: Done | Failed
         coder = None
+        left_out: tuple[str, ...] = ()
         try:
             coder = coder_for(job.kind)
             begun = time.perf_counter()
@@ -177,6 +180,7 @@ def encode(
                 picture, reading_s = pending.result()
                 begun -= reading_s
                 encoded = encode_image(coder, picture or _load(source, chosen))
+                left_out = encoded.left_out
                 header, shapes = _write(coder, encoded, job, writer, chosen)
             elif is_audio(coder) and _is_streamed(job, chosen, coder.spec):
                 header, shapes = _stream(coder, source, job, writer, chosen, on_part)
@@ -185,7 +189,8 @@ def encode(
                     *recordings.encode(coder, source, mono=chosen.mono, on_part=on_part)
                 )
                 header, shapes = _write(coder, encoded, job, writer, chosen)
-            result = Done.of(job, header, shapes, seconds=time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            result = Done.of(job, header, shapes, seconds=seconds, left_out=left_out)
         except Exception as error:
             result = Failed.of(job.source, error, has_model=coder is not None)
         yield result

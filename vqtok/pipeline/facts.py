@@ -188,6 +188,7 @@ class ImageFacts:
             "bits_per_sample": found.bits,
             "has_alpha": found.has_alpha,
             "frames": found.frames,
+            "left_out": list(found.left_out),
             "expected": None if self.expected is None else self.expected.to_json(),
         }
 
@@ -199,8 +200,8 @@ class ImageFacts:
             ("size", f"{found.width} × {found.height} pixels"),
             ("colour", f"{found.mode}, {found.bits} bits{', alpha' if found.has_alpha else ''}"),
         ]
-        if found.frames > 1:
-            rows.append(("frames", f"{found.frames}, of which the first is encoded"))
+        if found.left_out:
+            rows.append(("left out", "; ".join(found.left_out)))
         return rows + ([] if self.expected is None else self.expected.rows())
 
 

@@ -43,6 +43,7 @@ class Done:
         seconds: Wall time spent on this input.
         channels: Audio channels coded; 1 for images.
         rate_hz: The model's sampling rate; None for images.
+        left_out: What of the source is not in the codes, in words.
     """
 
     source: Path | None
@@ -57,9 +58,18 @@ class Done:
     seconds: float
     channels: int = 1
     rate_hz: float | None = None
+    left_out: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, job: Job, header: Header, shapes: Shapes, *, seconds: float) -> Done:
+    def of(
+        cls,
+        job: Job,
+        header: Header,
+        shapes: Shapes,
+        *,
+        seconds: float,
+        left_out: tuple[str, ...] = (),
+    ) -> Done:
         """Make the result of a job from the header and the shapes of its codes."""
         spec, channels = header.spec, header.channels
         counts = [channels * math.prod(shape) for shape in shapes]
@@ -76,6 +86,7 @@ class Done:
             seconds=seconds,
             channels=channels,
             rate_hz=spec.rate if spec.modality == "audio" else None,
+            left_out=left_out,
         )
 
     @property
@@ -111,6 +122,8 @@ class Done:
             "bits": round(self.bits, 3),
             "seconds": round(self.seconds, 4),
         }
+        if self.left_out:
+            data["left_out"] = list(self.left_out)
         if self.rate_hz is None:
             data["bits_per_pixel"] = _rounded(self.bits_per_pixel)
         else:

@@ -58,6 +58,7 @@ class Signal:
         arrays: float32 (3, H, W), or one (1, L) for each channel, or (c, L) of all together; empty
             if it is large or failed.
         source: What the header says of it; None if it is large or failed.
+        left_out: What of the item is not in the arrays, in words.
         alone: Too large to wait in memory: the model takes it piece by piece.
         failure: Why it cannot be encoded, or None.
     """
@@ -66,6 +67,7 @@ class Signal:
     item: Item
     arrays: tuple[np.ndarray, ...] = ()
     source: Source | None = None
+    left_out: tuple[str, ...] = ()
     alone: bool = False
     failure: Failed | None = None
 
@@ -134,7 +136,7 @@ def _read_image(
         return Signal(number, item, alone=True)
     reserve(_CHANNELS * found.width * found.height)
     pixels, info = image.read(source, background=how.background, max_pixels=how.max_pixels)
-    return Signal(number, item, (pixels,), image_source(info))
+    return Signal(number, item, (pixels,), image_source(info), info.left_out)
 
 
 def _read_audio(
