@@ -16,7 +16,7 @@ import vqtok
 PACKAGE = Path(vqtok.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOT = PACKAGE.parent
-LAYER_0 = {"errors", "atomic", "allocator", "threads"}
+LAYER_0 = {"errors", "atomic", "regular", "allocator", "threads"}
 
 _TABLE = re.findall(
     r"^\| `([\w/]+)` \|.*\|(.*)\|(.*)\|$",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vqtok import regular
 from vqtok.codes import safetensors
 from vqtok.errors import CheckpointError, CodesError
 
@@ -27,11 +28,25 @@ _BELOW = ("vqvae", "movq", "vae", "checkpoints", "ckpts")
 """Directories of a pipeline or a run in which its tokenizer lies."""
 
 
+_HEAD = 256
+_ZIP = b"PK\x03\x04"
+_FIRST = (b"data.pkl", b"constants.pkl", b"version", b"byteorder", b".format_version")
+"""What torch writes first into an archive."""
+
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""What files of torch before 1.6 begin with."""
+
+
 def is_candidate(path: Path) -> bool:
-    """Checks whether this may be a checkpoint of another program: by names alone."""
+    """Checks whether this may be a checkpoint of another program: by its name, or its first bytes.
+
+    Many have a suffix of other files, ``model_best.pth.tar``, or none, as the blobs of a cache.
+    """
     if path.is_file():
         suffix = path.suffix.lower()
-        return suffix in SUFFIXES and (suffix != ".safetensors" or not _holds_codes(path))
+        if suffix in SUFFIXES:
+            return suffix != ".safetensors" or not _holds_codes(path)
+        return _is_unnamed(path) and _holds_weights(path)
     return path.is_dir() and bool(_candidates(path))
 
 
@@ -54,17 +69,42 @@ def weights_in(path: Path) -> list[Path]:
     return found
 
 
+def _is_unnamed(path: Path) -> bool:
+    """Tell whether a name says nothing of what is in a file."""
+    return path.suffix.lower() in ("", ".tar") or not path.suffix[1:].isalpha()
+
+
+def _holds_weights(path: Path) -> bool:
+    """Tell by its first bytes whether a file is of ``torch.save``, or safetensors of weights."""
+    try:
+        with regular.opened(path) as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    if head.startswith(_ZIP):
+        length = int.from_bytes(head[26:28], "little")
+        return head[30 : 30 + length].partition(b"/")[2] in _FIRST
+    if head.startswith(_LEGACY):
+        return True
+    return head[8:9] == b"{" and _kinds(path).intersection("FB") != set()
+
+
 def _holds_codes(path: Path) -> bool:
     """Tell whether a safetensors file is one of codes: integers, or our own header."""
+    kinds = _kinds(path)
+    return bool(kinds) and not kinds.intersection("FB")
+
+
+def _kinds(path: Path) -> set[str]:
+    """Returns the first letters of the formats of numbers in a safetensors file; "U" of codes."""
     try:
-        with path.open("rb") as stream:
+        with regular.opened(path) as stream:
             table = safetensors.table(stream, path.stat().st_size)
     except (OSError, CodesError):
-        return False  # what is wrong with it is said by whoever opens it
+        return set()  # what is wrong with it is said by whoever opens it
     if table.vqtok is not None:
-        return True
-    kinds = [str(entry.get("dtype"))[:1] for entry in table.tensors.values()]
-    return bool(kinds) and not any(kind in "FB" for kind in kinds)
+        return {"U"}
+    return {str(entry.get("dtype"))[:1] for entry in table.tensors.values()}
 
 
 def _candidates(path: Path) -> list[Path]:
@@ -74,9 +114,9 @@ def _candidates(path: Path) -> list[Path]:
     for pair in _PAIRS:
         if all((path / name).is_file() for name in pair):
             return [path / name for name in pair]
-    files = sorted(
-        each for each in path.iterdir() if each.is_file() and each.suffix.lower() in SUFFIXES
-    )
+    listed = sorted(each for each in path.iterdir() if each.is_file())
+    files = [each for each in listed if each.suffix.lower() in SUFFIXES]
+    files = files or [each for each in listed if _is_unnamed(each) and _holds_weights(each)]
     if files:
         return files
     for name in _BELOW:

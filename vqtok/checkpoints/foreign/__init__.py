@@ -18,7 +18,7 @@ from vqtok import config as configs
 from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, Read, name_of
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.weight_files import is_candidate
-from vqtok.errors import CheckpointError, ConfigError
+from vqtok.errors import CheckpointError, ConfigError, VqtokError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,17 +115,50 @@ def recognise(path: Path) -> Match:
     from vqtok.checkpoints.foreign import _reading
 
     found = _reading.read(path)
+    first = _asked(found, by_config=True)
+    matched = [] if isinstance(first, VqtokError) or first is None else [(found, first)]
+    for other in found.elsewhere():
+        if other.place is found.place or _inside(other, matched):
+            continue
+        match = _asked(other, by_config=False)
+        if isinstance(match, Match):
+            matched.append((other, match))
+    if not matched:
+        raise first if isinstance(first, VqtokError) else _unknown(found)
+    (best, match), *others = sorted(matched, key=lambda each: not each[0].is_average)
+    if not others:
+        return match
+    also = ", ".join(other.where for other, _ in others)
+    note = f"weights of {best.where}; those of {also} are there too"
+    return replace(match, notes=(*match.notes, note))
+
+
+def _asked(found: Found, *, by_config: bool) -> Match | VqtokError | None:
+    """Returns what the first layout that knows these weights makes of them.
+
+    Args:
+        found: One place of a file.
+        by_config: Whether also layouts are asked that look at ``config.json`` alone.
+    """
     for each in _layouts():
+        if not by_config and getattr(each, "BY_CONFIG", False):
+            continue
         try:
             match: Match | None = each.recognise(found)
-        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        except VqtokError as error:
+            return error
+        except Exception as error:  # of sizes that do not fit, anything may come
             kind = each.FAMILIES[0].name
-            raise CheckpointError(
-                path, f"{kind}: its sizes do not fit together: {error}"
-            ) from error
+            reason = f"{kind}: its sizes do not fit together: {error}"
+            return CheckpointError(found.path, reason)
         if match is not None:
             return match
-    raise _unknown(found)
+    return None
+
+
+def _inside(found: Found, matched: list[tuple[Found, Match]]) -> bool:
+    """Tell whether these weights are part of a network that is known, and not its average."""
+    return any(found.is_part_of(other) for other, _ in matched)
 
 
 def read(path: Path) -> Recognised:

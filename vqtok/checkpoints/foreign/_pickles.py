@@ -1,298 +1,370 @@
-"""A reader of torch's pickles that builds tensors and inert containers, and never imports a class.
+"""A machine for pickles that builds tensors, containers of Python and inert objects, nothing else.
 
-Python's own reader calls whatever a pickle names. Here a pickle may name the builders of tensors,
-which are replaced by ours, and classes of a short list, whose objects become ``Inert``: a bag of
-the numbers that were in them. Any other name refuses the file. So checkpoints with whole modules in
-them (DALL-E), with callbacks or options beside the weights (Lightning, argparse) and TorchScript
-archives can be read, and none of their code runs.
+Python's own reader imports and calls whatever a pickle names, and hashes whatever it uses as a key;
+torch's restricted one hashes too. Here each instruction is carried out by us: a name is never
+imported, and a call becomes an ``Inert`` but for the few builders of tensors, which are ours. So
+what lies beside the weights (options, dates, numbers of numpy, states of random generators, whole
+modules) is read past, and none of its code runs.
+
+An instruction takes time by its own length: nothing nested is hashed or compared, what is there
+already is not copied, and the memo is a mapping. The instructions of a file are counted.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
-import pickletools
 import struct
-import zipfile
-from collections.abc import Callable, Iterator
-from itertools import count
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, overload
 
-import torch
-from torch import Tensor
+from vqtok.checkpoints.foreign._calls import ORDERED, Inert, Name, called, named
 
-from vqtok.errors import CheckpointError
+_STEPS = 1 << 20
+"""Instructions of one file: some 30 000 tensors."""
 
-_DTYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
+_LONGEST_NAME = 1000
+_SIZES = {"<B": 1, "<H": 2, "<I": 4, "<i": 4, "<Q": 8}
+_STOP, _MARK, _BINGET, _LONG_BINPUT, _BININT1 = b".(hrK"
+_LARGEST_NUMBER = 256
+"""Bytes of an integer; random generators keep some of 16."""
 
-_HARMLESS = (
-    "argparse", "box", "collections", "dac", "dall_e", "easydict", "encodec", "lightning",
-    "lightning_fabric", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "taming", "torch",
-    "typing", "__torch__",
-)  # fmt: skip
-"""Packages whose classes lie about in checkpoints. Their objects become ``Inert``."""
-
-_PLAIN = frozenset(("bool", "bytearray", "complex", "dict", "float", "frozenset", "int", "list",
-                    "object", "range", "set", "slice", "str", "tuple"))  # fmt: skip
-
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_NESTED = 60
-_PARTS = 1 << 20
-"""Few bytes can hold one list a thousand times, each of which holds another a thousand times."""
+_MOST_KEY = 1 << 64
+"""Python hashes integers by a remainder: any number of larger ones fall into one place."""
 
 
-class Inert:
-    """What an object of a class that was not imported becomes; it does nothing.
+class Bytes(Protocol):
+    """``bytes``, or a file that is mapped: pieces of it are read when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    @overload
+    def __getitem__(self, place: int, /) -> int: ...
+
+    @overload
+    def __getitem__(self, piece: slice, /) -> bytes: ...
+
+    def find(self, part: bytes, start: int, stop: int, /) -> int: ...
+
+
+class Machine:
+    """Carries out pickles that lie one behind the other.
+
+    Args:
+        data: Holds them.
+        persistent: Gives what a persistent id stands for.
 
     Attributes:
-        state: What the pickle put into it: usually a mapping of attributes; None if nothing.
-        arguments: What its class would have been called with.
+        at: Where the next pickle begins.
     """
 
-    state: Any = None
-    arguments: tuple[Any, ...] = ()
+    def __init__(self, data: Bytes, persistent: Callable[[Any], Any]) -> None:
+        self.data, self.persistent = data, persistent
+        self.at, self.steps = 0, _STEPS
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
 
-    def __new__(cls, *arguments: Any, **named: Any) -> Inert:
-        """Take any arguments."""
-        made = super().__new__(cls)
-        made.arguments = arguments
-        return made
+    def run(self) -> Any:
+        """Returns the object of the next pickle.
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        """Do nothing with them."""
+        Raises:
+            Refused: it names what no checkpoint has business with.
+            ValueError, LookupError, struct.error: damaged, or beyond all reason.
+        """
+        self.stack, self.marks, self.memo = [], [], {}
+        stack, marks, memo = self.stack, self.marks, self.memo
+        data, size = self.data, len(self.data)
+        while self.steps > 0:
+            if self.at >= size:
+                raise ValueError("truncated")
+            code = data[self.at]
+            self.at += 1
+            self.steps -= 1
+            if code == _STOP:
+                return stack.pop()
+            # Most instructions are these, which need not wait for a call.
+            if code == _BINGET:
+                stack.append(memo[data[self.at]])
+                self.at += 1
+            elif code == _LONG_BINPUT:
+                self.remember(int.from_bytes(data[self.at : self.at + 4], "little"))
+                self.at += 4
+            elif code == _BININT1:
+                stack.append(data[self.at])
+                self.at += 1
+            elif code == _MARK:
+                marks.append(len(stack))
+            else:
+                _OPERATIONS[code](self)
+        raise ValueError("a pickle beyond all reason")
 
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
+    def take(self, count: int) -> bytes:
+        """Read the next bytes."""
+        start = self.at
+        self.at = stop = start + count
+        if stop > len(self.data):
+            raise ValueError("truncated")
+        return self.data[start:stop]
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Forget an item: of mappings and lists of strangers nothing is needed."""
+    def number(self, form: str) -> int:
+        """Read a number that says where or how long something is."""
+        size = _SIZES[form]
+        return int.from_bytes(self.take(size), "little", signed=form == "<i")
 
-    def append(self, value: Any) -> None:
-        """Forget an item."""
+    def line(self) -> str:
+        """Read a name or a number in letters."""
+        end = self.data.find(b"\n", self.at, self.at + _LONGEST_NAME)
+        if end < 0:
+            raise ValueError("a name beyond all reason")
+        found = self.take(end - self.at).decode("utf-8", "surrogateescape")
+        self.at += 1
+        return found
 
-    def extend(self, values: Any) -> None:
-        """Forget items."""
-
-    def add(self, value: Any) -> None:
-        """Forget an item."""
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
-class _Storage:
-    """Numbers that tensors share; read from the file when the first tensor is made."""
-
-    def __init__(self, dtype: torch.dtype, count: int) -> None:
-        self.dtype, self.count = dtype, count
-        self.values: Tensor | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return self.count * self.dtype.itemsize
-
-    def fill(self, data: bytes) -> None:
-        if len(data) != self.size_bytes:
-            raise ValueError(f"{len(data)} bytes found, {self.size_bytes} expected")
-        self.values = torch.frombuffer(bytearray(data), dtype=self.dtype) if data else None
-
-
-class _Later:
-    """A tensor of a legacy file, whose numbers follow behind the pickle."""
-
-    def __init__(self, storage: _Storage, *place: Any) -> None:
-        self.storage, self.place = storage, place
-
-    def made(self) -> Tensor:
-        return _strided(self.storage, *self.place)
-
-
-def _strided(storage: _Storage, offset: int, size: Any, stride: Any) -> Tensor:
-    size, stride = tuple(map(int, size)), tuple(map(int, stride))
-    if len(size) != len(stride) or min((offset, *size, *stride), default=0) < 0:
-        raise ValueError("a tensor with a shape that is none")
-    count = 1
-    for each in size:
-        count *= each
-    if count == 0:
-        return torch.empty(size, dtype=storage.dtype)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if storage.values is None or last >= storage.count or count > storage.count:
-        raise ValueError("a tensor larger than its numbers")
-    return torch.as_strided(storage.values, size, stride, offset)
-
-
-class _Unpickler(pickle.Unpickler):
-    """Names of the pickle → our own builders, or ``Inert``, or a refusal."""
-
-    def __init__(self, stream: io.BytesIO, persistent: Callable[[Any], Any]) -> None:
-        super().__init__(stream, encoding="latin1")
-        self.persistent_load = persistent  # type: ignore[method-assign]
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = {"__builtin__": "builtins"}.get(module, module)  # as old protocols call it
-        if (module, name) == ("collections", "OrderedDict"):
-            return dict
-        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
-            return lambda storage, offset, size, stride, *rest: _Later(
-                storage, offset, size, stride
-            )
-        if module == "torch._utils" and name.startswith("_rebuild_parameter"):
-            return lambda tensor, *rest: tensor
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        if module == "torch" and name == "Size":
-            return tuple
-        if module == "builtins" and name in ("set", "frozenset"):
-            return {"set": set, "frozenset": frozenset}[name]
-        top = module.partition(".")[0]
-        if top in _HARMLESS or (top == "builtins" and name in _PLAIN):
-            return Inert
-        raise _Refused(f"{module}.{name}")
-
-
-class _Refused(Exception):
-    """A name that a checkpoint has no business with."""
-
-
-def read(path: Path) -> Any:
-    """Reads a file of ``torch.save`` or ``torch.jit.save``: tensors, containers, ``Inert``.
-
-    Raises:
-        CheckpointError: damaged, or a name in it that is not of a checkpoint.
-    """
-    try:
-        with path.open("rb") as stream:
-            zipped = stream.read(4) == b"PK\x03\x04"
-        return _tensors(_zipped(path) if zipped else _legacy(path), count())
-    except _Refused as error:
-        raise CheckpointError(
-            path,
-            f"refused: it would run {error}",
-            hint="nothing of it was run; weights alone are what torch.save(model.state_dict()) "
-            "or safetensors write",
-        ) from None
-    except OSError as error:
-        raise CheckpointError(path, f"cannot read: {error.strerror or error}") from error
-    except Exception as error:  # a pickle can fail in any way that there is
-        text = " ".join(str(error).split())
-        raise CheckpointError(path, f"damaged: {text or type(error).__name__}") from error
-
-
-def is_scripted(path: Path) -> bool:
-    """Checks whether a file is a TorchScript archive, which holds code beside its numbers."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False  # what is wrong with it is said by whoever reads it
-
-
-def modules(found: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Tensors by name of a pickled ``nn.Module`` or a scripted one, with those of its submodules.
-
-    A pickled module keeps parameters, buffers and submodules apart; in a TorchScript archive all
-    are attributes, among others, and buffers are there that a ``state_dict`` leaves out.
-    """
-    state = found.state if isinstance(found, Inert) else found
-    if not isinstance(state, dict):
-        return
-    kinds = [state.get(kind) for kind in ("_parameters", "_buffers", "_modules") if kind in state]
-    for held in kinds or [state]:
-        for name, value in held.items() if isinstance(held, dict) else ():
-            if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value
-            elif isinstance(value, Inert):
-                yield from modules(value, f"{prefix}{name}.")
-
-
-def _load(data: bytes, persistent: Callable[[Any], Any]) -> tuple[Any, int]:
-    """Run one pickle of a stream; also where it ends."""
-    end = 0
-    for opcode, argument, place in pickletools.genops(data):
-        # The memo is an array: a large index alone would take all memory.
-        if "PUT" in opcode.name and isinstance(argument, int) and argument > len(data):
+    def remember(self, place: int) -> None:
+        """Put what is on top of the stack into the memo."""
+        if not 0 <= place <= len(self.data):
             raise ValueError("a memo beyond all reason")
-        end = (place or 0) + 1
-    return _Unpickler(io.BytesIO(data[:end]), persistent).load(), end
+        self.memo[place] = self.stack[-1]
+
+    def marked(self) -> list[Any]:
+        """Take what lies above the last mark."""
+        mark = self.marks.pop()
+        found = self.stack[mark:]
+        del self.stack[mark:]
+        return found
+
+    def put(self, pairs: list[Any]) -> None:
+        """Put keys and values into the mapping on top of the stack."""
+        held = self.stack[-1]
+        if isinstance(held, Inert):
+            held.items = held.items or {}
+            held = held.items
+        if not isinstance(held, dict) or len(pairs) % 2:
+            raise ValueError("items of something that has none")
+        for index in range(0, len(pairs), 2):
+            held[_key(pairs[index])] = pairs[index + 1]
+
+    def extend(self, values: list[Any]) -> None:
+        """Append to the list on top of the stack; of lists of strangers nothing is needed."""
+        held = self.stack[-1]
+        if isinstance(held, list):
+            held.extend(values)
+        elif not isinstance(held, Inert):
+            raise ValueError("items of something that has none")
+
+    def call(self, function: object, arguments: object) -> Any:
+        """Returns what a call becomes."""
+        if not isinstance(function, Name | Inert) or not isinstance(arguments, tuple):
+            raise ValueError("a call of something that is no function")
+        pairs = arguments[0] if arguments and isinstance(arguments[0], list) else ()
+        if pairs and isinstance(function, Name) and function.text == ORDERED:
+            return self.ordered(pairs)  # as Python 2 wrote mappings
+        return called(function, arguments)
+
+    def ordered(self, pairs: list[Any]) -> dict[Any, Any]:
+        """Returns a mapping of a list of pairs, which costs as much as to write it."""
+        self.steps -= len(pairs)
+        if not all(isinstance(each, list | tuple) and len(each) == 2 for each in pairs):
+            raise ValueError("items that are no pairs")
+        return {_key(key): value for key, value in pairs}
+
+    def build(self, state: Any) -> None:
+        """Give a state to the object on top of the stack; containers and tensors have none."""
+        if isinstance(self.stack[-1], Inert):
+            self.stack[-1].state = state
 
 
-def _zipped(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        names = {name.partition("/")[2]: name for name in archive.namelist()}
-        if "data.pkl" not in names:
-            raise ValueError("no data.pkl in it")
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()
-               if not info.filename.endswith((".py", ".debug_pkl"))):  # fmt: skip
-            raise ValueError("compressed")
-        if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
-            raise ValueError("not little-endian")
-        storages: dict[str, _Storage] = {}
-
-        def persistent(found: Any) -> _Storage:
-            kind, dtype, key, _, count = found
-            if kind != "storage" or not isinstance(dtype, torch.dtype):
-                raise ValueError("numbers of an unknown kind")
-            if key not in storages:
-                storages[key] = _Storage(dtype, int(count))
-                storages[key].fill(archive.read(names[f"data/{key}"]))
-            return storages[key]
-
-        return _load(archive.read(names["data.pkl"]), persistent)[0]
+def _key(found: Any) -> Any:
+    """Returns what stands for a key: values of Python that are not nested, and things as such."""
+    kind = type(found)
+    if kind is str or found is None or kind in (bytes, bool, float, Name, Inert):
+        return found
+    if kind is int and -_MOST_KEY < found < _MOST_KEY:
+        return found
+    if kind is tuple and all(type(each) in (str, int, float, bool, bytes) for each in found):
+        return Inert(None, found)  # tuples of numbers can be made to fall into one place
+    raise ValueError("nested beyond all reason: a container as a key")
 
 
-def _legacy(path: Path) -> Any:
-    """Files of torch before 1.6: five pickles, then the numbers of each storage."""
-    data = path.read_bytes()
-    storages: dict[str, _Storage] = {}
-
-    def persistent(found: Any) -> Any:
-        if found[0] == "module":  # a class with its source text
-            return found[1]
-        _, dtype, key, _, count, view = found
-        if view is not None or not isinstance(dtype, torch.dtype):
-            raise ValueError("numbers of an unknown kind")
-        return storages.setdefault(key, _Storage(dtype, int(count)))
-
-    at, parts = 0, []
-    for _ in range(5):
-        part, length = _load(data[at:], persistent)
-        parts.append(part)
-        at += length
-        if parts[0] != _LEGACY_MAGIC:
-            raise ValueError("a pickle, but not of torch.save")
-    for key in parts[4]:
-        (count,) = struct.unpack_from("<q", data, at)
-        storage = storages[key]
-        if count != storage.count:
-            raise ValueError("numbers that do not fit their tensors")
-        storage.fill(data[at + 8 : at + 8 + storage.size_bytes])
-        at += 8 + storage.size_bytes
-    return parts[3]
+def _whole(data: bytes) -> Any:
+    if len(data) > _LARGEST_NUMBER:
+        return Inert(None, ())
+    return int.from_bytes(data, "little", signed=True)
 
 
-def _tensors(found: Any, seen: Iterator[int], *, depth: int = 0) -> Any:
-    """Puts tensors in place of what was to become some; ``seen`` counts the parts."""
-    if depth > _NESTED or next(seen) > _PARTS:
-        raise ValueError("nested beyond all reason")
-    if isinstance(found, _Later):
-        return found.made()
-    if isinstance(found, dict):
-        return {key: _tensors(value, seen, depth=depth + 1) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return type(found)([_tensors(each, seen, depth=depth + 1) for each in found])
-    if isinstance(found, Inert):
-        found.state = _tensors(found.state, seen, depth=depth + 1)
-    return found
+def _integer(text: str) -> Any:
+    return {"00": False, "01": True}.get(text) if text in ("00", "01") else int(text.rstrip("L"))
+
+
+def _quoted(text: str) -> str:
+    return text[1:-1]  # what Python 2 quoted: only ever read past
+
+
+_Operation = Callable[[Machine], Any]
+
+
+def _value(read: _Operation) -> _Operation:
+    """Push what is read."""
+
+    def operation(machine: Machine) -> None:
+        machine.stack.append(read(machine))
+
+    return operation
+
+
+def _text(form: str) -> _Operation:
+    return _value(lambda m: m.take(m.number(form)).decode("utf-8", "surrogatepass"))
+
+
+def _latin(form: str) -> _Operation:
+    return _value(lambda m: m.take(m.number(form)).decode("latin1"))
+
+
+def _raw(form: str) -> _Operation:
+    return _value(lambda m: m.take(m.number(form)))
+
+
+def _get(read: Callable[[Machine], int]) -> _Operation:
+    return _value(lambda m: m.memo[read(m)])
+
+
+def _remember(read: Callable[[Machine], int]) -> _Operation:
+    return lambda m: m.remember(read(m))
+
+
+def _tuple(count: int) -> _Operation:
+    def operation(machine: Machine) -> None:
+        if len(machine.stack) < count:
+            raise ValueError("nothing on the stack")
+        machine.stack[-count:] = [tuple(machine.stack[-count:])]
+
+    return operation
+
+
+def _above(use: Callable[[Machine, list[Any]], Any]) -> _Operation:
+    """Replace what lies above the last mark by something made of it."""
+
+    def operation(machine: Machine) -> None:
+        found = machine.marked()
+        made = use(machine, found)
+        machine.stack.append(made)
+
+    return operation
+
+
+def _dictionary(machine: Machine, pairs: list[Any]) -> dict[Any, Any]:
+    made: dict[Any, Any] = {}
+    machine.stack.append(made)
+    machine.put(pairs)
+    machine.stack.pop()
+    return made
+
+
+def _instance(machine: Machine, found: list[Any]) -> Any:
+    return machine.call(found[0], tuple(found[1:]))
+
+
+def _pop_mark(machine: Machine) -> None:
+    machine.marked()
+
+
+def _pop(machine: Machine) -> None:
+    if machine.marks and machine.marks[-1] == len(machine.stack):
+        machine.marks.pop()
+    else:
+        machine.stack.pop()
+
+
+def _reduce(machine: Machine) -> None:
+    arguments = machine.stack.pop()
+    machine.stack[-1] = machine.call(machine.stack[-1], arguments)
+
+
+def _new(machine: Machine) -> None:
+    """Make an object without calling its class."""
+    arguments = machine.stack.pop()
+    function = machine.stack.pop()
+    if isinstance(function, Name) and not arguments:
+        machine.stack.append(machine.call(function, ()))
+    else:
+        machine.stack.append(Inert(function, arguments))
+
+
+def _new_named(machine: Machine) -> None:
+    machine.stack.pop()
+    _new(machine)
+
+
+def _stack_global(machine: Machine) -> Name:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise ValueError("a name that is none")
+    return named(module, name)
+
+
+_BY_BYTE: dict[bytes, _Operation] = {
+    b"\x80": lambda m: m.take(1),
+    b"\x95": lambda m: m.take(8),  # frames are no more than a hint
+    b"0": _pop,
+    b"1": _pop_mark,
+    b"2": _value(lambda m: m.stack[-1]),
+    b"N": _value(lambda m: None),
+    b"\x88": _value(lambda m: True),
+    b"\x89": _value(lambda m: False),
+    b"I": _value(lambda m: _integer(m.line())),
+    b"L": _value(lambda m: _integer(m.line())),
+    b"J": _value(lambda m: m.number("<i")),
+    b"M": _value(lambda m: m.number("<H")),
+    b"\x8a": _value(lambda m: _whole(m.take(m.number("<B")))),
+    b"\x8b": _value(lambda m: _whole(m.take(m.number("<I")))),
+    b"F": _value(lambda m: float(m.line())),
+    b"G": _value(lambda m: struct.unpack(">d", m.take(8))[0]),
+    b"S": _value(lambda m: _quoted(m.line())),
+    b"V": _value(lambda m: m.line()),
+    b"T": _latin("<I"),
+    b"U": _latin("<B"),
+    b"X": _text("<I"),
+    b"\x8c": _text("<B"),
+    b"\x8d": _text("<Q"),
+    b"B": _raw("<I"),
+    b"C": _raw("<B"),
+    b"\x8e": _raw("<Q"),
+    b"\x96": _raw("<Q"),
+    b"g": _get(lambda m: int(m.line())),
+    b"j": _get(lambda m: m.number("<I")),
+    b"p": _remember(lambda m: int(m.line())),
+    b"q": _remember(lambda m: m.number("<B")),
+    b"\x94": _remember(lambda m: len(m.memo)),
+    b")": _value(lambda m: ()),
+    b"]": _value(lambda m: []),
+    b"}": _value(lambda m: {}),
+    b"\x8f": _value(lambda m: []),  # sets are lists here: their items need not be hashed
+    b"\x85": _tuple(1),
+    b"\x86": _tuple(2),
+    b"\x87": _tuple(3),
+    b"t": _above(lambda m, found: tuple(found)),
+    b"l": _above(lambda m, found: found),
+    b"\x91": _above(lambda m, found: found),
+    b"d": _above(_dictionary),
+    b"a": lambda m: m.extend([m.stack.pop()]),
+    b"e": lambda m: m.extend(m.marked()),
+    b"\x90": lambda m: m.extend(m.marked()),
+    b"s": lambda m: m.put([*reversed((m.stack.pop(), m.stack.pop()))]),
+    b"u": lambda m: m.put(m.marked()),
+    b"b": lambda m: m.build(m.stack.pop()),
+    b"R": _reduce,
+    b"\x81": _new,
+    b"\x92": _new_named,
+    b"o": _above(_instance),
+    b"i": _above(lambda m, found: m.call(named(m.line(), m.line()), tuple(found))),
+    b"c": _value(lambda m: named(m.line(), m.line())),
+    b"\x93": _value(_stack_global),
+    b"Q": _value(lambda m: m.persistent(m.stack.pop())),
+}
+"""Instruction → what it does; without those of extension registries and of buffers elsewhere."""
+
+
+def _unknown(machine: Machine) -> None:
+    raise ValueError("not an instruction of a pickle")
+
+
+_OPERATIONS = [_BY_BYTE.get(bytes((code,)), _unknown) for code in range(256)]

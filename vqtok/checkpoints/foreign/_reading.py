@@ -1,36 +1,31 @@
 """What lies in a file or directory that somebody else's program wrote: numbers by name, no code.
 
-safetensors, also in shards; files of ``torch.save`` by ``torch.load(weights_only=True)``, or where
-that finds more than numbers by ``_pickles``, which runs nothing either. The numbers stay in the
-file until they are used.
+safetensors, also in shards, and files of ``torch.save``, which ``_archives`` reads without running
+anything. The numbers stay in the file until they are used.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from vqtok.checkpoints.foreign import _pickles
+from vqtok import regular
+from vqtok.checkpoints.foreign import _archives
+from vqtok.checkpoints.foreign._calls import Inert
+from vqtok.checkpoints.foreign._places import Place, default, places, tree
 from vqtok.checkpoints.weight_files import weights_in
 from vqtok.checkpoints.weights import read as read_safetensors
 from vqtok.errors import CheckpointError, ConfigError
 
-_CONTAINERS = ("ema", "state_dict", "model", "best_state", "generator", "net")
-"""Keys under which training programs keep the weights, the better first: averages before all."""
+_LARGER = 8
+"""Times its file: several names may share numbers, but a thousand names of a gigabyte do not."""
 
-_PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before every name."""
-
-
-_DEEP, _MAPPINGS = 10, 10_000
-"""How deep mappings of weights are looked into, and how many at most."""
+_SPARE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,7 @@ class Found:
         config: ``config.json`` beside them; empty if there is none.
         extra: What else the file holds, such as {"metadata": {…}}; no tensors.
         parts: Tensors of each further file, by its stem: DALL-E's "encoder" and "decoder".
+        place: Where in the file the tensors lie; None of several files.
     """
 
     path: Path
@@ -50,6 +46,27 @@ class Found:
     config: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    place: Place | None = None
+
+    def elsewhere(self) -> Iterator[Found]:
+        """Returns all places of the file where weights may lie, the better first."""
+        for place in () if self.place is None else places(self.place.root):
+            yield _at(self.path, place, self.config)
+
+    @property
+    def where(self) -> str:
+        """The keys that lead to the tensors, as people write them."""
+        return ".".join(self.place.path) if self.place and self.place.path else "the whole file"
+
+    @property
+    def is_average(self) -> bool:
+        """Whether these are moving averages of weights."""
+        return self.place is not None and self.place.is_average
+
+    def is_part_of(self, other: Found) -> bool:
+        """Tell whether these lie inside of others and are not an average beside them."""
+        ours, theirs = (each.place.path if each.place else () for each in (self, other))
+        return ours[: len(theirs)] == theirs and self.is_average == other.is_average
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor; () if there is none of that name."""
@@ -88,100 +105,55 @@ def read(path: Path) -> Found:
     files = weights_in(path)
     config = _config(files[0].parent if path.is_dir() else path.parent, named=path)
     if len(files) > 1:
-        parts = {each.stem: _unwrapped(_one(each)[0]) for each in files}
+        parts = {each.stem: default(_tree(each)).named() for each in files}
         joined = {f"{stem}.{k}": v for stem, part in parts.items() for k, v in part.items()}
         return Found(path, joined, config, {}, parts)
-    tensors, extra = _one(files[0])
-    return Found(path, _unwrapped(tensors), config, extra)
+    return _at(path, default(_tree(files[0])), config)
 
 
-def _one(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Tensors of a file, and what else it holds."""
-    if path.name.endswith(".index.json"):
-        return _sharded(path), {}
+def _at(path: Path, place: Place, config: Mapping[str, Any]) -> Found:
+    return Found(path, place.named(), config, place.beside(), place=place)
+
+
+def _tree(path: Path) -> Place:
+    """Returns what a file holds, by name.
+
+    Raises:
+        CheckpointError: nothing by name, nested beyond all reason, or larger than the file.
+    """
+    found = _object(path)
+    if not isinstance(found, Mapping | list | tuple | Inert):
+        kind = type(found).__name__
+        raise CheckpointError(path, f"no weights by name in it, but one {kind}")
     try:
-        with path.open("rb") as stream:
+        root = tree(found)
+    except ValueError as error:
+        raise CheckpointError(path, f"damaged: {error}") from error
+    size = 0 if path.suffix == ".json" else path.stat().st_size  # shards hold nothing twice
+    total = sum(each.numel() * each.element_size() for each in root.named().values())
+    if size and total > _LARGER * size + _SPARE_BYTES:
+        raise CheckpointError(path, f"damaged: {total} bytes of tensors in a file of {size}")
+    return root
+
+
+def _object(path: Path) -> Any:
+    """Returns what a file holds; nothing in it is run."""
+    if path.name.endswith(".index.json"):
+        return _sharded(path)
+    try:
+        with regular.opened(path) as stream:
             head = stream.read(16)
     except OSError as error:
         raise CheckpointError(path, f"cannot read: {error.strerror or error}") from error
     if head[8:9] == b"{":
-        return read_safetensors(path), {}
-    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
-        return _split(path, _torch(path))
+        return read_safetensors(path)
+    if head[:4] == _archives.ZIP or head[:1] == b"\x80":
+        return _archives.read(path)
     raise CheckpointError(
         path,
         "not a checkpoint: neither safetensors nor of torch.save",
         hint="formats of other frameworks must be converted by their own tools first",
     )
-
-
-def _torch(path: Path) -> Any:
-    """Returns the object in a file of ``torch.save``; nothing in it is run."""
-    if _pickles.is_scripted(path):  # torch before 2.6 would load its code, whatever it is asked
-        return _pickles.read(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old formats; errors are what counts
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError:  # files of torch before 1.6 cannot be mapped
-                return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # damaged files fail in any way that there is
-        return _pickles.read(path)  # which says what is wrong, if anything is
-
-
-def _split(path: Path, found: Any) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Returns the tensors of the best container, and everything that is not one."""
-    if isinstance(found, _pickles.Inert):
-        found = dict(_pickles.modules(found))
-    if not isinstance(found, Mapping):
-        kind = type(found).__name__
-        raise CheckpointError(path, f"no weights by name in it, but one {kind}")
-    tensors: dict[str, Tensor] = {}
-    for key in _CONTAINERS:
-        tensors = _flat(found[key]) if isinstance(found.get(key), Mapping) else {}
-        if tensors:
-            break
-    extra = {str(key): each for key, each in found.items() if not _is_weights(each)}
-    tensors = tensors or _flat(found)
-    for name, tensor in tensors.items():
-        stored = tensor.untyped_storage().nbytes() if tensor.layout == torch.strided else 0
-        # Strides of zero make a terabyte of one number.
-        if tensor.numel() * tensor.element_size() > stored:
-            raise CheckpointError(path, f"damaged: {name} is larger than its numbers")
-    return tensors, extra
-
-
-def _flat(found: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """Tensors in nested mappings, by the names that lead to them."""
-    flat: dict[str, Tensor] = {}
-    waiting: list[tuple[str, Mapping[Any, Any]]] = [("", found)]
-    # One mapping may be held many times, by mappings that are held many times.
-    for _ in range(_MAPPINGS):
-        if not waiting:
-            break
-        prefix, mapping = waiting.pop()
-        for key, value in mapping.items():
-            if isinstance(value, Tensor):
-                flat[f"{prefix}{key}"] = value
-            elif isinstance(value, Mapping) and prefix.count(".") < _DEEP:
-                waiting.append((f"{prefix}{key}.", value))
-    return flat
-
-
-def _is_weights(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return any(isinstance(each, Tensor) for each in value.values())
-    return isinstance(value, Tensor)
-
-
-def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what wrappers put before all of them."""
-    found = dict(tensors)
-    for prefix in _PREFIXES:
-        if found and all(name.startswith(prefix) for name in found):
-            found = {name[len(prefix) :]: tensor for name, tensor in found.items()}
-    return found
 
 
 def _sharded(index: Path) -> dict[str, Tensor]:

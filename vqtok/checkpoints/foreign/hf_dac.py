@@ -12,6 +12,7 @@ from vqtok.tokenizers.published import dac
 
 DAC = Family("DAC", "Hugging Face directories with `model_type` dac", "`transformers`")
 FAMILIES = (DAC,)
+BY_CONFIG = True
 
 
 def recognise(found: Found) -> Match | None:

@@ -19,6 +19,7 @@ CHUNKED = Family(
     "`transformers`",
 )
 FAMILIES = (ENCODEC, CHUNKED)
+BY_CONFIG = True
 
 TRAINING = r"\.codebook\.(inited|cluster_size|embed_avg)$"
 

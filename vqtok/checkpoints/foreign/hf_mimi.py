@@ -13,6 +13,7 @@ from vqtok.tokenizers.published import mimi
 
 MIMI = Family("Mimi", "Hugging Face directories with `model_type` mimi", "`transformers`")
 FAMILIES = (MIMI,)
+BY_CONFIG = True
 
 _RULES = (
     (r"^(en|de)coder\.(en|de)coder_seanet\.", r"\1coder."),

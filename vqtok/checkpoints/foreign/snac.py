@@ -12,6 +12,7 @@ from vqtok.tokenizers.published import snac
 
 SNAC = Family("SNAC", "directories of the snac package", "`snac`")
 FAMILIES = (SNAC,)
+BY_CONFIG = True
 
 
 def recognise(found: Found) -> Match | None:

@@ -1,0 +1,335 @@
+"""Files of a few bytes that would keep or fill a machine: one clear refusal, soon.
+
+Time is not measured: each of these runs for ever, takes all memory or ends the process unless it is
+refused, and each is read with a limit on the processor time of the whole file of tests.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import resource
+import struct
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from vqtok.checkpoints import foreign
+from vqtok.checkpoints.foreign import _archives, _reading
+from vqtok.errors import CheckpointError
+
+PROTO, STOP = b"\x80\x02", b"."
+KEY = b"X\x01\x00\x00\x00a"
+MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+
+
+@pytest.fixture(autouse=True)
+def limits() -> Iterator[None]:
+    """Twenty seconds of the processor and 2 GB more than there is, for each."""
+    used = time.process_time()
+    before = [resource.getrlimit(each) for each in (resource.RLIMIT_CPU, resource.RLIMIT_AS)]
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 20, before[0][1]))
+    space = pages * resource.getpagesize() + (2 << 30)
+    resource.setrlimit(resource.RLIMIT_AS, (space, before[1][1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_CPU, before[0])
+    resource.setrlimit(resource.RLIMIT_AS, before[1])
+
+
+def archive(pickled: bytes, *, storages: dict[str, bytes] | None = None,
+            scripted: bool = False) -> bytes:  # fmt: skip
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as made:
+        made.writestr("a/data.pkl", pickled)
+        made.writestr("a/byteorder", "little")
+        if scripted:
+            made.writestr("a/constants.pkl", b"\x80\x02).")
+        for name, data in (storages or {}).items():
+            made.writestr(f"a/data/{name}", data)
+    return stream.getvalue()
+
+
+def legacy(pickled: bytes) -> bytes:
+    return MAGIC + pickle.dumps(1001, 2) + pickle.dumps({}, 2) + pickled + pickle.dumps([], 2)
+
+
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "zip": archive,
+    "scripted": lambda pickled: archive(pickled, scripted=True),
+    "legacy": legacy,
+}
+
+
+def as_key(made: bytes) -> bytes:
+    """A mapping with this as a key."""
+    return PROTO + b"}" + made + b"Ns" + STOP
+
+
+def doubling(times: int) -> bytes:
+    """A tuple of two of a tuple of two of …, which takes 2^times steps to hash."""
+    return b")" + b"2\x86" * times
+
+
+def memoised(times: int) -> bytes:
+    return b")q\x00" + b"".join(b"h%c0h%ch%c\x86q%c" % (n, n, n, n + 1) for n in range(times))
+
+
+def colliding(count: int) -> bytes:
+    step = (1 << 61) - 1
+    numbers = (pickle.encode_long(step * (each + 1) * 8) for each in range(count))
+    items = b"".join(b"\x8a" + bytes((len(each),)) + each + b"N" for each in numbers)
+    return PROTO + b"}(" + items + b"u."
+
+
+def pairs(count: int) -> bytes:
+    """One list of many pairs, made a mapping of many times."""
+    one = b"](" + b"K\x01N\x86" * count + b"e"
+    calls = b"h\x00h\x01\x85R0" * count
+    head = b"ccollections\nOrderedDict\nq\x000" + one + b"q\x010"
+    return PROTO + head + calls + b"}."
+
+
+DEEP = 200_000
+BOMBS = {
+    "a key of nested tuples": as_key(doubling(60)),
+    "a key of nested tuples by the memo": as_key(memoised(60)),
+    "a key of frozen sets": as_key(b"(" + b"(" * 60 + b"\x91" * 61),
+    "a call as a key": as_key(b"ccollections\nOrderedDict\n)R"),
+    "items of a set": PROTO + b"cbuiltins\nset\n](" + doubling(60) + b"e\x85R}" + KEY + b"Ns.",
+    "items of a new set": PROTO + b"\x8f(" + doubling(60) + b"\x90}" + KEY + b"Ns.",
+    "arguments of a call": PROTO + b"ccollections\nCounter\n" + doubling(60) + b"\x85R.",
+    "keys of a mapping of others": PROTO + b"ccollections\nCounter\n)R" + doubling(60) + b"Ns.",
+    "a state that nests itself": PROTO + b"c__main__\nA\n)\x81" + doubling(60) + b"b.",
+    "mapping of mappings": PROTO + b"}" + (b"q\x00}" + KEY + b"h\x00sX\x01\x00\x00\x00bh\x00s") * 60
+    + b".",
+    "lists of lists": PROTO + b"}" + KEY + b"]" + b"q\x00](" + b"h\x00" * 99 + b"e" * 1
+    + (b"q\x00](" + b"h\x00" * 99 + b"e") * 40 + b"s.",
+    "tuples in tuples": PROTO + b"}" + KEY + b")" + b"\x85" * DEEP + b"s.",
+    "lists in lists": PROTO + b"}" + KEY + b"](" * DEEP + b"e" * DEEP + b"s.",
+    "mappings in mappings": PROTO + b"}" + (KEY + b"}") * DEEP + b"s" * DEEP + b".",
+    "objects in objects": PROTO + b"c__main__\nA\nq\0" + b"h\0)\x81" * DEEP + b"b" * DEEP + b".",
+    "calls of calls": PROTO + b"c__main__\nA\n" + b")R" * DEEP + b".",
+    "marks": PROTO + b"(" * (1 << 21) + b".",
+    "a name without an end": PROTO + b"c" + b"x" * (1 << 20),
+    "keys with a million dots": PROTO + b"}X\0\0\x10\0" + b"." * (1 << 20) + b"]s.",
+    "colliding numbers": colliding(50_000),
+    "colliding numbers of a few bytes more": as_key(b"\x8b\xc8\0\0\0" + b"\x7f" * 200),
+    "one list made a mapping of many times": pairs(40_000),
+    "instructions without an end": PROTO + b"N0" * (1 << 20) + b"}.",
+    "a string of 2^63 bytes": PROTO + b"\x8d" + struct.pack("<Q", 1 << 63) + b".",
+    "a number of 2^31 bytes": PROTO + b"\x8b" + struct.pack("<I", (1 << 31) - 1) + b".",
+    "a memo at 2^32": PROTO + b"}r\xff\xff\xff\xff.",
+    "a memo below zero": PROTO + b"}p-5\n.",
+    "a number of 100 000 digits": PROTO + b"I" + b"9" * 100_000 + b"\n.",
+    "nothing to stop": PROTO + b"}",
+    "nothing to take": PROTO + b"0" * 5 + b".",
+    "a call of a number": PROTO + b"K\x01)R.",
+    "an extension": PROTO + b"\x82\x01.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_one_refusal(tmp_path: Path, bomb: str, form: str):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(FORMS[form](BOMBS[bomb]))
+    with pytest.raises(CheckpointError) as told:
+        foreign.open(path)
+    assert len(str(told.value)) < 700
+
+
+@pytest.mark.parametrize("bomb", [name for name in BOMBS if " in " in name])
+def test_what_nests_deeply_is_read_in_steps_that_do_not_recurse(tmp_path: Path, bomb: str):
+    (tmp_path / "x.pt").write_bytes(archive(BOMBS[bomb]))
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(300)
+    try:
+        with pytest.raises(CheckpointError) as told:
+            foreign.recognise(tmp_path / "x.pt")
+    finally:
+        sys.setrecursionlimit(limit)
+    assert "recursion" not in str(told.value)
+
+
+def tensor(count: bytes, place: bytes, *, rest: bytes = b"\x89", key: bytes = b"0") -> bytes:
+    """A tensor of float32 numbers in the storage of that name, as instructions."""
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX"
+        + struct.pack("<I", len(key)) + key + b"X\x03\x00\x00\x00cpu" + count + b"tQ"
+        + place + rest + b"ccollections\nOrderedDict\n)RtR"
+    )  # fmt: skip
+
+
+def number(value: int) -> bytes:
+    data = pickle.encode_long(value)
+    return b"\x8a" + bytes((len(data),)) + data
+
+
+FLAT = b"K\x00K\x04\x85K\x01\x85"
+
+
+@pytest.mark.parametrize(
+    ("place", "count"),
+    [
+        (b"K\x00" + number(1 << 40) + b"\x85K\x00\x85", number(4)),
+        (b"K\x00" + number(1 << 62) + b"\x85K\x01\x85", number(4)),
+        (b"K\x00" + number(-4) + b"\x85K\x01\x85", number(4)),
+        (number(1 << 40) + b"K\x04\x85K\x01\x85", number(4)),
+        (b"K\x01K\x04\x85K\x01\x85", number(4)),
+        (b"K\x00K\x04\x85" + number(1 << 50) + b"\x85", number(4)),
+        (b"K\x00(" + b"K\x01" * 70 + b"t(" + b"K\x01" * 70 + b"t", number(4)),
+        (b"K\x00K\x04\x85)", number(4)),
+        (b"K\x00G" + struct.pack(">d", 4.0) + b"\x85K\x01\x85", number(4)),
+        (b"K\x00\x88\x85K\x01\x85", number(4)),
+        (b"K\x00N\x85K\x01\x85", number(4)),
+        (FLAT, number(1 << 60)),
+        (FLAT, number(-4)),
+        (FLAT, number(5)),
+        (FLAT, b"N"),
+        (FLAT, doubling(60)),
+    ],
+)
+def test_a_tensor_of_impossible_sizes_is_refused(tmp_path: Path, place: bytes, count: bytes):
+    made = PROTO + b"}" + KEY + tensor(count, place) + b"s."
+    (tmp_path / "x.pt").write_bytes(archive(made, storages={"0": bytes(16)}))
+    with pytest.raises(CheckpointError, match="damaged"):
+        _reading.read(tmp_path / "x.pt")
+
+
+def test_a_sound_tensor_made_by_hand_is_read(tmp_path: Path):
+    made = PROTO + b"}" + KEY + tensor(number(4), FLAT) + b"s."
+    (tmp_path / "x.pt").write_bytes(archive(made, storages={"0": bytes(16)}))
+    assert torch.equal(_reading.read(tmp_path / "x.pt").tensors["a"], torch.zeros(4))
+
+
+def test_more_tensors_than_the_file_has_bytes_are_refused(tmp_path: Path):
+    size = 1 << 20
+    shape = b"K\x00" + number(size) + b"\x85K\x01\x85"
+    one = tensor(number(size), shape)
+    items = b"".join(b"X\x04\x00\x00\x00%04d" % each + one for each in range(200))
+    path = tmp_path / "x.pt"
+    path.write_bytes(archive(PROTO + b"}(" + items + b"u.", storages={"0": bytes(4 * size)}))
+    with pytest.raises(CheckpointError, match=r"bytes of tensors in a file of"):
+        _reading.read(path)
+
+
+@pytest.mark.parametrize("key", ["0", "0.py", "0.debug_pkl"])
+@pytest.mark.parametrize("scripted", [False, True])
+def test_numbers_that_are_compressed_are_refused_and_not_unpacked(
+    tmp_path: Path, key: str, scripted: bool
+):
+    count = 1 << 30  # 4 GB, twice what there may be
+    shape = b"K\x00" + number(count) + b"\x85K\x01\x85"
+    made = PROTO + b"}" + KEY + tensor(number(count), shape, key=key.encode()) + b"s."
+    path = tmp_path / "x.pt"
+    path.write_bytes(archive(made, scripted=scripted))
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as more,
+        more.open(f"a/data/{key}", "w", force_zip64=True) as member,
+    ):
+        member.write(bytes(1 << 20))
+    with pytest.raises(CheckpointError, match="is compressed"):
+        _reading.read(path)
+
+
+@pytest.mark.parametrize("name", ["data.pkl", "byteorder"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compressed_pickle_is_refused_whatever_the_method(tmp_path: Path, name: str, method: int):
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as made:
+        for each, data in (("data.pkl", PROTO + b"}."), ("byteorder", b"little")):
+            made.writestr(f"a/{each}", data, method if each == name else zipfile.ZIP_STORED)
+    with pytest.raises(CheckpointError, match=f"{name} is compressed"):
+        _reading.read(path)
+
+
+def test_compressed_code_of_an_archive_does_no_harm(tmp_path: Path):
+    path = tmp_path / "x.pt"
+    path.write_bytes(archive(PROTO + b"}" + KEY + tensor(number(4), FLAT) + b"s.",
+                             storages={"0": bytes(16)}, scripted=True))  # fmt: skip
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as more:
+        more.writestr("a/code/__torch__.py", bytes(1 << 20))
+    assert set(_reading.read(path).tensors) == {"a"}
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path):
+    path = tmp_path / "x.pt"
+    path.write_bytes(archive(PROTO + b"}."))
+    with zipfile.ZipFile(path, "a") as more:
+        more.writestr("b/data.pkl", PROTO + b"N.")
+    with pytest.raises(CheckpointError, match=r"two members called data\.pkl"):
+        _reading.read(path)
+
+
+def changed_contents(data: bytes, change: Callable[[bytearray, int], None]) -> bytes:
+    """The archive after a change of each entry in its table of contents."""
+    out, at = bytearray(data), data.index(b"PK\x01\x02")
+    while out[at : at + 4] == b"PK\x01\x02":
+        change(out, at)
+        at += 46 + sum(struct.unpack_from("<HHH", out, at + 28))
+    return bytes(out)
+
+
+def test_members_that_overlap_are_refused(tmp_path: Path):
+    path = tmp_path / "x.pt"
+    made = PROTO + b"}" + KEY + tensor(number(4), FLAT) + b"s."
+    whole = archive(made, storages={"0": bytes(16)})
+
+    def everything(out: bytearray, at: int) -> None:
+        size = len(data) - 60
+        struct.pack_into("<II", out, at + 20, size, size)
+
+    def same_place(out: bytearray, at: int) -> None:
+        struct.pack_into("<I", out, at + 42, 0)
+
+    for change in (everything, same_place):
+        data = whole
+        path.write_bytes(changed_contents(data, change))
+        with pytest.raises(CheckpointError, match="damaged: "):
+            _reading.read(path)
+
+
+def test_a_table_of_contents_without_an_end_is_refused(tmp_path: Path):
+    data = bytearray(archive(PROTO + b"}."))
+    entry = data[data.index(b"PK\x01\x02") : data.index(b"PK\x05\x06")]
+    end = data[data.index(b"PK\x05\x06") :]
+    table = entry * (1 + (6 << 20) // len(entry))
+    struct.pack_into("<II", end, 12, len(table), data.index(b"PK\x01\x02"))
+    (tmp_path / "x.pt").write_bytes(data[: data.index(b"PK\x01\x02")] + table + end)
+    with pytest.raises(CheckpointError, match="table of contents beyond all reason"):
+        _reading.read(tmp_path / "x.pt")
+
+
+def test_numbers_stay_in_the_file_until_they_are_used(tmp_path: Path):
+    """A file with holes, far larger than memory: of it only the pickle is read."""
+    path = tmp_path / "x.pt"
+    count = 1 << 28
+    shape = b"K\x00" + number(count) + b"\x85K\x01\x85"
+    made = archive(PROTO + b"}" + KEY + tensor(number(count), shape) + b"s.",
+                   storages={"0": b"-hole-"})  # fmt: skip
+    at, table, end = made.index(b"-hole-"), made.index(b"PK\x01\x02"), made.index(b"PK\x05\x06")
+    with path.open("wb") as stream:
+        stream.write(made[:at])
+        stream.seek(at + 4 * count)
+        contents = bytearray(made[table:end])
+        last = contents.rindex(b"PK\x01\x02")
+        struct.pack_into("<II", contents, last + 20, 4 * count, 4 * count)
+        stream.write(contents)
+        closing = bytearray(made[end:])
+        struct.pack_into("<I", closing, 16, at + 4 * count)
+        stream.write(closing)
+    assert _archives.read(path)["a"].shape == (count,)
+
+
+@pytest.mark.parametrize("size", [20, 1 << 40])
+def test_a_legacy_file_with_fewer_numbers_than_it_says_is_refused(tmp_path: Path, size: int):
+    made = PROTO + b"}" + KEY + tensor(number(size), FLAT) + b"s."
+    (tmp_path / "x.pt").write_bytes(legacy(made))
+    with pytest.raises(CheckpointError, match=r"damaged: (truncated|more numbers)"):
+        _reading.read(tmp_path / "x.pt")

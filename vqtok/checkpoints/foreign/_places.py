@@ -1,0 +1,239 @@
+"""Where in a checkpoint a network's weights may lie: a tree of names, and its places by preference.
+
+Training programs keep weights in mappings of mappings (``{"state_dict": …, "ema": …}``), wrappers
+put their own names before or into those of a network (``module.``, ``_orig_mod.``), and networks
+lie in larger ones (``first_stage_model.``). All of that is one tree: keys are split at their dots.
+Any place of it may be the network; ``foreign.recognise`` asks every one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from vqtok.checkpoints.foreign._calls import Inert
+
+WRAPPERS = frozenset(
+    ("module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module")
+)
+"""What DistributedDataParallel, torch.compile, FSDP, DeepSpeed and checkpointing put into names."""
+
+CONTAINERS = ("state_dict", "model_state_dict", "model", "params", "best_state", "generator", "net",
+              "net_g", "weights", "module")  # fmt: skip
+"""Keys under which training programs keep the weights, the better first; averages before all."""
+
+_AVERAGES = re.compile(r"(^|_)(ema|avg|averaged?|swa|shadow)(_|$)")
+"""Keys of moving averages: ema, ema_model, params_ema, model_ema, g_ema, state_dict_ema …"""
+
+_MODULE = ("_parameters", "_buffers", "_modules")
+"""Where a pickled ``nn.Module`` keeps what its ``state_dict`` names without them."""
+
+_PARTS, _PLACES = 1 << 20, 1 << 16
+"""Few bytes can hold one list a thousand times, each of which holds another a thousand times."""
+
+_DEEP = 100
+_FEWEST = 4
+"""Tensors of a place that is worth asking about."""
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """One node of the tree.
+
+    Attributes:
+        name: Its key.
+        parent: None of the root.
+        inside: Places below by key, in the order of the file.
+        tensors: By the last part of their names.
+        plain: Values without tensors.
+        count: Of tensors here and below.
+        whole: Whether a mapping was a value of this key; else it is the beginning of keys.
+        listed: Whether it was a list or tuple.
+        depth: Keys from the root to here.
+    """
+
+    name: str = ""
+    parent: Place | None = None
+    inside: dict[str, Place] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    plain: dict[str, Any] = field(default_factory=dict)
+    count: int = 0
+    whole: bool = True
+    listed: bool = False
+    depth: int = 0
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Keys from the root to here."""
+        return () if self.parent is None else (*self.parent.path, self.name)
+
+    @property
+    def root(self) -> Place:
+        """The whole file."""
+        return self if self.parent is None else self.parent.root
+
+    @property
+    def is_average(self) -> bool:
+        """Whether a key on the way here is one of moving averages."""
+        return any(_AVERAGES.search(each) for each in self.path)
+
+    def named(self) -> dict[str, Tensor]:
+        """Tensors here and below by name, without what wrappers put into them.
+
+        What a wrapper puts before all of them is a place of its own.
+        """
+        found = dict(self._named(""))
+        short = {_unwrapped(name): tensor for name, tensor in found.items()}
+        return short if len(short) == len(found) else found
+
+    def beside(self) -> dict[str, Any]:
+        """Returns what lies on the way here and is not tensors, as plain data; the nearer wins."""
+        above = {} if self.parent is None else self.parent.beside()
+        return {**above, **self._data()}
+
+    def _data(self) -> dict[str, Any]:
+        """Returns values, lists and mappings of a place, but for those that hold tensors."""
+        found = dict(self.plain)
+        for name, place in self.inside.items():
+            if not place.count:
+                data = place._data()
+                # Keys of lists are numbers; values and places come back in their order.
+                listed = [data[each] for each in sorted(data, key=int)] if place.listed else data
+                found[name] = listed
+        return found
+
+    def _named(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in self.tensors.items():
+            yield f"{prefix}{name}", tensor
+        for name, place in self.inside.items():
+            if place.count:
+                yield from place._named(f"{prefix}{name}.")
+
+
+def tree(found: object) -> Place:
+    """Returns the tree of what a file holds.
+
+    Raises:
+        ValueError: nested beyond all reason.
+    """
+    root = Place()
+    waiting: deque[tuple[Place, object, tuple[int, ...]]] = deque([(root, found, ())])
+    parts, made = 0, 0
+    while waiting:
+        place, held, above = waiting.popleft()
+        if id(held) in above:  # it holds itself
+            continue
+        place.listed = isinstance(held, list | tuple)
+        for key, value in _items(held):
+            flat = isinstance(value, list | tuple) and not any(map(_is_nested, value))
+            parts += 1 + (len(value) if flat else key.count("."))
+            made += not flat and _is_nested(value)
+            if parts > _PARTS or made > _PLACES:
+                raise ValueError("nested beyond all reason")
+            if isinstance(value, Tensor):
+                *way, last = key.split(".")
+                _below(place, way).tensors[last] = value
+            elif _is_nested(value) and not flat:
+                inner = _below(place, key.split("."))
+                inner.whole = True
+                waiting.append((inner, value, (*above, id(held))))
+            else:
+                place.plain[key] = list(value) if flat else value
+    _counted(root)
+    return root
+
+
+def default(root: Place) -> Place:
+    """Returns the place that keys of training programs and wrappers alone lead to."""
+    place = root
+    while True:
+        inside = [each for each in place.inside.values() if each.count]
+        known = [each for each in inside if _order(each) < len(CONTAINERS) and each.whole]
+        only = [each for each in inside if each.count == place.count and each.name in WRAPPERS]
+        chosen = sorted(known, key=_order)[:1] or only
+        if not chosen:
+            return place
+        place = chosen[0]
+
+
+def places(root: Place) -> Iterator[Place]:
+    """Returns places that may hold a network: averages before weights, known keys first."""
+    found: list[Place] = []
+    level = [root]
+    while level:  # those nearer to the root first
+        found += [each for each in level if each.count >= _FEWEST]
+        level = [below for each in level for below in each.inside.values() if below.count]
+    yield from sorted(found, key=lambda each: (not each.is_average, len(each.path), _order(each)))
+
+
+def _order(place: Place) -> int:
+    """Rank of a key: averages, then the known ones, then all others."""
+    if _AVERAGES.search(place.name):
+        return -1
+    return CONTAINERS.index(place.name) if place.name in CONTAINERS else len(CONTAINERS)
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, Tensor | Mapping | list | tuple | Inert)
+
+
+def _items(held: object) -> Iterator[tuple[str, Any]]:
+    if isinstance(held, list | tuple):
+        yield from ((str(index), each) for index, each in enumerate(held))
+        return
+    if isinstance(held, Inert):
+        state = held.state if isinstance(held.state, dict) else {}
+        held = {**state, **(held.items or {})}
+        if any(kind in state for kind in _MODULE):
+            held = _of_module(state)
+    for key, value in held.items() if isinstance(held, Mapping) else ():
+        yield (key if isinstance(key, str) else _shown(key)), value
+
+
+def _of_module(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Returns what ``state_dict`` of a pickled module would name."""
+    dropped = state.get("_non_persistent_buffers_set")
+    held = {
+        name: value
+        for kind in _MODULE
+        for name, value in (state[kind].items() if isinstance(state.get(kind), dict) else ())
+    }
+    for name in dropped if isinstance(dropped, list) else ():
+        if isinstance(name, str):
+            held.pop(name, None)
+    return held
+
+
+def _shown(key: object) -> str:
+    return str(key) if isinstance(key, int | float | type(None)) else type(key).__name__
+
+
+def _below(place: Place, way: list[str]) -> Place:
+    for name in way:
+        if name not in place.inside:
+            if place.depth == _DEEP:
+                raise ValueError("nested beyond all reason")
+            place.inside[name] = Place(name, place, whole=False, depth=place.depth + 1)
+        place = place.inside[name]
+    return place
+
+
+def _counted(root: Place) -> None:
+    """Put the counts in, from the leaves up."""
+    order = [root]
+    for place in order:
+        order.extend(place.inside.values())
+    for place in reversed(order):
+        place.count += len(place.tensors)
+        if place.parent is not None:
+            place.parent.count += place.count
+
+
+def _unwrapped(name: str) -> str:
+    first, *rest = name.split(".")
+    return ".".join([first, *(each for each in rest if each not in WRAPPERS)])
