@@ -20,8 +20,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
+from vqtok import regular
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
+
+_MOST_BYTES = 1 << 24
+"""Of a JSON file."""
 
 FAMILIES = ("quantizers", "tokenizers", "priors", "classifiers")
 
@@ -151,7 +155,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ConfigError: missing file, a syntax error (with line and column), or not an object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(regular.read(path, most=_MOST_BYTES).decode("utf-8"))
     except OSError as error:
         raise ConfigError(path, f"cannot read: {error.strerror}") from error
     except UnicodeDecodeError as error:

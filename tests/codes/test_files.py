@@ -133,13 +133,13 @@ def test_the_format_wins_over_the_suffix(tmp_path: Path):
     assert_same(files.read(path)[0], some.image()[0])
 
 
-def test_a_pipe_is_read_to_its_end(tmp_path: Path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
+def test_a_pipe_that_the_shell_hands_over_is_read_to_its_end(tmp_path: Path):
     path = tmp_path / "codes.npy"
     files.write(path, *some.image())
-    with subprocess.Popen(["cp", path, pipe]):
-        assert_same(files.read(pipe)[0], some.image()[0])
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        handed = Path(f"/dev/fd/{process.stdout.fileno()}")  # as of <(cat codes.npy)
+        assert_same(files.read(handed)[0], some.image()[0])
 
 
 def test_unknown_suffixes_and_formats_are_usage_errors(tmp_path: Path):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqtok import config as configs
+from vqtok import regular
 from vqtok.codes import safetensors
 from vqtok.codes.spec import RANKS, CodeSpec, integer
 from vqtok.errors import CheckpointError, CodesError, ConfigError
@@ -162,7 +163,7 @@ def fingerprint(directory: Path, content: Mapping[str, Any] | None = None) -> st
     digest = hashlib.sha256(configs.to_json(data).encode() + b"\0")
     path = directory / WEIGHTS
     try:
-        with path.open("rb") as stream:
+        with regular.opened(path) as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     except OSError as error:
@@ -252,7 +253,7 @@ def read_learned(directory: Path, data: Mapping[str, Any]) -> Learned | None:
 def _parameters(path: Path) -> int:
     """Count the numbers in a safetensors file from its table of contents."""
     try:
-        with path.open("rb") as stream:
+        with regular.opened(path) as stream:
             return safetensors.table(stream, path.stat().st_size).numbers()
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -261,6 +262,8 @@ def _parameters(path: Path) -> int:
 
 
 def _training(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():
+        raise CheckpointError(path, regular.NOT_REGULAR)
     try:
         return configs.read_json(path)
     except ConfigError:

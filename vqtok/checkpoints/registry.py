@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -104,17 +105,21 @@ def describe(name_or_path: str | Path) -> ModelInfo:
     return _facts(resolve(name_or_path) if isinstance(name_or_path, str) else name_or_path)
 
 
-def find(fingerprint: str, *, name: str = "") -> ModelInfo | None:
+def find(
+    fingerprint: str, *, name: str = "", folders: Sequence[Path] = (Path(),)
+) -> ModelInfo | None:
     """Returns the model with this fingerprint, or None.
 
     Args:
         fingerprint: As in a codes file's header.
-        name: NAME, or directory in the current one, to try before all others.
+        name: What a file calls it. Files may say anything, so this is no path, and no other
+            program's checkpoint or model of a hub is opened for it: that is the user's word.
+        folders: Where a directory of this name is tried before all others.
     """
     places: list[Path] = []
-    with suppress(VqtokError):
-        if not name.startswith(hub.PREFIX):  # only the user's word may reach for the network
-            places.append(resolve(name))
+    if name == Path(name).name:  # neither a path nor nothing
+        places += [folder / name for folder in folders if _is_ours(folder / name)]
+        places += [path for path in _directories() if path.name == name]
     # Two folders of the path may hold different models of one name, so every directory counts.
     for path in (*places, *_directories()):
         with suppress(VqtokError):  # a damaged neighbour must not hide a sound model
@@ -130,6 +135,13 @@ def _facts(path: Path) -> ModelInfo:
     if content is None and foreign.is_candidate(path):
         return foreign.describe(path)
     return facts(path, content if content and path.is_dir() else None)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.is_dir() and bool(foreign.our_config(path))
+    except (OSError, ValueError):  # longer than a name can be, or with zero bytes
+        return False
 
 
 def _directories() -> list[Path]:

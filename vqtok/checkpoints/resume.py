@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vqtok import atomic
+from vqtok import atomic, regular
 from vqtok.errors import CheckpointError
 
 FILE = "resume.safetensors"
@@ -68,6 +68,7 @@ def read_state(directory: Path) -> dict[str, Any]:
             directory, f"nothing to resume: no {FILE}", hint="start without --resume"
         )
     try:
+        regular.opened(path).close()
         with safe_open(path, framework="numpy") as stored:
             metadata = stored.metadata() or {}
         state = json.loads(metadata["vqtok"])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqtok import regular
 from vqtok.codes import safetensors
 from vqtok.errors import CheckpointError
 
@@ -99,6 +100,7 @@ def read(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        regular.opened(path).close()
         return load_file(path)
     except FileNotFoundError as error:
         reason = f"incomplete model directory: no {path.name}"

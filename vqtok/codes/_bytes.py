@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
@@ -21,11 +22,16 @@ def write(stream: BinaryIO, data: memoryview) -> None:
         data = data[stream.write(data) or 0 :]
 
 
-def spooled(stream: BinaryIO) -> io.BytesIO:
-    """Read the rest of a stream into memory, where ``array`` finds it without another copy."""
+def spooled(stream: BinaryIO, *, begins: Callable[[bytes], bool]) -> io.BytesIO:
+    """Read the rest of a stream into memory, where ``array`` finds it without another copy.
+
+    Of a stream that begins otherwise only the first piece is read: it may have no end.
+    """
     whole = io.BytesIO()
     while piece := stream.read(1 << 20):
         whole.write(piece)
+        if whole.tell() >= 9 and not begins(bytes(whole.getbuffer()[:9])):
+            break
     return whole
 
 

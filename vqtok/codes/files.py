@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqtok import atomic
+from vqtok import atomic, regular
 from vqtok.codes import _bytes, _layout, npy, safetensors, streams
 from vqtok.codes import header as headers
 from vqtok.codes.container import Codes
@@ -166,11 +166,10 @@ def is_codes(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
-        with path.open("rb") as stream:
-            head = stream.read(9)
+        with regular.opened(path) as stream:
+            return _begins(stream.read(9))
     except OSError:
         return False
-    return head.startswith(npy.MAGIC) or safetensors.looks_like(head)
 
 
 def check_model(header: Header, spec: CodeSpec, *, name: str) -> None:
@@ -245,18 +244,23 @@ def _opened(
     source = Path(source) if isinstance(source, str) else source
     subject = source if isinstance(source, Path) else subject
     try:
-        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
+        place = regular.opened(source) if isinstance(source, Path) else nullcontext(source)
+        with place as stream:
             status = os.fstat(stream.fileno()) if isinstance(source, Path) else None
             if status is not None and stat.S_ISREG(status.st_mode):
                 yield stream, status.st_size
             else:  # pipes know neither their size nor how to seek
-                whole = _bytes.spooled(stream)
+                whole = _bytes.spooled(stream, begins=_begins)
                 yield whole, whole.tell()
     except OSError as error:
         raise CodesError(subject, f"cannot read: {error.strerror}") from error
     except CodesError as error:
         error.about(subject)
         raise
+
+
+def _begins(head: bytes) -> bool:
+    return head.startswith(npy.MAGIC) or safetensors.looks_like(head)
 
 
 def _is_stream(stream: BinaryIO) -> bool:

@@ -6,11 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+from vqtok import regular
 from vqtok.errors import UsageError
 from vqtok.media.opening import os_message
 
 MARK = "@"
 STDIN_LIST = "@-"
+_MOST_BYTES = 1 << 30
 
 
 def is_list(argument: str) -> bool:
@@ -32,9 +34,9 @@ def read_list(argument: str) -> list[str]:
         if argument == STDIN_LIST:
             if sys.stdin is None or sys.stdin.isatty():
                 raise UsageError("@-", "stdin is a terminal", hint="find … | vqtok … @-")
-            data = sys.stdin.buffer.read()
+            data = sys.stdin.buffer.read(_MOST_BYTES)
         else:
-            data = Path(name).read_bytes()
+            data = regular.read(Path(name), most=_MOST_BYTES)
     except OSError as error:
         raise UsageError(argument, f"cannot read the list: {os_message(error)}") from error
     # File names are bytes; those that are no UTF-8 get through as Python writes them.

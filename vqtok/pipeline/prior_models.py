@@ -75,11 +75,10 @@ def tokenizer_of(info: ModelInfo, learned: Learned, name: str | None = None) -> 
             )
         return found
     # A prior beside its tokenizer is the usual thing.
-    beside = info.path.resolve().parent / learned.tokenizer
-    for place in (learned.tokenizer, str(beside) if learned.tokenizer else ""):
-        near = directory.find(wanted, name=place)
-        if near is not None:
-            return near
+    folders = (Path(), info.path.resolve().parent)
+    near = directory.find(wanted, name=learned.tokenizer, folders=folders)
+    if near is not None:
+        return near
     raise CheckpointError(
         info.name,
         f"its tokenizer {learned.tokenizer or ''} (fingerprint {wanted}) is not here",

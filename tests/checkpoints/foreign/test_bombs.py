@@ -306,10 +306,8 @@ def test_a_table_of_contents_without_an_end_is_refused(tmp_path: Path):
         _reading.read(tmp_path / "x.pt")
 
 
-def test_numbers_stay_in_the_file_until_they_are_used(tmp_path: Path):
-    """A file with holes, far larger than memory: of it only the pickle is read."""
-    path = tmp_path / "x.pt"
-    count = 1 << 28
+def holes(path: Path, count: int) -> None:
+    """A file with so many numbers that are not on the disk."""
     shape = b"K\x00" + number(count) + b"\x85K\x01\x85"
     made = archive(PROTO + b"}" + KEY + tensor(number(count), shape) + b"s.",
                    storages={"0": b"-hole-"})  # fmt: skip
@@ -324,7 +322,19 @@ def test_numbers_stay_in_the_file_until_they_are_used(tmp_path: Path):
         closing = bytearray(made[end:])
         struct.pack_into("<I", closing, 16, at + 4 * count)
         stream.write(closing)
-    assert _archives.read(path)["a"].shape == (count,)
+
+
+def test_numbers_stay_in_the_file_until_they_are_used(tmp_path: Path):
+    holes(tmp_path / "x.pt", 60_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert _archives.read(tmp_path / "x.pt")["a"].shape == (60_000_000,)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_a_file_of_holes_is_refused(tmp_path: Path):
+    holes(tmp_path / "x.pt", 1 << 28)
+    with pytest.raises(CheckpointError, match="a file of holes"):
+        _reading.read(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("size", [20, 1 << 40])

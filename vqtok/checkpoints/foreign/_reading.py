@@ -6,7 +6,6 @@ anything. The numbers stay in the file until they are used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from vqtok.checkpoints.foreign._calls import Inert
 from vqtok.checkpoints.foreign._places import Place, default, places, tree
 from vqtok.checkpoints.weight_files import weights_in
 from vqtok.checkpoints.weights import read as read_safetensors
+from vqtok.config import read_json
 from vqtok.errors import CheckpointError, ConfigError
 
 _LARGER = 8
@@ -158,9 +158,9 @@ def _object(path: Path) -> Any:
 
 def _sharded(index: Path) -> dict[str, Tensor]:
     try:
-        table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        table = read_json(index)["weight_map"]
         shards = sorted({str(each) for each in table.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(index, "damaged: not an index of shards") from error
     tensors: dict[str, Tensor] = {}
     for name in shards:
@@ -175,8 +175,6 @@ def _config(folder: Path, *, named: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         return {}
-    from vqtok.config import read_json
-
     try:
         return read_json(path)
     except ConfigError:
