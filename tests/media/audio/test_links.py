@@ -281,10 +281,21 @@ def test_ogg_pages_that_go_back_are_refused() -> None:
         read(file.getvalue())
 
 
-@pytest.mark.parametrize("peak", [26000.0, 9.0, 3e9, 3.4e38])
-def test_floats_far_beyond_full_scale_are_refused_with_the_remedy(peak: float) -> None:
+@pytest.mark.parametrize(("peak", "full"), [(1e5, 1 << 15), (40.0, 1 << 15), (3e9, 1 << 31)])
+def test_floats_far_beyond_full_scale_are_refused_with_the_remedy(peak: float, full: int) -> None:
+    loud = peak * noise()
     buffer = io.BytesIO()
-    soundfile.write(buffer, peak * noise(), RATE, format="WAV", subtype="FLOAT")
+    soundfile.write(buffer, loud, RATE, format="WAV", subtype="FLOAT")
     with pytest.raises(MediaError, match="where full scale is 1") as caught:
         read(buffer.getvalue())
-    assert "volume=1/" in str(caught.value.hint)
+    remedy = f"-af volume=1/{full} -c:a pcm_f32le"
+    assert remedy in str(caught.value.hint)
+    scaled = read(ffmpeg.encoded(loud.T, RATE, ".wav", *remedy.split()))
+    np.testing.assert_allclose(scaled, loud.T / full, rtol=1e-5)
+
+
+def test_floats_that_no_integer_holds_are_refused_too() -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, 6e38 * noise().astype(np.float64), RATE, format="WAV", subtype="FLOAT")
+    with pytest.raises(MediaError, match="where full scale is 1"):
+        read(buffer.getvalue())

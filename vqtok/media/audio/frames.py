@@ -12,7 +12,8 @@ LOUDEST = 4.0
 """Largest absolute value of a sample, 12 dB over full scale: what is mixed, resampled and decoded
 overshoots, while integers that were stored as floats lie far beyond."""
 
-_INTEGERS = (1 << 15, 1 << 31)
+_INTEGERS = (1 << 15, 1 << 23, 1 << 31)
+"""Full scale of integers of 16, 24 and 32 bits."""
 
 
 def check_samples(frames: np.ndarray, position: int, *, rate: int, name: str) -> None:
@@ -37,11 +38,13 @@ def check_samples(frames: np.ndarray, position: int, *, rate: int, name: str) ->
     if not np.isfinite(value):
         raise MediaError(name, what)
     peak = np.abs(frames[np.isfinite(frames)]).max()
-    full = next((each for each in _INTEGERS if each >= peak), _INTEGERS[-1])
+    full = next((each for each in _INTEGERS if LOUDEST * each >= peak), _INTEGERS[-1])
     raise MediaError(
         name,
         f"{what}, where full scale is 1",
-        hint=f"ffmpeg -i FILE -af volume=1/{full} -f wav - | vqtok encode - scales it",
+        # As floats to the end: what ffmpeg turns into integers it clips without a word.
+        hint=f"ffmpeg -i FILE -af volume=1/{full} -c:a pcm_f32le -f wav - | vqtok encode - "
+        "scales samples that were integers",
     )
 
 
