@@ -36,7 +36,8 @@ def name_of(line: dict[str, Any]) -> str:
     if "kind" in line and "subject" in line:
         return str(line["kind"]).replace(" ", "_")
     for key, name in {
-        "error": "failed", "probability": "classified", "accuracy": "accuracy", "corpus": "corpus_written", "summary": "summary", "encode_s": "measured",
+        "error": "failed", "probability": "classified", "accuracy": "accuracy",
+        "corpus": "corpus_written", "summary": "summary", "encode_s": "measured",
         "seconds": "done", "index": "sample", "samples": "planned_sample", "items": "score",
         "nats_per_code": "scored", "kind": "planned",
     }.items():  # fmt: skip
