@@ -20,6 +20,7 @@ from vqtok.media.kinds import AUDIO_FORMATS, HEAD_BYTES, sniff_format, supported
 UNKNOWN_LENGTH = 1 << 62
 """No file is as long: libsndfile's "no idea" is 2**63 - 1."""
 _READ_FRAMES = 1 << 14
+_MOST_PADDING = 1 << 16
 _UNSUPPORTED_ENCODING = 4  # libsndfile's number of this error
 
 
@@ -73,6 +74,9 @@ def recognised(stream: BinaryIO, name: str) -> tuple[str, BinaryIO]:
         MediaError: none that is read here.
     """
     start = mpeg.behind_tags(stream)
+    if start:  # not all programs count the padding of a tag
+        zeros = bytes_at(stream, start, _MOST_PADDING)
+        start += len(zeros) - len(zeros.lstrip(b"\0"))
     format = sniff_format(bytes_at(stream, start, HEAD_BYTES))
     if format not in AUDIO_FORMATS and mpeg.starts_here(stream, start):
         format = "MP3"  # padding, or the rest of a tag, lies before the first frame
