@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,14 +12,17 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Array, Codes
 from vqtok.codes.spec import CodeSpec
-from vqtok.nn.hierarchy import Encoder, OneLevel
+from vqtok.graphs.graph import Value, Weight
+from vqtok.graphs.store import Graphs
+from vqtok.nn.hierarchy import Encoder, OneLevel, layers_of
 from vqtok.nn.outputs import Output, entering, pixels
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Label, Quantized, Quantizer, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
+from vqtok.tokenizers._graphs import Builder, encoder_of_levels, image_decoder
 from vqtok.tokenizers._labels import Labels
-from vqtok.tokenizers._quantizers import dequantize, level_specs, of_levels, total
-from vqtok.tokenizers._signals import check_images, joined, padded, size_of
+from vqtok.tokenizers._quantizers import dequantize, described, level_specs, of_levels, total
+from vqtok.tokenizers._signals import check_images, joined, padded, repeated, size_of
 from vqtok.tokenizers.exact.images import ImageEncoder
 from vqtok.tokenizers.exact.tiling2d import Read, Tile, Windows, tiles
 
@@ -73,6 +76,7 @@ class TiledImages(nn.Module, ABC):
         self.labels = Labels(config.labels, config.latent)
         specs = level_specs(self.quantizers, names, axes=("h", "w"), stride=config.stride)
         self.spec = CodeSpec(modality="image", levels=specs)
+        self._levels = [levels]  # in a list, so that it is no submodule
         self._exact = ImageEncoder(
             levels, self.quantizers, stride=config.stride, channels=config.channels
         )
@@ -129,7 +133,7 @@ class TiledImages(nn.Module, ABC):
         ]
 
     @torch.inference_mode()
-    def encode_windows(self, size: tuple[int, int], read: Read) -> Codes:
+    def encode_windows(self, size: tuple[int, int], read: Read[Tensor]) -> Codes:
         """Encode an image of any size while only a tile of it is in memory.
 
         Args:
@@ -252,6 +256,41 @@ class TiledImages(nn.Module, ABC):
             raw=None if self.output == "plain" else raw,
         )
 
+    def graphs(self, places: Mapping[str, Weight]) -> Graphs:
+        """Write encoder and decoder as graphs.
+
+        Args:
+            places: Of each tensor in the weights file.
+        """
+        (levels,) = self._levels
+        to = Builder(self, places)
+        given = [Value("x", ("batch", self.channels, "height", "width"))]
+        if isinstance(levels, Encoder):
+            given += encoder_of_levels(to, levels)
+        else:
+            to.add("Identity", to.layers(layers_of(self.encoder), "x"), out="z0")
+        latents = [("batch", "latent", f"h{i}", f"w{i}") for i in range(len(self.quantizers))]
+        encoder = to.graph(given, [Value(f"z{i}", axes) for i, axes in enumerate(latents)])
+        to = Builder(self, places)
+        image_decoder(to, self.decoder)
+        decoder = to.graph(
+            [Value(f"q{i}", axes) for i, axes in enumerate(latents)],
+            [Value("raw", ("batch", "channels", "height", "width"))],
+        )
+        halo = -(-int(self.decoder.receptive_field) // self.stride)  # type: ignore[arg-type]
+        facts = {
+            "stride": self.stride,
+            "channels": self.channels,
+            "output": self.output,
+            "labels": list(self.labels.names),
+            "quantizers": described(self.quantizers),
+            "codes": [[each.codebook_size, each.depth] for each in self.quantizers],
+            "margins": list(levels.margins),
+            "halo": levels.halo,
+            "decoder_halo": halo,
+        }
+        return Graphs(encoder, decoder, facts)
+
     @abstractmethod
     def _quantize(self, x: Tensor, extent: tuple[int, int]) -> list[Quantized]:
         """Encode and quantize whole images on every level.
@@ -291,15 +330,15 @@ class TiledImages(nn.Module, ABC):
         """Add the label to the finest level, which carries it into the decoder."""
         return [*z_qs[:-1], self.labels.condition(z_qs[-1], label)]
 
-    def _windows(self, x: Tensor) -> Windows:
+    def _windows(self, x: Tensor) -> Windows[Tensor]:
         """Read (C, H, W) in memory."""
         return self._read(size_of(x), lambda rows, columns: x[:, rows, columns])
 
-    def _read(self, size: tuple[int, int], read: Read) -> Windows:
+    def _read(self, size: tuple[int, int], read: Read[Tensor]) -> Windows[Tensor]:
         def seen(rows: slice, columns: slice) -> Tensor:
             return entering(read(rows, columns), self.output)
 
-        return Windows(size, seen, stride=self.stride)
+        return Windows(size, seen, stride=self.stride, repeat=repeated)
 
     def _integers(self, codes: Array) -> Tensor:
         """Bring codes of any array to the device."""

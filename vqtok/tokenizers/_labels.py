@@ -7,7 +7,6 @@ so codes are the same for all.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import torch
@@ -16,9 +15,7 @@ from torch import Tensor, nn
 from vqtok.errors import UsageError
 from vqtok.nn.convnext import Block
 from vqtok.protocols import Label
-
-SHOWN = 12
-"""Names that a hint lists."""
+from vqtok.tokenizers.label_numbers import number_of
 
 GAIN = 10.0
 """Of the vectors of blocks: a label is in few items of a batch, and its vectors must not be learned
@@ -87,25 +84,7 @@ class Labels(nn.Module):
         Raises:
             UsageError: as ``condition``.
         """
-        if not self.names:
-            if label is not None:
-                raise UsageError(f"label {label!r}: this model was made without labels")
-            return 0
-        if label is None:
-            raise UsageError("no label given: this model needs one", hint=self._known())
-        if isinstance(label, str):
-            if label in self.names:
-                return self.names.index(label)
-            close = difflib.get_close_matches(label, self.names, n=1)
-            hint = f"did you mean {close[0]}?" if close else self._known()
-            raise UsageError(f"label {label!r}: the model does not know it", hint=hint)
-        if not 0 <= label < len(self.names):
-            raise UsageError(f"label {label}: the model has 0 … {len(self.names) - 1}")
-        return label
-
-    def _known(self) -> str:
-        more = len(self.names) - SHOWN
-        return f"one of {', '.join(self.names[:SHOWN])}" + (f" and {more} more" if more > 0 else "")
+        return number_of(self.names, label)
 
 
 class ConditionedBlocks(nn.Sequential):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from vqtok import config as configs
 from vqtok.codes.spec import LevelSpec
 from vqtok.config import type_name
 from vqtok.errors import ConfigError
@@ -72,6 +73,11 @@ def of_levels(quantizer: nn.Module) -> list[Quantizer]:
     """List the quantizer of each level, coarse → fine."""
     parts = list(quantizer) if isinstance(quantizer, Quantizers) else [quantizer]
     return cast("list[Quantizer]", parts)
+
+
+def described(quantizers: Sequence[Quantizer]) -> list[dict[str, Any]]:
+    """Describe quantizers as configs do, with all fields."""
+    return [configs.dump(cast(Any, each).config) for each in quantizers]
 
 
 def level_specs(

@@ -24,6 +24,16 @@ def padded(x: Tensor, stride: int) -> Tensor:
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
 
+def repeated(x: Tensor, bottom: int, right: int) -> Tensor:
+    """Repeat the last row and column of (C, H, W) so many times."""
+    return F.pad(x[None], (0, right, 0, bottom), mode="replicate")[0]
+
+
+def concatenated(pieces: Sequence[Tensor]) -> Tensor:
+    """Join pieces of a signal along their last axis."""
+    return torch.cat(list(pieces), dim=-1)
+
+
 def check_images(x: Tensor, channels: int) -> None:
     """Check that x is (B, C, H, W).
 

@@ -88,6 +88,7 @@ class FrontEnd:
 
     def __init__(self, mel: Mel | None, *, frame: int, rate: float) -> None:
         self._mel, bins = mel, frame // 2 + 1
+        self.bands = None if mel is None else mel.bands
         self.channels = 2 * bins if mel is None else mel.bands
         if mel is None:
             return

@@ -11,7 +11,7 @@ networks see, so the codes do not depend on how the samples arrive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,14 +21,17 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
+from vqtok.graphs.graph import Value, Weight
+from vqtok.graphs.store import Graphs
 from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.spectral import Spectrum, from_polar
 from vqtok.protocols import AudioTokenizer, Label, Quantizer, RecomputeStats, Reconstructed
 from vqtok.protocols import Config as AnyConfig
 from vqtok.tokenizers import _given
+from vqtok.tokenizers._graphs import Builder, conditioned_blocks
 from vqtok.tokenizers._labels import ConditionedBlocks, Labels, check_names
-from vqtok.tokenizers._quantizers import dequantize, level_specs, of_levels, quantize
-from vqtok.tokenizers._signals import check_audio
+from vqtok.tokenizers._quantizers import dequantize, described, level_specs, of_levels, quantize
+from vqtok.tokenizers._signals import check_audio, concatenated
 from vqtok.tokenizers._spectral import FrontEnd, Mel, check_bands
 from vqtok.tokenizers.exact.audio import AudioEncoder
 from vqtok.tokenizers.exact.tiling1d import segments
@@ -221,7 +224,9 @@ class Codec(nn.Module):
         self.spec.require_codes(self.name)
         ahead = self.spectrum.overlap - 1  # frames after a hop that still overlap it
         given = 0  # samples
-        for segment in segments(pieces, own=TILE, past=self.decoder_context, ahead=ahead):
+        for segment in segments(
+            pieces, join=concatenated, own=TILE, past=self.decoder_context, ahead=ahead
+        ):
             skip, own = segment.skip * self.hop, segment.own * self.hop
             items = [
                 self._render(dequantize(self.quantizer, codes[None].to(self._device())), label)
@@ -271,6 +276,35 @@ class Codec(nn.Module):
         levels = (quantized.codes,) if self.spec.levels else ()
         codes = Codes(self.spec, levels, (length,))
         return Reconstructed(y, codes, quantized.loss, quantized.terms)
+
+    def graphs(self, places: Mapping[str, Weight]) -> Graphs:
+        """Write encoder, of features, and decoder, to spectra, as graphs.
+
+        Args:
+            places: Of each tensor in the weights file.
+        """
+        axes, to = ("batch", "latent", 1, "frames"), Builder(self, places)
+        to.add("Identity", to.layers(self.encoder, "x"), out="z0")
+        features = Value("x", ("batch", self.front_end.channels, 1, "frames"))
+        encoder, to = to.graph([features], [Value("z0", axes)]), Builder(self, places)
+        deep = bool(self.labels.names) and self.labels.vectors.ndim == 3
+        given = [Value("q0", axes)]
+        if deep:
+            given.append(Value("vectors", ("batch", *self.labels.vectors.shape[1:])))
+        raw = conditioned_blocks(to, self.decoder, "q0", "vectors" if deep else "")
+        to.add("Identity", raw, out="raw")
+        parts = Value("raw", ("batch", 2 * self.spectrum.bins, 1, "frames"))
+        facts = {
+            "labels": list(self.labels.names),
+            "quantizers": described(self.quantizers),
+            "rate": self.rate,
+            "hop": self.hop,
+            "frame": self.spectrum.size,
+            "bands": self.front_end.bands,
+            "context": self.encoder_context,
+            "decoder_context": self.decoder_context,
+        }
+        return Graphs(encoder, to.graph(given, [parts]), facts)
 
     def _padded(self, x: Tensor) -> Tensor:
         """Maps (B, 1, L) → (B, T·hop) float32."""

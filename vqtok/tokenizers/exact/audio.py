@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vqtok.nn.convnext import Block
 from vqtok.nn.spectral import Spectrum
 from vqtok.protocols import Quantizer, RecomputeStats
+from vqtok.tokenizers._signals import concatenated
 from vqtok.tokenizers._spectral import FrontEnd, Perturbation
 from vqtok.tokenizers.exact.recompute import ExactCodes, full_float32
 from vqtok.tokenizers.exact.tiling1d import Segment, segments
@@ -98,7 +99,7 @@ class AudioEncoder:
                 pieces[item][at] = codes
 
         for item, x in enumerate(signals):
-            for segment in segments([x], own=tile * self._hop, past=self._past):
+            for segment in segments([x], join=concatenated, own=tile * self._hop, past=self._past):
                 window = self._filled(segment, tile)
                 form = (len(window), segment.skip)
                 waiting[form].append((item, len(pieces[item]), window))
@@ -123,11 +124,11 @@ class AudioEncoder:
             int64 (B, Q, t) or (B, t) pieces.
         """
         floats = (block.to(torch.float32) for block in blocks)
-        for segment in segments(floats, own=tile * self._hop, past=self._past):
+        for segment in segments(floats, join=concatenated, own=tile * self._hop, past=self._past):
             codes = self._encode(self._filled(segment, tile), segment.skip)
             yield codes[..., : -(-segment.own // self._hop)]
 
-    def _filled(self, segment: Segment, tile: int) -> Tensor:
+    def _filled(self, segment: Segment[Tensor], tile: int) -> Tensor:
         """Add silence to the last segment, up to a multiple of ``STEP`` or a whole one."""
         missing = min(-segment.own % (STEP * self._hop), tile * self._hop - segment.own)
         return F.pad(segment.window, (0, missing))

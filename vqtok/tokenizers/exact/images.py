@@ -14,30 +14,14 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Array
 from vqtok.nn.hierarchy import Encoder, OneLevel
-from vqtok.nn.regions import Region, Source, Span, cut
+from vqtok.nn.regions import Region, Source, cut
 from vqtok.protocols import Quantizer, RecomputeStats
+from vqtok.tokenizers.exact.levels import Cut, Grids
 from vqtok.tokenizers.exact.recompute import ExactCodes, full_float32
 from vqtok.tokenizers.exact.tiling2d import Slices, Tile, Windows, batches
 
 PROBE = 16
 """Code positions per side of the image on which rounding is measured."""
-
-
-class Cut(NamedTuple):
-    """Positions of one level's grid that a tile is about; rows and columns of its window."""
-
-    coded: tuple[Span, Span]
-    """Those that are coded, as others depend on them."""
-    owned: tuple[Span, Span]
-    """Those that are kept."""
-
-    def inner(self) -> Slices:
-        """Slice what is kept out of what is coded."""
-        rows, columns = (
-            slice(kept[0] - coded[0], kept[1] - coded[0])
-            for coded, kept in zip(self.coded, self.owned, strict=True)
-        )
-        return rows, columns
 
 
 class Part(NamedTuple):
@@ -71,6 +55,7 @@ class ImageEncoder:
     ) -> None:
         self._encoder, self._quantizers = encoder, quantizers
         self._stride, self._channels = stride, channels
+        self._grids = Grids(stride, encoder.margins)
         self._paths = [encoder.path(level) for level in range(len(quantizers))]
         self._exact = [ExactCodes(path, self._probe) for path in self._paths]
 
@@ -79,7 +64,7 @@ class ImageEncoder:
         """Count the latents that were coded so far, and those of them in float64."""
         return sum((each.stats for each in self._exact), RecomputeStats())
 
-    def encode(self, images: Sequence[Windows], arrays: Sequence[Sequence[Array]]) -> None:
+    def encode(self, images: Sequence[Windows[Tensor]], arrays: Sequence[Sequence[Array]]) -> None:
         """Write the codes of images into arrays.
 
         Args:
@@ -90,7 +75,7 @@ class ImageEncoder:
             for array, part in zip(arrays[index], parts, strict=True):
                 array[(0, ..., *part.position)] = part.codes
 
-    def latents(self, images: Sequence[Windows]) -> tuple[Tensor, ...]:
+    def latents(self, images: Sequence[Windows[Tensor]]) -> tuple[Tensor, ...]:
         """Compute what is quantized of images of one size: (B, D, h, w) float32 of each level."""
         z: list[Tensor] = []
         for index, parts in self._tiles(images, code_last=False):
@@ -104,21 +89,20 @@ class ImageEncoder:
 
     def grids(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """Compute (h, w) of each level's codes for an image of this size."""
-        strides = [self._stride >> level for level in range(len(self._quantizers))]
-        return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
+        return self._grids.sizes(size)
 
     def _tiles(
-        self, images: Sequence[Windows], *, code_last: bool
+        self, images: Sequence[Windows[Tensor]], *, code_last: bool
     ) -> Iterator[tuple[int, list[Part]]]:
         """Yield image numbers, and what one of their tiles gives for each level."""
 
         def key(index: int, tile: Tile) -> tuple[Tile, tuple[Cut, ...]]:
-            return tile.form, self._cuts(tile, images[index].size)
+            return tile.form, self._grids.cuts(tile, images[index].size)
 
         sizes = [image.size for image in images]
         for group in batches(sizes, stride=self._stride, halo=self._encoder.halo, key=key):
             index, tile = group[0]
-            cuts = self._cuts(tile, images[index].size)
+            cuts = self._grids.cuts(tile, images[index].size)
             windows = torch.stack([images[index](tile) for index, tile in group])
             x = windows.to(next(self._paths[0].parameters()).device, torch.float32)
             with full_float32(x.device):
@@ -131,23 +115,6 @@ class ImageEncoder:
                         for level, (cut_, (z, codes)) in enumerate(zip(cuts, levels, strict=True))
                     ],
                 )
-
-    def _cuts(self, tile: Tile, size: tuple[int, int]) -> tuple[Cut, ...]:
-        cuts = []
-        for level, grid in enumerate(self.grids(size)):
-            margin, scale = self._encoder.margins[level], 1 << level
-            sides = (
-                (tile.halo_top, tile.bottom - tile.top, tile.halo_bottom, tile.top),
-                (tile.halo_left, tile.right - tile.left, tile.halo_right, tile.left),
-            )
-            coded, owned = [], []
-            for (ahead, own, behind, first), length in zip(sides, grid, strict=True):
-                end = length - (first - ahead) * scale  # of the image, in the window
-                wide = (ahead - min(ahead, margin), ahead + own + min(behind, margin))
-                coded.append((wide[0] * scale, min(wide[1] * scale, end)))
-                owned.append((ahead * scale, min((ahead + own) * scale, end)))
-            cuts.append(Cut((coded[0], coded[1]), (owned[0], owned[1])))
-        return tuple(cuts)
 
     def _levels(
         self, x: Tensor, cuts: Sequence[Cut], *, code_last: bool
@@ -166,13 +133,7 @@ class ImageEncoder:
             parts = [cut(features[level], Region(*cut_.coded))]
             if state is not None:
                 context = encoder.context(level, state)
-                # The level before is known from where its coded part begins, and is doubled.
-                before = cuts[level - 1].coded
-                spans = [
-                    (mine[0] - 2 * theirs[0], mine[1] - 2 * theirs[0])
-                    for mine, theirs in zip(cut_.coded, before, strict=True)
-                ]
-                parts.append(cut(context, Region(spans[0], spans[1])))
+                parts.append(cut(context, Region(*Grids.doubled(cut_, cuts[level - 1]))))
             z = encoder.latent(level, *parts).float().contiguous()
             last = level == len(cuts) - 1
             if last and not code_last:
@@ -224,14 +185,8 @@ class ImageEncoder:
 
 
 def _part(level: int, tile: Tile, cut_: Cut, z: Tensor, codes: Tensor | None) -> Part:
-    rows, columns = cut_.owned
-    top, left = tile.top << level, tile.left << level
-    position = (
-        slice(top, top + rows[1] - rows[0]),
-        slice(left, left + columns[1] - columns[0]),
-    )
     inner = (..., *cut_.inner())
-    return Part(position, z[inner], None if codes is None else codes[inner])
+    return Part(cut_.position(tile, level), z[inner], None if codes is None else codes[inner])
 
 
 def _quantized(quantizer: Quantizer, codes: Tensor, cut_: Cut) -> Source:

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-import torch
-from torch import Tensor
+Steps = TypeVar("Steps", bound=Any)
+"""A tensor, or an array of numpy: (…, n)."""
 
 
-class Segment(NamedTuple):
-    """A part of a signal that is worked on at once."""
+@dataclass(frozen=True)
+class Segment(Generic[Steps]):
+    """A part of a signal that is worked on at once.
 
-    window: Tensor
-    """(…, skip + own + n): with up to ``past`` steps before, and n ≤ ``ahead`` after."""
+    Attributes:
+        window: (…, skip + own + n): with up to ``past`` steps before, and n ≤ ``ahead`` after.
+        skip: Steps of the window that belong to earlier segments.
+        own: Steps that belong to this segment.
+    """
+
+    window: Steps
     skip: int
-    """Steps of the window that belong to earlier segments."""
     own: int
-    """Steps that belong to this segment."""
 
 
 def segments(
-    pieces: Iterable[Tensor], *, own: int | None, past: int = 0, ahead: int = 0
-) -> Iterator[Segment]:
+    pieces: Iterable[Steps],
+    *,
+    join: Callable[[list[Steps]], Steps],
+    own: int | None,
+    past: int = 0,
+    ahead: int = 0,
+) -> Iterator[Segment[Steps]]:
     """Cut at multiples of ``own``, however the pieces fall.
 
     Args:
         pieces: (…, n) of any lengths, in order.
+        join: Joins pieces along their last axis.
         own: Steps of a segment, the last one at most so many; None: one segment for all.
         past: Steps before a segment that its window holds.
         ahead: Steps after it.
@@ -34,19 +45,21 @@ def segments(
     Yields:
         The segments in order; none if there are no steps.
     """
-    waiting: list[Tensor] = []
+    waiting: list[Steps] = []
     count = skip = 0
     for piece in pieces:
         waiting.append(piece)
         count += piece.shape[-1]
         if own is None or count - skip < own + ahead:
             continue
-        held = torch.cat(waiting, dim=-1)
+        held = join(waiting)
         while held.shape[-1] - skip >= own + ahead:
             yield Segment(held[..., : skip + own + ahead], skip, own)
             held, skip = _moved(held, skip + own, past)
         waiting, count = [held], held.shape[-1]
-    held = torch.cat(waiting, dim=-1) if waiting else torch.empty(0)
+    if not waiting:
+        return
+    held = join(waiting)
     while held.shape[-1] > skip:
         left = held.shape[-1] - skip
         step = left if own is None else min(own, left)
@@ -54,7 +67,7 @@ def segments(
         held, skip = _moved(held, skip + step, past)
 
 
-def _moved(held: Tensor, edge: int, past: int) -> tuple[Tensor, int]:
+def _moved(held: Steps, edge: int, past: int) -> tuple[Steps, int]:
     """Drop what no later segment sees: the rest, and how much of it lies before ``edge``."""
     keep = min(past, edge)
     return held[..., edge - keep :], keep

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import NamedTuple
-
-import torch.nn.functional as F
-from torch import Tensor
+from typing import Generic, NamedTuple, TypeVar
 
 TILE = 1024
 """Pixels per side of a tile; images up to this size are one tile."""
@@ -22,7 +19,10 @@ BATCH = 1 << 18
 Slices = tuple[slice, slice]
 """Rows and columns."""
 
-Read = Callable[[slice, slice], Tensor]
+Pixels = TypeVar("Pixels")
+"""A tensor, or an array of numpy."""
+
+Read = Callable[[slice, slice], Pixels]
 """Rows, columns → (C, h, w) float32 in [-1, 1]."""
 
 
@@ -107,20 +107,28 @@ def tiles(size: tuple[int, ...], *, stride: int, halo: int) -> Iterator[Tile]:
             )
 
 
-class Windows:
+class Windows(Generic[Pixels]):
     """Reads an image window by window, padded to multiples of the stride.
 
     Args:
         size: (H, W).
         read: Gives the pixels inside the image.
         stride: Pixels per position of the grid, each way.
+        repeat: Pixels, rows and columns → with the last row and column so many times more.
     """
 
-    def __init__(self, size: tuple[int, int], read: Read, *, stride: int) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        read: Read[Pixels],
+        *,
+        stride: int,
+        repeat: Callable[[Pixels, int, int], Pixels],
+    ) -> None:
         self.size = size
-        self._read, self._stride = read, stride
+        self._read, self._stride, self._repeat = read, stride, repeat
 
-    def __call__(self, tile: Tile) -> Tensor:
+    def __call__(self, tile: Tile) -> Pixels:
         """Read what a tile sees; beyond the edge the last row and column are repeated."""
         rows, columns = tile.window(self._stride)
         height, width = self.size
@@ -128,7 +136,7 @@ class Windows:
         x = self._read(
             slice(rows.start, rows.stop - bottom), slice(columns.start, columns.stop - right)
         )
-        return F.pad(x[None], (0, right, 0, bottom), mode="replicate")[0] if bottom or right else x
+        return self._repeat(x, bottom, right) if bottom or right else x
 
 
 def batches(

@@ -20,7 +20,7 @@ from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Config, Label, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
 from vqtok.tokenizers._labels import Labels
-from vqtok.tokenizers._signals import check_audio, joined
+from vqtok.tokenizers._signals import check_audio, concatenated, joined
 from vqtok.tokenizers.exact.tiling1d import segments
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class AudioCodec(nn.Module):
         own = None if network.tile is None else network.tile * hop
         past, ahead = (frames * hop for frames in network.encoder_receptive_field)
         passes: list[Pass] = []
-        for segment in segments(blocks, own=own, past=past, ahead=ahead):
+        for segment in segments(blocks, join=concatenated, own=own, past=past, ahead=ahead):
             window = segment.window.to(self._device(), torch.float32)
             passes = passes or [network.encoding() for _ in window]
             frames = -(-segment.own // hop)
@@ -209,7 +209,9 @@ class AudioCodec(nn.Module):
         network = self.network
         past, ahead = network.decoder_receptive_field
         passes: list[Pass] = []
-        for segment in segments(pieces, own=network.tile, past=past, ahead=ahead):
+        for segment in segments(
+            pieces, join=concatenated, own=network.tile, past=past, ahead=ahead
+        ):
             window = segment.window.to(self._device())
             passes = passes or [network.decoding() for _ in window]
             parts = []

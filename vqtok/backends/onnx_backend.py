@@ -1,0 +1,32 @@
+"""Coders over onnxruntime: models of which graphs lie beside their weights, and no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqtok import threads
+from vqtok.backends.onnx_audio import OnnxAudio
+from vqtok.backends.onnx_images import OnnxImages
+from vqtok.codes.spec import CodeSpec
+from vqtok.graphs import sessions, store
+
+
+def coder(
+    folder: Path, spec: CodeSpec, *, name: str, count: int | None = None
+) -> OnnxImages | OnnxAudio:
+    """Make the coder of a model directory.
+
+    Args:
+        folder: Of the model.
+        spec: Of its codes, with the fingerprint of its config and weights.
+        name: NAME of the model.
+        count: CPU threads; None: as many as the process may use.
+
+    Raises:
+        CheckpointError: graphs that are missing, damaged or of other weights.
+        UsageError: onnxruntime is missing or too old.
+    """
+    sessions.require()
+    stored = store.read(folder, fingerprint=spec.fingerprint)
+    kind = OnnxImages if spec.modality == "image" else OnnxAudio
+    return kind(folder, stored, spec, name=name, count=count or threads.available())

@@ -1,0 +1,80 @@
+"""Run graphs with onnxruntime, on as many threads as are asked for; they wait asleep."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqtok.errors import UsageError
+from vqtok.graphs.graph import Graph
+
+LEAST = (1, 22)
+"""Of onnxruntime: takes a graph from memory and its weights from a folder."""
+
+_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
+def require() -> Any:
+    """Import onnxruntime.
+
+    Raises:
+        UsageError: it is missing or too old.
+    """
+    wanted = ".".join(map(str, LEAST))
+    hint = "pip install --upgrade onnxruntime; --backend torch does without"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError("onnxruntime", f"not installed, {wanted} is needed", hint=hint) from error
+    version = tuple(int(each) for each in onnxruntime.__version__.split(".")[:2])
+    if version < LEAST:
+        found = onnxruntime.__version__
+        raise UsageError("onnxruntime", f"{found} is too old, {wanted} is needed", hint=hint)
+    return onnxruntime
+
+
+class Network:
+    """One graph, ready to run from several threads at once.
+
+    Args:
+        graph: With weights in the folder's ``model.safetensors``.
+        folder: Of the model.
+    """
+
+    def __init__(self, graph: Graph, folder: Path) -> None:
+        self._graph, self._folder = graph, folder
+        self._names = [each.name for each in graph.outputs]
+        self._sessions: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], *, threads: int) -> list[np.ndarray]:
+        """Compute the outputs.
+
+        Args:
+            inputs: float32 by name.
+            threads: CPU threads to use.
+        """
+        found: list[np.ndarray] = self._session(threads).run(self._names, dict(inputs))
+        return found
+
+    def _session(self, threads: int) -> Any:
+        with self._lock:
+            if threads not in self._sessions:
+                self._sessions[threads] = self._open(threads)
+            return self._sessions[threads]
+
+    def _open(self, threads: int) -> Any:
+        runtime = require()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # errors are raised as well
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry(_FOLDER, str(self._folder.resolve()))
+        return runtime.InferenceSession(
+            self._graph.to_bytes(), options, providers=["CPUExecutionProvider"]
+        )

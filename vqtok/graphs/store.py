@@ -1,0 +1,213 @@
+"""Graphs in a model directory: written with their facts, read only if they belong to its weights.
+
+``encoder.onnx`` and ``decoder.onnx`` hold structure, and refer to ``model.safetensors`` for their
+numbers. ``graphs.json`` says which weights they are of, and how far float32 errs in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqtok.codes import safetensors
+from vqtok.errors import CheckpointError, CodesError
+from vqtok.graphs.graph import WEIGHTS, Graph, Weight
+
+ENCODER, DECODER, FACTS = "encoder.onnx", "decoder.onnx", "graphs.json"
+
+FILES = (ENCODER, DECODER, FACTS)
+
+FORMAT = 1
+"""Of ``graphs.json``."""
+
+LARGEST = 1 << 24
+"""Bytes of a graph that holds structure only."""
+
+_KINDS = {"F32": False, "F16": True}
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Networks of one model.
+
+    Attributes:
+        encoder: Signals or features → latents.
+        decoder: Quantized latents → signals or spectra.
+        facts: What a coder needs besides: quantizers, labels, what networks see around a position.
+    """
+
+    encoder: Graph
+    decoder: Graph
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Graphs of a model directory, and its numbers.
+
+    Attributes:
+        graphs: As they were written.
+        errors: Of each level, the largest distance of float32 latents from float64 on the probe.
+        arrays: Tensors of the weights by name, as they lie in the file.
+    """
+
+    graphs: Graphs
+    errors: tuple[float, ...]
+    arrays: Mapping[str, np.ndarray]
+
+
+def places(weights: Path) -> dict[str, Weight]:
+    """Find where each float tensor of a weights file lies.
+
+    Raises:
+        CheckpointError: a damaged file.
+    """
+    try:
+        with weights.open("rb") as stream:
+            table = safetensors.table(stream, weights.stat().st_size)
+    except CodesError as error:
+        raise CheckpointError(weights, f"damaged: {error.reason}") from error
+    return {
+        name: Weight(
+            name,
+            tuple(entry["shape"]),
+            _KINDS[entry["dtype"]],
+            table.start + entry["data_offsets"][0],
+        )
+        for name, entry in table.tensors.items()
+        if entry.get("dtype") in _KINDS
+    }
+
+
+def write(folder: Path, graphs: Graphs, *, fingerprint: str, errors: tuple[float, ...]) -> None:
+    """Write graphs beside the weights, the facts last.
+
+    Args:
+        folder: Of the model.
+        graphs: To be written.
+        fingerprint: Of its config and weights.
+        errors: Of each level, on the probe.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    files = {ENCODER: graphs.encoder.to_bytes(), DECODER: graphs.decoder.to_bytes()}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    content = {
+        "vqtok": FORMAT,
+        "fingerprint": fingerprint,
+        "errors": list(errors),
+        "facts": dict(graphs.facts),
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    text = json.dumps(content | {"digest": _digest(content)}, indent=2, sort_keys=True)
+    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+
+
+def there(folder: Path) -> bool:
+    """Tell whether a model directory has graphs, sound or not."""
+    return (folder / FACTS).is_file()
+
+
+def read(folder: Path, *, fingerprint: str) -> Stored:
+    """Read the graphs of a model directory, with every number that they refer to checked.
+
+    Args:
+        folder: Of the model.
+        fingerprint: Of its config and weights.
+
+    Raises:
+        CheckpointError: missing, damaged, of other weights, or not of the kind that is written.
+    """
+    content = _facts(folder / FACTS)
+    if content["fingerprint"] != fingerprint:
+        raise CheckpointError(
+            folder / FACTS,
+            f"graphs of other weights: fingerprint {content['fingerprint']}, not {fingerprint}",
+            hint=f"vqtok convert {folder} writes them anew",
+        )
+    encoder, decoder = (_graph(folder / name, content) for name in (ENCODER, DECODER))
+    graphs = Graphs(encoder, decoder, content["facts"])
+    numbers = arrays(folder / WEIGHTS)
+    for path, graph in ((folder / ENCODER, encoder), (folder / DECODER, decoder)):
+        _check_weights(path, graph, places(folder / WEIGHTS))
+    return Stored(graphs, tuple(map(float, content["errors"])), numbers)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    hint = f"vqtok convert {path.parent} writes graphs; --backend torch needs none"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        digest = content.pop("digest")
+    except FileNotFoundError as error:
+        raise CheckpointError(path.parent, "a model without graphs", hint=hint) from error
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise CheckpointError(path, "damaged", hint=hint) from error
+    if digest != _digest(content):
+        raise CheckpointError(path, "damaged", hint=hint)
+    if content["vqtok"] != FORMAT:
+        hint = "pip install --upgrade vqtok"
+        raise CheckpointError(path, f"version {content['vqtok']} of a newer vqtok", hint=hint)
+    return dict(content)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _graph(path: Path, content: Mapping[str, Any]) -> Graph:
+    hint = f"vqtok convert {path.parent} writes it anew; --backend torch does without"
+    try:
+        if path.stat().st_size > LARGEST:
+            raise CheckpointError("a foreign graph: too large to be structure alone")
+        data = path.read_bytes()
+        graph = Graph.from_bytes(data)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file" if missing else f"cannot read: {error.strerror}"
+        raise CheckpointError(path, reason, hint=hint) from error
+    except CheckpointError as error:
+        raise CheckpointError(path, error.reason, hint=hint) from error
+    if hashlib.sha256(data).hexdigest() != content["sha256"][path.name]:
+        raise CheckpointError(path, "damaged, or another model's", hint=hint)
+    return graph
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """Map every tensor of the file that holds finite floats.
+
+    Raises:
+        CheckpointError: NaN or infinite values, or a damaged file.
+    """
+    found = {}
+    whole = np.memmap(path, np.uint8, mode="r")
+    for name, place in places(path).items():
+        data = whole[place.begin : place.begin + place.size]
+        if len(data) != place.size:
+            raise CheckpointError(path, f"damaged: {name}")
+        array = np.asarray(data).view("<f2" if place.half else "<f4").reshape(place.shape)
+        # A sum passes over the numbers once; that of large ones may overflow all the same.
+        with np.errstate(all="ignore"):
+            if not np.isfinite(array.sum(dtype=np.float32)) and not np.isfinite(array).all():
+                raise CheckpointError(path, f"{name}: NaN or infinite values")
+        found[name] = array
+    return found
+
+
+def _check_weights(path: Path, graph: Graph, found: Mapping[str, Weight]) -> None:
+    """Hold each weight against the table of the file.
+
+    Raises:
+        CheckpointError: one lies elsewhere, or has another kind or size.
+    """
+    known = {(each.begin, each.half, each.size) for each in found.values()}
+    for weight in graph.weights:
+        if (weight.begin, weight.half, weight.size) not in known:
+            raise CheckpointError(path, f"{weight.name}: not a tensor of {WEIGHTS}")
