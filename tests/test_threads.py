@@ -129,6 +129,31 @@ def test_little_work_takes_few_threads(values: int, expected: int):
     assert threads.useful(values, 8) == expected
 
 
+def test_numpy_multiplies_on_one_thread_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    found: dict[str, str] = {}
+    for machine, expected in (("aarch64", {}), ("x86_64", {"OPENBLAS_NUM_THREADS": "1"})):
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        threads.configure_products(found)
+        assert found == expected
+    found = {"OPENBLAS_NUM_THREADS": "4"}
+    threads.configure_products(found)
+    assert found == {"OPENBLAS_NUM_THREADS": "4"}
+
+
+@pytest.mark.parametrize(("value", "expected"), [("3", 3), ("0", 8), ("2,1", 8), (None, 8)])
+def test_models_take_the_threads_that_openmp_is_given(
+    value: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(threads, "available", lambda: 8)
+    for name in threads.COUNTS:
+        monkeypatch.delenv(name, raising=False)
+    if value is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert threads.chosen() == expected
+
+
 # An import hook notes the policy at the moment in which torch is asked for.
 WATCH = """
 import os, sys
@@ -140,7 +165,7 @@ sys.meta_path.insert(0, Watch())
 """
 COMMAND = """
 import vqtok.cli
-sys.argv = ["vqtok", "encode", "{photo}", "-o", "{codes}", "-q"]
+sys.argv = ["vqtok", "encode", "{photo}", "-o", "{codes}", "-q", "--backend", "torch"]
 vqtok.cli.main()
 """
 

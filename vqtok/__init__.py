@@ -13,10 +13,10 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from vqtok.api import decode_file as decode_file
     from vqtok.api import encode_file as encode_file
+    from vqtok.api import load as load
     from vqtok.api import models as models
     from vqtok.api import read_codes as read_codes
     from vqtok.api import write_codes as write_codes
-    from vqtok.checkpoints.directory import load as load
     from vqtok.checkpoints.directory import save as save
     from vqtok.checkpoints.priors import load as load_prior
     from vqtok.checkpoints.priors import save as save_prior
@@ -30,7 +30,7 @@ _HOMES = {
     "decode_file": ("vqtok.api", "decode_file"),
     "models": ("vqtok.api", "models"),
     "write_codes": ("vqtok.api", "write_codes"),
-    "load": ("vqtok.checkpoints.directory", "load"),
+    "load": ("vqtok.api", "load"),
     "save": ("vqtok.checkpoints.directory", "save"),
     "load_prior": ("vqtok.checkpoints.priors", "load"),
     "save_prior": ("vqtok.checkpoints.priors", "save"),
@@ -62,7 +62,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'vqtok' has no attribute {name!r}")
-    importlib.import_module("vqtok.threads").configure()  # before torch is loaded
+    threads = importlib.import_module("vqtok.threads")
+    threads.configure()  # before torch is loaded
+    threads.configure_products()  # and numpy
     module, attribute = _HOMES[name]
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast, overload
 
 from vqtok import __version__
 from vqtok.codes import files
@@ -17,6 +17,7 @@ from vqtok.errors import MediaError, UsageError
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
     from vqtok.media.plan import Job, Plan
+    from vqtok.protocols import ArrayCoder, Tokenizer
 
 
 def encode_file(
@@ -28,6 +29,7 @@ def encode_file(
     mono: bool = False,
     background: str = "white",
     device: str = "auto",
+    backend: str = "auto",
     overwrite: bool = False,
 ) -> tuple[Codes, Header]:
     """Encode an image or audio file as ``vqtok encode`` does.
@@ -40,6 +42,7 @@ def encode_file(
         mono: Mix the channels of audio down to one.
         background: CSS colour behind transparent pixels.
         device: "auto", "cpu", "cuda" or "cuda:1".
+        backend: "torch", "onnx", or "auto": onnx on CPUs, where the model has its graphs.
         overwrite: Replace a target that exists.
 
     Returns:
@@ -53,7 +56,7 @@ def encode_file(
     from vqtok.pipeline.models import Models
     from vqtok.pipeline.results import Failed
 
-    models = Models(None if model is None else str(model), device=device)
+    models = Models(None if model is None else str(model), device=device, backend=backend)
     job = _only(plans.for_encode([_file(source)], output="-"))
     job = replace(job, target=None if target is None else _free(target, job, overwrite))
     models.check_codes({job.kind})
@@ -79,6 +82,7 @@ def decode_file(
     label: str | None = None,
     depth: int | None = None,
     device: str = "auto",
+    backend: str = "auto",
     overwrite: bool = False,
 ) -> Path:
     """Decode a codes file to an image or audio file as ``vqtok decode`` does.
@@ -92,6 +96,7 @@ def decode_file(
         label: Class or speaker, for models that have some.
         depth: Use the first N residual stages; None: all that the file has.
         device: "auto", "cpu", "cuda" or "cuda:1".
+        backend: "torch", "onnx", or "auto": onnx on CPUs, where the model has its graphs.
         overwrite: Replace a target that exists.
 
     Returns:
@@ -104,7 +109,7 @@ def decode_file(
     from vqtok.pipeline.models import Models
     from vqtok.pipeline.results import Failed
 
-    models = Models(None if model is None else str(model), device=device)
+    models = Models(None if model is None else str(model), device=device, backend=backend)
     named = models.named()
     if named is not None:
         named.spec.require_codes(named.name)
@@ -119,6 +124,42 @@ def decode_file(
     if isinstance(result, Failed):
         raise result.error
     return made
+
+
+@overload
+def load(
+    name: str | Path, *, device: str = "cpu", backend: Literal["torch"] = "torch"
+) -> Tokenizer: ...
+
+
+@overload
+def load(name: str | Path, *, device: str = "cpu", backend: Literal["onnx"]) -> ArrayCoder: ...
+
+
+def load(
+    name: str | Path, *, device: str = "cpu", backend: Literal["torch", "onnx"] = "torch"
+) -> Tokenizer | ArrayCoder:
+    """Make a model ready to use, from its directory.
+
+    Args:
+        name: NAME of a model, a directory, or a checkpoint that another program wrote.
+        device: Where the weights go, as torch names devices.
+        backend: "torch": a module, tensors in and out. "onnx": without torch, on CPUs; numpy arrays
+            in and out, the same codes.
+
+    Raises:
+        UsageError: no such model, or a package that is missing.
+        ConfigError: a config that does not fit, with the place in it.
+        CheckpointError: files missing or damaged, or a model without graphs for "onnx".
+    """
+    from vqtok.checkpoints import directory
+    from vqtok.pipeline import choice
+
+    if backend == "torch":
+        return directory.load(name, device=device)
+    chosen = choice.Choice(device, backend=backend)
+    info = directory.describe(str(name) if isinstance(name, Path) else name)
+    return cast("ArrayCoder", choice.coder(info, chosen))
 
 
 def models() -> list[ModelInfo]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from vqtok.codes.container import Codes
     from vqtok.codes.spec import CodeSpec
+    from vqtok.graphs.graph import Weight
+    from vqtok.graphs.store import Graphs
 
     Signal = Tensor | np.ndarray | Image
     GivenCodes = Codes | Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
@@ -257,6 +259,21 @@ class AudioTokenizer(Tokenizer, Protocol):
 
 
 @runtime_checkable
+class Graphed(Protocol):
+    """A tokenizer whose networks can be written as graphs, to run without torch."""
+
+    spec: CodeSpec
+
+    def graphs(self, places: Mapping[str, Weight]) -> Graphs:
+        """Write encoder and decoder.
+
+        Args:
+            places: Where each tensor lies in the weights file.
+        """
+        ...
+
+
+@runtime_checkable
 class LearnedCodebook(Protocol):
     """A quantizer whose entries are placed among the latents that a warm-up collected."""
 
@@ -399,6 +416,14 @@ class AudioCoder(Coder, Protocol):
         Yields:
             (B, C, n) float32 samples, the same ones however the codes arrive.
         """
+        ...
+
+
+class ArrayCoder(Coder, Protocol):
+    """A coder that takes what a user has, not only what files were read to."""
+
+    def encode(self, x: np.ndarray | Image) -> Codes:
+        """Encode (B, C, *space) in [-1, 1]; or integers, or a picture, as files have them."""
         ...
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import sys
 from collections.abc import Callable, MutableMapping
 from pathlib import Path, PurePosixPath
@@ -48,10 +49,30 @@ def configure(environ: MutableMapping[str, str] | None = None) -> None:
         found["OMP_NUM_THREADS"] = str(granted)
 
 
+def configure_products(environ: MutableMapping[str, str] | None = None) -> None:
+    """Let a numpy that is loaded later multiply on one thread: those of OpenBLAS spin.
+
+    Where it pays, several threads multiply blocks of rows. On ARM torch may bring the same library,
+    so nothing is set there. What the user has set stays.
+
+    Args:
+        environ: Changed in place; None: the environment of the process.
+    """
+    found = os.environ if environ is None else environ
+    if platform.machine() in ("x86_64", "AMD64"):
+        found.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def available() -> int:
     """CPUs that this process may use, by its affinity and by the quotas of its control groups."""
     limit = quota(_text)
     return affinity() if limit is None else max(1, min(affinity(), math.ceil(limit)))
+
+
+def chosen() -> int:
+    """Count the threads that a model may use: what the user has set for OpenMP, else all CPUs."""
+    given = next((os.environ[name] for name in COUNTS if name in os.environ), "")
+    return int(given) if given.isdecimal() and int(given) else available()
 
 
 def affinity() -> int:

@@ -197,7 +197,7 @@ def test_an_error_at_any_step_of_saving_leaves_one_whole_version(
 ):
     old, new = tiny(0), tiny(1, **changes)
     codes = [torch.as_tensor(model.encode(picture()).levels[0]) for model in (old, new)]
-    for step in range(12):
+    for step in range(30):
         target = models / f"at{step}"
         directory.save(target, old, training={}, card="old")
         done = _save_until(step, target, new, monkeypatch)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import atomic
 from vqtok import config as configs
-from vqtok.checkpoints import foreign, weights
+from vqtok.checkpoints import foreign, graphs, weights
 from vqtok.checkpoints.facts import (
     CARD,
     CONFIG,
@@ -38,7 +38,8 @@ from vqtok.checkpoints.registry import (
     survey,
 )
 from vqtok.errors import CheckpointError, ConfigError, VqtokError
-from vqtok.protocols import Config
+from vqtok.graphs import sessions, store
+from vqtok.protocols import Config, Graphed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,6 +116,7 @@ def write(
         CheckpointError: as ``save``.
     """
     tensors = weights.storable(module, half=half, subject=directory)
+    graphed = cast("Graphed", module) if isinstance(module, Graphed) else None
     texts = {CONFIG: configs.to_json(data)}
     if training is not None:
         texts[TRAINING] = configs.to_json(training)
@@ -126,8 +128,12 @@ def write(
                 if name in texts:
                     with atomic.file(directory / name) as temporary:
                         temporary.write_text(texts[name], encoding="utf-8")
+            # First, so that graphs of other weights never lie beside these.
+            (directory / store.FACTS).unlink(missing_ok=True)
             with atomic.file(directory / WEIGHTS) as temporary:
                 weights.write(temporary, tensors)
+            if graphed:
+                graphs.write(directory, graphed, fingerprint(directory, data))
             return
         with atomic.directory(directory) as temporary:
             if directory.is_dir():
@@ -135,6 +141,8 @@ def write(
             for name, text in texts.items():
                 (temporary / name).write_text(text, encoding="utf-8")
             weights.write(temporary / WEIGHTS, tensors)
+            if graphed:
+                graphs.write(temporary, graphed, fingerprint(temporary, data))
     except OSError as error:
         raise CheckpointError(directory, f"cannot write: {error.strerror or error}") from error
 
@@ -188,6 +196,23 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
     return cast("Tokenizer", tokenizer.to(device))
 
 
+def write_graphs(directory: Path) -> bool:
+    """Write the graphs of a model directory anew; False: it is of a kind that has none.
+
+    Raises:
+        CheckpointError, ConfigError: as ``load``, or the directory cannot be written.
+        UsageError: onnxruntime is missing or too old.
+    """
+    sessions.require()
+    tokenizer = load(directory)
+    if not (isinstance(tokenizer, Graphed) and tokenizer.spec.levels):
+        return False
+    try:
+        return graphs.write(directory, tokenizer, tokenizer.spec.fingerprint)
+    except OSError as error:
+        raise CheckpointError(directory, f"cannot write: {error.strerror or error}") from error
+
+
 def built(directory: Path, build: Callable[[], Any]) -> Any:
     """Makes a model with the weights of its directory: evaluation mode, float32, no gradients.
 
@@ -226,7 +251,7 @@ def _same_config(directory: Path, text: str) -> bool:
 
 def _carry(old: Path, new: Path) -> None:
     """Bring logs and previews of the old directory into the new one."""
-    ours = shutil.ignore_patterns(CONFIG, WEIGHTS, TRAINING)
+    ours = shutil.ignore_patterns(CONFIG, WEIGHTS, TRAINING, *store.FILES)
 
     def link(source: str, target: str) -> None:
         # The same file, not a copy: a log that is open goes on being written.

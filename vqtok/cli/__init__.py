@@ -15,6 +15,7 @@ def main() -> NoReturn:
     """Runs the ``vqtok`` command; leaves by ``sys.exit`` or the signal that ended it."""
     heed()
     threads.configure()
+    threads.configure_products()
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
         _mute_libraries()
 

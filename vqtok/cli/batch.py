@@ -174,17 +174,17 @@ def _exit(console: Console, failed: list[Failed], *, done: int) -> None:
     raise typer.Exit(ExitCode.USAGE if usage else ExitCode.FAILED)
 
 
-def models_for(model: str | None, machine: options.Machine) -> Models:
+def models_for(model: str | None, machine: options.CodingMachine) -> Models:
     """Make the models of a command: each is read once."""
     from vqtok.pipeline.models import Models
 
-    return Models(model, device=machine.device, threads=machine.threads)
+    return Models(model, device=machine.device, threads=machine.threads, backend=machine.backend)
 
 
 def reporting(console: Console, progress: Progress, models: Models) -> Models:
     """Let models report what they load, and with -v the device."""
     models.on_load = _loading_note(console, progress)
-    models.on_device = lambda name: console.note(f"device {name}")
+    models.on_machine = console.note
     models.on_inexact = lambda info: console.say(
         f"Warning: {info.name}: codes of this model may change with what is coded together and "
         "with the number of threads; each file is coded whole and alone"

@@ -29,7 +29,7 @@ class EncodeChoices:
         ),
     ] = None
     reading: options.Reading
-    machine: options.Machine
+    machine: options.CodingMachine
     jobs: options.Jobs = options.DEFAULT_JOBS
     shard_size: options.ShardSize = None
     carry: options.Carry = None
@@ -61,6 +61,6 @@ class DecodeChoices:
         bool,
         typer.Option("--native-rate", help="Leave audio at the model's rate, not the original's."),
     ] = False
-    machine: options.Machine
+    machine: options.CodingMachine
     jobs: options.Jobs = options.DEFAULT_JOBS
     messages: options.ProgressMessages

@@ -236,6 +236,7 @@ def _engine(
                 info,
                 options,
                 device=chosen.machine.device,
+                backend=chosen.machine.backend,
                 readers=chosen.jobs,
                 threads=chosen.machine.threads,
             )

@@ -198,6 +198,14 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", min=1, help="CPU threads of the model."),
 ]
+Backend = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="auto, torch or onnx; auto takes onnx on CPUs, where the model has its graphs.",
+    ),
+]
 Jobs = Annotated[
     int,
     typer.Option(
@@ -312,3 +320,10 @@ class Machine:
 
     device: Device = "auto"
     threads: Threads = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodingMachine(Machine):
+    """Choose where a model that encodes or decodes runs, and what runs it."""
+
+    backend: Backend = "auto"

@@ -68,7 +68,7 @@ class ExactCodes:
         with self._lock:
             self.stats += RecomputeStats(len(rows), len(which))
         if codes.ndim == 1:
-            return codes.reshape(batch, *sides)
+            return np.asarray(codes.reshape(batch, *sides))
         return np.ascontiguousarray(np.moveaxis(codes.reshape(-1, batch, *sides), 0, 1))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ from vqtok.errors import CheckpointError
 from vqtok.graphs.erf import gelu
 from vqtok.graphs.graph import Graph, Node
 
-Array = np.ndarray
+Array = Any
+"""An array of numpy."""
 Span = tuple[int, int]
 """First position and the one behind the last."""
 
@@ -112,9 +113,10 @@ class Float64:
         """Compute the output for whole inputs, (rows, columns, C) each."""
 
         def source(x: Array) -> Source:
-            return Source(
-                lambda at: x[slice(*at.rows), slice(*at.columns)].astype(float), x.shape[:2]
-            )
+            def read(at: Region) -> Array:
+                return _wide(x[slice(*at.rows), slice(*at.columns)])
+
+            return Source(read, (x.shape[0], x.shape[1]))
 
         sources = {name: source(x) for name, x in inputs.items()}
         grids = {name: each.grid for name, each in sources.items()}
@@ -149,9 +151,9 @@ class Float64:
         if node.op == "Relu":
             return np.maximum(given[0], 0.0)
         if node.op == "Add":
-            return cast(Array, given[0] + (given[1] if len(given) > 1 else _wide(numbers[0])))
+            return given[0] + (given[1] if len(given) > 1 else _wide(numbers[0]))
         if node.op == "MatMul":
-            return cast(Array, given[0] @ _wide(numbers[0]))
+            return given[0] @ _wide(numbers[0])
         if node.op == "LayerNormalization":
             return _normed(given[0], *numbers, epsilon=cast(float, node.attributes["epsilon"]))
         raise CheckpointError(f"a foreign graph: {node.op} of a signal")
@@ -168,14 +170,14 @@ def _folded(node: Node, given: Sequence[Array]) -> Array:
     if node.op == "Transpose":
         return given[0].transpose(cast("tuple[int, ...]", node.attributes["perm"]))
     if node.op == "Mul":
-        return cast(Array, _wide(given[0]) * _wide(given[1]))
+        return _wide(given[0]) * _wide(given[1])
     raise CheckpointError(f"a foreign graph: {node.op} of weights")
 
 
 def _normed(x: Array, weight: Array, bias: Array, *, epsilon: float) -> Array:
     x = x - x.mean(axis=-1, keepdims=True)
     x /= np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + epsilon)
-    return cast(Array, x * _wide(weight) + _wide(bias))
+    return x * _wide(weight) + _wide(bias)
 
 
 class _Window(NamedTuple):
@@ -251,31 +253,30 @@ def _cut(part: Part, wanted: Region) -> Array:
         for want, have in zip(wanted, part.region, strict=True)
     ]
     if all(first < last for first, last in inside):
-        there, here = (
-            tuple(
-                slice(a - base[0], b - base[0]) for (a, b), base in zip(inside, bases, strict=True)
-            )
-            for bases in (wanted, part.region)
-        )
-        out[there] = part.values[here]
+        out[_within(inside, wanted)] = part.values[_within(inside, part.region)]
     return out
+
+
+def _within(spans: Sequence[Span], region: Region) -> tuple[slice, ...]:
+    """Slice spans of a grid out of what is known of a region."""
+    pairs = zip(spans, region, strict=True)
+    return tuple(slice(first - start, last - start) for (first, last), (start, _) in pairs)
 
 
 def _conv(
     node: Node, part: Part, wanted: Region, weight: Array, bias: Array | None = None
 ) -> Array:
     x = _cut(part, _before(node, wanted))
-    (height, width), (down, across) = node.attributes["kernel_shape"], node.attributes["strides"]  # type: ignore[misc]
-    rows, columns = wanted.sides
+    rows, columns = _window(node, 0), _window(node, 1)
+    height, width = wanted.sides
     single = node.attributes.get("group", 1) != 1
-    out = np.zeros((rows, columns, len(weight)))
-    for i in range(height):
-        for j in range(width):
-            seen = x[
-                i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * across + 1 : across
-            ]
+    out = np.zeros((height, width, len(weight)))
+    for i in range(rows.size):
+        for j in range(columns.size):
+            down = slice(i, i + (height - 1) * rows.step + 1, rows.step)
+            across = slice(j, j + (width - 1) * columns.step + 1, columns.step)
             taps = _wide(weight[:, :, i, j])  # (E, D), or (D, 1) of single channels
-            out += seen * taps[:, 0] if single else seen @ taps.T
+            out += x[down, across] * taps[:, 0] if single else x[down, across] @ taps.T
     return out if bias is None else out + _wide(bias)
 
 

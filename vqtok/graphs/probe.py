@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from vqtok.graphs.sessions import Network
 from vqtok.graphs.spectra import Spectra
 from vqtok.graphs.store import Graphs
 
-Array = np.ndarray
+Array = Any
+"""An array of numpy."""
 
 SIDE = 16
 """Code positions per side of the image on which rounding is measured."""

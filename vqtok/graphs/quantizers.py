@@ -14,7 +14,8 @@ import numpy as np
 from vqtok.errors import CheckpointError
 from vqtok.graphs.search import Codebook, NearTies, lengths
 
-Array = np.ndarray
+Array = Any
+"""An array of numpy."""
 
 
 class Assigned(NamedTuple):

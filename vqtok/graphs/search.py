@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-Array = np.ndarray
+Array = Any
+"""An array of numpy."""
 
 SCORES = 1 << 20
 """Floats of a block of scores: 4 MB stay in a cache."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-Array = np.ndarray
+Array = Any
+"""An array of numpy."""
 
 HIGHEST = 8000.0
 """Hz of the uppermost mel band's end."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from vqtok import atomic
 from vqtok.codes import safetensors
 from vqtok.errors import CheckpointError, CodesError
 from vqtok.graphs.graph import WEIGHTS, Graph, Weight
@@ -99,7 +100,8 @@ def write(folder: Path, graphs: Graphs, *, fingerprint: str, errors: tuple[float
     """
     files = {ENCODER: graphs.encoder.to_bytes(), DECODER: graphs.decoder.to_bytes()}
     for name, data in files.items():
-        (folder / name).write_bytes(data)
+        with atomic.file(folder / name) as temporary:
+            temporary.write_bytes(data)
     content = {
         "vqtok": FORMAT,
         "fingerprint": fingerprint,
@@ -108,7 +110,8 @@ def write(folder: Path, graphs: Graphs, *, fingerprint: str, errors: tuple[float
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     text = json.dumps(content | {"digest": _digest(content)}, indent=2, sort_keys=True)
-    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+    with atomic.file(folder / FACTS) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def there(folder: Path) -> bool:

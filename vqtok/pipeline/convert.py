@@ -33,7 +33,8 @@ def check(name: str, target: Path, *, force: bool) -> Path:
     """
     place = directory.resolve(name)
     if not foreign.is_foreign(place):
-        raise UsageError(name, "already a model of vqtok", hint=f"use it: -m {name}")
+        hint = f"use it: -m {name}; without -o its graphs are written anew"
+        raise UsageError(name, "already a model of vqtok", hint=hint)
     if target.is_file():
         raise UsageError(target, "a file, not a directory", hint="name a new directory")
     if target.is_dir() and any(target.iterdir()):
@@ -41,6 +42,23 @@ def check(name: str, target: Path, *, force: bool) -> Path:
             raise UsageError(target, "not empty", hint="name a new directory")
         if not force:
             raise UsageError(target, "already exists", hint="-f overwrites")
+    return place
+
+
+def write_graphs(name: str) -> Path:
+    """Write the graphs of a model of ours anew, beside its weights; its directory.
+
+    Raises:
+        UsageError: no model of ours, one whose networks cannot be written as graphs, or no
+            onnxruntime.
+        CheckpointError: a damaged model, or a directory that cannot be written.
+    """
+    place = directory.resolve(name)
+    if foreign.is_foreign(place):
+        raise UsageError("-o", "missing: where the model is to be written", hint="-o DIR")
+    if not directory.write_graphs(place):
+        reason = "no graphs: this kind of model is run by torch alone"
+        raise UsageError(name, reason, hint="vqtok info MODEL shows what it is")
     return place
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vqtok.errors import CheckpointError, CodesError, MediaError, UsageError, VqtokError
+from vqtok.pipeline import choice
 from vqtok.protocols import RecomputeStats
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ class Models:
     Args:
         name: The only model to use, by name or directory; None: by kind or fingerprint.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        threads: CPU threads that torch may use; None: its own choice.
+        threads: CPU threads of models; None: as many as there are.
+        backend: "torch", "onnx", or "auto": onnx on CPUs, where a model has its graphs.
         on_load: Called with the model's facts before its weights are read.
-        on_device: Called once with the device that was settled on.
+        on_machine: Called with what a loaded model computes on and with.
         on_inexact: Called with the facts of a model that cannot promise that its codes depend on
             nothing but the file.
     """
@@ -43,15 +45,15 @@ class Models:
         *,
         device: str = "auto",
         threads: int | None = None,
+        backend: str = "auto",
         on_load: Callable[[ModelInfo], None] | None = None,
-        on_device: Callable[[str], None] | None = None,
+        on_machine: Callable[[str], None] | None = None,
         on_inexact: Callable[[ModelInfo], None] | None = None,
     ) -> None:
         self.name = name
-        self.device = device
-        self.threads = threads
+        self.chosen = choice.Choice(device, threads, backend)
         self.on_load = on_load
-        self.on_device = on_device
+        self.on_machine = on_machine
         self.on_inexact = on_inexact
         self._infos: dict[str, ModelInfo | VqtokError] = {}
         self._found: dict[str, ModelInfo | None] = {}
@@ -153,16 +155,10 @@ class Models:
         if key not in self._loaded:
             if self.on_load is not None:
                 self.on_load(info)
-            from vqtok.backends import torch_backend
-            from vqtok.checkpoints import directory
-            from vqtok.checkpoints.devices import pick_device
-
-            device = pick_device(self.device, threads=self.threads)
-            if self.on_device is not None:
-                self.on_device(device)
-                self.on_device = None
             try:
-                coder = torch_backend.coder(directory.load(info, device=device))
+                coder = choice.coder(info, self.chosen)
+                if self.on_machine is not None:
+                    self.on_machine(f"device {coder.device}, backend {choice.backend_of(coder)}")
                 self._loaded[key] = coder
                 if self.on_inexact is not None and not coder.exact:
                     self.on_inexact(info)

@@ -24,14 +24,16 @@ from vqtok.codes import files
 from vqtok.errors import CheckpointError, MediaError, VqtokError
 from vqtok.media.items import Item
 from vqtok.media.tars import Member
-from vqtok.pipeline import coding, signals
+from vqtok.pipeline import choice, coding, signals
+from vqtok.pipeline.choice import Choice
 from vqtok.pipeline.corpus import local_engine
 from vqtok.pipeline.corpus_job import CorpusOptions
 from vqtok.pipeline.results import Failed
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
-    from vqtok.pipeline.corpus import Engine
+    from vqtok.pipeline.choice import Choice
+from vqtok.pipeline.corpus import Engine
 
 BATCH = 32
 """Items that a worker takes at once, and does again if it was lost."""
@@ -45,6 +47,7 @@ def ray_engine(
     options: CorpusOptions,
     *,
     device: str = "auto",
+    backend: str = "auto",
     readers: int = 2,
     threads: int | None = None,
 ) -> Engine:
@@ -54,6 +57,7 @@ def ray_engine(
         info: The model; each worker loads it from the same directory.
         options: How to encode.
         device: "auto" and "cpu" take CPUs, "cuda" one GPU for each worker.
+        backend: "torch", "onnx", or "auto": onnx on CPUs, where the model has its graphs.
         readers: Threads that read files, in each worker.
         threads: CPUs for each worker; None: one.
     """
@@ -62,6 +66,7 @@ def ray_engine(
         "fingerprint": info.fingerprint,
         "options": options,
         "device": "cpu" if device == "auto" else device,
+        "backend": backend,
         "readers": readers,
         "threads": threads or 1,
     }
@@ -85,19 +90,19 @@ class Worker:
     """Runs the local engine with a model of its own."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        from vqtok.backends import torch_backend
         from vqtok.checkpoints import directory
 
         self._settings = settings
-        tokenizer = directory.load(settings["directory"], device=settings["device"])
-        found = tokenizer.spec.fingerprint
+        info = directory.describe(Path(settings["directory"]))
+        found = info.fingerprint
         if found != settings["fingerprint"]:
             raise CheckpointError(
                 settings["directory"],
                 f"fingerprint {found} on this worker, not {settings['fingerprint']}",
             )
+        chosen = Choice(settings["device"], settings["threads"], settings["backend"])
         self._engine = local_engine(
-            torch_backend.coder(tokenizer),
+            choice.coder(info, chosen),
             settings["options"],
             readers=settings["readers"],
             threads=settings["threads"],

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor, nn
 
-from vqtok.graphs.graph import FLOAT, Attribute, Graph, Node, Value, Weight
+from vqtok.graphs.graph import FLOAT, Graph, Node, Value, Weight
 from vqtok.nn import pyramid
 from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.hierarchy import Decoder, Encoder
@@ -134,8 +134,9 @@ class Builder:
         """Apply a linear layer to patches: its numbers are in the order of a convolution's."""
         width, inputs = layer.weight.shape
         weight = self.weight(layer.weight, width, inputs // side**2, side, side)
-        sizes = {"kernel_shape": (side, side), "strides": (side, side)}
-        return self.add("Conv", x, weight, self.weight(layer.bias), **sizes)
+        square = (side, side)
+        bias = self.weight(layer.bias)
+        return self.add("Conv", x, weight, bias, kernel_shape=square, strides=square)
 
 
 @singledispatch
@@ -210,7 +211,7 @@ def _numbers(layer: nn.Conv2d | nn.ConvTranspose2d, to: Builder) -> list[str]:
 
 def _sizes(
     layer: nn.Conv2d | nn.ConvTranspose2d, pads: tuple[int, int, int, int]
-) -> dict[str, Attribute]:
+) -> dict[str, Any]:
     return {
         "group": layer.groups,
         "kernel_shape": tuple(layer.kernel_size),

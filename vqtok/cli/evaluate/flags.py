@@ -80,7 +80,7 @@ class Choices:
     ] = None
     wide: options.Wide = False
     reading: options.Reading
-    machine: options.Machine
+    machine: options.CodingMachine
     messages: options.ProgressMessages
 
     def refuse_media_flags(self, what: str) -> None:
@@ -95,6 +95,7 @@ class Choices:
             "--depth": self.depth,
             "--mono": self.reading.mono or None,
             "--report": self.report,
+            "--backend": None if self.machine.backend == "auto" else self.machine.backend,
         }
         for flag, value in given.items():
             if value is not None:

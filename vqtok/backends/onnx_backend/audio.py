@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vqtok.backends.onnx_coder import OnnxCoder
+from vqtok.backends.onnx_backend.coder import OnnxCoder
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError
@@ -20,7 +21,8 @@ from vqtok.graphs.store import Stored
 from vqtok.protocols import Label
 from vqtok.tokenizers.exact.tiling1d import Segment, segments
 
-Array = np.ndarray
+Array = Any
+"""An array of numpy."""
 
 TILE, STEP, BATCH = 750, 75, 1 << 12
 """Frames of a segment, of what the last one is filled up to a multiple of, and of a batch."""

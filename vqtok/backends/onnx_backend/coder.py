@@ -18,6 +18,7 @@ from vqtok.graphs.exact import ExactCodes
 from vqtok.graphs.quantizers import quantizers_of
 from vqtok.graphs.store import Stored
 from vqtok.protocols import Label, RecomputeStats, RoundTrip
+from vqtok.tokenizers import given_arrays
 from vqtok.tokenizers.label_numbers import number_of
 
 
@@ -35,7 +36,7 @@ class OnnxCoder:
         facts = stored.graphs.facts
         self.spec, self.name, self.exact, self.device = spec, name, True, "cpu"
         self.labels: tuple[str, ...] = tuple(facts["labels"])
-        self.threads = count
+        self.threads, self.channels = count, int(facts.get("channels", 1))
         self._arrays = stored.arrays
         quantizers = quantizers_of(facts, stored.arrays)
         self._exact = [ExactCodes(*each) for each in zip(quantizers, stored.errors, strict=True)]
@@ -48,6 +49,20 @@ class OnnxCoder:
     def use_threads(self, count: int) -> None:
         """Limit the CPU threads of later calls."""
         self.threads = count
+
+    def encode(self, x: object) -> Codes:
+        """Encode signals of one size: numpy codes of each level's small dtype.
+
+        Args:
+            x: Floats (B, C, *space) in [-1, 1]; or a picture of Pillow, integers (H, W, C) or
+                (L, channels) as files have them.
+
+        Raises:
+            UsageError: another type, shape or range, NaN or infinity.
+        """
+        self.spec.require_codes(self.name)
+        batch = given_arrays.signals(x, self.spec.modality, self.channels)
+        return Codes.stack(self.encode_many(list(batch)))
 
     def encode_many(self, signals: Sequence[np.ndarray]) -> list[Codes]:
         """Encode (C, *space) signals together, each as if it were alone."""

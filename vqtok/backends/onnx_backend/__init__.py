@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vqtok import threads
-from vqtok.backends.onnx_audio import OnnxAudio
-from vqtok.backends.onnx_images import OnnxImages
+from vqtok.backends.onnx_backend.audio import OnnxAudio
+from vqtok.backends.onnx_backend.images import OnnxImages
 from vqtok.codes.spec import CodeSpec
 from vqtok.graphs import sessions, store
 
@@ -29,4 +29,4 @@ def coder(
     sessions.require()
     stored = store.read(folder, fingerprint=spec.fingerprint)
     kind = OnnxImages if spec.modality == "image" else OnnxAudio
-    return kind(folder, stored, spec, name=name, count=count or threads.available())
+    return kind(folder, stored, spec, name=name, count=count or threads.chosen())

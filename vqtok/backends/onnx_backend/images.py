@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vqtok.backends.onnx_coder import OnnxCoder
+from vqtok.backends.onnx_backend.coder import OnnxCoder
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError
@@ -20,7 +21,8 @@ from vqtok.protocols import Label
 from vqtok.tokenizers.exact.levels import Cut, Grids
 from vqtok.tokenizers.exact.tiling2d import Tile, Windows, batches, tiles
 
-Array = np.ndarray
+Array = Any
+"""An array of numpy."""
 Read = Callable[[slice, slice], Array]
 
 EPSILON = 0.1
@@ -93,7 +95,7 @@ class OnnxImages(OnnxCoder):
     ) -> None:
         super().__init__(stored, spec, name=name, count=count)
         facts, graphs = stored.graphs.facts, stored.graphs
-        self._stride, self._channels = spec.levels[0].stride[0], int(facts["channels"])
+        self._stride = spec.levels[0].stride[0]
         self._output, self._halo = facts["output"], int(facts["halo"])
         self._decoder_halo = int(facts["decoder_halo"])
         self._grids = Grids(self._stride, facts["margins"])
@@ -104,8 +106,8 @@ class OnnxImages(OnnxCoder):
         """Encode (C, H, W) images of any sizes, each as if it were alone."""
         images, found = [], []
         for x in signals:
-            if x.ndim != 3 or x.shape[0] != self._channels or 0 in x.shape:
-                wanted = f"({self._channels}, H, W)"
+            if x.ndim != 3 or x.shape[0] != self.channels or 0 in x.shape:
+                wanted = f"({self.channels}, H, W)"
                 raise UsageError(f"images: shape {x.shape} found, {wanted} expected")
             images.append(self._windows((x.shape[1], x.shape[2]), _reader(x)))
             found.append(self._empty(images[-1].size))
@@ -121,7 +123,7 @@ class OnnxImages(OnnxCoder):
 
     def decode(self, codes: Codes, *, label: Label = None) -> Array:
         """Decode codes to (B, C, H, W) float32."""
-        x = np.empty((len(codes), self._channels, *codes.extent), dtype=np.float32)
+        x = np.empty((len(codes), self.channels, *codes.extent), dtype=np.float32)
         for item in range(len(codes)):
             for rows, columns, shown in self.decode_tiles(codes, item=item, label=label):
                 x[item, :, rows, columns] = shown
@@ -246,7 +248,7 @@ class OnnxImages(OnnxCoder):
         if self._output == "logits":
             raw = 2 * _sigmoid(raw) - 1
         elif self._output == "logit-laplace":
-            raw = (_sigmoid(raw[: self._channels]) - 0.5) / np.float32(0.5 - EPSILON)
+            raw = (_sigmoid(raw[: self.channels]) - 0.5) / np.float32(0.5 - EPSILON)
         return np.clip(raw, -1.0, 1.0)
 
 
