@@ -7,6 +7,7 @@ import io
 import random
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -128,3 +129,76 @@ def test_messages_never_show_an_object(format: str) -> None:
     with pytest.raises(MediaError) as caught:
         image.read(io.BytesIO(bytes(data)))
     assert "<" not in str(caught.value)
+
+
+GREY = np.arange(256, dtype=np.uint16).reshape(16, 16)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (imagecodecs.jpeg8_encode(GREY * 16, bitspersample=12), "12 bits per sample"),
+        (imagecodecs.ljpeg_encode(GREY * 257), "16 bits per sample"),
+    ],
+)
+def test_a_sound_jpeg_of_an_unusual_kind_is_not_called_damaged(data: bytes, what: str) -> None:
+    with pytest.raises(MediaError, match=f"unsupported JPEG: {what}"):
+        image.probe(io.BytesIO(data))
+    with pytest.raises(MediaError, match="damaged JPEG"):
+        image.read(io.BytesIO(data[:30]))
+
+
+def test_a_jpeg_without_loss_is_exact() -> None:
+    data = imagecodecs.jpeg8_encode(GREY.astype(np.uint8), lossless=True)
+    np.testing.assert_array_equal(np.rint(pixels_of(data)[..., 0]), GREY)
+
+
+@pytest.mark.parametrize("inks", ["CMYK", "YCCK"])
+def test_inks_of_a_jpeg_are_inverted_as_adobe_has_them(inks: str) -> None:
+    cmyk = np.asarray(ramp().convert("CMYK"))
+    cmyk = np.concatenate([cmyk[..., :3], np.full_like(cmyk[..., :1], 40)], axis=2)
+    data = imagecodecs.jpeg8_encode(
+        255 - cmyk, level=100, colorspace="CMYK", outcolorspace=inks, subsampling="444"
+    )
+    expected = (255 - cmyk[..., :3].astype(float)) * (255 - 40) / 255
+    assert np.abs(pixels_of(data) - expected).max() < 6
+
+
+@pytest.mark.parametrize(
+    ("bits", "channels"), [(8, 1), (12, 1), (16, 1), (5, 3), (8, 3), (8, 4), (12, 3), (16, 4)]
+)
+def test_jpeg_2000_of_any_depth_has_its_tones_and_tells_its_depth(bits: int, channels: int) -> None:
+    grey = (GREY.astype(np.uint32) * ((1 << bits) - 1) // 255).astype("u1" if bits <= 8 else "u2")
+    white = grey.dtype.type((1 << bits) - 1)
+    layers = [grey, grey[::-1], grey.T, np.full_like(grey, white)][:channels]
+    samples = np.stack(layers, axis=2) if channels > 1 else grey
+    data = imagecodecs.jpeg2k_encode(np.ascontiguousarray(samples), level=0, bitspersample=bits)
+    if bits > 8 and channels > 1:
+        with pytest.raises(MediaError, match=f"unsupported JPEG 2000: {bits} bits per sample"):
+            image.probe(io.BytesIO(data))
+        return
+    info = image.probe(io.BytesIO(data))
+    assert info.bits == bits
+    assert any(f"{bits} bits" in note for note in info.left_out) == (bits > 8)
+    expected = np.stack(layers[:3], axis=2) / ((1 << bits) - 1) * 255
+    assert np.abs(pixels_of(data) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_avif_of_any_depth_has_its_tones_and_tells_its_depth(bits: int) -> None:
+    dtype = "u1" if bits == 8 else "u2"
+    samples = (np.asarray(ramp()).astype(np.uint32) * ((1 << bits) - 1) // 255).astype(dtype)
+    data = imagecodecs.avif_encode(samples, level=95, bitspersample=bits)
+    assert image.probe(io.BytesIO(data)).bits == bits
+    assert np.abs(pixels_of(data) - np.asarray(ramp())).max() < 16
+
+
+def test_heic_of_ten_bits_has_its_tones_and_tells_its_depth() -> None:
+    import pillow_heif
+
+    samples = np.asarray(ramp()).astype(np.uint16) * 257
+    file = pillow_heif.from_bytes(mode="RGB;16", size=(WIDTH, HEIGHT), data=samples.tobytes())
+    stream = io.BytesIO()
+    file.save(stream, quality=95, bit_depth=10)
+    assert image.probe(stream).bits == 10
+    assert np.abs(pixels_of(stream.getvalue()) - np.asarray(ramp())).max() < 16

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError, features
 from vqtok.errors import MediaError
 from vqtok.media.image import webp
 from vqtok.media.image.facts import ImageInfo
+from vqtok.media.image.headers import jpeg_that_is_not_read
 from vqtok.media.image.pillow import PillowFile
 from vqtok.media.image.pixels import check_size
 from vqtok.media.image.raster import Raster
@@ -74,14 +75,21 @@ def open_image(stream: BinaryIO, name: str, *, max_pixels: int | None, most: int
         image = Image.open(stream, formats=(_FORMATS[format],))
         return PillowFile(image, stream, most=most)
     except (*CODEC_ERRORS, RuntimeError) as error:
-        raise damaged(name, format, error) from error
+        unusual = jpeg_that_is_not_read(stream) if format == "JPEG" else None
+        raise damaged(name, format, error, unusual=unusual) from error
 
 
-def damaged(name: str, format: str, error: BaseException) -> MediaError:
-    """Make the error of a file that breaks off or is nonsense."""
+def damaged(
+    name: str, format: str, error: BaseException, *, unusual: str | None = None
+) -> MediaError:
+    """Make the error of a file that breaks off or is nonsense, or of an ``unusual`` kind."""
+    if unusual is not None:
+        return MediaError(name, f"unsupported {format}: {unusual}", hint="save it as PNG")
     # What Pillow says when no reader takes a file holds nothing but the object that it was given.
     unnamed = isinstance(error, UnidentifiedImageError)
     text = "its beginning makes no sense" if unnamed else " ".join(str(error).split())
+    if text.lower().startswith("unsupported"):  # Pillow has no other way to tell these apart
+        return MediaError(name, f"unsupported {format}: {text[12:]}", hint="save it as PNG")
     return MediaError(name, f"truncated or damaged {format}: {text or type(error).__name__}")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from vqtok.media.image import headers
 from vqtok.media.image.facts import ImageInfo
 from vqtok.media.image.pixels import ALPHA_MODES
 from vqtok.media.image.raster import Raster
@@ -17,6 +18,7 @@ from vqtok.media.image.raster import Raster
 _ORIENTATION_TAG = 0x0112
 
 _PART_PIXELS = 1 << 20
+_DEPTHS = {"JPEG2000": headers.jpeg_2000_bits, "AVIF": headers.avif_bits}
 
 # Pillow's names, where ours are others: MPO is a JPEG with more than one picture.
 _NAMES = {"MPO": "JPEG", "HEIF": "HEIC", "JPEG2000": "JPEG 2000"}
@@ -33,12 +35,18 @@ class PillowFile:
     Attributes:
         size: Width and height as they lie in the file.
         info: Its facts.
+
+    Raises:
+        ValueError: what Pillow would read wrongly.
     """
 
     def __init__(self, image: Image.Image, stream: BinaryIO, *, most: int) -> None:
         self._image, self._stream, self.size = image, stream, image.size
         self._raw = _raw_mode(image)  # first: looking for EXIF data may decode the image
         self.info = self._facts(most)
+        if image.format == "JPEG2000" and self.info.bits > 8 and image.mode != "I;16":
+            # Pillow rounds to 8 bits without a limit: white becomes 256, which is black.
+            raise ValueError(f"unsupported {self.info.bits} bits per sample of colour")
 
     def decode(self, enough: int | None) -> Image.Image | Raster:
         """Decode the pixels, or, of a JPEG, as few as leave ``enough`` on the short side."""
@@ -67,8 +75,24 @@ class PillowFile:
             format=_NAMES.get(format, format),
             frames=frames,
             has_alpha=image.mode in ALPHA_MODES or "transparency" in image.info,
-            bits=_bits(image, self._raw),
+            bits=self._bits(),
         )
+
+    def _bits(self) -> int:
+        """Bits per sample in the file."""
+        image, raw = self._image, self._raw
+        if image.format == "PNG":
+            depth = raw.partition(";")[2].rstrip("B")
+            return int(depth) if depth.isdigit() else 1 if image.mode == "1" else 8
+        if image.format in _DEPTHS:
+            place = self._stream.tell()
+            self._stream.seek(0)
+            found = _DEPTHS[image.format](self._stream.read(headers.HEAD_BYTES))
+            self._stream.seek(place)
+            return found or 8
+        if image.format == "HEIF":
+            return int(image.info.get("bit_depth", 8))
+        return 1 if image.mode == "1" else 8
 
     def _png(self) -> Image.Image | Raster:
         """Decode a PNG; what Pillow would round to 8 bits stays as it is.
@@ -155,16 +179,3 @@ def _raw_mode(image: Image.Image) -> str:
     tiles = getattr(image, "tile", ())
     args = tiles[0][3] if tiles else ""
     return str(args[0] if isinstance(args, tuple) and args else args)
-
-
-def _bits(image: Image.Image, raw: str) -> int:
-    if image.format == "PNG":
-        depth = raw.partition(";")[2].rstrip("B")
-        return int(depth) if depth.isdigit() else 1 if image.mode == "1" else 8
-    if image.mode in ("I", "F"):
-        return 32
-    if "16" in image.mode or ";16" in raw:
-        return 16
-    if image.format == "HEIF":
-        return int(image.info.get("bit_depth", 8))
-    return 1 if image.mode == "1" else 8
