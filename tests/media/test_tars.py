@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqtok.errors import MediaError
+from vqtok.media.left_out import LeftOut
 from vqtok.media.tars import Found, Member, members
 
 
@@ -28,7 +29,7 @@ def write(target: Path, *entries: tuple[str, bytes] | tarfile.TarInfo) -> Path:
 
 
 def found(tar: Path) -> list[Found]:
-    return list(members(tar, ("image", "audio")))
+    return list(members(tar, ("image", "audio"), LeftOut()))
 
 
 def content(member: Member) -> bytes:
@@ -92,7 +93,7 @@ def test_a_folder_with_a_suffix_is_no_failure(tmp_path: Path) -> None:
 def test_a_truncated_tar_gives_what_comes_before(tmp_path: Path) -> None:
     tar = write(tmp_path / "a.tar", ("1.png", b"x" * 600), ("2.png", b"y" * 600))
     tar.write_bytes(tar.read_bytes()[: 512 + 1024 + 512 + 100])
-    stream = members(tar, ("image",))
+    stream = members(tar, ("image",), LeftOut())
     assert content(next(stream).member) == b"x" * 600
     with pytest.raises(MediaError, match=r"a\.tar"):
         for each in stream:
@@ -146,7 +147,7 @@ def test_any_damage_gives_members_inside_the_file_or_one_error(data, tmp_path_fa
         whole[data.draw(st.integers(0, 4095))] = data.draw(st.integers(0, 255))
     tar.write_bytes(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
     try:
-        for each in members(tar, ("image", "audio")):
+        for each in members(tar, ("image", "audio"), LeftOut()):
             if each.problem is None:
                 assert len(content(each.member)) == each.member.size
     except MediaError as error:
@@ -172,3 +173,21 @@ def test_a_window_is_a_file_of_its_own(moves, size, tmp_path_factory) -> None:
                 continue
             assert window.seek(offset, whence) == expected
             assert window.read(7) == oracle.read(7)
+
+
+def test_members_without_a_known_suffix_are_taken_by_content_and_the_rest_is_counted(
+    tmp_path: Path,
+) -> None:
+    tar = tmp_path / "a.tar"
+    png = b"\x89PNG\r\n\x1a\n"
+    files = {"photo": png, "b.bin": png, "c.txt": b"words", "d.npy": b"x", ".hidden": b"x"}
+    with tarfile.open(tar, "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    left_out = LeftOut()
+    found = [each.member.name for each in members(tar, ("image", "audio"), left_out)]
+    assert found == ["photo", "b.bin"]
+    assert str(left_out) == "2 files: 1 .txt, 1 codes"
+    assert str(left_out.without({str(tar / "c.txt")})) == "1 file: 1 codes"

@@ -56,7 +56,7 @@ def items_of(
     Args:
         arguments: Files, directories, patterns, lists, tars.
         kinds: Kinds of files to take.
-        left_out: Takes what lies in directories and is of no such kind.
+        left_out: Takes what lies in directories and tars and is of no such kind.
 
     Raises:
         UsageError: no arguments, standard input (it cannot be read again when the job goes on), a
@@ -97,7 +97,8 @@ class _Group:
         try:
             if is_tar(path) and path.is_file():
                 self.label = path.stem
-                self.items = _of_tar(path, kinds, failures) if _is_new(path, seen) else []
+                new = _is_new(path, seen)
+                self.items = _of_tar(path, kinds, failures, left_out) if new else []
             else:
                 self.label = path.resolve().name if path.is_dir() else ""
                 self.items = _of_files(place, kinds, failures, seen, left_out)
@@ -138,12 +139,15 @@ def _name(found: Input) -> str:
 
 
 def _of_tar(
-    tar: Path, kinds: Collection[Kind], failures: list[tuple[str, VqtokError]]
+    tar: Path,
+    kinds: Collection[Kind],
+    failures: list[tuple[str, VqtokError]],
+    left_out: LeftOut,
 ) -> list[Item]:
     items: list[Item] = []
     names: set[str] = set()
     try:
-        for member, kind, problem in members(tar, kinds):
+        for member, kind, problem in members(tar, kinds, left_out):
             name = safe_name(member.name)
             error: MediaError | None = problem
             if error is None and name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from vqtok.media.kinds import Kind
 
@@ -40,6 +40,13 @@ class LeftOut:
         taken = {os.path.normpath(path) for path in paths}
         self.counts -= Counter(suffix_of(path) for path in taken)
         self.paths = [path for path in self.paths if os.path.normpath(path) not in taken]
+
+    def without(self, taken: Collection[str]) -> LeftOut:
+        """Returns the same, but for files of no known kind that are taken all the same."""
+        made = LeftOut()
+        made.counts = self.counts - Counter(suffix_of(path) for path in taken)
+        made.paths = [path for path in self.paths if path not in taken]
+        return made
 
     def __len__(self) -> int:
         return self.counts.total()

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from vqtok.errors import MediaError
-from vqtok.media.kinds import MODALITIES, Kind
+from vqtok.media.kinds import HEAD_BYTES, MODALITIES, Kind, sniff
+from vqtok.media.left_out import LeftOut
 from vqtok.media.opening import os_message
 
 if TYPE_CHECKING:
@@ -85,17 +86,22 @@ def refusal(path: Path) -> MediaError:
     )
 
 
-def members(tar: Path, kinds: Collection[Kind]) -> Iterator[Found]:
-    """Members with a suffix of the wanted kinds, in the order in which they lie.
+def members(tar: Path, kinds: Collection[Kind], left_out: LeftOut) -> Iterator[Found]:
+    """Members of the wanted kinds, by suffix or else by content, in the order in which they lie.
 
-    Hidden names and our own ``*.recon.*`` are left out. Links, devices, sparse files and names that
-    lead outside come with the problem.
+    Hidden names and our own ``*.recon.*`` are passed over. Links, devices, sparse files and names
+    that lead outside come with the problem.
+
+    Args:
+        tar: To read.
+        kinds: To take.
+        left_out: Takes the members of other kinds.
 
     Raises:
         MediaError: no tar, or damaged, after the members before the damage were given.
     """
     for info, size in _headers(tar):
-        found = _found(tar, info, kinds, size)
+        found = _found(tar, info, kinds, size, left_out)
         if found is not None:
             yield found
 
@@ -139,15 +145,18 @@ def _headers(tar: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
         raise MediaError(tar, f"not a tar, or damaged{where}: {reason}") from error
 
 
-def _found(tar: Path, info: tarfile.TarInfo, kinds: Collection[Kind], size: int) -> Found | None:
+def _found(
+    tar: Path, info: tarfile.TarInfo, kinds: Collection[Kind], size: int, left_out: LeftOut
+) -> Found | None:
     path = PurePosixPath(info.name)
-    kind = MODALITIES.get(path.suffix.lower())
     hidden = any(part.startswith(".") and part not in (".", "..") for part in path.parts)
-    if kind is None or kind not in kinds or hidden or path.stem.endswith(_OUTPUT_MARK):
-        return None
-    if info.isdir():
+    if info.isdir() or hidden or path.stem.endswith(_OUTPUT_MARK):
         return None
     member = Member(tar, info.name, info.offset_data, info.size)
+    kind = MODALITIES.get(path.suffix.lower()) or _kind_by_bytes(info, member)
+    if kind is None or kind not in kinds:
+        left_out.add(str(member), kind)
+        return None
     reason = ""
     if info.issym() or info.islnk():
         reason = f"a link to {info.linkname!r}, which is not followed"
@@ -160,6 +169,13 @@ def _found(tar: Path, info: tarfile.TarInfo, kinds: Collection[Kind], size: int)
     elif info.size < 0 or info.offset_data + info.size > size:
         reason = "truncated: the tar ends before it"
     return Found(member, kind, MediaError(member, reason) if reason else None)
+
+
+def _kind_by_bytes(info: tarfile.TarInfo, member: Member) -> Kind | None:
+    if not info.isreg() or info.issparse() or info.size < 1:
+        return None
+    with member.open() as stream:
+        return sniff(stream.read(HEAD_BYTES))
 
 
 def _could_be_file(path: PurePosixPath) -> bool:

@@ -40,7 +40,8 @@ class CorpusPlan:
     Attributes:
         items: In the order of the arguments.
         info: The one model; None if no item can be encoded.
-        left_out: Files in directories that are neither images nor audio.
+        left_out: Files in directories and tars that are neither images nor audio, nor lie beside
+            one.
     """
 
     items: tuple[Item, ...]
@@ -70,7 +71,8 @@ def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
         info = models.info_for_kind(kinds[0])
     if info is not None:
         info.spec.require_codes(info.name)
-    return CorpusPlan(items, info, left_out)
+    carried = {str(place) for item in items for _, place in item.beside}
+    return CorpusPlan(items, info, left_out.without(carried))
 
 
 def for_encode(

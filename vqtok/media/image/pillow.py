@@ -44,9 +44,10 @@ class PillowFile:
         self._image, self._stream, self.size = image, stream, image.size
         self._raw = _raw_mode(image)  # first: looking for EXIF data may decode the image
         self.info = self._facts(most)
-        if image.format == "JPEG2000" and self.info.bits > 8 and image.mode != "I;16":
-            # Pillow rounds to 8 bits without a limit: white becomes 256, which is black.
-            raise ValueError(f"unsupported {self.info.bits} bits per sample of colour")
+        if image.format == "JPEG2000" and self.info.bits != 8 and image.mode != "I;16":
+            # Pillow rounds to 8 bits without a limit, white to 256, which is black; and shifts
+            # fewer bits up, white to 248.
+            raise ValueError(f"unsupported {self.info.bits} bits per sample")
 
     def decode(self, enough: int | None) -> Image.Image | Raster:
         """Decode the pixels, or, of a JPEG, as few as leave ``enough`` on the short side."""

@@ -266,12 +266,14 @@ class _Search:
         self._met += 1
         if not self._is_new(str(tar)):
             return
-        for found in members(tar, KINDS):
+        left_out = LeftOut()
+        for found in members(tar, KINDS, left_out):
             if found.problem is not None:
                 self._pass(suffix_of(found.member.name), found.problem)
                 continue
             folder = found.member.name.rpartition("/")[0]
             self._add(found.kind, found.member, folder.removeprefix("./"))
+        self.passed.update(left_out.counts)
 
     def _file(self, path: str, kind: str | None, label: str) -> None:
         if kind not in KINDS:
