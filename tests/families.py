@@ -1,4 +1,4 @@
-"""The README's table of families: ``python -m tests.families`` writes it anew."""
+"""The table of families in docs/checkpoints.md: ``python -m tests.families`` writes it anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vqtok.checkpoints import foreign
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "checkpoints.md"
 BEGIN = "<!-- families: written by python -m tests.families -->\n"
 END = "<!-- end of families -->\n"
 
@@ -23,4 +23,4 @@ def with_table(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Every command and snippet of the README runs, in a directory with a photo and a recording."""
+"""Every command and snippet of README and docs runs, beside a photo and a recording."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import soundfile
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+PAGES = {path.name: path for path in (README, *sorted((ROOT / "docs").glob("*.md")))}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.M | re.S)
+def blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.M | re.S)
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
     """photo.png, speech.wav, photos/ and clips/, and a ``vqtok`` that is this checkout's."""
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path
     for name in ("photo.png", "speech.wav"):
         shutil.copy(ROOT / "tests" / "data" / name, folder)
     (folder / "photos").mkdir()
@@ -57,7 +59,7 @@ def run(command: str, desk: Path) -> str:
 
 
 def test_the_session_at_the_top_prints_what_it_says(desk: Path) -> None:
-    (session,) = blocks("console")
+    (session,) = blocks(README, "console")
     steps = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", session, flags=re.M)
     assert len(steps) == 3
     for command, expected in steps:
@@ -67,23 +69,35 @@ def test_the_session_at_the_top_prints_what_it_says(desk: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_command_runs(desk: Path) -> None:
-    lines = "".join(blocks("sh")).strip().splitlines()
-    assert len(lines) >= 15
-    (desk / "codes.npy").unlink(missing_ok=True)
-    for line in lines:
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page, "sh")])
+def test_every_command_runs(desk: Path, name: str) -> None:
+    for line in "".join(blocks(PAGES[name], "sh")).strip().splitlines():
         run(line, desk)
+    if name != "shell.md":
+        return
     with Image.open(desk / "back.png") as back, Image.open(desk / "photo.png") as photo:
         assert back.size == photo.size
     speech = soundfile.info(desk / "speech.wav")
-    for name in ("back.wav", "again.wav", "live.wav"):
-        assert soundfile.info(desk / name).frames == speech.frames
+    for file in ("back.wav", "again.wav", "live.wav"):
+        assert soundfile.info(desk / file).frames == speech.frames
     assert (desk / "again.wav").read_bytes() == (desk / "live.wav").read_bytes()
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES.values():
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (page.parent / target).exists(), (page.name, target)
+
+
+def test_the_readme_is_one_page_that_leads_to_every_other() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130
+    assert all(f"(docs/{name})" in text for name in PAGES if name != README.name)
 
 
 def test_every_snippet_runs(desk: Path) -> None:
     run("vqtok encode photo.png -o codes.npy -f", desk)
-    files, arrays = blocks("python")
+    files, arrays = blocks(PAGES["python.md"], "python")
     (desk / "snippet.py").write_text(files)
     out = run(f"{sys.executable} snippet.py", desk)
     assert "image-f8 (300, 451) (1, 38, 57)" in out

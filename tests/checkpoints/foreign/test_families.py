@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.families import README, with_table
+from tests.families import PAGE, with_table
 from vqtok.checkpoints import foreign
 
 HERE = Path(__file__).parent
 ROOM = Path(foreign.__file__).parent
 
 
-def test_the_table_in_the_readme_is_that_of_the_code():
-    text = README.read_text(encoding="utf-8")
+def test_the_table_in_the_docs_is_that_of_the_code():
+    text = PAGE.read_text(encoding="utf-8")
     assert text == with_table(text), "python -m tests.families writes it anew"
 
 
