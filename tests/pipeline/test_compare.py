@@ -43,7 +43,7 @@ class Coarse(Pixels):
     def encode(self, x: torch.Tensor) -> Codes:
         return Codes(self.spec, ((x.mean(1) > 0).long(),), tuple(x.shape[-2:]))
 
-    def decode(self, codes: Codes) -> torch.Tensor:
+    def decode(self, codes: Codes, **how: object) -> torch.Tensor:
         return (codes.levels[0].float() - 0.5)[:, None].expand(-1, 3, -1, -1)
 
 

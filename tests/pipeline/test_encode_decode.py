@@ -36,7 +36,7 @@ class Streamed(Samples):
             self.pulled.append(block.shape[-1])
             yield self.encode(block).levels[0]
 
-    def decode_stream(self, pieces, length=None):
+    def decode_stream(self, pieces, length=None, **how):
         for piece in pieces:
             array = piece.float()
             yield ((array[:, 0] * 16 + array[:, -1]) / 127.5 - 1)[:, None]

@@ -108,7 +108,7 @@ def test_depth_keeps_the_first_stages(tmp_path: Path) -> None:
 
 def test_grey_originals_are_compared_with_the_grey_that_decode_restores(tmp_path: Path) -> None:
     class Tinted(Pixels):
-        def decode(self, codes: object) -> torch.Tensor:
+        def decode(self, codes: object, **how: object) -> torch.Tensor:
             tint = torch.tensor([0.2, 0.0, -0.2])[:, None, None]
             return super().decode(codes) + tint  # type: ignore[arg-type]
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqtok import threads
 from vqtok.codes.container import Codes
@@ -65,16 +65,14 @@ class TorchCoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.spec, self.name, self.exact = tokenizer.spec, tokenizer.name, tokenizer.exact
-        labels = getattr(tokenizer, "labels", None)
-        self.labels: tuple[str, ...] = tuple(getattr(labels, "names", ()))
-        parameters = getattr(tokenizer, "parameters", tuple)
-        self.device: str = next((each.device.type for each in parameters()), "cpu")
+        self.labels = tokenizer.labels.names
+        parameters = cast(nn.Module, tokenizer).parameters()
+        self.device: str = next((each.device.type for each in parameters), "cpu")
 
     @property
     def recompute_stats(self) -> RecomputeStats:
         """Counts of latents coded, and of those computed again in float64."""
-        found = getattr(self.tokenizer, "recompute_stats", None)
-        return found if isinstance(found, RecomputeStats) else RecomputeStats()
+        return self.tokenizer.recompute_stats
 
     @property
     def threads(self) -> int:
@@ -95,7 +93,7 @@ class TorchCoder:
     @torch.inference_mode()
     def decode(self, codes: Codes, *, label: Label = None) -> np.ndarray:
         """Decode codes to (B, C, *extent) float32."""
-        return _array(_decode(self.tokenizer, _tensors(codes), label))
+        return _array(self.tokenizer.decode(_tensors(codes), label=label))
 
     @torch.inference_mode()
     def round_trip(
@@ -140,7 +138,7 @@ class TiledImageCoder(TorchCoder):
         self, codes: Codes, *, item: int = 0, label: Label = None
     ) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """Decode one image of a batch, tile by tile."""
-        for rows, columns, pixels in self._tiled.decode_tiles(codes, item=item, **_named(label)):
+        for rows, columns, pixels in self._tiled.decode_tiles(codes, item=item, label=label):
             yield rows, columns, _array(pixels)
 
 
@@ -168,7 +166,7 @@ class StreamedAudioCoder(TorchCoder):
         label: Label = None,
     ) -> Iterator[np.ndarray]:
         """Decode pieces (B, *axes) of the one level to (B, C, n) samples."""
-        for samples in self._streamed.decode_stream(_frames(pieces), length, **_named(label)):
+        for samples in self._streamed.decode_stream(_frames(pieces), length, label=label):
             yield _array(samples)
 
 
@@ -238,18 +236,8 @@ def _continuous(tokenizer: TrainableTokenizer, x: Tensor, label: Label) -> Round
     z_q.flatten()[0].item()  # waits for an accelerator, so it belongs to the time
     encode_s = time.perf_counter() - start
     start = time.perf_counter()
-    y = _array(cast(Any, tokenizer).render(z_q, tuple(x.shape[2:]), **_named(label)))
+    y = _array(tokenizer.render(z_q, tuple(x.shape[2:]), label=label))
     return RoundTrip(y, None, _array(z), encode_s, time.perf_counter() - start)
-
-
-def _decode(tokenizer: Tokenizer, codes: Codes, label: Label) -> Tensor:
-    found: Tensor = cast(Any, tokenizer).decode(codes, **_named(label))
-    return found
-
-
-def _named(label: Label) -> dict[str, Label]:
-    """Makes a label an argument of ``decode``; not every model takes one."""
-    return {} if label is None else {"label": label}
 
 
 def _tensors(codes: Codes) -> Codes:

@@ -13,7 +13,7 @@ from vqtok.codes.spec import RANKS, CodeSpec
 from vqtok.errors import UsageError
 from vqtok.priors._classes import checked
 from vqtok.priors._drawing import Choice, Noise
-from vqtok.priors._network import Condition
+from vqtok.priors._network import Condition, Network
 from vqtok.priors._patterns import Layout, flatten
 from vqtok.priors._sampling import draw, given_by
 from vqtok.protocols import Config as AnyConfig
@@ -26,7 +26,7 @@ class Autoregressive(nn.Module):
     Args:
         config: A member of ``priors/``.
         spec: Of the tokenizer whose codes are modelled.
-        network: A ``Network``.
+        network: A torch module.
         depth: Stages of stacked codebooks that are modelled; None: all.
 
     Raises:
@@ -34,7 +34,7 @@ class Autoregressive(nn.Module):
     """
 
     def __init__(
-        self, config: Any, spec: CodeSpec, network: Any, *, depth: int | None = None
+        self, config: Any, spec: CodeSpec, network: Network, *, depth: int | None = None
     ) -> None:
         super().__init__()
         spec.require_codes("")

@@ -7,7 +7,7 @@ prior the details that go with it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from vqtok.codes.spec import CodeSpec
 from vqtok.errors import ConfigError
 from vqtok.priors._autoregressive import Autoregressive
 from vqtok.priors._classes import check_names
-from vqtok.priors._network import Condition, Run
+from vqtok.priors._network import Condition, Network, Run
 from vqtok.priors._patterns import Layout, joined
 from vqtok.protocols import Config as AnyConfig
 
@@ -66,7 +66,7 @@ class Hierarchical(nn.Module):
         if len(spec.levels) < 2:
             hint = "priors/transformer and priors/pixelcnn are for one level"
             raise ConfigError("priors/hierarchical: several levels of codes needed", hint=hint)
-        self.levels: Any = nn.ModuleList()
+        self.levels = nn.ModuleList()
         for number, level in enumerate(spec.levels):
             own: Any = config.finer if number else config.top
             own = replace(own, classes=config.classes, unlabelled=config.unlabelled)
@@ -77,16 +77,21 @@ class Hierarchical(nn.Module):
         """Returns the order of the codes of a signal: level by level."""
         return joined(self.parts(extent))
 
+    @property
+    def networks(self) -> list[Network]:
+        """The network of each level, coarse → fine."""
+        return [cast("Network", each) for each in self.levels]
+
     def parts(self, extent: tuple[int, ...]) -> list[Layout]:
         """Returns the layout of each level."""
-        return [level.lay_out(extent) for level in self.levels]
+        return [each.lay_out(extent) for each in self.networks]
 
     def nats(self, flat: Tensor, layout: Layout, condition: Condition) -> Tensor:
         """Returns the cost of each of (B, N) flat codes: (B, N) float32."""
         first, found = 0, []
-        for level, part in zip(self.levels, self.parts(layout.extent), strict=True):
+        for network, part in zip(self.networks, self.parts(layout.extent), strict=True):
             own = flat[:, first : first + part.count]
-            found.append(level.nats(own, part, condition._replace(coarse=flat[:, :first])))
+            found.append(network.nats(own, part, condition._replace(coarse=flat[:, :first])))
             first += part.count
         return torch.cat(found, dim=1)
 
@@ -114,6 +119,6 @@ class _Run:
         part = self.parts[level]
         if self.run is None or level != self.level:
             condition = self.condition._replace(coarse=flat[:, :cells].clone())
-            network: Any = self.network.levels[level]
+            network = self.network.networks[level]
             self.level, self.run = level, network.run(part, condition, cached=self.cached)
         return self.run(flat[:, cells : cells + part.count], step)

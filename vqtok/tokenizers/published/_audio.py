@@ -9,7 +9,7 @@ published code; in longer ones latents may differ from those of one pass in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,7 @@ class AudioCodec(nn.Module):
         self.exact = network.tile is not None
         self.labels = Labels(())
         self.recompute_stats = RecomputeStats()
-        self.network: Any = network
+        self.network = network
         level = LevelSpec(
             name="codes",
             axes=("q", "t"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class WholeAudioCodec(nn.Module):
         self.exact = False
         self.labels = Labels(())
         self.recompute_stats = RecomputeStats()
-        self.network: Any = network
+        self.network = network
         self.spec = network.spec
 
     def encode(self, x: Signal) -> Codes:
