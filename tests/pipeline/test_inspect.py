@@ -14,7 +14,7 @@ from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.errors import CodesError, MediaError, UsageError
+from vqtok.errors import CodesError, MediaError, VqtokError
 from vqtok.pipeline import inspect
 
 SPEC = CodeSpec(
