@@ -80,7 +80,7 @@ def test_what_cannot_be_described_says_why(tmp_path, name, data, error):
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(VqtokError, match="no .* files in this directory"):
+    with pytest.raises(VqtokError, match=r"no .* files in this directory"):
         inspect.inspect(str(tmp_path))
 
 

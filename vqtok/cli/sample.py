@@ -202,9 +202,9 @@ def _sample_codes(console: Console, chosen: Choices, info: ModelInfo, learned: L
     extent = sample_plan.extent_of(
         info.spec, learned.extent, size=chosen.size, seconds=chosen.seconds
     )
-    judge = None if chosen.reject is None else prior_models.judge_of(info, chosen.reject)
+    classifier = None if chosen.reject is None else prior_models.classifier_of(info, chosen.reject)
     reads = None
-    if plan.kind != "codes" or chosen.tokenizer is not None or judge is not None:
+    if plan.kind != "codes" or chosen.tokenizer is not None or classifier is not None:
         reads = prior_models.tokenizer_of(info, learned, chosen.tokenizer)
     console.note("loading torch")
     from vqtok.pipeline import sample as pipeline
@@ -215,7 +215,7 @@ def _sample_codes(console: Console, chosen: Choices, info: ModelInfo, learned: L
             info,
             learned,
             reads,
-            judge=judge,
+            classifier=classifier,
             device=chosen.machine.device,
             threads=chosen.machine.threads,
             on_load=lambda found: console.note(f"loading {found.name} from {found.path}"),
@@ -224,7 +224,7 @@ def _sample_codes(console: Console, chosen: Choices, info: ModelInfo, learned: L
         if chosen.prompt is not None:
             prompt = models.prompt(chosen.prompt, extent, keep=chosen.keep)
         settings = _settings(chosen, extent, names, prompt)
-        if judge is not None:
+        if classifier is not None:
             settings = replace(settings, candidates=chosen.candidates or CANDIDATES)
         progress.stage("")
         results = pipeline.run(
@@ -263,7 +263,7 @@ def _sample_latents(console: Console, chosen: Choices, info: ModelInfo) -> None:
 def _planned(
     chosen: Choices, info: ModelInfo, classes: Sequence[str]
 ) -> tuple[SamplePlan, tuple[str, ...]]:
-    """Settle what is written, and the class of each sample."""
+    """Resolve what is written, and the class of each sample."""
     from vqtok.pipeline import sample_plan
 
     names = sample_plan.spread(classes, chosen.classes or (), chosen.count)

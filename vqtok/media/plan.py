@@ -1,4 +1,4 @@
-"""Inputs × ``-o`` → (source, target) pairs, settled before any model is loaded.
+"""Inputs × ``-o`` → (source, target) pairs, resolved before any model is loaded.
 
 ``-o`` is a file for one input; a directory if it ends in ``/``, exists as one, or the inputs are
 many; a template if it holds ``{stem}``, ``{name}``, ``{parent}`` or ``{index}`` (counted from 0;

@@ -117,7 +117,7 @@ def score(
         train: Trains a classifier.
         progress: Shows each part.
         count: Samples; None: as many as there are real images.
-        on_row: Told of each classifier.
+        on_row: Called with each classifier.
 
     Raises:
         UsageError: the prior has fewer than two classes, or is not of images; an image in no

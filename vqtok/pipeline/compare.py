@@ -128,8 +128,8 @@ class Comparison:
         Args:
             jobs: What to evaluate.
             target_for: Label and job → where that row's reconstruction is kept, or None.
-            on_start: Told of each job before it is worked on.
-            on_part: Told how much of a job is done, 0 to 1.
+            on_start: Called with each job before it is worked on.
+            on_part: Called with the share of a job that is done, 0 to 1.
             on_pair: Shown every original and its reconstructions.
             stdin: Where a job without a source reads; default: the process's.
 

@@ -111,7 +111,7 @@ class Evaluation:
             job: The file.
             place: Where it is read.
             budgets: Of a classical codec: bits that it may take, segment by segment.
-            on_part: Told how much of a long recording is done, 0 to 1.
+            on_part: Called with the share of a long recording that is done, 0 to 1.
             on_pair: Shown the original and what became of it; of a long recording the first
                 segment.
 

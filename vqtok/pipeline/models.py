@@ -1,6 +1,6 @@
 """Which model works on which file: by -m, by the input's kind, or by a fingerprint.
 
-Names, kinds and fingerprints are settled from the small files of a model directory; torch is
+Names, kinds and fingerprints are resolved from the small files of a model directory; torch is
 imported when the first model is loaded, and each model is loaded once.
 """
 

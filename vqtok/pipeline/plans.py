@@ -1,4 +1,4 @@
-"""What each verb will read and write, settled and checked before a model is loaded. No torch."""
+"""What each verb will read and write, resolved and checked before a model is loaded. No torch."""
 
 from __future__ import annotations
 

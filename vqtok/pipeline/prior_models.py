@@ -86,8 +86,8 @@ def tokenizer_of(info: ModelInfo, learned: Learned, name: str | None = None) -> 
     )
 
 
-def judge_of(info: ModelInfo, name: str) -> ModelInfo:
-    """Facts of a classifier that can judge the samples of a prior.
+def classifier_of(info: ModelInfo, name: str) -> ModelInfo:
+    """Facts of a classifier that can reject samples of a prior.
 
     Args:
         info: Of the prior.
@@ -114,7 +114,7 @@ class Loaded:
         info: Of the prior.
         learned: Its codes.
         reads: The tokenizer, if it is known to be needed.
-        judge: A classifier that rejects samples, or None.
+        classifier: A classifier that rejects samples, or None.
         device: "auto", "cpu", "cuda" or "cuda:1".
         threads: CPU threads that torch may use; None: its own choice.
         on_load: Called with a model's facts before its weights are read.
@@ -126,13 +126,13 @@ class Loaded:
         learned: Learned,
         reads: ModelInfo | None = None,
         *,
-        judge: ModelInfo | None = None,
+        classifier: ModelInfo | None = None,
         device: str = "auto",
         threads: int | None = None,
         on_load: Callable[[ModelInfo], None] = lambda info: None,
     ) -> None:
         self.info, self.learned = info, learned
-        self._reads, self._judge, self._on_load = reads, judge, on_load
+        self._reads, self._classifier, self._on_load = reads, classifier, on_load
         self._wanted = device, threads
 
     @cached_property
@@ -161,14 +161,14 @@ class Loaded:
         return torch_backend.coder(directory.load(found, device=self.device))
 
     @cached_property
-    def judge(self) -> Classifier:
-        """The classifier, ready to look."""
+    def classifier(self) -> Classifier:
+        """The classifier, loaded when it is first used."""
         from vqtok.checkpoints import classifiers
 
-        if self._judge is None:
+        if self._classifier is None:
             raise ValueError("no classifier was named")
-        self._on_load(self._judge)
-        return classifiers.load(self._judge.path, device=self.device)
+        self._on_load(self._classifier)
+        return classifiers.load(self._classifier.path, device=self.device)
 
     def prompt(self, path: Path, extent: tuple[int, ...], *, keep: int | None) -> Prompt:
         """Returns what samples of an extent begin with; see ``prompts``."""

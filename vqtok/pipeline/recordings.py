@@ -1,7 +1,7 @@
 """Recordings ⇄ codes: encoding while sound arrives, decoding while codes arrive.
 
-A decoder that is told a speaker speaks as loud as its recordings were. So codes of such models say
-how loud their source was, and the sound that is made of them is given that loudness again.
+A decoder that is conditioned on a speaker speaks as loud as its recordings were. So codes of such
+models say how loud their source was, and the sound made of them is given that loudness again.
 """
 
 from __future__ import annotations

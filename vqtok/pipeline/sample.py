@@ -251,8 +251,8 @@ def _best(models: Loaded, group: list[Codes], label: str) -> Codes:
     import torch
 
     decoded = [torch.from_numpy(_decoded(models, codes, label)) for codes in group]
-    shares = models.judge.probabilities(torch.stack(decoded))
-    return group[int(shares[:, models.judge.classes.index(label)].argmax())]
+    shares = models.classifier.probabilities(torch.stack(decoded))
+    return group[int(shares[:, models.classifier.classes.index(label)].argmax())]
 
 
 def _write_one(

@@ -53,7 +53,7 @@ def plan(
     format: str | None = None,
     force: bool = False,
 ) -> SamplePlan:
-    """Settle what every sample is written to.
+    """Resolve what every sample is written to.
 
     Args:
         output: A file, a directory (ends in "/" or exists as one), a template with ``{index}`` or

@@ -46,7 +46,7 @@ class Score:
 
     Attributes:
         name: Where it lies.
-        label: The class that the prior was told; "" without.
+        label: The class that the prior was given; "" without.
         codes: How many are modelled.
         nats: They cost together.
         dimensions: Numbers in its signal.

@@ -81,7 +81,7 @@ def read(
         number: Of the item.
         item: What to read.
         how: The options.
-        reserve: Told how many numbers will be in memory, before they are.
+        reserve: Called with how many numbers will be in memory, before they are.
     """
     try:
         if item.problem is not None:

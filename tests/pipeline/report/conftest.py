@@ -31,7 +31,7 @@ def make(folder: Path, target: Path, *, examples: int = 8) -> Comparison:
     ]
     run, report = Comparison(rows), Report(jobs, examples=examples)
     for result in run.run(jobs, on_pair=report.pair):
-        report.settle(result)
+        report.finish(result)
     report.write(target, run.summaries(), likes={"image": "pixels", "audio": HOSTILE_MODEL})
     return run
 

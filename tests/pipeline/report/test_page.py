@@ -204,7 +204,7 @@ def test_what_has_no_rate_is_a_line_and_said_to_be_one(media: Path, tmp_path: Pa
     ]
     run, report = Comparison(rows), Report(jobs, examples=1)
     for result in run.run(jobs, on_pair=report.pair):
-        report.settle(result)
+        report.finish(result)
     report.write(tmp_path / "a.html", run.summaries(), likes={})
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert re.search(r"Without a rate, a dashed line at its quality: plain\.", text)

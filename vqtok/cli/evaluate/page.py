@@ -71,7 +71,7 @@ class Page:
     def take(self, result: Compared | Failed) -> None:
         """Take one file's results."""
         if self._report is not None:
-            self._report.settle(result)
+            self._report.finish(result)
 
     def write(self, console: Console, comparison: Comparison) -> None:
         """Write the page and say so, if there is anything to show.

@@ -111,8 +111,8 @@ class Examples:
         else:
             self._begun.views += _recordings(self._begun, label, x, y, rate)
 
-    def settle(self, compared: Compared | None) -> None:
-        """Returns the file is done; None: it failed, and what was seen of it is forgotten."""
+    def finish(self, compared: Compared | None) -> None:
+        """End a file; None: it failed, and what was seen of it is forgotten."""
         begun, self._begun = self._begun, None
         if begun is None or compared is None:
             return

@@ -63,15 +63,15 @@ class Report:
         """See a file and what became of it in one row: ``compare.OnPair``."""
         self._examples.pair(job, label, x, y, rate)
 
-    def settle(self, result: Compared | Failed) -> None:
+    def finish(self, result: Compared | Failed) -> None:
         """Take one file's results, in all rows."""
         if isinstance(result, Failed):
-            self._examples.settle(None)
+            self._examples.finish(None)
             self._failures += 1
             if len(self._failed) < NAMED:
                 self._failed.append(result)
             return
-        self._examples.settle(result)
+        self._examples.finish(result)
         kind = result.modality
         self._seen[kind] += 1
         if (self._seen[kind] - 1) % self._every[kind]:

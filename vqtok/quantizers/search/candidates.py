@@ -51,7 +51,7 @@ class NearTies:
         """Bounds the squared distance of entries that may be nearest, given the smallest: (N,)."""
         return (squares.clamp(min=0).double().sqrt() + 2 * self.tolerance).square()
 
-    def judge(
+    def compare(
         self, row: Tensor, code: Tensor, distance: Tensor, nearest: Tensor, entries: Tensor
     ) -> None:
         """Mark rows by pairs with entries and their squared distances.
@@ -129,7 +129,7 @@ class Candidates:
         np.minimum.at(codes, row, code)
         found = torch.from_numpy(codes)
         if ties is not None:
-            ties.judge(*rivals[0], rivals[1], found, entries)
+            ties.compare(*rivals[0], rivals[1], found, entries)
         return found
 
 
@@ -162,5 +162,5 @@ def all_distances(z: Tensor, entries: Tensor, ties: NearTies | None = None) -> T
         distance = distances(z[rows][row], entries[code])
         codes[rows] = distance.view(count, -1).argmin(dim=1)
         if ties:
-            ties[rows].judge(row, code, distance, codes[rows], entries)
+            ties[rows].compare(row, code, distance, codes[rows], entries)
     return codes

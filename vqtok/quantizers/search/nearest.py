@@ -313,5 +313,5 @@ def _decide(z: Tensor, packed: Packed, limit: Tensor, ties: NearTies | None) -> 
     codes.scatter_reduce_(0, row[winner], code[winner], "amin")
     codes[codes == len(packed.entries)] = 0  # rows of NaN
     if ties:
-        ties.judge(row, code, distance, codes, packed.entries)
+        ties.compare(row, code, distance, codes, packed.entries)
     return codes
