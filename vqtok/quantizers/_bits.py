@@ -9,7 +9,7 @@ over entropies (Yu et al. 2023, 2310.05737, Eq. 5) makes each choice sure and al
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,38 +26,40 @@ MOST = 31
 """Bits of a code."""
 
 
-class Settings(Protocol):
-    """The fields that methods of signs have in common."""
+@dataclass(frozen=True)
+class Settings:
+    """Settings that methods of signs have in common.
 
-    @property
-    def bits(self) -> int: ...
-    @property
-    def entropy(self) -> float: ...
-    @property
-    def diversity(self) -> float: ...
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def group(self) -> int: ...
-    @property
-    def commitment(self) -> float: ...
-
-
-def check(config: Settings) -> None:
-    """Check the fields of a method of signs.
+    Attributes:
+        bits: d; K is 2^bits. The first bit changes fastest in a code.
+        entropy: Weight of the entropies, in nats.
+        diversity: Weight in there of codes being used evenly against each latent being sure (γ).
+        temperature: Of the probabilities in the entropies.
+        group: Bits whose joint use is made even; more bits are split into groups of this many at
+            most.
+        commitment: Weight of the loss that keeps latents near their values.
 
     Raises:
         ValueError: naming the field, its value and what is allowed.
     """
-    if not 1 <= config.bits <= MOST:
-        raise ValueError(f"bits: {config.bits} is not between 1 and {MOST}")
-    if not 1 <= config.group <= 20:
-        raise ValueError(f"group: {config.group} is not between 1 and 20")
-    if not config.temperature > 0:
-        raise ValueError(f"temperature: {config.temperature} is not above 0")
-    for name in ("entropy", "diversity", "commitment"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"{name}: {getattr(config, name)} is below 0")
+
+    bits: int
+    entropy: float
+    diversity: float
+    temperature: float
+    group: int
+    commitment: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= MOST:
+            raise ValueError(f"bits: {self.bits} is not between 1 and {MOST}")
+        if not 1 <= self.group <= 20:
+            raise ValueError(f"group: {self.group} is not between 1 and 20")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: {self.temperature} is not above 0")
+        for name in ("entropy", "diversity", "commitment"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 0")
 
 
 class Binary(nn.Module, ABC):

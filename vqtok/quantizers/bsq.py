@@ -13,23 +13,16 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqtok.quantizers._bits import Binary, check
+from vqtok.quantizers._bits import Binary, Settings
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of a code of signs on the sphere.
+class Config(Settings):
+    """Settings of a code of signs on the sphere: the fields of ``_bits.Settings``.
 
     Attributes:
-        bits: d; K is 2^bits. The first bit changes fastest in a code.
-        entropy: Weight of the entropies, in nats; this default is meant for a mean squared error of
-            signals in [-1, 1].
-        diversity: Weight in there of codes being used evenly against each latent being sure (γ).
-        temperature: Of the probabilities in the entropies.
-        group: Bits whose joint use is made even; more bits are split into groups of this many at
-            most.
-        commitment: Weight of the loss that keeps latents near their corners; distances on the
-            sphere are bounded, so none is needed.
+        entropy: The default is meant for a mean squared error of signals in [-1, 1].
+        commitment: Distances on the sphere are bounded, so none is needed.
     """
 
     bits: int = 18
@@ -38,9 +31,6 @@ class Config:
     temperature: float = 0.1
     group: int = 9
     commitment: float = 0.0
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def build(self, *, dim: int) -> Bsq:
         """Make the quantizer of (B, dim, *grid) latents; linear maps if dim is not bits."""

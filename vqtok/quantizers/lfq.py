@@ -11,23 +11,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vqtok.quantizers._bits import Binary, check
+from vqtok.quantizers._bits import Binary, Settings
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of a code of signs.
+class Config(Settings):
+    """Settings of a code of signs: the fields of ``_bits.Settings``.
 
     Attributes:
-        bits: d; K is 2^bits. The first bit changes fastest in a code.
-        entropy: Weight of the entropies, in nats. Beside a mean squared error of signals in [-1, 1]
-            a tenth of this lets codes collapse.
-        diversity: Weight in there of codes being used evenly against each latent being sure (γ).
-        temperature: Of the probabilities in the entropies. At 1, latents near ±1 have a slope;
-            at the 0.01 that is usual elsewhere only those next to 0 do.
-        group: Bits whose joint use is made even; more bits are split into groups of this many at
-            most. Above about log2 of the latents per step a larger group adds little.
-        commitment: Weight of the loss that keeps latents near ±1.
+        entropy: Beside a mean squared error of signals in [-1, 1] a tenth of the default lets codes
+            collapse.
+        temperature: At 1, latents near ±1 have a slope; at the 0.01 that is usual elsewhere only
+            those next to 0 do.
+        group: Above about log2 of the latents per step a larger one adds little.
     """
 
     bits: int = 13
@@ -36,9 +32,6 @@ class Config:
     temperature: float = 1.0
     group: int = 18
     commitment: float = 0.25
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def build(self, *, dim: int) -> Lfq:
         """Make the quantizer of (B, dim, *grid) latents; linear maps if dim is not bits."""
