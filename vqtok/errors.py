@@ -37,11 +37,16 @@ LONGEST = 600
 """Characters of a message: files may quote themselves in it at any length."""
 
 
+def printable(text: str) -> str:
+    """Replace control characters, which a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in _UNDECODED else "\ufffd" for each in text)
+
+
 def one_line(text: object) -> str:
     """Replace control characters, which a terminal would obey, and cut what is too long."""
-    plain = "".join(
-        each if each.isprintable() or each in _UNDECODED else "\ufffd" for each in str(text)
-    )
+    plain = printable(str(text))
     if len(plain) <= LONGEST:
         return plain
     half = LONGEST // 2
@@ -73,7 +78,7 @@ class VqtokError(Exception):
         super().__init__(*words)
         self.subject = words[0] if len(words) == 2 else ""
         self.reason = words[-1]
-        self.hint = hint
+        self.hint = None if hint is None else printable(hint)
 
     def __str__(self) -> str:
         """Join subject and reason."""

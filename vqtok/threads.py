@@ -26,6 +26,9 @@ LITTLE = 1 << 15
 """Pixels or samples that keep one thread busy: waking another for less takes longer than it saves.
 """
 
+MOST = 1024
+"""Threads that may be asked for; OpenMP ends the process, or crashes, for want of many more."""
+
 Read = Callable[[str], str | None]
 """Path → the file's text; None if there is no such file."""
 

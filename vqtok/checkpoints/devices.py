@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vqtok.errors import UsageError
+from vqtok.threads import MOST
 
 
 def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
@@ -18,6 +19,8 @@ def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
     import torch
 
     if threads is not None:
+        if not 1 <= threads <= MOST:
+            raise UsageError(f"--threads {threads}", f"not between 1 and {MOST}")
         torch.set_num_threads(threads)
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,9 +28,11 @@ def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
         # The nearest entry is settled in float64 where rounding could decide; MPS has none.
         raise UsageError(f"--device {name}", "exact codes need float64", hint="--device cpu has it")
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        # There and back: some devices take numbers and never give them.
+        torch.zeros(1, dtype=torch.float64, device=name).cpu()
+    except Exception as error:  # each device's library raises what it likes
+        text = str(error).strip() or type(error).__name__
+        reason = text.splitlines()[0].partition(". ")[0].rstrip(".")
         raise UsageError(
             f"--device {name}", f"not available: {reason}", hint="--device cpu always is"
         ) from error

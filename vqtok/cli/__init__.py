@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 from vqtok import threads
+from vqtok.cli import surroundings
 from vqtok.cli.signals import Terminated, heed
 
 
@@ -16,8 +17,10 @@ def main() -> NoReturn:
     heed()
     threads.configure()
     threads.configure_products()
+    surroundings.prepare()
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
         _mute_libraries()
+    surroundings.watch()
 
     number = _run()
     if number is not None:

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from vqtok.cli import options
-from vqtok.cli.console import is_first_rank, show_error, show_traceback
+from vqtok.cli import options, terminal
+from vqtok.cli.console import show_error
 from vqtok.cli.convert import convert
 from vqtok.cli.decode import decode
 from vqtok.cli.encode import encode
 from vqtok.cli.evaluate.command import evaluate
 from vqtok.cli.info import info
 from vqtok.cli.models import models
+from vqtok.cli.ranks import is_first_rank
 from vqtok.cli.sample import sample
 from vqtok.cli.signals import closed_pipe_raises
 from vqtok.cli.train import train
-from vqtok.errors import ExitCode, VqtokError, explained
+from vqtok.errors import ExitCode, VqtokError, explained, os_message
 
 
 class _Group(TyperGroup):
     """Turns exceptions into one line and an exit code, for the shell and for tests alike."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command; what it says of its own flags goes through our door too."""
+        terminal.begin()
+        try:
+            code = super().main(*arguments, **{**options, "standalone_mode": False})
+        except Exception as error:
+            code = _code_of(error)
+        lost = terminal.lost()
+        if lost is not None and not code:
+            show_error(f"standard output: cannot write: {os_message(lost)}", None)
+            code = ExitCode.FAILED
+        if options.get("standalone_mode", True):
+            sys.exit(code or ExitCode.DONE)
+        return code
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -32,9 +51,10 @@ class _Group(TyperGroup):
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except VqtokError as error:
             if ctx.meta.get("vqtok.verbose", 0) >= 2:
-                show_traceback(error)
+                terminal.trace(error)
             # What is wrong before any work is so on every rank; what fails later may not be.
-            if is_first_rank() or error.exit_code != ExitCode.USAGE:
+            together = ctx.invoked_subcommand == "train" and not is_first_rank()
+            if not together or error.exit_code != ExitCode.USAGE:
                 show_error(str(error), error.hint)
             raise typer.Exit(error.exit_code) from error
         except (typer.Exit, typer.Abort):
@@ -44,8 +64,8 @@ class _Group(TyperGroup):
                 raise
             verbose = ctx.meta.get("vqtok.verbose", 0)
             if verbose >= 2:
-                show_traceback(error)
-            made = explained(error)
+                terminal.trace(error)
+            made = explained(error, _place(error))
             show_error(str(made), made.hint)
             raise typer.Exit(ExitCode.FAILED) from error
 
@@ -72,7 +92,7 @@ def _version(value: bool) -> None:
     if value:
         from vqtok import __version__
 
-        typer.echo(f"vqtok {__version__}")
+        terminal.result(f"vqtok {__version__}")
         raise typer.Exit
 
 
@@ -94,7 +114,31 @@ def top(
       vqtok decode codes.npy
     """  # noqa: D301
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        terminal.result(context.get_help())
+
+
+def _place(error: Exception) -> str:
+    """Names what an error is about that names nothing: a current directory that is gone, or ""."""
+    try:
+        Path.cwd()
+    except OSError as gone:
+        return "the current directory" if type(gone) is type(error) else ""
+    return ""
+
+
+def _code_of(error: Exception) -> int:
+    """Print an error from outside of a command: a flag that is wrong, help that nobody takes."""
+    if isinstance(error, OSError):  # nothing but help is written from there
+        show_error(f"standard output: cannot write: {os_message(error)}", None)
+        return ExitCode.FAILED
+    if not _is_usage(error):
+        made = explained(error)
+        show_error(str(made), made.hint)
+        return ExitCode.FAILED
+    text = io.StringIO()
+    error.show(text)  # type: ignore[attr-defined]
+    terminal.message(text.getvalue().rstrip("\n"))
+    return int(error.exit_code)  # type: ignore[attr-defined]
 
 
 def _is_usage(error: Exception) -> bool:

@@ -96,7 +96,7 @@ def _done_line(console: Console, done: Done, *, paths: bool) -> None:
     if console.as_json:
         console.json(done.to_json())
     elif paths:
-        console.result(str(done.target))
+        console.path(Path(done.target or ""))
     shapes = " + ".join("×".join(str(size) for size in shape) for shape in done.shapes)
     each = f"{done.channels} × {shapes}" if done.channels > 1 else shapes
     console.note(f"{done.source or 'stdin'}: {done.model}, {each} codes, {done.seconds:.3f} s")

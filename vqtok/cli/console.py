@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import json
 import sys
 import time
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
+from vqtok.cli import terminal
+from vqtok.cli.terminal import has_colour as has_colour
 from vqtok.config import to_line
 from vqtok.errors import UsageError
 
@@ -69,21 +70,28 @@ class Console:
 
     def result(self, text: str) -> None:
         """Print a line of result on stdout, at once for whoever reads the pipe."""
-        print(text, flush=True)
+        terminal.result(text)
+
+    def path(self, path: Path) -> None:
+        """Print the path of what was written, on stdout."""
+        terminal.path(path)
 
     def json(self, data: Mapping[str, Any]) -> None:
-        """Print one JSON line on stdout."""
-        self.result(to_line(data))
+        """Print one JSON line on stdout; what a terminal would obey is escaped, as JSON can."""
+        line = to_line(data)
+        if not line.isprintable():
+            line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        self.result(line)
 
     def say(self, text: str) -> None:
         """Print a line on stderr, unless -q."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            terminal.message(text)
 
     def note(self, text: str) -> None:
         """Print a line on stderr with -v."""
         if self.verbose:
-            print(text, file=sys.stderr, flush=True)
+            terminal.message(text)
 
     def failures(self, failed: Iterable[Failed]) -> None:
         """Print failures, those of one reason in one line; with -vv also tracebacks."""
@@ -92,7 +100,7 @@ class Console:
             key = each.error.reason, each.error.hint
             groups.setdefault(key, []).append(each.error.subject)
             if self.verbose >= 2:
-                show_traceback(each.error)
+                terminal.trace(each.error)
         for (reason, hint), subjects in groups.items():
             message = f"{named(subjects)}: {reason}" if subjects[0] else reason
             show_error(message, hint)
@@ -111,7 +119,7 @@ class Console:
         """
         if self.quiet or not self.progress_wanted:
             yield _Silent()
-        elif is_live(sys.stderr):
+        elif terminal.is_live(sys.stderr):
             with _bar(total, verb, start) as bar:
                 yield bar
         else:
@@ -120,16 +128,9 @@ class Console:
 
 def show_error(message: str, hint: str | None) -> None:
     """Print ``Error: SUBJECT: REASON``, perhaps ``Hint: …``; red only here."""
-    red, plain = ("\x1b[31m", "\x1b[0m") if has_colour(sys.stderr) else ("", "")
-    print(f"{red}Error:{plain} {message}", file=sys.stderr)
+    terminal.message(message, label="Error:", alarm=True)
     if hint:
-        print(f"Hint: {hint}", file=sys.stderr)
-    sys.stderr.flush()
-
-
-def show_traceback(error: BaseException) -> None:
-    """Print the whole chain of an error, on stderr."""
-    traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+        terminal.message(hint, label="Hint:")
 
 
 def check_stdout(targets: Iterable[Path | None], *, as_json: bool) -> None:
@@ -144,33 +145,12 @@ def check_stdout(targets: Iterable[Path | None], *, as_json: bool) -> None:
     """
     if None not in targets:
         return
+    if terminal.STDOUT in terminal.CLOSED:
+        raise UsageError("standard output is closed", hint="-o FILE")
     if as_json:
         raise UsageError("--json", "standard output carries the result itself", hint="-o FILE")
-    if is_terminal(sys.stdout):
+    if terminal.is_terminal(sys.stdout):
         raise UsageError("standard output is a terminal, not for binary data", hint="-o FILE")
-
-
-def has_colour(stream: TextIO) -> bool:
-    """Check that colour is wanted: a terminal that is not dumb, and NO_COLOR unset."""
-    return is_live(stream) and not os.environ.get("NO_COLOR")
-
-
-def is_terminal(stream: Any) -> bool:
-    """Check that a stream is a terminal; a closed one is not."""
-    try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError):
-        return False
-
-
-def is_first_rank() -> bool:
-    """Check that this process prints and writes: the first of those that torchrun started."""
-    return os.environ.get("RANK", "0") in ("", "0")
-
-
-def is_live(stream: TextIO) -> bool:
-    """Check that lines can be drawn again in place there."""
-    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 def named(subjects: list[str]) -> str:
@@ -229,7 +209,7 @@ class _Plain:
             parts.append(f"{digits(done_here / (now - self._start), 2)} {self._unit}/s")
         text = f"{self._text} {self._fraction:.0%}" if self._fraction else self._text
         parts.append(self._aside or text)
-        print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
+        terminal.message(", ".join(part for part in parts if part))
 
 
 class _Bar:
@@ -237,11 +217,11 @@ class _Bar:
         self._progress, self._task, self._done, self._text = progress, task, 0, ""
 
     def stage(self, text: str) -> None:
-        self._text = text
-        self._progress.update(self._task, stage=text)
+        self._text = terminal.plain(text)
+        self._progress.update(self._task, stage=self._text)
 
     def aside(self, text: str) -> None:
-        self._progress.update(self._task, stage=text)
+        self._progress.update(self._task, stage=terminal.plain(text))
 
     def part(self, fraction: float) -> None:
         self._progress.update(self._task, completed=self._done + fraction, stage=self._text)
@@ -264,7 +244,7 @@ def _bar(total: int, verb: str, start: int) -> Iterator[Progress]:
 
     # Redirecting stdout into the bar's console (stderr) is right only if both are the terminal:
     # results must stay on stdout when it is a pipe or a file.
-    both = is_terminal(sys.stdout)
+    both = terminal.is_terminal(sys.stdout)
     with RichProgress(
         TextColumn(verb),
         BarColumn(complete_style="green", finished_style="green"),  # red is for errors

@@ -354,7 +354,7 @@ def _report(console: Console, folder: Path, info: CorpusInfo) -> None:
             }
         )
     elif not console.quiet:
-        console.result(str(folder))
+        console.path(folder)
 
 
 def _finish(

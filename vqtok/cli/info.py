@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vqtok.cli import options
-from vqtok.cli.console import Console, is_terminal
+from vqtok.cli.console import Console
+from vqtok.cli.terminal import is_terminal
 from vqtok.errors import ExitCode, UsageError
 
 

@@ -16,7 +16,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from vqtok.cli.console import Console
-from vqtok.threads import available
+from vqtok.errors import UsageError
+from vqtok.threads import MOST, available
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -82,6 +83,12 @@ def complete_subject(incomplete: str) -> list[str]:
 def _remember_verbosity(context: typer.Context, value: int) -> int:
     # The error handler at the top must know whether tracebacks are wanted.
     context.meta["vqtok.verbose"] = value
+    return value
+
+
+def _few(parameter: typer.CallbackParam, value: int | None) -> int | None:
+    if value is not None and value > MOST:
+        raise UsageError(f"{parameter.opts[-1]} {value}", f"more than {MOST}")
     return value
 
 
@@ -196,7 +203,7 @@ Device = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", metavar="N", min=1, help="CPU threads of the model."),
+    typer.Option("--threads", metavar="N", min=1, callback=_few, help="CPU threads of the model."),
 ]
 Backend = Annotated[
     str,
@@ -213,6 +220,7 @@ Jobs = Annotated[
         "--jobs",
         metavar="N",
         min=1,
+        callback=_few,
         help="Pictures to read or write beside the model's work.",
     ),
 ]

@@ -335,7 +335,7 @@ def _print(console: Console, results: Iterator[Sampled]) -> None:
             if console.as_json:
                 console.json(each.to_json())
             elif each.target is not None and each.target != last and not console.quiet:
-                console.result(str(each.target))
+                console.path(each.target)
             last = each.target
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vqtok.cli import ranks, terminal
 from vqtok.cli import train_options as flags
-from vqtok.cli.console import Console, is_first_rank, named
+from vqtok.cli.console import Console, named
 from vqtok.cli.rehearsal_view import lines_of
 from vqtok.cli.training_view import LABEL, duration, watching
 from vqtok.errors import ExitCode, UsageError, VqtokError
@@ -36,7 +37,8 @@ def train(chosen: flags.Choices) -> None:
       vqtok train --data photos/ --minutes 30
       vqtok train --data codes/ --preset prior-transformer -o my-prior/
     """  # noqa: D301
-    first = is_first_rank()
+    ranks.check()
+    first = ranks.is_first_rank()
     messages = chosen.messages
     console = Console(
         quiet=messages.quiet or not first,
@@ -96,7 +98,7 @@ def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, A
     _left_out(console, facts.unreadable)
     if console.as_json:
         console.json({"output": str(output), **facts.to_json()})
-    elif is_first_rank():
+    elif ranks.is_first_rank():
         rows = [("output", f"{output} (nothing is written now)"), *lines_of(facts)]
         console.result("\n".join(f"{name:<{LABEL}}{text}" for name, text in rows))
     if facts.unreached:
@@ -130,9 +132,8 @@ def _stoppable(console: Console) -> Iterator[Callable[[], bool]]:
         if wished:
             raise KeyboardInterrupt
         wished = True
-        if is_first_rank():
-            text = "\nStopping after this step; Ctrl-C again quits now"
-            print(text, file=sys.stderr, flush=True)
+        if ranks.is_first_rank():
+            terminal.message("\nStopping after this step; Ctrl-C again quits now")
 
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:  # a shell's background job heeds no Ctrl-C
@@ -201,7 +202,7 @@ def _left_out(console: Console, reasons: Mapping[str, str]) -> None:
 def _finish(console: Console, event: Finished, data: list[str]) -> None:
     _left_out(console, event.unreadable)
     if not console.as_json:
-        console.result(str(event.output))
+        console.path(event.output)
     name = _name(event.output)
     if event.reason == "stopped":
         sources = " ".join(f"--data {shlex.quote(each)}" for each in data)

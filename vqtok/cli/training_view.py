@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from vqtok.cli.console import PLAIN_INTERVAL_S, Console, has_colour, is_live, is_terminal
+from vqtok.cli import terminal
+from vqtok.cli.console import PLAIN_INTERVAL_S, Console
+from vqtok.cli.terminal import has_colour, is_live, is_terminal
 
 if TYPE_CHECKING:
     from vqtok.training.log import Evaluated, Event, Progress, Started
@@ -201,7 +203,7 @@ class Screen:
         for name, text in [("step", bar + position), *rows]:
             line = Text(no_wrap=True, overflow="crop" if plain else "ellipsis")
             line.append(f"{name:<{LABEL}}", self._dim)
-            line.append(text, self._hue if name == "warning" else "")
+            line.append(terminal.plain(text), self._hue if name == "warning" else "")
             yield line
 
 

@@ -1,0 +1,141 @@
+"""What the process is started with, made such that no command stumbles over it.
+
+Closed standard streams, encodings that lack our signs, a working directory that is gone, libraries
+that end the process by themselves.
+"""
+
+from __future__ import annotations
+
+import atexit
+import codecs
+import ctypes
+import io
+import os
+import sys
+import unicodedata
+import warnings
+from typing import Any, TextIO
+
+from vqtok.cli import terminal
+
+SIGNS = {
+    "×": "x", "…": "...", "→": "->", "⇄": "<->", "·": ".", "±": "+-", "≥": ">=", "≤": "<=",
+    "²": "2", "₁": "1", "₂": "2", "√": "sqrt", "α": "alpha", "δ": "delta", "γ": "gamma",
+    "−": "-", "–": "-", "—": "-", "─": "-", "━": "-", "│": "|", "├": "|", "└": "`",
+    "‘": "'", "’": "'", "“": '"', "”": '"', "µ": "u", "μ": "u", "█": "#",
+}  # fmt: skip
+"""What is printed for signs that a terminal's encoding lacks; "?" for the others."""
+
+_TO_PROGRAMS, _TO_PEOPLE = "vqtok-to-programs", "vqtok-to-people"
+_WANTED_ALONE = ("-h", "--help", "-V", "--version")
+
+
+def prepare() -> None:
+    """Give the process standard streams, and a torch that can be loaded."""
+    for number in (0, 1, 2):
+        _open_if_closed(number)
+    codecs.register_error(_TO_PROGRAMS, _with_bytes)
+    codecs.register_error(_TO_PEOPLE, _instead)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_TO_PEOPLE if terminal.is_terminal(stream) else _TO_PROGRAMS)
+    warnings.showwarning = _show_warning
+    if not any(each in sys.argv for each in _WANTED_ALONE):
+        _load_torch_elsewhere()
+
+
+def watch() -> None:
+    """Say so if a library in C ends the process, as oneMKL and OpenMP do for want of something.
+
+    They print their reason on a stderr that is muted, and exit with a code of their own.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        register, release = libc["__cxa_atexit"], libc["__cxa_finalize"]
+    except (AttributeError, OSError, TypeError):
+        return  # another C library
+    over = False
+
+    def ended(_: Any) -> None:
+        if not over:
+            terminal.message("a library in C ended the process", label="Error:", alarm=True)
+            terminal.message("-vv shows what it says", label="Hint:")
+            os._exit(1)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(ended)
+    # Handlers are taken back by their owner, which any address can be.
+    owner = ctypes.create_string_buffer(1)
+
+    def end(_kept: object = handler) -> None:
+        nonlocal over
+        over = True
+        release(owner)
+
+    if register(handler, None, owner) == 0:
+        atexit.register(end)  # Python's own end comes before C's, and there is no Python after it
+
+
+def _open_if_closed(number: int) -> None:
+    """Open /dev/null there: the next file that is opened would be taken for a standard stream."""
+    try:
+        os.fstat(number)
+        return
+    except OSError:
+        terminal.CLOSED.add(number)
+    if os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY) != number:
+        return
+    stream: TextIO = open(  # noqa: SIM115  # for the life of the process
+        number, "r" if number == 0 else "w", encoding="utf-8", closefd=False
+    )
+    name = ("stdin", "stdout", "stderr")[number]
+    stream.buffer.raw.name = f"<{name}>"  # type: ignore[attr-defined]  # messages call it so
+    setattr(sys, name, stream)
+
+
+def _with_bytes(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Give the bytes of a file's name that are no text; else what ``_instead`` does."""
+    if isinstance(error, UnicodeEncodeError):
+        sign = ord(error.object[error.start])
+        if 0xDC80 <= sign <= 0xDCFF:
+            return bytes([sign - 0xDC00]), error.start + 1
+    return _instead(error)
+
+
+def _instead(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace one character that the encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    sign = error.object[error.start]
+    bar = "▁" <= sign <= "▇"
+    plain = unicodedata.normalize("NFKC", sign)
+    return SIGNS.get(sign) or ("=" if bar else plain if plain.isascii() else "?"), error.start + 1
+
+
+def _load_torch_elsewhere() -> None:
+    """Load torch in another directory if the present one is gone: its oneMKL ends us otherwise."""
+    try:
+        os.getcwd()  # noqa: PTH109
+        return
+    except OSError:
+        pass
+    try:
+        here = os.open(".", os.O_RDONLY)
+        os.chdir(os.sep)
+    except OSError:
+        return
+    try:
+        import torch  # noqa: F401
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    terminal.message(f"{category.__name__}: {message}", label="Warning:")
