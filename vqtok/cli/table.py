@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vqtok.cli.console import Console, is_terminal
+from vqtok.cli.console import Console
+from vqtok.cli.terminal import is_terminal
 
 LEAST_PATH = 24
 """Characters of a path that are shown however narrow the terminal is."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vqtok.cli import options
+from vqtok.cli import options, terminal
 from vqtok.errors import UsageError
 
 STAGES = ("all", "decoder")
@@ -29,7 +29,7 @@ def _list_presets(wanted: bool) -> None:
     from vqtok.training import recipe
 
     for name in recipe.presets():
-        typer.echo(f"{name}: {recipe.about(name)}")
+        terminal.result(f"{name}: {recipe.about(name)}")
     raise typer.Exit
 
 
