@@ -124,7 +124,9 @@ def _load_torch_elsewhere() -> None:
     except OSError:
         return
     try:
-        import torch  # noqa: F401
+        from vqtok.checkpoints.devices import pick_device
+
+        pick_device("cpu")
     finally:
         os.fchdir(here)
         os.close(here)
