@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -374,3 +375,32 @@ def test_a_truncated_tiff_is_damaged_not_unsupported() -> None:
     for each in (data[:20], whole[: len(whole) - 100]):
         with pytest.raises(MediaError, match="truncated or damaged TIFF"):
             image.read(io.BytesIO(each))
+
+
+def test_a_page_that_promises_thousands_of_samples_takes_no_memory_for_them() -> None:
+    count = 20_000
+    tags = COLOUR | {
+        256: 300,
+        257: 300,
+        258: 8,
+        277: count,
+        338: (2, *(0,) * (count - 4)),
+        278: 300,
+    }
+    data = plain(b"", tags)
+    start = data.index(struct.pack("<HHI", 273, 4, 1)) + 8
+    data = data[:start] + bytes(4) + data[start + 4 :]  # no bytes at 0: the strip is left out
+    tracemalloc.start()
+    pixels, info = image.read(io.BytesIO(data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert info.spare == count - 4
+    assert pixels.shape == (3, 300, 300)
+    assert peak < 30_000_000
+
+
+def test_a_private_tag_that_points_nowhere_is_of_no_matter() -> None:
+    data = plain(b"\xff" * 8, GREY | {700: (1, 2, 3)})
+    at = data.index(struct.pack("<HHI", 700, 3, 3)) + 8
+    pixels, _ = image.read(io.BytesIO(data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :]))
+    assert (pixels == 1).all()

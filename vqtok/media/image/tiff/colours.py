@@ -15,16 +15,15 @@ _REFERENCE = (0, 255, 128, 255, 128, 255)
 
 
 def raster_of(samples: np.ndarray, layout: Layout) -> Raster:
-    """Make a picture of (H, W, samples).
+    """Make a picture of (H, W, colours and alpha).
 
     Raises:
         ValueError: a palette that is too short.
     """
-    colours, alpha = samples[..., : layout.colours], None
+    colours = samples[..., : layout.colours]
+    alpha = None if layout.alpha is None else samples[..., layout.colours :]
     # 32-bit integers have no scale that all agree on; the one here is that of their 16 bits.
     white = 1.0 if layout.kind == "f" else float((1 << min(layout.bits, 16)) - 1)
-    if layout.alpha is not None:
-        alpha = samples[..., layout.alpha : layout.alpha + 1]
     if layout.photometric == WHITE_IS_ZERO:
         colours = samples.dtype.type(white) - colours
     elif layout.photometric == PALETTE:
@@ -35,10 +34,9 @@ def raster_of(samples: np.ndarray, layout: Layout) -> Raster:
         alpha, white = _rescaled(alpha, white, top, colours.dtype), top
     elif layout.photometric == YCBCR:
         colours = _of_luma(colours, layout)
-    if alpha is not None and layout.alpha == layout.colours and colours.base is samples:
-        colours = samples[..., : layout.colours + 1]  # they lie side by side already
-    elif alpha is not None:
-        colours = np.concatenate([colours, alpha], axis=2)
+    if alpha is not None:
+        untouched = colours.base is samples
+        colours = samples if untouched else np.concatenate([colours, alpha], axis=2)
     return Raster(
         colours,
         white,

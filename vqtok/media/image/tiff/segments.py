@@ -19,7 +19,9 @@ _PART_SAMPLES = 1 << 20
 
 
 def read(stream: BinaryIO, layout: Layout) -> np.ndarray:
-    """Read all samples of a page.
+    """Read the samples of a page that are colour, and then alpha if there is one.
+
+    Others are not kept: a page may promise tens of thousands of them.
 
     Raises:
         ValueError, zlib.error, OSError: damaged.
@@ -30,10 +32,15 @@ def read(stream: BinaryIO, layout: Layout) -> np.ndarray:
     if len(layout.offsets) < planes * rows * columns:
         found, wanted = len(layout.offsets), planes * rows * columns
         raise ValueError(f"{found} of {wanted} segments are there")
-    out = np.zeros((layout.height, layout.width, layout.samples), _dtype(layout))
+    kept = [*range(layout.colours), *([] if layout.alpha is None else [layout.alpha])]
+    # 64 bits are more than what comes of them.
+    dtype = np.dtype(np.float32) if layout.bits == 64 else _dtype(layout)
+    out = np.zeros((layout.height, layout.width, len(kept)), dtype)
     height, width = layout.tile
     for number in range(planes * rows * columns):
         plane, place = divmod(number, rows * columns)
+        if layout.planar and plane not in kept:
+            continue
         top, left = place // columns * height, place % columns * width
         lines = height if layout.is_tiled else min(height, layout.height - top)
         data = _bytes(stream, layout, number, lines, deep)
@@ -42,7 +49,10 @@ def read(stream: BinaryIO, layout: Layout) -> np.ndarray:
         part = _samples(data, layout, lines, deep)
         part = part[: layout.height - top, : layout.width - left]
         into = out[top : top + height, left : left + width]
-        into[..., plane : plane + deep] = part
+        if layout.planar:
+            into[..., kept.index(plane)] = part[..., 0]
+        else:
+            into[...] = part[..., kept]
     return out
 
 

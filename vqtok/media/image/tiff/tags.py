@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
@@ -16,6 +16,14 @@ _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i
 _TYPES |= {11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 SUBFILE, DESCRIPTION = 254, 270
+WANTED = frozenset(
+    (
+        *(SUBFILE, *range(256, 260), 262, 266, DESCRIPTION, 273, 274, 277, 278, 279, 284, 292, 293),
+        *(317, 320, *range(322, 326), 332, 338, 339, 529, 530, 532, 32997),
+    )
+)
+"""Tags that say something about the samples."""
+
 _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType."""
 
@@ -62,7 +70,7 @@ def pages(stream: BinaryIO) -> tuple[Page, int]:
             if first is None:
                 raise
             break  # what lies behind the pages is of no matter to the first
-        kind = reader.page(entries, len(seen), only=(SUBFILE,)).one(SUBFILE)
+        kind = reader.page(entries, len(seen), (SUBFILE,)).one(SUBFILE)
         if first is None or (chosen is None and not kind & (_REDUCED | _MASK)):
             page = reader.page(entries, len(seen))
             first = first or page
@@ -109,21 +117,16 @@ class _Reader:
         except ValueError:  # the last page of some writers ends the file
             return entries, 0
 
-    def page(self, entries: bytes, index: int, only: tuple[int, ...] = ()) -> Page:
-        """Reads the tags of a directory."""
+    def page(self, entries: bytes, index: int, tags: Collection[int] = WANTED) -> Page:
+        """Reads tags of a directory; others may hold anything, of any size."""
         step, form = (20, "HHQ") if self._big else (12, "HHI")
-        tags = {}
+        found = {}
         for start in range(0, len(entries), step):
             tag, kind, count = struct.unpack_from(f"{self.order}{form}", entries, start)
-            if kind in _TYPES and (not only or tag in only):
+            if tag in tags and kind in _TYPES:
                 inline = entries[start + step - (8 if self._big else 4) : start + step]
-                try:
-                    tags[tag] = self._values(_TYPES[kind], count, inline)
-                except ValueError:
-                    # A private tag that points nowhere does not harm the picture.
-                    if tag < 32768 and tag not in (269, 270, 271, 272, 305, 306, 315):
-                        raise
-        return Page(self.order, tags, index)
+                found[tag] = self._values(_TYPES[kind], count, inline)
+        return Page(self.order, found, index)
 
     def _values(self, code: str, count: int, inline: bytes) -> Any:
         form = struct.Struct(f"{self.order}{code}")
