@@ -28,6 +28,9 @@ KINDS = {
     "eac3": (".eac3", (), "AC-3", "EAC3"),
     "mp4": (".mp4", ("-movflags", "+faststart"), "MP4", "AAC"),
     "fragments": (".mp4", ("-movflags", "frag_keyframe+empty_moov"), "MP4", "AAC"),
+    "pcm in mov": (".mov", ("-c:a", "pcm_s16be"), "MP4", "PCM_S16BE"),
+    "mp3 in mov": (".mov", ("-c:a", "libmp3lame"), "MP4", "MP3FLOAT"),
+    "ima in caf": (".caf", ("-c:a", "adpcm_ima_qt"), "CAF", "ADPCM_IMA_QT"),
     "webm": (".webm", ("-c:a", "libvorbis"), "Matroska", "VORBIS"),
     "mka": (".mka", ("-c:a", "flac"), "Matroska", "FLAC"),
     "wavpack": (".wv", (), "WavPack", "WAVPACK"),
@@ -63,7 +66,7 @@ def test_samples_are_those_of_ffmpeg(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("name", ["aac", "alac", "mp4", "mka"])
+@pytest.mark.parametrize("name", ["aac", "alac", "mp4", "mka", "pcm in mov", "mp3 in mov"])
 def test_length_and_start_are_those_of_what_was_encoded(files: dict[str, bytes], name: str) -> None:
     found, _ = audio.read(io.BytesIO(files[name]))
     assert found.shape == (2, LENGTH)
@@ -95,7 +98,7 @@ def test_surround_has_the_order_of_wav(channels: int) -> None:
     np.testing.assert_allclose(found, tone(channels), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["aac", "alac", "wma", "mp4", "webm", "mka"])
+@pytest.mark.parametrize("name", ["aac", "alac", "wma", "mp4", "fragments", "webm", "mka"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
 def test_truncated_files_are_refused(
     files: dict[str, bytes], name: str, share: float, capfd: pytest.CaptureFixture[str]

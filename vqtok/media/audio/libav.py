@@ -116,8 +116,10 @@ class Track:
                 yield last
             self._done += len(block)
             last = block
-        if self._format == "MP4" and self._packets < self._stream.frames:
-            told = f"header says {self._stream.frames} packets, file holds {self._packets}"
+        # Packets are counted in front; of plain samples each counts, and many make a packet.
+        found = self._done if self._stream.frames == self._told() else self._packets
+        if self._format == "MP4" and found < self._stream.frames:
+            told = f"header says {self._stream.frames} frames, file holds {found}"
             raise MediaError(self._name, f"truncated: {told}")
         if last is not None:
             # Fragments are not counted in front, and what they tell of the end is an estimate.
