@@ -30,3 +30,10 @@ def test_an_earlier_corpus_is_read_and_a_half_written_one_goes_on(tmp_path: Path
     corpus.assert_read_back(half)
     if format in ("files", "tar", "bin"):  # tables name the version of pyarrow
         assert contents(half) == contents(whole)
+    more = small("audio", count=10)
+    with more.open(whole, format, append=True) as writer:
+        assert list(writer.pending()) == [7, 8, 9]
+        for number in (7, 8, 9):
+            more.put(writer, number)
+        writer.finish()
+    more.assert_read_back(whole)

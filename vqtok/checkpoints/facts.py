@@ -26,6 +26,8 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TRAINING = "training.json"
 CARD = "README.md"
+HELD_OUT = "held-out.json"
+"""Names of the files that training held out."""
 FORMAT = 1
 """Of ``config.json``; raised only when an older reader would misread a newer directory."""
 

@@ -135,7 +135,7 @@ class ModelFacts:
             rows.append(("trained", _trained(self.info.training)))
         if self.metrics:
             values = ", ".join(f"{key} {_number(value)}" for key, value in self.metrics.items())
-            rows.append(("held out", values))
+            rows.append(("held out", f"{values} ({_held_out(self.info.training)})"))
         return rows
 
 
@@ -240,6 +240,18 @@ def facts_of(subject: str, info: ModelInfo) -> ModelFacts:
     if info.family == "classifiers":
         return ClassifierFacts(subject, info)
     return ModelFacts(subject, info)
+
+
+def _held_out(training: Mapping[str, Any]) -> str:
+    """Say which files figures are of that training measured."""
+    recipe = training.get("recipe")
+    plan = recipe.get("train") if isinstance(recipe, Mapping) else None
+    most = plan.get("holdout_items") if isinstance(plan, Mapping) else None
+    count = training.get("held_out_files")
+    if not isinstance(count, int) or not isinstance(most, int):
+        return "by its training, on a part of its own data"
+    some = f"{most} of the {count}" if most < count else f"the {count}"
+    return f"by its training, on {some} held out of its own data"
 
 
 def _levels(info: ModelInfo) -> Rows:

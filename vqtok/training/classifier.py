@@ -63,6 +63,7 @@ class ClassifierTask(MediaTask):
     quality = "accuracy"
     reads: tuple[str, ...] = ()
     monitored: Sequence[LevelSpec] = ()
+    fine_tunes = False
 
     def __init__(self, recipe: Recipe, found: FoundFiles) -> None:
         self.recipe, self.plan, self.count = recipe, recipe.train, len(found.files)

@@ -21,6 +21,7 @@ from vqtok.errors import UsageError, VqtokError
 from vqtok.training.data.code_items import CodeItems, Origin, find_codes
 from vqtok.training.data.code_windows import CodeSampler, fit_window, split_levels
 from vqtok.training.data.dataset import Batch, Dataset
+from vqtok.training.data.groups import groups_of, note_of
 from vqtok.training.data.media import split_numbers
 from vqtok.training.data.sampling import Unreadable
 from vqtok.training.log import Learns
@@ -99,11 +100,15 @@ class PriorTask:
         self.window = fitted.extent
         self.smaller = int((~fitted.large).sum())
         large = items.with_classes(classes).subset(np.flatnonzero(fitted.large))
+        names = (large[number] for number in range(len(large)))
+        groups = groups_of(names) if self.plan.holdout_groups else None
+        self._split_notes = () if groups is None else tuple(filter(None, [note_of(groups)]))
         training, held = split_numbers(
             len(large),
             share=self.plan.holdout,
             seed=self.plan.seed,
             enough=self.plan.holdout_items,
+            groups=groups,
         )
         self._training, self._held = large.subset(training), large.subset(held)
         self._has_classes = bool(classes)
@@ -114,6 +119,20 @@ class PriorTask:
     def held_out(self) -> int:
         """Items that are never trained on."""
         return len(self._held)
+
+    @property
+    def split_notes(self) -> Sequence[str]:
+        """What of the split people should know."""
+        return self._split_notes
+
+    def held_out_names(self, data: Sequence[str]) -> dict[str, Any]:
+        """Name no items: several channels of one may be held out."""
+        return {}
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether the model begins with the weights of another."""
+        return self.start is not None
 
     def build(self, device: torch.device, *, name: str) -> nn.Module:
         """Make the prior, with the weights of the start if there is one."""

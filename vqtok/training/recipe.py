@@ -89,6 +89,8 @@ class Train:
             one; "auto": "last" with a discriminator, else the first metric.
         holdout: Share of the files that is never trained on.
         holdout_items: At most this many held-out files are measured while training.
+        holdout_groups: Files of one picture or recording, as their names say (``data.groups``), are
+            held out together or not at all.
         samples: Of a prior: samples that each measurement shows, if its tokenizer is here.
         shrink: Images whose short side is longer are shrunk to it; None keeps every pixel.
         flip: Mirror images at random.
@@ -129,6 +131,7 @@ class Train:
     best_by: str = "auto"
     holdout: float = 0.02
     holdout_items: int = 16
+    holdout_groups: bool = True
     samples: int = 8
     shrink: int | None = 512
     flip: bool = True

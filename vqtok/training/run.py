@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vqtok import __version__, config
+from vqtok import __version__, atomic, config
 from vqtok.checkpoints import resume
+from vqtok.checkpoints.facts import HELD_OUT
 from vqtok.distributed import agree, all_finite, rank, wait, world
 from vqtok.training import log
 from vqtok.training.data.dataset import Batch
@@ -112,6 +113,7 @@ class Run:
         output: Model directory.
         device: As torch names it.
         command: What the user typed, for the card.
+        data: What is trained on: held-out files are named relative to it.
         saved: ``resume.read_state`` of the output to go on from, or None to begin.
 
     Raises:
@@ -128,9 +130,11 @@ class Run:
         device: str,
         command: str,
         saved: dict[str, Any] | None,
+        data: Sequence[str] = (),
     ) -> None:
         self.recipe, self.task, self.notes, self.unreached = resolved
         self.plan, self.output, self.command = self.recipe.train, output, command
+        self.data = tuple(data)
         self.device = torch.device(device)
         task = self.task
         torch.manual_seed(self.plan.seed)
@@ -140,9 +144,11 @@ class Run:
         )
         self.trainer = Trainer(self.model, self.plan, task.objective(self.model))
         self.monitor = Monitor(task.monitored).to(self.device)
+        self.notes = (*self.notes, *task.split_notes)
         self.dataset = task.dataset(rank=rank(), ranks=world(), device=self.device)
         self.step, self.earlier_s = 0, 0.0
         self.resumed = saved is not None
+        self.fine_tunes = task.fine_tunes or bool(saved and saved.get("fine_tunes"))
         if saved is not None:
             self._restore(saved)
         self.trainer.begin()
@@ -161,6 +167,7 @@ class Run:
                 (self.output / resume.FILE).unlink(missing_ok=True)
                 self.keeper.begin()
                 gallery.begin(self.output)
+                self._name_held_out()
         self.journal = log.Journal(
             self.output / "log.jsonl", first_step=self.step, silent=not self.speaks
         )
@@ -168,9 +175,25 @@ class Run:
             self.save_state()
         wait()
 
+    def _name_held_out(self) -> None:
+        """Write down which files are held out, so that any model can be measured on them."""
+        names = self.task.held_out_names(self.data)
+        path = self.output / HELD_OUT
+        if not names:
+            path.unlink(missing_ok=True)
+            return
+        with atomic.file(path) as temporary:
+            temporary.write_text(config.to_json(names), encoding="utf-8")
+
     def events(self, should_stop: Callable[[], bool]) -> Generator[log.Event, None, None]:
         """Train to the end: the loop."""
         yield self.started()
+        if self.fine_tunes and not self.step and not self.keeper.best:
+            # What it begins with is a model already: better than that is what is wanted.
+            yield log.Measuring(self.step)
+            evaluated = self.evaluate()
+            if evaluated is not None:
+                yield evaluated
         with closing(self.dataset.batches(self.step)) as batches:
             reason = self.over()
             while not reason:
@@ -363,6 +386,7 @@ class Run:
             "best": self.keeper.best,
             "reads": list(self.task.reads),
             "files": self.task.count,
+            **({"fine_tunes": True} if self.fine_tunes else {}),
         }
         resume.save(
             self.output,

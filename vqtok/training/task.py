@@ -142,6 +142,24 @@ class Task(Protocol):
         ...
 
     @property
+    def fine_tunes(self) -> bool:
+        """Whether the model begins with the weights of another."""
+        ...
+
+    @property
+    def split_notes(self) -> Sequence[str]:
+        """What of the split into training and held-out items people should know."""
+        ...
+
+    def held_out_names(self, data: Sequence[str]) -> dict[str, Any]:
+        """Name the held-out items, as ``data.held_out`` does; empty: they have no names.
+
+        Args:
+            data: What was trained on.
+        """
+        ...
+
+    @property
     def spec(self) -> CodeSpec:
         """Of the model's codes, once it is built."""
         ...

@@ -126,6 +126,11 @@ class TokenizerTask(MediaTask):
         return model
 
     @property
+    def fine_tunes(self) -> bool:
+        """Whether the model begins with the weights of another."""
+        return self.start is not None
+
+    @property
     def monitored(self) -> Sequence[LevelSpec]:
         """All levels: the tokenizer makes their codes."""
         return self.spec.levels

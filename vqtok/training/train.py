@@ -113,9 +113,10 @@ def prepare(
     saved = resume.read_state(output) if resuming else None
     if saved is not None and isinstance(saved["recipe"].get("train"), dict):
         saved["recipe"]["train"].setdefault("optimizer", "adamw")  # 0.1.0 knew no other
+        saved["recipe"]["train"].setdefault("holdout_groups", False)  # and split file by file
     options = Options(data, output, preset, start, edits, saved)
     resolved = RESOLVE.get(_family(options), tokenizer.resolve)(options)
-    return Run(resolved, output, device=device, command=command, saved=saved)
+    return Run(resolved, output, device=device, command=command, saved=saved, data=data)
 
 
 def _family(options: Options) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from vqtok.cli import batch
 from vqtok.cli.console import Console
+from vqtok.cli.evaluate.tokenizers import only_held_out
 from vqtok.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def evaluate(console: Console, files: Sequence[str], info: ModelInfo, chosen: Ch
     chosen.refuse_media_flags("classifier")
     from vqtok.pipeline import plans
 
-    plan = plans.for_evaluate(files)
+    plan = only_held_out(console, plans.for_evaluate(files), files, chosen)
     with console.progress(len(plan.jobs), "classified", unit="images") as progress:
         progress.aside(f"loading {info.name}")
         from vqtok.checkpoints import classifiers

@@ -31,9 +31,14 @@ def evaluate(files: options.Files, chosen: Choices) -> None:
       vqtok eval codes/ -m my-prior
     """  # noqa: D301
     console = chosen.messages.console()
-    names: Sequence[str | None] = chosen.model or [os.environ.get("VQTOK_MODEL") or None]
+    default = chosen.held_out or os.environ.get("VQTOK_MODEL") or None
+    names: Sequence[str | None] = chosen.model or [default]
     info = _only(names)
     page = Page.of(chosen.report, chosen.examples, force=chosen.force)
+    if chosen.held_out is not None and (
+        chosen.real is not None or (info is not None and info.family == "priors")
+    ):
+        raise UsageError("--held-out", "of no effect on a prior", hint="leave it out")
     if chosen.real is not None:
         cas.evaluate(console, files, info, chosen)
     elif chosen.samples is not None or chosen.steps is not None:

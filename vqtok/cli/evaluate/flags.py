@@ -78,6 +78,15 @@ class Choices:
         int | None,
         typer.Option("--cas-steps", metavar="N", min=1, help="Of each classifier's training."),
     ] = None
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            "--held-out",
+            metavar="MODEL",
+            help="Of FILE, the folder that MODEL was trained on, measure only what it was not "
+            "trained on; with any -m, by default MODEL.",
+        ),
+    ] = None
     wide: options.Wide = False
     reading: options.Reading
     machine: options.CodingMachine

@@ -21,9 +21,24 @@ if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
     from vqtok.cli.evaluate.flags import Choices
     from vqtok.cli.evaluate.page import Page
-    from vqtok.media.plan import Job
+    from vqtok.media.plan import Job, Plan
     from vqtok.pipeline.compare import Method
     from vqtok.pipeline.models import Models
+
+
+def only_held_out(console: Console, plan: Plan, files: Sequence[str], chosen: Choices) -> Plan:
+    """Leave out what --held-out does not name, and say so.
+
+    Raises:
+        UsageError: none of it is there.
+    """
+    if chosen.held_out is None:
+        return plan
+    from vqtok.pipeline import held_out
+
+    plan, note = held_out.only_held_out(plan, files, held_out.held_out_of(chosen.held_out))
+    console.say(note)
+    return plan
 
 
 def is_classical(name: str | None) -> bool:
@@ -59,6 +74,7 @@ def evaluate(
 
     single = len(names) == 1
     plan = plans.for_evaluate(files, output=chosen.output if single else None, force=chosen.force)
+    plan = only_held_out(console, plan, files, chosen)
     kinds = sorted({job.kind for job in plan.jobs})
     with console.progress(len(plan.jobs), "evaluated") as progress:
 

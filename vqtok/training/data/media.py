@@ -16,6 +16,8 @@ from vqtok.media.items import Place
 from vqtok.training.data import audio
 from vqtok.training.data.dataset import Dataset, worker_count
 from vqtok.training.data.files import FileList, FileSubset, FoundFiles
+from vqtok.training.data.groups import groups_of, note_of
+from vqtok.training.data.held_out import held_out
 from vqtok.training.data.images import CropSampler, DeviceCropSampler, read_pixels
 from vqtok.training.data.sampling import Sampler, Unreadable
 from vqtok.training.data.survey import survey
@@ -39,18 +41,24 @@ class MediaData:
         plan: Share and seed of the split, windows, augmentation, labels.
         rate: Hz of the model, for audio; None: as the files are.
 
+    Attributes:
+        notes: What of the split people should know.
+
     Raises:
         MediaError: no file can be read.
     """
 
     def __init__(self, found: FoundFiles, plan: Train, *, rate: int | None) -> None:
         self.kind, self._plan, self._rate = found.kind, plan, rate
+        groups = groups_of(found.files) if plan.holdout_groups else None
+        self.notes = () if groups is None else tuple(filter(None, [note_of(groups)]))
         self.training, self.held_out, self.unreadable = split(
             found.files,
             share=plan.holdout,
             seed=plan.seed,
             check=checker(found.kind, rate=rate),
             enough=plan.holdout_items,
+            groups=groups,
         )
 
     @property
@@ -85,6 +93,15 @@ class MediaTask:
     def unreadable(self) -> dict[str, str]:
         """Files that turned out not to be readable: name → why."""
         return self.media.unreadable
+
+    @property
+    def split_notes(self) -> Sequence[str]:
+        """What of the split people should know."""
+        return self.media.notes
+
+    def held_out_names(self, data: Sequence[str]) -> dict[str, Any]:
+        """Name the held-out files."""
+        return held_out(self.media.held_out, data, measured=len(self.media.measured))
 
     def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
         """Make batches of windows of the training files."""
@@ -174,6 +191,7 @@ def split(
     seed: int,
     check: Check | None = None,
     enough: int = ENOUGH,
+    groups: np.ndarray | None = None,
 ) -> Split:
     """Split files, in the same way for the same seed.
 
@@ -183,11 +201,17 @@ def split(
         seed: Of the choice.
         check: ``checker``. A file that fails gives way to another one. None: no file is opened.
         enough: Held-out files to check, since more are not measured.
+        groups: (n,) numbers: files that share one come on one side. Then some more may be held out
+            than their share. None: each file by itself.
 
     Raises:
         MediaError: no file can be read.
     """
     order, count = _drawn(len(files), share=share, seed=seed)
+    if groups is not None and len(np.unique(groups)) == len(groups):
+        groups = None
+    if groups is not None:
+        order, count = _together(order, count, groups)
     good: list[int] = []
     unreadable: dict[str, str] = {}
     tried = 0
@@ -206,15 +230,60 @@ def split(
         if not good:
             raise MediaError("--data", f"none of the {len(files)} files can be read")
     later = order[tried:]
-    training, held = _apart(good, later, count - len(good))
+    more = count - len(good)
+    if groups is not None:
+        # Files that could not be read have moved the end into the next group: it ends there.
+        while 0 < tried + more < len(order) and _same(order, groups, tried + more):
+            more += 1
+        more = max(0, min(more, len(later) - 1))
+    training, held = _apart(good, later, more)
     return Split(files.subset(training), files.subset(held), unreadable)
 
 
+def _same(order: np.ndarray, groups: np.ndarray, at: int) -> bool:
+    return bool(groups[order[at]] == groups[order[at - 1]])
+
+
+def _together(order: np.ndarray, count: int, groups: np.ndarray) -> tuple[np.ndarray, int]:
+    """Bring the files of a group together, whole groups first; what is held out ends with one.
+
+    Args:
+        order: (n,) all numbers, as they are drawn.
+        count: How many are to be held out.
+        groups: (n,) of each file.
+
+    Returns:
+        The order, in which the files that are held out come as they were drawn, so that the first
+        of them are of many groups; and how many are held out.
+    """
+    first: dict[int, int] = {}
+    for at, number in enumerate(order):
+        first.setdefault(int(groups[number]), at)
+    rank = np.array([first[int(groups[number])] for number in order])
+    arranged = order[np.argsort(rank, kind="stable")]
+    end = count
+    while end < len(arranged) and _same(arranged, groups, end):
+        end += 1
+    if end == len(arranged):  # the last group is for training
+        end = int(np.argmax(groups[arranged] == groups[arranged[-1]]))
+    if not end:  # there is but one
+        return order, count
+    held = np.isin(order, arranged[:end])
+    return np.concatenate([order[held], arranged[end:]]), end
+
+
 def split_numbers(
-    count: int, *, share: float, seed: int, enough: int = ENOUGH
+    count: int,
+    *,
+    share: float,
+    seed: int,
+    enough: int = ENOUGH,
+    groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Splits items that were all read already: (training, held out), int64 numbers."""
     order, held = _drawn(count, share=share, seed=seed)
+    if groups is not None and len(np.unique(groups)) < len(groups):
+        order, held = _together(order, held, groups)
     first = min(held, enough)
     return _apart(order[:first], order[first:], held - first)
 

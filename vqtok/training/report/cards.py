@@ -49,7 +49,8 @@ def compose(kind: Learns, output: Path, spec: CodeSpec, facts: Mapping[str, Any]
     if shown:
         with atomic.file(output / CURVE) as temporary:
             temporary.write_text(draw(shown), encoding="utf-8")
-    pictures = gallery.of_step(output, facts.get("best_step") or facts["step"])
+    best = facts.get("best_step")
+    pictures = gallery.of_step(output, facts["step"] if best is None else best)
     name = output.resolve().name
     return write(kind, name, spec, facts, pictures=pictures, curves=bool(shown))
 
