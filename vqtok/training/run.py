@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vqtok import __version__, atomic, config
+from vqtok import __version__, config
 from vqtok.checkpoints import resume
-from vqtok.checkpoints.facts import HELD_OUT
 from vqtok.distributed import agree, all_finite, rank, wait, world
 from vqtok.training import log
+from vqtok.training.data import held_out
 from vqtok.training.data.dataset import Batch
 from vqtok.training.keeper import CheckpointKeeper
 from vqtok.training.monitor import Monitor
@@ -167,23 +167,13 @@ class Run:
                 (self.output / resume.FILE).unlink(missing_ok=True)
                 self.keeper.begin()
                 gallery.begin(self.output)
-                self._name_held_out()
+                held_out.write(self.output, self.task.held_out_names(self.data))
         self.journal = log.Journal(
             self.output / "log.jsonl", first_step=self.step, silent=not self.speaks
         )
         if not self.resumed:  # whenever a run is killed, there is something to go on from
             self.save_state()
         wait()
-
-    def _name_held_out(self) -> None:
-        """Write down which files are held out, so that any model can be measured on them."""
-        names = self.task.held_out_names(self.data)
-        path = self.output / HELD_OUT
-        if not names:
-            path.unlink(missing_ok=True)
-            return
-        with atomic.file(path) as temporary:
-            temporary.write_text(config.to_json(names), encoding="utf-8")
 
     def events(self, should_stop: Callable[[], bool]) -> Generator[log.Event, None, None]:
         """Train to the end: the loop."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vqtok import atomic, config
+from vqtok.checkpoints.facts import HELD_OUT
 from vqtok.media.items import Place
 
 
@@ -28,6 +30,21 @@ def held_out(files: Iterable[Place], data: Sequence[str], *, measured: int) -> d
         "measured": measured,
         "roots": len(roots),
     }
+
+
+def write(output: Path, names: Mapping[str, Any]) -> None:
+    """Write down which files are held out, so that any model can be measured on them.
+
+    Args:
+        output: Model directory.
+        names: From ``held_out``; empty: they have none.
+    """
+    path = output / HELD_OUT
+    if not names:
+        path.unlink(missing_ok=True)
+        return
+    with atomic.file(path) as temporary:
+        temporary.write_text(config.to_json(names), encoding="utf-8")
 
 
 def name_of(path: str, roots: Sequence[str]) -> str:
