@@ -133,8 +133,7 @@ class Run:
         data: Sequence[str] = (),
     ) -> None:
         self.recipe, self.task, self.notes, self.unreached = resolved
-        self.plan, self.output, self.command = self.recipe.train, output, command
-        self.data = tuple(data)
+        self.plan, self.output, self.command, self.data = self.recipe.train, output, command, data
         self.device = torch.device(device)
         task = self.task
         torch.manual_seed(self.plan.seed)
@@ -148,7 +147,7 @@ class Run:
         self.dataset = task.dataset(rank=rank(), ranks=world(), device=self.device)
         self.step, self.earlier_s = 0, 0.0
         self.resumed = saved is not None
-        self.fine_tunes = task.fine_tunes or bool(saved and saved.get("fine_tunes"))
+        self.fine_tunes = task.fine_tunes or "fine_tunes" in (saved or ())
         if saved is not None:
             self._restore(saved)
         self.trainer.begin()
@@ -178,8 +177,7 @@ class Run:
     def events(self, should_stop: Callable[[], bool]) -> Generator[log.Event, None, None]:
         """Train to the end: the loop."""
         yield self.started()
-        if self.fine_tunes and not self.step and not self.keeper.best:
-            # What it begins with is a model already: better than that is what is wanted.
+        if self.fine_tunes and not (self.step or self.keeper.best):  # better than it begins?
             yield log.Measuring(self.step)
             evaluated = self.evaluate()
             if evaluated is not None:
