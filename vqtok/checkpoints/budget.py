@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from vqtok.errors import ConfigError
@@ -25,8 +26,13 @@ _FACTORIES = frozenset(
 )  # fmt: skip
 
 
+def told(error: Exception) -> str:
+    """Returns what an error of a library says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class Budget(TorchFunctionMode):
-    """Inside this block tensors may be made up to a few times what the weights hold.
+    """Inside this block tensors and modules may be made up to a few times what the weights hold.
 
     Args:
         weights: Tensors of the file by name.
@@ -41,6 +47,19 @@ class Budget(TorchFunctionMode):
         self.place = place
         self.numbers = 4 * sum(each.numel() for each in weights.values()) + _SPARE_NUMBERS
         self.tensors = 10 * len(weights) + _SPARE_TENSORS
+        self.modules = 10 * self.tensors
+        self._hook: Any = None
+
+    def __enter__(self) -> Budget:
+        """Count what is made from now on; modules need not hold tensors to be too many."""
+        self._hook = register_module_module_registration_hook(self._count_module)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        """Stop counting."""
+        self._hook.remove()
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self,
@@ -58,12 +77,20 @@ class Budget(TorchFunctionMode):
             self.numbers -= count
             self.tensors -= 1
             if self.numbers < 0 or self.tensors < 0:
-                raise ConfigError(
-                    self.place,
-                    "model: cannot be built: far larger than the weights",
-                    hint="weights and config.json are not of one model",
-                )
+                self._refuse()
         return func(*args, **options)
+
+    def _count_module(self, *registered: object) -> None:
+        self.modules -= 1
+        if self.modules < 0:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise ConfigError(
+            self.place,
+            "model: cannot be built: far larger than the weights",
+            hint="weights and config.json are not of one model",
+        )
 
 
 def _integers(values: Any) -> Iterator[int]:

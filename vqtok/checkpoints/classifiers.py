@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from vqtok import config as configs
 from vqtok.checkpoints import directory as directories
-from vqtok.checkpoints.facts import CONFIG, FORMAT, name_of, read_config
+from vqtok.checkpoints.facts import CONFIG, FORMAT, name_of, parsed, read_config
 from vqtok.errors import CheckpointError
-from vqtok.protocols import Classifier, Config
+from vqtok.protocols import Classifier
 
 __all__ = ["content", "load"]
 
@@ -34,7 +34,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Classifier:
     """
     folder = directories.resolve(name) if isinstance(name, str) else name
     data = read_config(folder)
-    config = configs.parse(data["model"], Config, where=f"{folder / CONFIG}: model")
+    config = parsed(folder, data)
     if not configs.type_name(config).startswith("classifiers/"):
         raise CheckpointError(
             folder / CONFIG,

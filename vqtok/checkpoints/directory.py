@@ -25,6 +25,7 @@ from vqtok.checkpoints.facts import (
     ModelInfo,
     fingerprint,
     name_of,
+    parsed,
     read_config,
     read_spec,
 )
@@ -39,7 +40,7 @@ from vqtok.checkpoints.registry import (
 )
 from vqtok.errors import CheckpointError, ConfigError, VqtokError
 from vqtok.graphs import sessions, store
-from vqtok.protocols import Config, Graphed
+from vqtok.protocols import Graphed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -175,7 +176,7 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
     data = dict(info.read.config) if info else {}
     sign = info.fingerprint if info and data else ""
     data = data or read_config(directory)
-    config = configs.parse(data["model"], Config, where=f"{directory / CONFIG}: model")
+    config = parsed(directory, data)
     if not configs.type_name(config).startswith("tokenizers/"):
         raise CheckpointError(
             directory / CONFIG,
@@ -226,7 +227,7 @@ def built(directory: Path, build: Callable[[], Any]) -> Any:
     """
     import torch
 
-    from vqtok.checkpoints.budget import Budget
+    from vqtok.checkpoints.budget import Budget, told
     from vqtok.checkpoints.unfilled import Unfilled
 
     place = directory / CONFIG
@@ -236,8 +237,10 @@ def built(directory: Path, build: Callable[[], Any]) -> Any:
         random = torch.random.fork_rng(devices=[])
         with random, Budget(found, place=str(place)), Unfilled():
             model = build()
-    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        raise ConfigError(place, f"model: cannot be built: {error}") from error
+    except VqtokError:
+        raise
+    except Exception as error:  # libraries have errors of their own
+        raise ConfigError(place, f"model: cannot be built: {told(error)}") from error
     weights.restore(model, found, directory / WEIGHTS)
     return model.float().eval().requires_grad_(False)
 

@@ -18,6 +18,7 @@ from vqtok import regular
 from vqtok.codes import safetensors
 from vqtok.codes.spec import RANKS, CodeSpec, integer
 from vqtok.errors import CheckpointError, CodesError, ConfigError
+from vqtok.protocols import Config
 
 if TYPE_CHECKING:
     from vqtok.protocols import Tokenizer
@@ -32,6 +33,8 @@ FORMAT = 1
 """Of ``config.json``; raised only when an older reader would misread a newer directory."""
 
 _CHUNK = 1 << 20
+_MOST = 1 << 20
+"""Of numbers in a config that are no sizes: rates in Hz, entries that are not stored."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,49 @@ def checked_config(directory: Path, content: Mapping[str, Any]) -> dict[str, Any
     if not isinstance(reads, list) or not all(isinstance(each, str) for each in reads):
         raise CheckpointError(path, '"reads" is no list of fingerprints')
     return data
+
+
+def parsed(directory: Path, data: Mapping[str, Any]) -> Config:
+    """Returns the model's config of which it can be built, in bounded time.
+
+    Args:
+        directory: Of the model.
+        data: Content of its ``config.json``.
+
+    Raises:
+        ConfigError: a config that does not fit, with the place in it, or that asks for far more
+            than the weights hold.
+        CheckpointError: weights that are missing or damaged.
+    """
+    place = directory / CONFIG
+    check_sizes(data["model"], _parameters(directory / WEIGHTS), place=place)
+    return configs.parse(data["model"], Config, where=f"{place}: model")
+
+
+def check_sizes(config: object, numbers: int, *, place: object) -> None:
+    """Refuse a config with a number that no size or count of a network can be.
+
+    Args:
+        config: As JSON has it.
+        numbers: In all weights: none of their axes is longer, and there are not more of them.
+        place: The config, in messages.
+
+    Raises:
+        ConfigError: far larger than the weights.
+    """
+    most, waiting = max(numbers, _MOST), [config]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Mapping):
+            waiting.extend(found.values())
+        elif isinstance(found, list | tuple):
+            waiting.extend(found)
+        elif isinstance(found, int) and abs(found) > most:
+            raise ConfigError(
+                place,
+                "model: cannot be built: far larger than the weights",
+                hint="weights and config.json are not of one model",
+            )
 
 
 def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import config as configs
 from vqtok.checkpoints import directory as directories
-from vqtok.checkpoints.facts import CONFIG, FORMAT, name_of, read_config, read_learned, read_spec
+from vqtok.checkpoints.facts import (
+    CONFIG,
+    FORMAT,
+    name_of,
+    parsed,
+    read_config,
+    read_learned,
+    read_spec,
+)
 from vqtok.errors import CheckpointError
-from vqtok.protocols import Config
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,7 +92,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Prior:
             f"{data['model'].get('type')} is no prior",
             hint="priors are trained on codes: vqtok train --data CODES/ -o DIR",
         )
-    config = configs.parse(data["model"], Config, where=f"{folder / CONFIG}: model")
+    config = parsed(folder, data)
     spec = read_spec(folder, data).with_fingerprint(learned.fingerprint)
     prior = directories.built(folder, lambda: config.build(spec=spec))
     prior.name = name_of(folder)

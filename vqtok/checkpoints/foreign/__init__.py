@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import config as configs
-from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, Read, name_of
+from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, Read, check_sizes, name_of
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.weight_files import is_candidate
-from vqtok.errors import CheckpointError, ConfigError, VqtokError
+from vqtok.errors import CheckpointError, ConfigError, UsageError, VqtokError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,17 +171,22 @@ def read(path: Path) -> Recognised:
     from concurrent.futures import ThreadPoolExecutor
 
     from vqtok.checkpoints import weights
-    from vqtok.checkpoints.budget import Budget
+    from vqtok.checkpoints.budget import Budget, told
     from vqtok.checkpoints.unfilled import Unfilled
 
     match = recognise(path)
-    tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
     try:
+        tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
+        numbers = sum(each.numel() for each in tensors.values())
+        check_sizes(configs.dump(match.config), numbers, place=path)
         # Networks of libraries do not all leave out their drawing for the sake of ``Unfilled``.
         with _quiet_random(), Budget(tensors, place=str(path)), Unfilled():
             module = cast(Any, match.config.build(drawn=False))
-    except (ValueError, TypeError, ArithmeticError, RuntimeError, ConfigError) as error:
-        raise CheckpointError(path, f"{match.family}: cannot be built: {error}") from error
+    except (UsageError, CheckpointError):
+        raise
+    except Exception as error:  # libraries have errors of their own
+        reason = f"{match.family}: cannot be built: {told(error)}"
+        raise CheckpointError(path, reason) from error
     spec = {k: v for k, v in module.spec.to_json().items() if k != "fingerprint"}
     model = configs.dump(match.config)
     text = configs.to_json({"vqtok": FORMAT, "spec": spec, "model": model})

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vqtok import config as configs
+from vqtok.checkpoints.facts import check_sizes
 from vqtok.errors import CheckpointError
 
 T = TypeVar("T")
+
+_MOST = 1 << 24
+"""Of any number in the config of a library, before its weights are looked at."""
 
 
 def picked(keys: Mapping[str, Any], make: Callable[..., T], *, path: Path) -> T:
@@ -21,6 +25,7 @@ def picked(keys: Mapping[str, Any], make: Callable[..., T], *, path: Path) -> T:
     """
     names = {field.name for field in dataclasses.fields(make)}  # type: ignore[arg-type]
     kept = {key: value for key, value in keys.items() if key in names}
+    check_sizes(kept, _MOST, place=f"{path}: config.json")
     return configs.parse(kept, make, where=f"{path}: config.json")
 
 
