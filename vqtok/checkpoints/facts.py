@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,10 +226,11 @@ def parsed(directory: Path, data: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: a config that does not fit, with the place in it, or that asks for far more
             than the weights hold.
-        CheckpointError: weights that are missing or damaged.
     """
-    place = directory / CONFIG
-    check_sizes(data["model"], _parameters(directory / WEIGHTS), place=place)
+    place, numbers = directory / CONFIG, 0
+    with suppress(CheckpointError):  # what is wrong with weights is said by whoever reads them
+        numbers = _parameters(directory / WEIGHTS)
+    check_sizes(data["model"], numbers, place=place)
     return configs.parse(data["model"], Config, where=f"{place}: model")
 
 
