@@ -132,3 +132,14 @@ def test_bw64_is_read_as_rf64_is() -> None:
 @pytest.mark.parametrize("format", SIZES)
 def test_files_without_samples_say_so(format: str) -> None:
     assert "samples" in str(outcome(encoded(format, length=0)))
+
+
+def test_a_count_of_gsm_in_aiff_that_is_too_small_is_refused() -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(LENGTH), 8000, format="AIFF", subtype="GSM610")
+    data = bytearray(buffer.getvalue())
+    assert outcome(bytes(data)) == LENGTH
+    at = data.index(b"COMM") + 10
+    for count in (0, 1000, LENGTH - 200):
+        data[at : at + 4] = struct.pack(">I", count)
+        assert "file holds" in str(outcome(bytes(data)))

@@ -15,6 +15,9 @@ from vqtok.media.audio import trailing, wav
 from vqtok.media.audio.views import behind, bytes_at, size_of
 
 _UNKNOWN = 0xFFFFFFFF
+_GSM_BYTES, _GSM_SAMPLES = 33, 160
+"""Of a frame of GSM 06.10."""
+
 _W64_DATA = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 """What follows the four letters of a chunk in its name."""
 
@@ -65,7 +68,7 @@ def _wav(stream: BinaryIO, size: int, name: str) -> BinaryIO:
 
 def _aiff(stream: BinaryIO, size: int, name: str) -> BinaryIO:
     (whole,) = struct.unpack(">I", bytes_at(stream, 0, 12)[4:8])
-    unit = 0
+    unit, counted, codec = 0, 0, b""
     for key, declared, body in wav.chunks(
         stream.read,
         lambda count: stream.seek(count, io.SEEK_CUR),
@@ -74,8 +77,8 @@ def _aiff(stream: BinaryIO, size: int, name: str) -> BinaryIO:
         last=b"SSND",
     ):
         if key == b"COMM" and len(body) >= 8:
-            channels, bits = struct.unpack(">H4xH", body[:8])
-            unit = channels * -(-bits // 8)
+            channels, counted, bits = struct.unpack(">HIH", body[:8])
+            unit, codec = channels * -(-bits // 8), body[18:22]
         elif key == b"SSND":
             # The chunk starts with eight bytes of alignment, which it counts.
             start = stream.tell()
@@ -83,6 +86,11 @@ def _aiff(stream: BinaryIO, size: int, name: str) -> BinaryIO:
             is_open = declared == 0 or wav.is_endless(wanted)
             if wanted > found and not is_open:
                 raise truncated(name, wanted, found, unit)
+            # The one encoding of which libsndfile believes the count.
+            held = min(wanted, found) // _GSM_BYTES * _GSM_SAMPLES if codec == b"GSM " else 0
+            if counted + _GSM_SAMPLES <= held:
+                what = f"header says {counted} samples, file holds {held}"
+                raise MediaError(name, what, hint="ffmpeg -i FILE -f wav - | vqtok encode -")
             if not is_open:
                 stream.seek(start + declared)
                 strange = trailing.strange_bytes(stream.read, order=">", padded=bool(declared % 2))
