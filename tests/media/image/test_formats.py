@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import random
+import struct
 from pathlib import Path
 
 import imagecodecs
@@ -202,3 +203,51 @@ def test_heic_of_ten_bits_has_its_tones_and_tells_its_depth() -> None:
     file.save(stream, quality=95, bit_depth=10)
     assert image.probe(stream).bits == 10
     assert np.abs(pixels_of(stream.getvalue()) - np.asarray(ramp())).max() < 16
+
+
+def bmp(rows: bytes, bits: int, *, compression: int = 0, masks: tuple[int, ...] = ()) -> bytes:
+    """A BMP of 4 columns and 2 rows, the lower one first; four masks need the longer header."""
+    size = 108 if len(masks) == 4 else 40
+    head = struct.pack("<IiiHHIIiiII", size, 4, 2, 1, bits, compression, len(rows), 0, 0, 0, 0)
+    head += struct.pack(f"<{len(masks)}I", *masks)
+    head = head.ljust(size, b"\0")
+    start = 14 + len(head)
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + head + rows
+
+
+BYTES = (0xFF0000, 0xFF00, 0xFF)
+WHITE_RED_GREEN_BLUE = [[255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+
+
+@pytest.mark.parametrize(
+    ("code", "pixels", "options"),
+    [
+        ("H", (0x7FFF, 0x7C00, 0x03E0, 0x001F), {"bits": 16}),
+        (
+            "H",
+            (0xFFFF, 0xF800, 0x07E0, 0x001F),
+            {"bits": 16, "compression": 3, "masks": (0xF800, 0x07E0, 0x1F)},
+        ),
+        ("I", (0xFFFFFF, 0xFF0000, 0x00FF00, 0x0000FF), {"bits": 32}),
+        (
+            "I",
+            (0xFFFFFF, 0xFF0000, 0x00FF00, 0x0000FF),
+            {"bits": 32, "compression": 3, "masks": BYTES},
+        ),
+        (
+            "I",
+            (0x00000000, 0xFFFF0000, 0xFF00FF00, 0xFF0000FF),
+            {"bits": 32, "compression": 3, "masks": (*BYTES, 0xFF000000)},
+        ),
+    ],
+)
+def test_colours_of_a_bmp_are_where_its_masks_say(code: str, pixels, options) -> None:
+    rows = struct.pack(f"<4{code}", *pixels) + bytes(4 * struct.calcsize(code))
+    found = np.rint(pixels_of(bmp(rows, **options)))
+    np.testing.assert_array_equal(found[1], WHITE_RED_GREEN_BLUE)
+
+
+def test_a_sound_bmp_that_is_not_read_is_not_called_damaged() -> None:
+    masks = (0x3FF00000, 0xFFC00, 0x3FF)
+    with pytest.raises(MediaError, match="unsupported BMP"):
+        image.probe(io.BytesIO(bmp(bytes(32), 32, compression=3, masks=masks)))
