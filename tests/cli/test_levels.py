@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,29 @@ def test_the_presets_are_the_papers_grids(preset):
     spec = recipe.model.build().spec
     assert spec.shapes((256, 256)) == ((32, 32), (64, 64))
     assert [level.codebook_size for level in spec.levels] == [512, 512]
+
+
+def test_each_level_speaks_by_itself(vqtok, picture, levels, here):
+    picture("photo.png", width=40, height=24)
+    vqtok("encode", "photo.png", "-m", levels, "-o", "codes.npy")
+    shown = {}
+    for names in ("top", "bottom", "top,bottom"):
+        run = vqtok("decode", "codes.npy", "-m", levels, "--levels", names, "-f", "-o", "x.png")
+        assert run.exit_code == 0, run.stderr
+        shown[names] = look("x.png").tobytes()
+    vqtok("decode", "codes.npy", "-m", levels, "-o", "all.png")
+    assert shown["top,bottom"] == look("all.png").tobytes()
+    assert len(set(shown.values())) == 3
+    codes, header = files.read(here / "codes.npy")
+    even = np.full_like(codes.levels[1], np.bincount(codes.levels[1].ravel()).argmax())
+    files.write(here / "even.npy", replace(codes, levels=(codes.levels[0], even)), header)
+    vqtok("decode", "even.npy", "-m", levels, "-o", "even.png")
+    assert look("even.png").tobytes() == shown["top"]
+
+
+def test_an_unknown_level_is_named_with_those_there_are(vqtok, picture, levels):
+    picture("photo.png")
+    vqtok("encode", "photo.png", "-m", levels, "-o", "codes.npy")
+    run = vqtok("decode", "codes.npy", "-m", levels, "--levels", "middle", "-o", "x.png")
+    assert run.exit_code == 2
+    assert "--levels middle" in run.stderr and "levels: top, bottom" in run.stderr

@@ -46,6 +46,14 @@ class DecodeChoices:
     model: options.DecodeModel = None
     writing: options.Writing
     depth: options.Depth = None
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            "--levels",
+            metavar="NAMES",
+            help="Of a picture with several levels let these speak alone, as top or top,bottom.",
+        ),
+    ] = None
     format: Annotated[
         str | None,
         typer.Option(

@@ -68,6 +68,7 @@ def decode(console: Console, folder: Path, chosen: DecodeChoices) -> None:
             native_rate=chosen.native_rate,
             threads=chosen.jobs,
             label=chosen.label,
+            levels=tuple(chosen.levels.split(",")) if chosen.levels else (),
         )
         return corpus_decode.decode_corpus(
             reader,

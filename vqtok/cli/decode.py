@@ -70,6 +70,7 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
             size=size,
             threads=flags.jobs,
             label=flags.label,
+            levels=tuple(flags.levels.split(",")) if flags.levels else (),
         )
         return pipeline.decode(
             plan.jobs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,13 @@ from vqtok.cli import options
 from vqtok.cli.console import Console
 from vqtok.cli.terminal import is_terminal
 from vqtok.errors import ExitCode, UsageError
+
+
+class By(str, Enum):
+    """What the entries of a codebook are sorted by."""
+
+    COLOUR = "colour"
+    PCA = "pca"
 
 
 def info(
@@ -24,7 +32,20 @@ def info(
         typer.Option(
             "--plot",
             metavar="PNG",
-            help="Draw the map of one codes file, or of a corpus only how often entries are used.",
+            help="Draw the map of one codes file; of a corpus how often entries are used; of a "
+            "model every entry of its codebook, decoded alone.",
+        ),
+    ] = None,
+    by: Annotated[
+        By,
+        typer.Option("--by", metavar="WHAT", help="Sort the entries of a model: colour, or pca."),
+    ] = By.COLOUR,
+    use: Annotated[
+        str | None,
+        typer.Option(
+            "--use",
+            metavar="CODES",
+            help="Codes file or corpus: how often each entry of the model is used there.",
         ),
     ] = None,
     force: options.Force = False,
@@ -42,6 +63,7 @@ def info(
     \b
     Examples:
       vqtok info codes.npy --plot map.png
+      vqtok info image-f8 --plot book.png
       vqtok info image-f8 photo.png
     """  # noqa: D301
     from vqtok.pipeline import inspect
@@ -49,6 +71,9 @@ def info(
 
     console = messages.console()
     _check(subjects, plot, force=force)
+    if plot is None and (use is not None or by is not By.COLOUR):
+        flag = "--use" if use is not None else "--by"
+        raise UsageError(flag, "of which picture?", hint="--plot book.png")
     if size is not None and model is None:
         raise UsageError("--size", "the codes of which model?", hint="-m NAME")
     failed: list[Failed] = []
@@ -56,7 +81,7 @@ def info(
         stream = sys.stdin.buffer if subject == "-" else None
         try:
             if plot is not None:
-                _draw(console, stream or subject, plot)
+                _draw(console, stream or subject, plot, model=model, by=by, use=use)
             facts = inspect.inspect(stream or subject, model=model, size=size)
         except Exception as error:
             failed.append(Failed.of(Path(subject), error, has_model=True))
@@ -82,15 +107,18 @@ def _check(subjects: list[str], plot: Path | None, *, force: bool) -> None:
     if plot is None:
         return
     if len(subjects) > 1:
-        raise UsageError("--plot", "draws one codes file", hint="name one file")
+        raise UsageError("--plot", "draws one codes file or model", hint="name one")
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}", "only PNG can be written", hint=f"{plot.stem}.png")
     if plot.exists() and not force:
         raise UsageError(plot, "already exists", hint="-f overwrites")
 
 
-def _draw(console: Console, source: object, target: Path) -> None:
+def _draw(
+    console: Console, source: object, target: Path, *, model: str | None, by: By, use: str | None
+) -> None:
     from vqtok.pipeline import inspect, pictures
 
-    pictures.save(target, inspect.code_picture(source))  # type: ignore[arg-type]
+    picture = inspect.code_picture(source, model=model, by=by.value, use=use)  # type: ignore[arg-type]
+    pictures.save(target, picture)
     console.say(f"drew {target}")

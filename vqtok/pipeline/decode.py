@@ -16,10 +16,10 @@ from vqtok.codes.arrays import Item
 from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec
-from vqtok.errors import CodesError
+from vqtok.errors import CodesError, UsageError
 from vqtok.media import image
 from vqtok.media.plan import Job
-from vqtok.pipeline import arrays, recordings
+from vqtok.pipeline import arrays, levels, recordings
 from vqtok.pipeline.encode import LARGE
 from vqtok.pipeline.labels import check_label
 from vqtok.pipeline.results import Done, Failed
@@ -42,6 +42,8 @@ class DecodeOptions:
         size: Original size of these; None: grid times stride.
         threads: Pictures written while the model works on the next.
         label: The class or speaker that decoding is conditioned on; None: the model has none.
+        levels: Names of the levels that are to speak, the others saying one thing everywhere; ():
+            all.
     """
 
     depth: int | None = None
@@ -51,6 +53,7 @@ class DecodeOptions:
     size: tuple[int, ...] | None = None
     threads: int = 2
     label: str | None = None
+    levels: tuple[str, ...] = ()
 
 
 def decode(
@@ -129,6 +132,8 @@ def _decode(
             codes, header = found
             if options.depth is not None:
                 codes = codes.truncate(options.depth)
+            if options.levels:
+                codes = levels.only(codes, options.levels)
             shapes = codes.shapes
             if is_image(coder):
                 steps += _decode_image(coder, codes, header, target, options)
@@ -186,6 +191,8 @@ def _decode_stream(
 ) -> tuple[Header, Shapes]:
     if not is_audio(coder):
         raise CodesError(f"model {coder.name} is of {coder.spec.modality}, not of audio")
+    if options.levels:
+        raise UsageError("--levels", "streams have one level")
     return recordings.decode_stream(
         coder,
         reader,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.pipeline.codebook import By
 
 __all__ = [
     "AudioFacts",
@@ -118,21 +120,56 @@ def model_names() -> list[str]:
     return list(directory.available())
 
 
-def code_picture(place: str | BinaryIO) -> np.ndarray:
-    """Returns the map of a codes file and the histogram of its entries, (H, W, 3) uint8.
+def code_picture(
+    place: str | BinaryIO,
+    *,
+    model: str | None = None,
+    by: By = "colour",
+    use: str | None = None,
+) -> np.ndarray:
+    """Returns a picture of a codes file, a corpus or a model's codebook, (H, W, 3) uint8.
 
-    Of a corpus the histogram alone.
+    Of codes the map, in the colours of their decoded entries if the model is here, and the
+    histogram of its entries; of a corpus the histogram alone.
+
+    Args:
+        place: As ``inspect`` takes it.
+        model: NAME or directory of the model of the codes; None: it is looked for.
+        by: What a codebook's entries are sorted by.
+        use: Codes file or corpus in which they are counted.
 
     Raises:
-        CodesError: a damaged file.
+        CodesError: a damaged file, or codes of another model.
+        UsageError: what has no codes, or a use of what is no model.
     """
-    if isinstance(place, str) and _is_corpus(Path(place)):
-        return corpus_picture(Path(place))
-    from vqtok.codes import files
-    from vqtok.pipeline import pictures
+    from vqtok.pipeline import codebook, pictures
 
-    codes, header = files.read(Path(place) if isinstance(place, str) else place)
-    return pictures.of_codes(header, codes)
+    path = Path(place) if isinstance(place, str) else None
+    is_model = path is not None and not _is_corpus(path) and not path.is_file()
+    if isinstance(place, str) and (is_model or foreign.is_foreign(Path(place))):
+        info = directory.describe(place)
+        if info.learned is not None or info.family == "classifiers":
+            raise UsageError(info.name, "not a tokenizer: it has no codebook to draw")
+        return codebook.draw(info, by=by, use=use)
+    if use is not None:
+        raise UsageError("--use", "counts entries beside the codebook of a model", hint="name one")
+    if path is not None and _is_corpus(path):
+        return corpus_picture(path)
+    from vqtok.codes import files
+
+    codes, header = files.read(place if path is None else path)
+    if model is not None:
+        from vqtok.pipeline.models import Models
+
+        return pictures.of_codes(
+            header, codes, colours=codebook.colours(Models(model).info_for_header(header), codes)
+        )
+    colours = None
+    found = directory.find(header.spec.fingerprint, name=header.model)
+    if found is not None:
+        with suppress(VqtokError):  # a map has colours without it
+            colours = codebook.colours(found, codes)
+    return pictures.of_codes(header, codes, colours=colours)
 
 
 def _is_corpus(path: Path) -> bool:

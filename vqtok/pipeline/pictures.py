@@ -54,19 +54,25 @@ def save(target: Path, picture: np.ndarray) -> None:
         raise MediaError(target, f"cannot write: {os_message(error)}") from error
 
 
-def of_codes(header: Header, codes: Codes) -> np.ndarray:
+def of_codes(
+    header: Header, codes: Codes, *, colours: Sequence[np.ndarray | None] | None = None
+) -> np.ndarray:
     """Draw a codes file: for each level its map, and how often each entry is used.
 
     Args:
         header: Of the file.
         codes: numpy codes, (B, *axes) per level; B are the channels of a recording.
+        colours: Of each level's entries, (K, 3) uint8; None: their own, without a meaning.
     """
     panels = []
-    for level, array in zip(codes.spec.levels, codes.levels, strict=True):
+    tables = colours or [None for _ in codes.levels]
+    for level, array, table in zip(codes.spec.levels, codes.levels, tables, strict=True):
         name = "" if len(codes.levels) == 1 else f"{level.name}: "
         for channel, item in enumerate(array[:CHANNELS]):
             which = f"channel {channel + 1}, " if len(array) > 1 else ""
-            panels.append(_map(item, level, title=name + which, rate=codes.spec.rate))
+            panels.append(
+                _map(item, level, title=name + which, rate=codes.spec.rate, colours=table)
+            )
         usage = Usage.of(level)
         usage.add(array)
         panels.append(
@@ -156,12 +162,20 @@ def log_mel(x: Tensor, *, rate: int) -> np.ndarray:
     return found
 
 
-def _map(item: np.ndarray, level: LevelSpec, *, title: str, rate: float | None) -> Panel:
+def _map(
+    item: np.ndarray,
+    level: LevelSpec,
+    *,
+    title: str,
+    rate: float | None,
+    colours: np.ndarray | None,
+) -> Panel:
     """Returns the map of one channel's codes of a level, no larger than can be seen."""
     units = {"q": "stages", "t": "frames", "h": "rows", "w": "columns", "n": "tokens"}
     sizes = zip(item.shape, level.axes, strict=True)
     title += " x ".join(f"{size} {units[axis]}" for size, axis in sizes)
-    title += "; each code has its own colour"
+    own = "its own colour" if colours is None else "the mean colour of its decoded entry"
+    title += f"; each code has {own}"
     stages = STAGES if item.ndim < 3 else GRIDS
     most = {"q": stages, "t": FRAMES, "n": FRAMES, "h": SIDE, "w": SIDE}
     for size, axis in zip(item.shape, level.axes, strict=True):
@@ -174,9 +188,9 @@ def _map(item: np.ndarray, level: LevelSpec, *, title: str, rate: float | None) 
     if level.axes[-1] == "t" and rate:
         ends[-1] = ("time in s", item.shape[-1] * level.stride[-1] / rate)
     if item.ndim == 3:  # one grid beside the other
-        return code_plots.map_panel(item, title=title, x=None, y=None)
+        return code_plots.map_panel(item, title=title, x=None, y=None, colours=colours)
     y = ends[0] if item.ndim == 2 else None
-    return code_plots.map_panel(item, title=title, x=ends[-1], y=y)
+    return code_plots.map_panel(item, title=title, x=ends[-1], y=y, colours=colours)
 
 
 def _title(header: Header, codes: Codes) -> str:
