@@ -128,8 +128,11 @@ def rows_by(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def brightness_and_hue(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Give (n, 3) RGB colours two numbers: luma, and the angle of hue in the plane without it."""
-    luma = colours @ np.array([0.299, 0.587, 0.114], colours.dtype)  # BT.601, as in JPEG
-    return luma, np.arctan2(colours[:, 2] - luma, colours[:, 0] - luma)
+    luma: np.ndarray = colours @ np.array(
+        [0.299, 0.587, 0.114], colours.dtype
+    )  # BT.601, as in JPEG
+    hue: np.ndarray = np.arctan2(colours[:, 2] - luma, colours[:, 0] - luma)
+    return luma, hue
 
 
 def _grid(cells: np.ndarray, columns: int) -> np.ndarray:
@@ -148,7 +151,7 @@ def _grid(cells: np.ndarray, columns: int) -> np.ndarray:
 def _used_colours(used: np.ndarray) -> np.ndarray:
     """Colour counts by their logarithm, black to yellow; what never occurs is light grey."""
     shares = np.log1p(used) / max(np.log1p(used.max(initial=0)), 1e-9)
-    found = sheet.colour_map(shares[None])[0]
+    found: np.ndarray = sheet.colour_map(shares[None])[0]
     found[used == 0] = UNUSED
     return found
 
