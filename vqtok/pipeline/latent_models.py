@@ -17,6 +17,7 @@ from vqtok.pipeline.sample import Drawing, SampleOptions
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
     from vqtok.pipeline.sample_plan import SamplePlan
+    from vqtok.protocols import TrainableTokenizer
 
 PRIOR = "quantizers/gaussian"
 """The quantizer whose latents have a known prior."""
@@ -97,28 +98,30 @@ def drawings(
 
     if not 0 <= options.temperature < float("inf"):
         raise UsageError(f"temperature {options.temperature} is not 0 or more")
-    model: Any = directory.load(info, device=pick_device(device, threads=threads))
+    device = pick_device(device, threads=threads)
+    model = cast("TrainableTokenizer", directory.load(info, device=device))
     grid = _shape(model, options.extent)
     for index in range(options.count):
         # Of each item's own generator, and decoded alone: no sample depends on the others.
         noise = np.random.default_rng((options.seed, index))
         z = options.temperature * noise.standard_normal(grid, dtype=np.float32)
-        label = {"label": options.classes[index]} if options.classes else {}
+        label = options.classes[index] if options.classes else None
 
-        def render(z: np.ndarray = z, label: dict[str, str] = label) -> np.ndarray:
+        def render(z: np.ndarray = z, label: str | None = label) -> np.ndarray:
             with torch.inference_mode():
-                latents = torch.from_numpy(z)[None].to(next(model.parameters()).device)
-                found = model.render(latents, options.extent, **label)
-            return cast(np.ndarray, found[0].float().cpu().numpy())
+                latents = torch.from_numpy(z)[None].to(device)
+                found = model.render(latents, options.extent, label=label)
+            return found[0].float().cpu().numpy()
 
         yield Drawing(None, render)
         on_progress(index + 1)
 
 
-def _shape(model: Any, extent: tuple[int, ...]) -> tuple[int, ...]:
+def _shape(model: TrainableTokenizer, extent: tuple[int, ...]) -> tuple[int, ...]:
     """Find the latents' shape for signals of an extent: (D, *grid), as the encoder makes it."""
     import torch
 
     with torch.inference_mode():
         x = torch.zeros(1, getattr(model, "channels", 1), *extent)
-        return tuple(model.quantizer(model.latents(x)).z_q.shape[1:])
+        z = cast("torch.Tensor", model.latents(x))  # of one level: more need codes
+        return tuple(model.quantizer(z).z_q.shape[1:])
