@@ -102,9 +102,10 @@ def _upright(image: Image) -> np.ndarray:
     """Pixels of a Pillow image as of its file: (3, H, W) float32."""
     from vqtok.media.image.facts import ImageInfo
     from vqtok.media.image.picture import Picture
+    from vqtok.media.image.pillow import with_key_in_bytes
     from vqtok.media.image.pixels import has_alpha, parse_background
 
-    image.load()
+    image = with_key_in_bytes(image)
     width, height = image.size
     info = ImageInfo(width, height, image.mode, "", frames=1, has_alpha=has_alpha(image), bits=8)
     return Picture(image, info, background=parse_background("white"), name="image").whole()

@@ -9,9 +9,11 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vqtok.errors import MediaError
 from vqtok.media import image
+from vqtok.media.image.pillow import with_key_in_bytes
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 KINDS = [(0, bits) for bits in (1, 2, 4, 8, 16)]
@@ -141,3 +143,18 @@ def test_a_deep_png_that_is_cut_is_damaged() -> None:
         cut = data[: chance.randrange(60, len(data) - 60)]
         with pytest.raises(MediaError, match="truncated or damaged PNG"):
             image.read(io.BytesIO(cut))
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits", "key"), [(0, 1, 1), (0, 2, 2), (0, 4, 9), (0, 8, 77), (2, 8, 9), (2, 16, 9000)]
+)
+def test_a_transparent_colour_of_a_users_image_is_that_of_the_file(
+    kind: int, bits: int, key: int
+) -> None:
+    samples = np.random.default_rng(1).integers(0, 1 << bits, (4, 5, CHANNELS[kind]))
+    samples[1, 2] = key
+    data = png(samples, kind, bits, key=(key,) * CHANNELS[kind])
+    with Image.open(io.BytesIO(data)) as opened:
+        given = with_key_in_bytes(opened)
+    found = np.asarray(given.convert("RGBA"))[..., 3] == 0
+    np.testing.assert_array_equal(found, (samples == key).all(axis=2))

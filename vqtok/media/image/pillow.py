@@ -176,6 +176,25 @@ def orientation(image: Image.Image) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
+def with_key_in_bytes(image: Image.Image) -> Image.Image:
+    """Decode a user's image; its transparent colour, of the file's depth, becomes one of 8 bits.
+
+    Of grey that was decoded before, the depth of the file is not known any more.
+    """
+    raw = _raw_mode(image)
+    image.load()
+    key, spread = image.info.get("transparency"), {"L;2": 85, "L;4": 17}.get(raw, 1)
+    if isinstance(key, int) and spread > 1:
+        key *= spread
+    elif isinstance(key, tuple) and max(key) > 255:
+        key = tuple(each >> 8 for each in key)
+    else:
+        return image
+    made = image.copy()
+    made.info["transparency"] = key
+    return made
+
+
 def _raw_mode(image: Image.Image) -> str:
     tiles = getattr(image, "tile", ())
     args = tiles[0][3] if tiles else ""
