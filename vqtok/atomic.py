@@ -15,6 +15,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from vqtok.errors import VqtokError, of_writing
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 @contextmanager
@@ -49,9 +55,10 @@ def file(target: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        _raise_of_writing(error, target)
         raise
 
 
@@ -78,12 +85,51 @@ def directory(target: Path) -> Iterator[Path]:
         if target.exists():
             target.replace(aside)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         if aside.exists() and not target.exists():
             aside.replace(target)
         shutil.rmtree(temporary, ignore_errors=True)
+        _raise_of_writing(error, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+class Stream:
+    """A file for libraries that would write to its descriptor and not look at what became of it.
+
+    They are not given the descriptor: all bytes go through Python, where a full disk is an error.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: Buffer) -> int:
+        """Take all of the bytes."""
+        return self._file.write(data)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes."""
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as files do."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Offset of the next byte."""
+        return self._file.tell()
+
+    def flush(self) -> None:
+        """Hand everything to the system."""
+        self._file.flush()
+
+
+def _raise_of_writing(error: BaseException, target: Path) -> None:
+    """Raise the error under the target's name, if it came of writing."""
+    if isinstance(error, Exception) and not isinstance(error, VqtokError):
+        made = of_writing(error, target)
+        if made is not error:
+            raise made from error
 
 
 @contextmanager

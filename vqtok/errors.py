@@ -13,6 +13,9 @@ The number is the exit code of the command line. Anything else that escapes is a
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, overload
 
@@ -124,6 +127,29 @@ class TrainingError(VqtokError):
 
 class Unwritable(OSError):
     """An ``OSError`` of which it is known that it came of writing its file."""
+
+
+_OF_WRITING = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""What only a write can meet."""
+
+_NUMBER = re.compile(r"\bos error (\d+)\)")
+
+
+def of_writing(error: Exception, target: object = "") -> Exception:
+    """Makes an error that only a write can meet one of writing; gives others back as they are.
+
+    Args:
+        error: An ``OSError``, or that of a library in Rust, which tells the number in its text.
+        target: The file, where the error does not know it by its final name.
+    """
+    found = _NUMBER.search(str(error))
+    number = error.errno if isinstance(error, OSError) and error.errno else found and int(found[1])
+    if number not in _OF_WRITING:
+        return error
+    name = str(target) or _named(getattr(error, "filename", None))
+    made = Unwritable(number, os.strerror(int(number or 0)), *([name] if name else []))
+    made.__cause__ = error
+    return made
 
 
 def os_message(error: OSError) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vqtok import regular
 from vqtok.codes import safetensors
-from vqtok.errors import CheckpointError
+from vqtok.errors import CheckpointError, of_writing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,7 +52,7 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file(dict(tensors), path)
         path.chmod(mode)  # safetensors puts a file there that only its owner may read
     except SafetensorError as error:  # its own wrapping of a full disk
-        raise OSError(str(error)) from error
+        raise of_writing(OSError(str(error)), path) from error
 
 
 def signature(config: str, tensors: Mapping[str, Tensor]) -> tuple[str, int]:

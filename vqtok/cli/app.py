@@ -22,7 +22,7 @@ from vqtok.cli.ranks import is_first_rank
 from vqtok.cli.sample import sample
 from vqtok.cli.signals import closed_pipe_raises
 from vqtok.cli.train import train
-from vqtok.errors import ExitCode, VqtokError, explained, os_message
+from vqtok.errors import ExitCode, VqtokError, explained, of_writing, os_message
 
 
 class _Group(TyperGroup):
@@ -65,7 +65,7 @@ class _Group(TyperGroup):
             verbose = ctx.meta.get("vqtok.verbose", 0)
             if verbose >= 2:
                 terminal.trace(error)
-            made = explained(error, _place(error))
+            made = explained(of_writing(error), _place(error))
             show_error(str(made), made.hint)
             raise typer.Exit(ExitCode.FAILED) from error
 

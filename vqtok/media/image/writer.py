@@ -138,7 +138,8 @@ class Writer:
 
     def _encode(self, stream: BinaryIO) -> None:
         try:
-            self._image.save(stream, format=self._format, **self._options)
+            # Pillow would write to a descriptor without a look at what became of it.
+            self._image.save(atomic.Stream(stream), format=self._format, **self._options)
             stream.flush()
         except CODEC_ERRORS as error:
             if isinstance(error, OSError) and error.errno is not None:
