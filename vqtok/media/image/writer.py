@@ -8,7 +8,7 @@ import struct
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -139,7 +139,8 @@ class Writer:
     def _encode(self, stream: BinaryIO) -> None:
         try:
             # Pillow would write to a descriptor without a look at what became of it.
-            self._image.save(atomic.Stream(stream), format=self._format, **self._options)
+            plain = cast(BinaryIO, atomic.Stream(stream))
+            self._image.save(plain, format=self._format, **self._options)
             stream.flush()
         except CODEC_ERRORS as error:
             if isinstance(error, OSError) and error.errno is not None:
