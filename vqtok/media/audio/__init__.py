@@ -1,8 +1,8 @@
-"""Audio files ⇄ float arrays (C, L) in [-1, 1], through libsndfile, block by block.
+"""Audio files ⇄ float arrays (C, L) in [-1, 1], through libsndfile or libav, block by block.
 
-Samples are read as they are: a float file may hold values beyond ±1, and they stay (writing an
-integer format clips them). Whatever the source and the block size, the samples are the same bit for
-bit, and memory does not grow with the length of the file.
+Samples are read as they are: a float file may hold values somewhat beyond ±1, and they stay
+(writing an integer format clips them). Whatever the source and the block size, the samples are the
+same bit for bit, and memory does not grow with the length of the file.
 """
 
 from __future__ import annotations
