@@ -9,7 +9,8 @@ import pytest
 
 from tests.hostile import arena
 
-ROOMS = ("image", "audio", "codes", "decode", "model", "resume", "tar", "corpus")
+ROOMS = ("image", "audio", "codes", "decode", "model", "resume", "tar", "corpus",
+         "checkpoint", "device")  # fmt: skip
 SHORT = 70
 """Inputs per room; other seeds than those of the long run, whose first is 0."""
 

@@ -17,7 +17,9 @@ import numpy as np
 
 from tests.hostile import crafted, pictures, recordings
 from tests.hostile.corpora import CorpusRoom, TarRoom
+from tests.hostile.devices import DeviceRoom
 from tests.hostile.mutations import Mutant, mutate, mutate_json
+from tests.hostile.programs import CheckpointRoom
 from tests.hostile.room import MAX_PIXELS, Fault, Room, check_message
 from vqtok.config import to_line
 from vqtok.errors import VqtokError
@@ -340,6 +342,8 @@ ROOMS: dict[str, type[Room]] = {
     "resume": ResumeRoom,
     "tar": TarRoom,
     "corpus": CorpusRoom,
+    "checkpoint": CheckpointRoom,
+    "device": DeviceRoom,
 }
 
 WITHOUT_MODELS = frozenset(("trap", "image", "audio", "tar"))
