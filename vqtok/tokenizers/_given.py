@@ -115,7 +115,7 @@ def _floats(given: object, what: str, fix: str) -> Tensor:
     if isinstance(given, np.ndarray) and given.dtype.kind == "f":
         return torch.from_numpy(np.require(given, np.float32, ["C", "W"]))
     if isinstance(given, Tensor) and given.is_floating_point():
-        return given
+        return given.to(torch.float32)  # half precision and double on purpose: models are float32
     raise UsageError(f"{what}: {_type_of(given)} found, floats in [-1, 1] expected", hint=fix)
 
 

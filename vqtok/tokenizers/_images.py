@@ -16,6 +16,7 @@ from vqtok.graphs.graph import Value, Weight
 from vqtok.graphs.store import Graphs
 from vqtok.nn.hierarchy import Encoder, OneLevel, layers_of
 from vqtok.nn.outputs import Output, entering, pixels
+from vqtok.nn.undisturbed import undisturbed
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Label, Quantized, Quantizer, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
@@ -91,7 +92,7 @@ class TiledImages(nn.Module, ABC):
         """Count the latents that were coded so far, and those of them in float64."""
         return self._exact.stats
 
-    @torch.inference_mode()
+    @undisturbed
     def encode(self, x: Signal) -> Codes:
         """Encode images, each by itself.
 
@@ -107,7 +108,7 @@ class TiledImages(nn.Module, ABC):
         """
         return joined(self.encode_many(list(_given.images(x, self.channels))))
 
-    @torch.inference_mode()
+    @undisturbed
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
         """Encode images of any sizes, each by itself; equal tiles are batched for speed.
 
@@ -132,7 +133,7 @@ class TiledImages(nn.Module, ABC):
             for arrays, image in zip(found, images, strict=True)
         ]
 
-    @torch.inference_mode()
+    @undisturbed
     def encode_windows(self, size: tuple[int, int], read: Read[Tensor]) -> Codes:
         """Encode an image of any size while only a tile of it is in memory.
 
@@ -150,7 +151,7 @@ class TiledImages(nn.Module, ABC):
         self._exact.encode([self._read(size, read)], [arrays])
         return Codes(self.spec, tuple(arrays), size)
 
-    @torch.inference_mode()
+    @undisturbed
     def decode(
         self,
         codes: GivenCodes,
@@ -168,7 +169,7 @@ class TiledImages(nn.Module, ABC):
                 x[item, :, rows, columns] = shown
         return x
 
-    @torch.inference_mode()
+    @undisturbed
     def decode_tiles(
         self, codes: Codes, *, item: int = 0, label: Label = None
     ) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -194,7 +195,7 @@ class TiledImages(nn.Module, ABC):
         for rows, columns, shown in self._decoded(look_up, codes.extent):
             yield rows, columns, shown[0]
 
-    @torch.inference_mode()
+    @undisturbed
     def latents(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute what is quantized, tile by tile.
 
@@ -211,7 +212,7 @@ class TiledImages(nn.Module, ABC):
         found = self._exact.latents([self._windows(each) for each in x])
         return found if len(found) > 1 else found[0]
 
-    @torch.inference_mode()
+    @undisturbed
     def render(
         self, z_q: Tensor | Sequence[Tensor], extent: tuple[int, ...], *, label: Label = None
     ) -> Tensor:

@@ -25,6 +25,7 @@ from vqtok.graphs.graph import Value, Weight
 from vqtok.graphs.store import Graphs
 from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.spectral import Spectrum, from_polar
+from vqtok.nn.undisturbed import undisturbed
 from vqtok.protocols import AudioTokenizer, Label, Quantizer, RecomputeStats, Reconstructed
 from vqtok.protocols import Config as AnyConfig
 from vqtok.tokenizers import _given
@@ -158,7 +159,7 @@ class Codec(nn.Module):
         codes = torch.cat(list(self.encode_stream([x])), dim=-1)
         return Codes(self.spec, (codes,), (int(x.shape[-1]),))
 
-    @torch.inference_mode()
+    @undisturbed
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
         """Encode signals of any lengths, each by itself; equal segments are batched for speed.
 
@@ -177,7 +178,7 @@ class Codec(nn.Module):
             for codes, x in zip(found, signals, strict=True)
         ]
 
-    @torch.inference_mode()
+    @undisturbed
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Encode audio that arrives in blocks; memory stays flat.
 
@@ -204,7 +205,7 @@ class Codec(nn.Module):
         array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
         return torch.cat(list(self.decode_stream([array], codes.extent[0], label=label)), dim=-1)
 
-    @torch.inference_mode()
+    @undisturbed
     def decode_stream(
         self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
     ) -> Iterator[Tensor]:
@@ -237,7 +238,7 @@ class Codec(nn.Module):
             yield audio.clamp(-1.0, 1.0)
             given += own
 
-    @torch.inference_mode()
+    @undisturbed
     def latents(self, x: Tensor) -> Tensor:
         """Compute what is quantized: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
 
@@ -247,7 +248,7 @@ class Codec(nn.Module):
         check_audio(x)
         return self._exact.latents(self._padded(x.to(self._device())))
 
-    @torch.inference_mode()
+    @undisturbed
     def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """Decode quantized or continuous latents.
 

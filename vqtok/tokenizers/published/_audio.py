@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.nn.undisturbed import undisturbed
 from vqtok.protocols import Config, Label, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
 from vqtok.tokenizers._labels import Labels
@@ -111,7 +112,7 @@ class AudioCodec(nn.Module):
             found.append(Codes(self.spec, (codes,), (int(x.shape[-1]),)))
         return found
 
-    @torch.inference_mode()
+    @undisturbed
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Encode audio that arrives in blocks; memory stays flat if the model is exact.
 
@@ -135,7 +136,7 @@ class AudioCodec(nn.Module):
         array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
         return torch.cat(list(self.decode_stream([array], codes.extent[0], label=label)), dim=-1)
 
-    @torch.inference_mode()
+    @undisturbed
     def decode_stream(
         self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
     ) -> Iterator[Tensor]:
@@ -156,7 +157,7 @@ class AudioCodec(nn.Module):
             yield samples[..., :left]
             given += samples.shape[-1]
 
-    @torch.inference_mode()
+    @undisturbed
     def latents(self, x: Tensor) -> Tensor:
         """Compute what is quantized: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
 
@@ -166,7 +167,7 @@ class AudioCodec(nn.Module):
         check_audio(x)
         return torch.cat(list(self._latents([x])), dim=-1)
 
-    @torch.inference_mode()
+    @undisturbed
     def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """Decode (B, D, T) float32 to (B, 1, extent[0])."""
         self.labels.number(label)

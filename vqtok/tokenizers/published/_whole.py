@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.nn.undisturbed import undisturbed
 from vqtok.protocols import Config as AnyConfig
 from vqtok.protocols import Label, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
@@ -59,7 +60,7 @@ class WholeImages(nn.Module):
         self.channels = channels
         self._multiple = multiple
 
-    @torch.inference_mode()
+    @undisturbed
     def encode(self, x: Signal) -> Codes:
         """Encode images, one by one.
 
@@ -71,7 +72,7 @@ class WholeImages(nn.Module):
         """
         return joined(self.encode_many(list(_given.images(x, self.channels))))
 
-    @torch.inference_mode()
+    @undisturbed
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
         """Encode images of any sizes, (C, H, W) each, each by itself.
 
@@ -85,7 +86,7 @@ class WholeImages(nn.Module):
             found.append(self._codes(levels, size_of(x)))
         return found
 
-    @torch.inference_mode()
+    @undisturbed
     def decode(
         self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
     ) -> Tensor:
@@ -107,13 +108,13 @@ class WholeImages(nn.Module):
             for item in range(len(codes))
         ])  # fmt: skip
 
-    @torch.inference_mode()
+    @undisturbed
     def latents(self, x: Tensor) -> Any:
         """Compute what is quantized: (B, C, H, W) → (B, D, h, w) float32, of levels a tuple."""
         check_images(x, self.channels)
         return self._analyse(self._entering(x))
 
-    @torch.inference_mode()
+    @undisturbed
     def render(self, z_q: Any, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """Decode latents or entries: (B, C, *extent) in [-1, 1]."""
         self.labels.number(label)

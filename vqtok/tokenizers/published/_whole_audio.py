@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
+from vqtok.nn.undisturbed import undisturbed
 from vqtok.protocols import Config, Label, RecomputeStats, Reconstructed
 from vqtok.tokenizers import _given
 from vqtok.tokenizers._labels import Labels
@@ -72,7 +73,7 @@ class WholeAudioCodec(nn.Module):
         """
         return joined(self.encode_many(list(_given.audio(x, self.spec.channels))))
 
-    @torch.inference_mode()
+    @undisturbed
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
         """Encode signals of any lengths, (C, L) each, each by itself."""
         found = []
@@ -82,7 +83,7 @@ class WholeAudioCodec(nn.Module):
             found.append(Codes(self.spec, levels, (int(x.shape[-1]),)))
         return found
 
-    @torch.inference_mode()
+    @undisturbed
     def decode(
         self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
     ) -> Tensor:
@@ -99,12 +100,12 @@ class WholeAudioCodec(nn.Module):
             parts.append(self.network.render(z_q, levels, codes.extent[0]))
         return torch.cat(parts)
 
-    @torch.inference_mode()
+    @undisturbed
     def latents(self, x: Tensor) -> Tensor:
         """Compute what is quantized: (B, C, L) → (B, D, T) float32."""
         return torch.cat([self.network.latents(self._checked(item[None])) for item in x])
 
-    @torch.inference_mode()
+    @undisturbed
     def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """Decode (B, D, T) float32 to (B, C, extent[0])."""
         self.labels.number(label)
