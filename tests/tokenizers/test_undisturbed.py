@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vqtok.checkpoints import directory
+from vqtok.nn.undisturbed import undisturbed
 
 
 @contextmanager
@@ -60,3 +61,19 @@ def test_other_floats_are_converted(shelf: Path, dtype: torch.dtype):
     x = signal(model).to(dtype)
     codes, same = model.encode(x), model.encode(x.float())
     assert torch.equal(torch.as_tensor(codes.levels[0]), torch.as_tensor(same.levels[0]))
+
+
+def test_inside_there_is_no_autocast_and_between_steps_there_is():
+    def look() -> tuple[bool, torch.dtype]:
+        return torch.is_autocast_enabled("cpu"), (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+    def steps() -> Iterator[tuple[bool, torch.dtype]]:
+        yield look()
+        yield look()
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert look() == (True, torch.bfloat16)
+        assert undisturbed(look)() == (False, torch.float32)
+        for found in undisturbed(steps)():
+            assert found == (False, torch.float32)
+            assert look() == (True, torch.bfloat16)
