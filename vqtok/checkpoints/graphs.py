@@ -34,7 +34,8 @@ def write(folder: Path, module: Graphed, fingerprint: str) -> bool:
         return False
     if not module.spec.levels:
         return False
-    graphs = module.graphs(store.places(folder / WEIGHTS))
-    errors = probe.errors(graphs, store.arrays(folder / WEIGHTS), folder)
+    places, numbers = store.numbers(folder / WEIGHTS)
+    graphs = module.graphs(places)
+    errors = probe.errors(graphs, numbers, folder)
     store.write(folder, graphs, fingerprint=fingerprint, errors=errors)
     return True

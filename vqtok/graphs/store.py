@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqtok import atomic
+from vqtok import atomic, regular
 from vqtok.codes import safetensors
 from vqtok.errors import CheckpointError, CodesError
 from vqtok.graphs.graph import WEIGHTS, Graph, Weight
@@ -48,30 +50,67 @@ class Graphs:
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
 class Stored:
-    """Graphs of a model directory, and its numbers.
+    """Graphs of a model directory, and its numbers; a graph is read when it is asked for.
 
-    Attributes:
-        graphs: As they were written.
-        errors: Of each level, the largest distance of float32 latents from float64 on the probe.
-        arrays: Tensors of the weights by name, as they lie in the file.
+    Args:
+        folder: Of the model.
+        content: Of ``graphs.json``, checked.
+
+    Raises:
+        CheckpointError: damaged weights, or such that are not finite.
     """
 
-    graphs: Graphs
-    errors: tuple[float, ...]
-    arrays: Mapping[str, np.ndarray]
+    def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
+        self._folder, self._content = folder, content
+        self.facts: Mapping[str, Any] = content["facts"]
+        """As of ``Graphs``."""
+        self.errors: tuple[float, ...] = tuple(map(float, content["errors"]))
+        """Of each level, the largest distance of float32 latents from float64 on the probe."""
+        self._places, self.arrays = numbers(folder / WEIGHTS)
+        """Tensors of the weights by name, as they lie in the file."""
+
+    @cached_property
+    def encoder(self) -> Graph:
+        """Read the encoder.
+
+        Raises:
+            CheckpointError: missing, damaged, foreign, or of other weights.
+        """
+        return self._read(ENCODER)
+
+    @cached_property
+    def decoder(self) -> Graph:
+        """Read the decoder.
+
+        Raises:
+            CheckpointError: as ``encoder``.
+        """
+        return self._read(DECODER)
+
+    def _read(self, name: str) -> Graph:
+        path = self._folder / name
+        graph = _graph(path, self._content["sha256"][name])
+        known = {(each.begin, each.half, each.size) for each in self._places.values()}
+        for weight in graph.weights:
+            if (weight.begin, weight.half, weight.size) not in known:
+                raise CheckpointError(path, f"{weight.name}: not a tensor of {WEIGHTS}")
+        return graph
 
 
-def places(weights: Path) -> dict[str, Weight]:
+def places(stream: BinaryIO, weights: Path) -> dict[str, Weight]:
     """Find where each float tensor of a weights file lies.
+
+    Args:
+        stream: The file, opened.
+        weights: Its name.
 
     Raises:
         CheckpointError: a damaged file.
     """
     try:
-        with weights.open("rb") as stream:
-            table = safetensors.table(stream, weights.stat().st_size)
+        table = safetensors.table(stream, os.fstat(stream.fileno()).st_size)
+        table.numbers()
     except CodesError as error:
         raise CheckpointError(weights, f"damaged: {error.reason}") from error
     return {
@@ -84,6 +123,37 @@ def places(weights: Path) -> dict[str, Weight]:
         for name, entry in table.tensors.items()
         if entry.get("dtype") in _KINDS
     }
+
+
+def numbers(weights: Path) -> tuple[dict[str, Weight], dict[str, np.ndarray]]:
+    """Map every tensor of a weights file that holds floats, all of them finite.
+
+    Returns:
+        Where each lies, and its numbers.
+
+    Raises:
+        CheckpointError: NaN or infinite values, or a file that is missing or damaged.
+    """
+    try:
+        with regular.opened(weights) as stream:
+            known = places(stream, weights)
+            whole = np.memmap(stream, np.uint8, mode="r")
+    except OSError as error:
+        reason = f"cannot read: {error.strerror or error}"
+        raise CheckpointError(weights, reason) from error
+    return known, {name: _array(weights, whole, place) for name, place in known.items()}
+
+
+def _array(weights: Path, whole: np.ndarray, place: Weight) -> np.ndarray:
+    data = np.asarray(whole[place.begin : place.begin + place.size])
+    if len(data) != place.size:
+        raise CheckpointError(weights, f"damaged: {place.name}")
+    array = data.view("<f2" if place.half else "<f4").reshape(place.shape)
+    # A sum passes over the numbers once; that of large ones may overflow all the same.
+    with np.errstate(all="ignore"):
+        if not np.isfinite(array.sum(dtype=np.float32)) and not np.isfinite(array).all():
+            raise CheckpointError(weights, f"{place.name}: NaN or infinite values")
+    return array
 
 
 def write(folder: Path, graphs: Graphs, *, fingerprint: str, errors: tuple[float, ...]) -> None:
@@ -134,20 +204,15 @@ def read(folder: Path, *, fingerprint: str) -> Stored:
         raise CheckpointError(
             folder / FACTS,
             f"graphs of other weights: fingerprint {content['fingerprint']}, not {fingerprint}",
-            hint=f"vqtok convert {folder} writes them anew",
+            hint=f"vqtok convert {folder} writes them anew; --backend torch does without",
         )
-    encoder, decoder = (_graph(folder / name, content) for name in (ENCODER, DECODER))
-    graphs = Graphs(encoder, decoder, content["facts"])
-    numbers = arrays(folder / WEIGHTS)
-    for path, graph in ((folder / ENCODER, encoder), (folder / DECODER, decoder)):
-        _check_weights(path, graph, places(folder / WEIGHTS))
-    return Stored(graphs, tuple(map(float, content["errors"])), numbers)
+    return Stored(folder, content)
 
 
 def _facts(path: Path) -> dict[str, Any]:
     hint = f"vqtok convert {path.parent} writes graphs; --backend torch needs none"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(regular.read(path, most=LARGEST))
         digest = content.pop("digest")
     except FileNotFoundError as error:
         raise CheckpointError(path.parent, "a model without graphs", hint=hint) from error
@@ -165,12 +230,10 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _graph(path: Path, content: Mapping[str, Any]) -> Graph:
+def _graph(path: Path, sha256: str) -> Graph:
     hint = f"vqtok convert {path.parent} writes it anew; --backend torch does without"
     try:
-        if path.stat().st_size > LARGEST:
-            raise CheckpointError("a foreign graph: too large to be structure alone")
-        data = path.read_bytes()
+        data = regular.read(path, most=LARGEST)
         graph = Graph.from_bytes(data)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
@@ -178,39 +241,6 @@ def _graph(path: Path, content: Mapping[str, Any]) -> Graph:
         raise CheckpointError(path, reason, hint=hint) from error
     except CheckpointError as error:
         raise CheckpointError(path, error.reason, hint=hint) from error
-    if hashlib.sha256(data).hexdigest() != content["sha256"][path.name]:
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise CheckpointError(path, "damaged, or another model's", hint=hint)
     return graph
-
-
-def arrays(path: Path) -> dict[str, np.ndarray]:
-    """Map every tensor of the file that holds finite floats.
-
-    Raises:
-        CheckpointError: NaN or infinite values, or a damaged file.
-    """
-    found = {}
-    whole = np.memmap(path, np.uint8, mode="r")
-    for name, place in places(path).items():
-        data = whole[place.begin : place.begin + place.size]
-        if len(data) != place.size:
-            raise CheckpointError(path, f"damaged: {name}")
-        array = np.asarray(data).view("<f2" if place.half else "<f4").reshape(place.shape)
-        # A sum passes over the numbers once; that of large ones may overflow all the same.
-        with np.errstate(all="ignore"):
-            if not np.isfinite(array.sum(dtype=np.float32)) and not np.isfinite(array).all():
-                raise CheckpointError(path, f"{name}: NaN or infinite values")
-        found[name] = array
-    return found
-
-
-def _check_weights(path: Path, graph: Graph, found: Mapping[str, Weight]) -> None:
-    """Hold each weight against the table of the file.
-
-    Raises:
-        CheckpointError: one lies elsewhere, or has another kind or size.
-    """
-    known = {(each.begin, each.half, each.size) for each in found.values()}
-    for weight in graph.weights:
-        if (weight.begin, weight.half, weight.size) not in known:
-            raise CheckpointError(path, f"{weight.name}: not a tensor of {WEIGHTS}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ class OnnxAudio(OnnxCoder):
     def __init__(
         self, folder: Path, stored: Stored, spec: CodeSpec, *, name: str, count: int
     ) -> None:
-        super().__init__(stored, spec, name=name, count=count)
-        facts, graphs = stored.graphs.facts, stored.graphs
+        super().__init__(folder, stored, spec, name=name, count=count)
+        facts = stored.facts
         self._hop = spec.levels[0].stride[0]
         self._spectra = Spectra(
             facts["frame"], facts["hop"], bands=facts["bands"], rate=facts["rate"]
@@ -46,9 +47,14 @@ class OnnxAudio(OnnxCoder):
         self._context, self._decoder_context = int(facts["context"]), int(facts["decoder_context"])
         # Samples before a segment that change its codes.
         self._past = self._spectra.size - self._hop + self._context * self._hop
-        self._encoder = Network(graphs.encoder, folder)
-        self._decoder = Network(graphs.decoder, folder)
-        self._float64 = Float64(graphs.encoder, stored.arrays)
+
+    @cached_property
+    def _encoder(self) -> Network:
+        return Network(self._stored.encoder, self._folder)
+
+    @cached_property
+    def _float64(self) -> Float64:
+        return Float64(self._stored.encoder, self._arrays)
 
     def encode_many(self, signals: Sequence[Array]) -> list[Codes]:
         """Encode (1, L) signals of any lengths; equal segments are batched for speed."""

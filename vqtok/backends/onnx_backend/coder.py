@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.graphs.exact import ExactCodes
 from vqtok.graphs.quantizers import quantizers_of
+from vqtok.graphs.sessions import Network
 from vqtok.graphs.store import Stored
 from vqtok.protocols import Label, RecomputeStats, RoundTrip
 from vqtok.tokenizers import given_arrays
@@ -26,18 +29,22 @@ class OnnxCoder:
     """What coders of onnxruntime have in common.
 
     Args:
+        folder: Of the model.
         stored: Graphs and numbers of the model.
         spec: Of its codes.
         name: NAME of the model.
         count: CPU threads.
     """
 
-    def __init__(self, stored: Stored, spec: CodeSpec, *, name: str, count: int) -> None:
-        facts = stored.graphs.facts
+    def __init__(
+        self, folder: Path, stored: Stored, spec: CodeSpec, *, name: str, count: int
+    ) -> None:
+        self._folder = folder
+        facts = stored.facts
         self.spec, self.name, self.exact, self.device = spec, name, True, "cpu"
         self.labels: tuple[str, ...] = tuple(facts["labels"])
         self.threads, self.channels = count, int(facts.get("channels", 1))
-        self._arrays = stored.arrays
+        self._stored, self._arrays = stored, stored.arrays
         quantizers = quantizers_of(facts, stored.arrays)
         self._exact = [ExactCodes(*each) for each in zip(quantizers, stored.errors, strict=True)]
 
@@ -84,6 +91,10 @@ class OnnxCoder:
         start = time.perf_counter()
         y = self.decode(codes, label=label)
         return RoundTrip(y, codes, None, encode_s, time.perf_counter() - start)
+
+    @cached_property
+    def _decoder(self) -> Network:
+        return Network(self._stored.decoder, self._folder)
 
     def _vector(self, label: Label) -> np.ndarray | None:
         """Take the vector, or vectors, of a label; None: the model has none."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Levels:
         arrays: Of its weights.
     """
 
-    def __init__(self, graph: Graph, count: int, folder: Path, arrays: dict[str, Array]) -> None:
+    def __init__(self, graph: Graph, count: int, folder: Path, arrays: Mapping[str, Array]) -> None:
         self.count = count
         pixels, *quantized = graph.inputs
         if count == 1:
@@ -59,10 +60,7 @@ class Levels:
                 Network(graph.part([q, *known[level]], [contexts[level + 1]]), folder)
                 for level, q in enumerate(quantized)
             ]
-        self._float64 = [
-            Float64(graph.part([pixels, *quantized[:level]], [z]), arrays)
-            for level, z in enumerate(graph.outputs)
-        ]
+        self._graph, self._arrays = graph, arrays
 
     def features(self, x: Array, *, threads: int) -> list[Array]:
         """Maps (B, C, H, W) → of each level, (B, width, h, w); of a single one its latents."""
@@ -86,6 +84,15 @@ class Levels:
         row, column = position
         return self._float64[level](sources, Region((row, row + 1), (column, column + 1)))[0, 0]
 
+    @cached_property
+    def _float64(self) -> list[Float64]:
+        pixels, *quantized = self._graph.inputs
+        parts = [
+            self._graph.part([pixels, *quantized[:level]], [z])
+            for level, z in enumerate(self._graph.outputs)
+        ]
+        return [Float64(part, self._arrays) for part in parts]
+
 
 class OnnxImages(OnnxCoder):
     """Images ⇄ codes of every level."""
@@ -93,14 +100,16 @@ class OnnxImages(OnnxCoder):
     def __init__(
         self, folder: Path, stored: Stored, spec: CodeSpec, *, name: str, count: int
     ) -> None:
-        super().__init__(stored, spec, name=name, count=count)
-        facts, graphs = stored.graphs.facts, stored.graphs
+        super().__init__(folder, stored, spec, name=name, count=count)
+        facts = stored.facts
         self._stride = spec.levels[0].stride[0]
         self._output, self._halo = facts["output"], int(facts["halo"])
         self._decoder_halo = int(facts["decoder_halo"])
         self._grids = Grids(self._stride, facts["margins"])
-        self._levels = Levels(graphs.encoder, len(spec.levels), folder, dict(stored.arrays))
-        self._decoder = Network(graphs.decoder, folder)
+
+    @cached_property
+    def _levels(self) -> Levels:
+        return Levels(self._stored.encoder, len(self._exact), self._folder, self._arrays)
 
     def encode_many(self, signals: Sequence[Array]) -> list[Codes]:
         """Encode (C, H, W) images of any sizes, each as if it were alone."""
