@@ -110,3 +110,8 @@ def test_every_snippet_runs(desk: Path) -> None:
     out = run(f"{sys.executable} snippet.py", desk)
     assert "torch.Size([1, 1, 24000])" in out
     assert "Size([1, 38, 57]) torch.Size([1, 3, 304, 456]) torch.Size([2, 8, 75])" in out
+    (light,) = blocks(PAGES["instant.md"], "python")
+    seen = "\nimport sys\nprint(codes.levels[0].shape, y.shape, 'torch' in sys.modules)"
+    (desk / "snippet.py").write_text(light + seen)
+    out = run(f"{sys.executable} snippet.py", desk)
+    assert out == "(1, 38, 57) (1, 3, 301, 450) False\n"

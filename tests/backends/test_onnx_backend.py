@@ -206,7 +206,7 @@ def test_threads_change_nothing(save: Save):
 def test_a_model_without_codes_has_no_graphs(tmp_path: Path):
     model = changed(test_vqvae.build("convnext"), quantizer={"type": "quantizers/identity"})
     directory.save(tmp_path / "model", model)
-    assert not store.there(tmp_path / "model")
+    assert not (tmp_path / "model" / store.FACTS).exists()
 
 
 def test_a_second_saving_replaces_the_graphs(tmp_path: Path):

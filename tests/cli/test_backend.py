@@ -163,6 +163,13 @@ def test_auto_takes_torch_where_there_are_no_graphs(model: Path, vqtok: Run, pic
     assert "backend torch" in done.stderr
 
 
+def test_auto_takes_torch_where_graphs_are_of_other_weights(model: Path, vqtok: Run, picture: Any):
+    another_models(model)
+    done = vqtok("encode", picture(), "-o", "a.npy", "-m", model, "-v")
+    assert done.exit_code == 0
+    assert "backend torch" in done.stderr
+
+
 def test_weights_that_are_not_finite_are_refused(model: Path, vqtok: Run, picture: Any):
     encoder = Graph.from_bytes((model / store.ENCODER).read_bytes())
     with (model / "model.safetensors").open("r+b") as stream:

@@ -132,6 +132,7 @@ def test_members_of_tars_stereo_and_flags_reach_the_workers(shelf: Path, tmp_pat
         "device": "cpu",
         "readers": 2,
         "threads": 1,
+        "backend": "auto",
     }
     rows = [ray_engine._row(number, item) for number, item in enumerate(items)]
     table = pyarrow.Table.from_pylist(rows)  # as Ray hands it on

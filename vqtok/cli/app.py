@@ -16,6 +16,7 @@ from vqtok.cli.convert import convert
 from vqtok.cli.decode import decode
 from vqtok.cli.encode import encode
 from vqtok.cli.evaluate.command import evaluate
+from vqtok.cli.export import export
 from vqtok.cli.info import info
 from vqtok.cli.models import models
 from vqtok.cli.ranks import is_first_rank
@@ -84,6 +85,7 @@ app.command("eval")(options.command(evaluate))
 app.command("train")(options.command(train))
 app.command("sample")(options.command(sample))
 app.command("convert")(options.command(convert))
+app.command("export")(options.command(export))
 app.command("info")(options.command(info))
 app.command("models")(options.command(models))
 

@@ -82,7 +82,7 @@ class Graph:
         inputs: What it is given.
         outputs: What it gives.
         weights: Of the nodes.
-        constants: int64 arrays of the nodes.
+        constants: Arrays of the nodes: int64; float32 in graphs for other programs alone.
     """
 
     nodes: tuple[Node, ...]
@@ -224,7 +224,8 @@ def _read_weight(found: wire.Fields) -> Weight:
 
 def _constant(name: str, value: np.ndarray) -> bytes:
     parts: list[tuple[int, int | float | str | bytes]] = [(1, size) for size in value.shape]
-    parts += [(2, INT64), (8, name), (9, value.astype("<i8").tobytes())]
+    kind, dtype = (FLOAT, "<f4") if value.dtype.kind == "f" else (INT64, "<i8")
+    parts += [(2, kind), (8, name), (9, value.astype(dtype).tobytes())]
     return _message(parts)
 
 

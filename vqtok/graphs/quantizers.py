@@ -116,15 +116,25 @@ class Stages:
         lift: Callable[[Array, NearTies], Array] = lambda rows, ties: rows,
         looked_up: Array | None = None,
     ) -> None:
-        self._codebooks, (self._in, self._out) = codebooks, maps
+        self.codebooks, self.maps = codebooks, maps
         self.stacked, self._lift, self._looked_up = stacked, lift, looked_up
+
+    @property
+    def turned(self) -> bool:
+        """Whether rows are looked up by direction."""
+        return self._lift is _turned
+
+    @property
+    def lifted(self) -> bool:
+        """Whether what is searched is not what codes stand for."""
+        return self._looked_up is not None
 
     def assign(self, rows: Array, *, tolerance: float, threads: int = 1) -> Assigned:
         """Give codes of (N, D) rows."""
-        residual = self._in(rows)
-        ties = NearTies(residual, tolerance * self._in.stretch)
+        residual = self.maps[0](rows)
+        ties = NearTies(residual, tolerance * self.maps[0].stretch)
         residual, codes = self._lift(residual, ties), []
-        for codebook in self._codebooks:
+        for codebook in self.codebooks:
             codes.append(codebook.nearest(residual, ties, threads=threads))
             if self.stacked:
                 residual = residual - codebook.entries[codes[-1]]
@@ -135,9 +145,9 @@ class Stages:
         """Codes → (N, D)."""
         if self._looked_up is not None:
             return self._looked_up[codes]
-        pairs = zip(self._codebooks, codes if self.stacked else codes[None], strict=False)
+        pairs = zip(self.codebooks, codes if self.stacked else codes[None], strict=False)
         total = sum(codebook.entries[each] for codebook, each in pairs)
-        return self._out(np.asarray(total, dtype=np.float32))
+        return self.maps[1](np.asarray(total, dtype=np.float32))
 
 
 class Signs:

@@ -82,7 +82,7 @@ class Codebook:
         return codes
 
     @cached_property
-    def _right(self) -> Array:
+    def right(self) -> Array:
         """(d + 1, K): -2 e over |e|²."""
         shifted = self.entries - self.centre
         squares = np.square(shifted).sum(axis=1, keepdims=True)
@@ -100,7 +100,7 @@ class Codebook:
         left = np.empty((len(rows), rows.shape[1] + 1), dtype=np.float32)
         np.subtract(rows, self.centre, out=left[:, :-1])
         left[:, -1] = 1
-        scores, row = left @ self._right, np.arange(len(rows))
+        scores, row = left @ self.right, np.arange(len(rows))
         codes = scores.argmin(axis=1)
         best = scores[row, codes]
         scores[row, codes] = np.inf

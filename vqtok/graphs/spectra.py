@@ -14,6 +14,8 @@ HIGHEST = 8000.0
 """Hz of the uppermost mel band's end."""
 QUIET = 1e-3
 """Added to magnitudes before their logarithm."""
+LIMITS = (-12.0, 6.0)
+"""Of log-magnitudes."""
 
 
 class Spectra:
@@ -31,7 +33,7 @@ class Spectra:
         self.bins = frame // 2 + 1
         turn = np.arange(frame, dtype=np.float64) * (2 * math.pi / frame)
         self.window = np.sqrt(0.5 - 0.5 * np.cos(turn)).astype(np.float32)
-        self._bank = None if bands is None else _mel_bands(self.bins, bands, rate)
+        self.bank = None if bands is None else _mel_bands(self.bins, bands, rate)
 
     def features(self, samples: Array) -> Array:
         """Maps (B, n·hop) samples, silence before them → (B, n, F) float64."""
@@ -39,8 +41,8 @@ class Spectra:
         whole = np.concatenate((silence, samples.astype(np.float64)), axis=1)
         frames = np.lib.stride_tricks.sliding_window_view(whole, self.size, axis=1)
         spectrum = np.fft.rfft(frames[:, :: self.hop] * self.window, norm="ortho")
-        if self._bank is not None:
-            return np.asarray(np.log(np.abs(spectrum) @ self._bank + QUIET))
+        if self.bank is not None:
+            return np.asarray(np.log(np.abs(spectrum) @ self.bank + QUIET))
         parts = np.stack((spectrum.real, spectrum.imag), axis=-1)
         power = np.square(parts).sum(axis=-1, keepdims=True) + 1e-8
         return np.asarray((parts / np.sqrt(np.sqrt(power))).reshape(*spectrum.shape[:2], -1))
@@ -48,7 +50,7 @@ class Spectra:
     def samples(self, parts: Array) -> Array:
         """Maps (B, T, 2·bins) log-magnitudes and phases → (B, (T + overlap - 1)·hop) float32."""
         pairs = parts.reshape(*parts.shape[:2], self.bins, 2)
-        magnitude, phase = np.exp(np.clip(pairs[..., 0], -12.0, 6.0)), pairs[..., 1]
+        magnitude, phase = np.exp(np.clip(pairs[..., 0], *LIMITS)), pairs[..., 1]
         spectrum = np.empty(phase.shape, dtype=np.complex64)
         spectrum.real, spectrum.imag = magnitude * np.cos(phase), magnitude * np.sin(phase)
         frames = np.fft.irfft(spectrum, n=self.size, norm="ortho") * self.window

@@ -184,9 +184,14 @@ def write(folder: Path, graphs: Graphs, *, fingerprint: str, errors: tuple[float
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def there(folder: Path) -> bool:
-    """Tell whether a model directory has graphs, sound or not."""
-    return (folder / FACTS).is_file()
+def there(folder: Path, *, fingerprint: str) -> bool:
+    """Tell whether a model directory has graphs of its config and weights.
+
+    Raises:
+        CheckpointError: whose they are cannot be read.
+    """
+    path = folder / FACTS
+    return path.exists() and _facts(path)["fingerprint"] == fingerprint
 
 
 def read(folder: Path, *, fingerprint: str) -> Stored:

@@ -74,7 +74,7 @@ def backend_of(coder: Coder) -> str:
 def _is_onnx(info: ModelInfo, chosen: Choice) -> bool:
     if chosen.backend != "auto":
         return chosen.backend == "onnx"
-    if chosen.device not in ("auto", "cpu") or not store.there(info.path):
+    if chosen.device not in ("auto", "cpu") or info.foreign:
         return False
     if chosen.device == "auto" and _has_accelerator():
         return False
@@ -82,7 +82,8 @@ def _is_onnx(info: ModelInfo, chosen: Choice) -> bool:
         sessions.require()
     except UsageError:
         return False
-    return True
+    # Those of other weights are left where they lie: torch knows what is wrong, if anything is.
+    return store.there(info.path, fingerprint=info.fingerprint)
 
 
 def _has_accelerator() -> bool:

@@ -1,0 +1,118 @@
+"""vqtok export: graphs that other programs run, with the codes and signals of the model."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from tests.backends.test_onnx_backend import IMAGES, LABELS, SOUNDS, changed
+from tests.cli.conftest import Run
+from tests.tokenizers import test_codec, test_vqvae
+from vqtok.checkpoints import directory
+
+WITHOUT = {"levels of a number", "three strided levels"}
+"""Forms whose search is not exported: they are of quantizers/fsq."""
+
+
+def saved(model: Any, here: Path) -> Any:
+    for part in model.modules():
+        if hasattr(part, "initialised"):
+            part.initialised.fill_(True)
+    directory.save(here / "model", model)
+    return directory.load(here / "model")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *(make for name, make in IMAGES.items() if name not in WITHOUT),
+        *(make for name, make in SOUNDS.items() if "speakers" not in name),
+        lambda: changed(
+            test_vqvae.build("convnext"),
+            quantizer={
+                "type": "quantizers/vq",
+                "codebook_size": 50,
+                "cosine": True,
+                "codebook_dim": 3,
+            },
+        ),
+    ],
+)
+def test_codes_and_signals_are_those_of_the_model(form: Callable[[], Any], here: Path, vqtok: Run):
+    model = saved(form(), here)
+    done = vqtok("export", "./model", "-o", "out")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.split() == [
+        f"out/{name}" for name in ("encoder.onnx", "decoder.onnx", "spec.json", "README.md")
+    ]
+    onnx = pytest.importorskip("onnx")
+    for name in ("encoder.onnx", "decoder.onnx"):
+        onnx.checker.check_model(f"out/{name}", full_check=True)
+    if model.spec.modality == "image":
+        x = test_vqvae.picture(32, 48, batch=2)
+    else:
+        x = torch.cat([test_codec.sound(400), test_codec.sound(400) * 0.5])
+    spec = json.loads(Path("out/spec.json").read_text())
+    assert spec["fingerprint"] == model.spec.fingerprint
+    codes = model.encode(x)
+    found = onnxruntime.InferenceSession("out/encoder.onnx").run(
+        None, {spec["signal"]["name"]: x.numpy()}
+    )
+    for level, array in zip(codes.levels, found, strict=True):
+        np.testing.assert_array_equal(array, level.numpy())
+    given = dict(zip([each["name"] for each in spec["levels"]], found, strict=True))
+    (back,) = onnxruntime.InferenceSession("out/decoder.onnx").run(None, given)
+    np.testing.assert_allclose(back, model.decode(codes).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["image-f8", "audio-24k"])
+def test_the_program_in_the_readme_runs(name: str, here: Path, vqtok: Run):
+    assert vqtok("export", name, "-o", "out").exit_code == 0
+    (program,) = re.findall(r"```python\n(.*?)```", Path("out/README.md").read_text(), flags=re.S)
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (21, 37, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("out/photo.png")
+    soundfile.write("out/speech.wav", random.standard_normal(1234) * 0.1, 8000)
+    subprocess.run([sys.executable, "-c", program], cwd=here / "out", check=True)
+    if name == "image-f8":
+        with Image.open("out/back.png") as back:
+            assert back.size == (37, 21)
+    else:
+        assert len(soundfile.read("out/back.wav")[0]) == 1234
+
+
+def test_what_cannot_be_exported_is_refused_with_the_reason(here: Path, vqtok: Run):
+    models = {
+        "the search of quantizers/fsq has no graph": IMAGES["levels of a number"](),
+        "its decoder is conditioned on labels": changed(test_codec.build(), labels=LABELS),
+    }
+    for reason, model in models.items():
+        saved(model, here)
+        done = vqtok("export", "./model", "-o", "out")
+        assert done.exit_code == 2
+        assert f"Error: model: not exported: {reason}" in done.stderr
+        assert not Path("out").exists()
+
+
+def test_what_is_there_is_kept(here: Path, vqtok: Run):
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("mine")
+    done = vqtok("export", "image-f8", "-o", "full")
+    assert done.exit_code == 2
+    assert "not empty" in done.stderr
+    assert vqtok("export", "image-f8", "-o", "out").exit_code == 0
+    done = vqtok("export", "image-f8", "-o", "out")
+    assert (done.exit_code, "-f overwrites" in done.stderr) == (2, True)
+    assert vqtok("export", "image-f8", "-o", "out", "-f", "--json").exit_code == 0

@@ -1,0 +1,42 @@
+"""``vqtok export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqtok.cli import options
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", hidden=True)],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder to write."),
+    ],
+    force: options.Force = False,
+    *,
+    messages: options.Messages,
+) -> None:
+    """Write a model as ONNX graphs for other programs.
+
+    MODEL is a NAME or a directory. DIR holds encoder.onnx, pixels or samples to codes with the
+    search inside, decoder.onnx, codes to pixels or samples, spec.json with ranges, strides and
+    codebook sizes, and a README.md with programs in Python and JavaScript that run them.
+
+    \b
+    Examples:
+      vqtok export image-f8 -o graphs/
+    """  # noqa: D301
+    from vqtok.pipeline import export as pipeline
+
+    console = messages.console()
+    info = pipeline.check(model, output, force=force)
+    written = pipeline.export(info, output)
+    if console.as_json:
+        console.json({"model": info.name, "files": [str(path) for path in written]})
+        return
+    for path in written:
+        console.result(str(path))
