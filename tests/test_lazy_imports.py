@@ -37,7 +37,10 @@ COMMANDS = [
     ["models"],
     *(
         [name, "--help"]
-        for name in ("encode", "decode", "eval", "train", "sample", "convert", "info", "models")
+        for name in (
+            *("encode", "decode", "eval", "train", "sample"),
+            *("convert", "export", "info", "models"),
+        )
     ),
 ]
 

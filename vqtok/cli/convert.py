@@ -43,7 +43,6 @@ def convert(
     \b
     Examples:
       vqtok convert last.ckpt -o my-vqgan/
-      vqtok convert vq_ds16_c2i.pt -o llamagen-f16/ --half
       vqtok convert my-model/
     """  # noqa: D301
     from vqtok.pipeline import convert as pipeline

@@ -29,6 +29,7 @@ def export(
     \b
     Examples:
       vqtok export image-f8 -o graphs/
+      vqtok export my-codec/ -o codec-graphs/
     """  # noqa: D301
     from vqtok.pipeline import export as pipeline
 
