@@ -164,7 +164,7 @@ def code_picture(
         return pictures.of_codes(
             header, codes, colours=codebook.colours(Models(model).info_for_header(header), codes)
         )
-    colours = None
+    colours = None  # each entry its own
     found = directory.find(header.spec.fingerprint, name=header.model)
     if found is not None:
         with suppress(VqtokError):  # a map has colours without it

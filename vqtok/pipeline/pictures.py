@@ -57,7 +57,7 @@ def save(target: Path, picture: np.ndarray) -> None:
 def of_codes(
     header: Header, codes: Codes, *, colours: Sequence[np.ndarray | None] | None = None
 ) -> np.ndarray:
-    """Draw a codes file: for each level its map, and how often each entry is used.
+    """Draw a codes file: of each level its map, and how often each entry is used.
 
     Args:
         header: Of the file.
