@@ -47,6 +47,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "header": ("x.npy", files.read_header),
     "safetensors": ("model.safetensors", weights.read),
     "checkpoint": ("x.ckpt", foreign.recognise),
+    "name": ("x.npy", lambda path: directory.describe(str(path))),
     "list": ("x.txt", lambda path: lists.read_list(f"@{path}")),
     "resume": (resume.FILE, lambda path: resume.read_state(path.parent)),
 }

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from vqtok import regular
 from vqtok.checkpoints import foreign, hub
 from vqtok.checkpoints.facts import CONFIG, WEIGHTS, ModelInfo, Read, facts
 from vqtok.errors import CheckpointError, UsageError, VqtokError
@@ -158,6 +159,8 @@ def _no_model(path: Path) -> VqtokError:
     whole = f"a model is a directory with {CONFIG} and {WEIGHTS}"
     if path.is_dir():
         return CheckpointError(path, f"not a model directory: no {CONFIG}", hint=whole)
+    if path.exists() and not path.is_file():
+        return CheckpointError(path, regular.NOT_REGULAR)
     if path.exists():
         inside = path.parent if (path.parent / CONFIG).is_file() else None
         hint = f"pass -m {inside}" if inside else whole
