@@ -16,7 +16,7 @@ from vqtok.errors import UsageError
 from vqtok.graphs.graph import Graph, Node, Value
 from vqtok.graphs.quantizers import Stages, quantizers_of
 from vqtok.graphs.spectra import LIMITS, QUIET, Spectra
-from vqtok.graphs.store import Stored
+from vqtok.graphs.store import GAIN, Stored
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
@@ -44,8 +44,6 @@ def exported(stored: Stored, levels: tuple[str, ...]) -> Exported:
     Raises:
         UsageError: a model that other programs cannot run so, and why.
     """
-    if stored.facts["labels"]:
-        raise UsageError("not exported: its decoder is conditioned on labels")
     stages: list[Stages] = []
     for quantizer in quantizers_of(stored.facts, stored.arrays):
         if not isinstance(quantizer, Stages) or quantizer.lifted:
@@ -55,7 +53,8 @@ def exported(stored: Stored, levels: tuple[str, ...]) -> Exported:
     sound = "hop" in stored.facts
     encoder, decoder = _Writer(stored.encoder, stored), _Writer(stored.decoder, stored)
     _encode(encoder, stages, levels, _spectra(stored) if sound else None)
-    _decode(decoder, stages, levels, _spectra(stored) if sound else None)
+    vectors = stored.arrays["labels.vectors"] if stored.facts["labels"] else None
+    _decode(decoder, stages, levels, _spectra(stored) if sound else None, vectors)
     grid = ("frames",) if sound else ("h", "w")
     codes = []
     for index, (name, each) in enumerate(zip(levels, stages, strict=True)):
@@ -66,7 +65,8 @@ def exported(stored: Stored, levels: tuple[str, ...]) -> Exported:
         if sound
         else Value("pixels", ("batch", int(stored.facts["channels"]), "height", "width"))
     )
-    return Exported(encoder.graph([whole], codes), decoder.graph(codes, [whole]))
+    label = [] if vectors is None else [Value("label", (1,), True)]
+    return Exported(encoder.graph([whole], codes), decoder.graph([*codes, *label], [whole]))
 
 
 def _spectra(stored: Stored) -> Spectra:
@@ -165,9 +165,18 @@ def _search(to: _Writer, level: int, quantizer: Stages, name: str, sound: bool, 
 
 
 def _decode(
-    to: _Writer, stages: list[Stages], levels: tuple[str, ...], spectra: Spectra | None
+    to: _Writer,
+    stages: list[Stages],
+    levels: tuple[str, ...],
+    spectra: Spectra | None,
+    vectors: np.ndarray | None,
 ) -> None:
-    """Write codes → signals."""
+    """Write codes, and the number of a label if there are any, → signals."""
+    chosen = ""  # (1, D): what a label adds to the finest level
+    if vectors is not None and vectors.ndim == 2:
+        chosen = to.add("Gather", vectors.astype(np.float32), "label", axis=0)
+    elif vectors is not None:
+        to.add("Gather", GAIN * vectors.astype(np.float32), "label", axis=0, out="vectors")
     for level, (quantizer, name) in enumerate(zip(stages, levels, strict=True)):
         total = ""
         for index, codebook in enumerate(quantizer.codebooks):
@@ -177,6 +186,8 @@ def _decode(
             entry = to.add("Gather", codebook.entries, codes, axis=0)
             total = entry if not total else to.add("Add", total, entry)
         rows = _linear(to, total, quantizer.maps[1])
+        if chosen and level == len(stages) - 1:
+            rows = to.add("Add", rows, chosen)
         if spectra is None:
             to.add("Transpose", rows, perm=TO_FIRST, out=f"q{level}")
             continue

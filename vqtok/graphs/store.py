@@ -32,6 +32,9 @@ FORMAT = 1
 LARGEST = 1 << 24
 """Bytes of a graph that holds structure only."""
 
+GAIN = 10.0
+"""Of the vectors that labels give to blocks, as ``tokenizers/_labels`` has it."""
+
 _KINDS = {"F32": False, "F16": True}
 
 

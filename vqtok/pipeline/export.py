@@ -61,6 +61,7 @@ def export(info: ModelInfo, target: Path) -> list[Path]:
         "fingerprint": info.fingerprint,
         "signal": graphs.signal(stored.facts),
         "levels": info.spec.to_json()["levels"],
+        "labels": stored.facts["labels"],
     }
     files: dict[str, bytes] = {
         store.ENCODER: made.encoder.to_bytes(),
@@ -89,7 +90,7 @@ padding = ((0, -height % {stride}), (0, -width % {stride}), (0, 0))
 pixels = (np.pad(image, padding, mode="edge") / 127.5 - 1).transpose(2, 0, 1)[None]
 codes = encoder.run(None, {{"pixels": pixels}})
 print(*(level.shape for level in codes))
-back = decoder.run(None, dict(zip({levels}, codes)))[0]
+back = decoder.run(None, dict(zip({levels}, codes)){label})[0]
 back = back[0, :, :height, :width].transpose(1, 2, 0)
 Image.fromarray(((back + 1) * 127.5).round().astype(np.uint8)).save("back.png")
 """
@@ -105,7 +106,7 @@ assert rate == {rate} and sound.ndim == 1  # resample and mix it otherwise
 padded = np.pad(sound, (0, -len(sound) % {stride}))
 codes = encoder.run(None, {{"samples": padded[None, None]}})
 print(*(level.shape for level in codes))
-back = decoder.run(None, dict(zip({levels}, codes)))[0]
+back = decoder.run(None, dict(zip({levels}, codes)){label})[0]
 soundfile.write("back.wav", back[0, 0, : len(sound)], rate)
 """
 
@@ -118,7 +119,7 @@ const values = new Float32Array(shape.reduce((a, b) => a * b)); // from -1 to 1
 const {name} = new ort.Tensor("float32", values, shape);
 const codes = await encoder.run({{ {name} }});
 for (const [level, tensor] of Object.entries(codes)) console.log(level, tensor.dims);
-const back = await decoder.run(codes);
+{label}const back = await decoder.run(codes);
 console.log(back.{name}.dims);
 """
 
@@ -137,10 +138,18 @@ def _card(info: ModelInfo, spec: dict[str, Any]) -> str:
     levels = [level.name for level in info.spec.levels]
     stride, rate = info.spec.levels[0].stride[0], int(info.spec.rate or 0)
     name = spec["signal"]["name"]
-    python = (_SOUNDS if rate else _PICTURES).format(stride=stride, levels=levels, rate=rate)
+    labelled = bool(spec["labels"])
+    python = (_SOUNDS if rate else _PICTURES).format(
+        stride=stride,
+        levels=levels,
+        rate=rate,
+        label=' | {"label": np.array([0])}' if labelled else "",
+    )
     shape = (
         [1, 1, 75 * stride] if rate else [1, spec["signal"]["axes"][1], 32 * stride, 32 * stride]
     )
-    text = _TEXT.format(model=info.name, name=name)
-    script = _SCRIPT.format(shape=shape, name=name)
+    known = " `label` is the number of one of the labels in `spec.json`." if labelled else ""
+    text = _TEXT.format(model=info.name, name=name, labels=known)
+    label = 'codes.label = new ort.Tensor("int64", [0n], [1]);\n' if labelled else ""
+    script = _SCRIPT.format(shape=shape, name=name, label=label)
     return f"{text}\n```python\n{python}```\n\n```js\n{script}```\n"

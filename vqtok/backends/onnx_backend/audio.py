@@ -18,7 +18,7 @@ from vqtok.graphs.exact import Position
 from vqtok.graphs.float64 import Float64, Region, Source
 from vqtok.graphs.sessions import Network
 from vqtok.graphs.spectra import Spectra
-from vqtok.graphs.store import Stored
+from vqtok.graphs.store import GAIN, Stored
 from vqtok.protocols import Label
 from vqtok.tokenizers.exact.tiling1d import Segment, segments
 
@@ -27,9 +27,6 @@ Array = Any
 
 TILE, STEP, BATCH = 750, 75, 1 << 12
 """Frames of a segment, of what the last one is filled up to a multiple of, and of a batch."""
-
-GAIN = 10.0
-"""Of the vectors of blocks, as ``tokenizers/_labels`` has it."""
 
 
 class OnnxAudio(OnnxCoder):
