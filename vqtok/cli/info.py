@@ -64,7 +64,6 @@ def info(
     Examples:
       vqtok info codes.npy --plot map.png
       vqtok info image-f8 --plot book.png
-      vqtok info image-f8 photo.png
     """  # noqa: D301
     from vqtok.pipeline import inspect
     from vqtok.pipeline.results import Failed
