@@ -101,7 +101,7 @@ def test_a_run_differs_by_one_flag_and_leaves_a_model(
     facts = json.loads((tmp_path / "m" / "training.json").read_text())
     assert set(facts["metrics"]) == {quality} | extra
     card = (tmp_path / "m" / "README.md").read_text()
-    assert "the latents are real numbers" in card
+    assert "## Latents" in card
     assert ("nats per position" in card) == (quantizer == "gaussian")
 
 
