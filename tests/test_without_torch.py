@@ -45,6 +45,17 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_onnxruntime_reports_nothing(tmp_path: Path):
+    program = "from vqtok.graphs import sessions; sessions.require()"
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment() | {"TMPDIR": str(tmp_path)},
+        timeout=LIMIT_S,
+        check=True,
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def run(here: Path, shelf: Path, program: str, *arguments: str, stdin: bytes = b"") -> bytes:
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],

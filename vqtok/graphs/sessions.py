@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ def require() -> Any:
     Raises:
         UsageError: it is missing or too old.
     """
+    # Its wheels report to their makers, and leave a file in the temporary folder, if not told.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     wanted = ".".join(map(str, LEAST))
     hint = "pip install --upgrade onnxruntime; --backend torch does without"
     try:
