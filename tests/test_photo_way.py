@@ -46,7 +46,7 @@ found = {
 print(json.dumps(found), file=sys.stderr)
 """
 
-FILES, FUNCTIONS = 60, 340
+FILES, FUNCTIONS = 63, 360
 """Of vqtok that are entered at most; 40 and 200 are the aim."""
 
 
