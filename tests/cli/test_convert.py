@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,10 @@ def test_info_describes_a_checkpoint(vqtok, checkpoint):
 
 
 def test_info_says_why_a_file_is_refused(vqtok, here):
-    torch.save({"state_dict": {"x": torch.zeros(1)}, "run": print}, here / "evil.pt")
+    torch.save({"state_dict": {"x": torch.zeros(1)}, "run": os.system}, here / "evil.pt")
     result = vqtok("info", "evil.pt")
     assert result.exit_code == 1
-    assert "refused: it would run builtins.print" in result.stderr
+    assert "it would run" in result.stderr
 
 
 def test_info_says_what_is_missing(vqtok, checkpoint):

@@ -310,7 +310,7 @@ def test_an_unfinished_corpus_says_so(vqtok, here, monkeypatch):
     assert "3 of 3 done, 0 of them failed" in told.stdout
     facts = json.loads(vqtok("info", "c", "--json").stdout)
     assert (facts["kind"], facts["done"], facts["count"]) == ("unfinished corpus", 3, 3)
-    assert facts["command"].startswith("vqtok ")
+    assert facts["command"].split()[0] == "vqtok"
     assert vqtok("encode", "d", "-o", "c", "--format", "tar").exit_code == 0
     assert vqtok("info", "c").exit_code == 0
 

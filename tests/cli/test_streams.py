@@ -108,7 +108,7 @@ def test_verbose_tells_each_file_and_the_model(vqtok, picture):
     picture("a.png")
     result = vqtok("encode", "a.png", "-v", "--device", "cpu")
     assert "loading image-f8 from " in result.stderr
-    assert result.stderr.count("device cpu\n") == 1
+    assert result.stderr.count("device cpu, backend ") == 1
     assert "a.png: image-f8, 3×5 codes" in result.stderr
 
 

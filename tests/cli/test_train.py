@@ -60,7 +60,7 @@ def test_a_model_is_not_overwritten_but_goes_on_with_resume(vqtok, photos):
     resumed = vqtok("train", "--data", photos, "-o", "mine", "--resume", "--steps", "4", "--json")
     assert resumed.exit_code == 0, resumed.stderr
     events = [json.loads(line) for line in resumed.stdout.splitlines()]
-    assert [each["event"] for each in events] == ["started", "evaluated", "finished"]
+    assert [each["event"] for each in events] == ["started", "measuring", "evaluated", "finished"]
     assert (events[0]["first_step"], events[-1]["step"]) == (2, 4)
     assert vqtok(*first, "-f").exit_code == 0
 

@@ -24,10 +24,8 @@ class Reader:
     modality: str = "image"
 
     @property
-    def info(self) -> Any:
-        return SimpleNamespace(
-            identity=SimpleNamespace(spec=SimpleNamespace(modality=self.modality))
-        )
+    def spec(self) -> Any:
+        return SimpleNamespace(modality=self.modality)
 
     def __iter__(self) -> Iterator[Any]:
         return (SimpleNamespace(number=n, name=name) for n, name in enumerate(self.names))

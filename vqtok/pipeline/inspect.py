@@ -145,15 +145,16 @@ def code_picture(
     from vqtok.pipeline import codebook, pictures
 
     path = Path(place) if isinstance(place, str) else None
-    is_model = path is not None and not _is_corpus(path) and not path.is_file()
-    if isinstance(place, str) and (is_model or foreign.is_foreign(Path(place))):
+    is_corpus = path is not None and _is_corpus(path)
+    is_model = path is not None and (not path.is_file() or foreign.is_foreign(path))
+    if isinstance(place, str) and is_model and not is_corpus:
         info = directory.describe(place)
         if info.learned is not None or info.family == "classifiers":
             raise UsageError(info.name, "not a tokenizer: it has no codebook to draw")
         return codebook.draw(info, by=by, use=use)
     if use is not None:
         raise UsageError("--use", "counts entries beside the codebook of a model", hint="name one")
-    if path is not None and _is_corpus(path):
+    if path is not None and is_corpus:
         return corpus_picture(path)
     from vqtok.codes import files
 

@@ -144,8 +144,8 @@ def run_workers(
     """
     spent = timing or Timing()
     spent.workers = limits.workers
+    begun = time.perf_counter()  # before the first of the threads
     workers: _Workers[Item, Loaded, Result] = _Workers(items, read, work, limits, spent)
-    begun = time.perf_counter()
     try:
         yield from workers.results()
     finally:

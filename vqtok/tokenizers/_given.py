@@ -16,8 +16,8 @@ from torch import Tensor
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError, UsageError
-from vqtok.tokenizers import given_arrays
 from vqtok.tokenizers._signals import check_audio, check_images
+from vqtok.tokenizers.given import arrays
 
 if TYPE_CHECKING:
     from vqtok.protocols import GivenCodes, Signal
@@ -38,13 +38,13 @@ def images(given: Signal, channels: int) -> Tensor:
     Raises:
         UsageError: another type, shape or range, NaN or infinity.
     """
-    made = given_arrays.pixels(given, channels)
+    made = arrays.pixels(given, channels)
     if made is not None:
         x = torch.from_numpy(made)
     else:
         x = _floats(given, "images", "a numpy array of uint8, or x / 127.5 - 1 for 0 to 255")
     check_images(x, channels)
-    _check_range(x, "images", given_arrays.IMAGE_LIMIT, given_arrays.IMAGE_FIX)
+    _check_range(x, "images", arrays.IMAGE_LIMIT, arrays.IMAGE_FIX)
     return x
 
 
@@ -53,7 +53,7 @@ def audio(given: Signal, channels: int = 1) -> Tensor:
 
     Args:
         given: Floats (B, C, L) in [-1, 1], or up to
-            ``given_arrays.AUDIO_LIMIT``; or a numpy array of int16 or
+            ``arrays.AUDIO_LIMIT``; or a numpy array of int16 or
             int32, (L,) or (L, channels).
         channels: C, those that the model codes together; if it is 1, each channel of integers
             becomes an item of its own.
@@ -64,13 +64,13 @@ def audio(given: Signal, channels: int = 1) -> Tensor:
     Raises:
         UsageError: another type, shape or range, NaN or infinity.
     """
-    made = given_arrays.samples(given, channels)
+    made = arrays.samples(given, channels)
     if made is not None:
         x = torch.from_numpy(made)
     else:
         x = _floats(given, "audio", "a numpy array of int16, or x / 32768 for 16 bits")
     check_audio(x, channels)
-    _check_range(x, "audio", given_arrays.AUDIO_LIMIT, given_arrays.AUDIO_FIX)
+    _check_range(x, "audio", arrays.AUDIO_LIMIT, arrays.AUDIO_FIX)
     return x
 
 
@@ -121,7 +121,7 @@ def _floats(given: object, what: str, fix: str) -> Tensor:
 
 def _check_range(x: Tensor, what: str, limit: float, fix: str) -> None:
     low, high = (float(each) for each in torch.aminmax(x.detach()))  # NaN wins there
-    given_arrays.check_range(low, high, what=what, limit=limit, fix=fix)
+    arrays.check_range(low, high, what=what, limit=limit, fix=fix)
 
 
 def _integers(given: object) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vqtok.errors import UsageError
 from vqtok.nn.convnext import Block
 from vqtok.protocols import Label
-from vqtok.tokenizers.label_numbers import number_of
+from vqtok.tokenizers.given.labels import number_of
 
 GAIN = 10.0
 """Of the vectors of blocks: a label is in few items of a batch, and its vectors must not be learned

@@ -21,8 +21,8 @@ from vqtok.graphs.quantizers import quantizers_of
 from vqtok.graphs.sessions import Network
 from vqtok.graphs.store import Stored
 from vqtok.protocols import Label, RecomputeStats, RoundTrip
-from vqtok.tokenizers import given_arrays
-from vqtok.tokenizers.label_numbers import number_of
+from vqtok.tokenizers.given import arrays
+from vqtok.tokenizers.given.labels import number_of
 
 
 class OnnxCoder:
@@ -68,7 +68,7 @@ class OnnxCoder:
             UsageError: another type, shape or range, NaN or infinity.
         """
         self.spec.require_codes(self.name)
-        batch = given_arrays.signals(x, self.spec.modality, self.channels)
+        batch = arrays.signals(x, self.spec.modality, self.channels)
         return Codes.stack(self.encode_many(list(batch)))
 
     def encode_many(self, signals: Sequence[np.ndarray]) -> list[Codes]:
