@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from torch import Tensor
 
 from vqtok import __version__
 from vqtok.backends.torch_backend import coder
@@ -59,12 +58,14 @@ class OpusTold(Classical):
         """Name of its row."""
         return f"Opus told {self.kbit} kbit/s"
 
-    def code(self, x: Tensor, *, bits: float, grey: bool = False) -> tuple[Tensor, classical.Coded]:
+    def code(
+        self, x: np.ndarray, *, bits: float, grey: bool = False
+    ) -> tuple[np.ndarray, classical.Coded]:
         """Code and decode (C, 1, n); ``bits`` are not asked for."""
         out = io.BytesIO()
         # libsndfile: level 0 is 256 kbit/s a channel, level 1 is 6
         level = 1 - (self.kbit - 6) / 250
-        samples = x[:, 0].numpy().clip(-1, 1).T
+        samples = x[:, 0].clip(-1, 1).T
         start = time.perf_counter()
         soundfile.write(
             out, samples, self.rate, format="OGG", subtype="OPUS", compression_level=level
@@ -74,7 +75,7 @@ class OpusTold(Classical):
         decode_s = time.perf_counter() - written
         signal = np.ascontiguousarray(y.T[:, : x.shape[2]])
         coded = classical.Coded(signal, 8 * len(out.getvalue()), written - start, decode_s)
-        return torch.from_numpy(signal)[:, None], coded
+        return signal[:, None], coded
 
 
 def summaries_of(
