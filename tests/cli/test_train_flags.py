@@ -286,3 +286,10 @@ def test_a_mistyped_preset_gets_the_list_before_torch_is_loaded(tmp_path):
 def test_a_run_that_ends_inside_the_warm_up_says_that_nothing_is_trained(vqtok, photos):
     result = vqtok(*COMMON, "-o", "m", "--steps", "2", "--set", "train.warmup=5")
     assert "not trained: all 2 steps are within the warm-up of 5" in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--batch", "--workers"])
+def test_a_size_beyond_all_reason_is_refused_before_anything_is_read(vqtok, photos, flag):
+    result = vqtok(*COMMON, flag, "9" * 40)
+    assert result.exit_code == 2
+    assert f"{flag[2:]} must be at most" in result.stderr

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqtok.checkpoints import directory
 from vqtok.codes import rates
+from vqtok.errors import one_line
 from vqtok.pipeline.models import PLURALS
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class ModelFacts:
         if info.spec.rate is not None:
             rows.append(("sampling", f"{info.spec.rate:.0f} Hz"))
         if self.labels:
-            rows.append(("labels", ", ".join(self.labels)))
+            rows.append(("labels", ", ".join(map(one_line, self.labels))))
         rows += [("note", note) for note in info.notes]
         return [*rows, *self._training()]
 
@@ -190,7 +191,7 @@ class PriorFacts(ModelFacts):
         if info.classes:
             rest = len(info.classes) - SHOWN
             more = f" and {rest} more" if rest > 0 else ""
-            rows.append(("classes", ", ".join(info.classes[:SHOWN]) + more))
+            rows.append(("classes", ", ".join(map(one_line, info.classes[:SHOWN])) + more))
         return [*rows, *self._training()]
 
     def _extent(self) -> str:
@@ -228,7 +229,7 @@ class ClassifierFacts(ModelFacts):
             ("fingerprint", info.fingerprint),
             ("made of", str(info.config.get("type"))),
             ("size", self._size),
-            ("classes", ", ".join(info.classes)),
+            ("classes", ", ".join(map(one_line, info.classes))),
             *self._training(),
         ]
 

@@ -14,6 +14,9 @@ from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
 
+LARGEST = {"batch": 1_000_000, "accumulate": 1_000_000, "window": 2**28, "workers": 1024}
+"""Values of ``Train`` beyond which a run would never come to its first step."""
+
 DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k", "codes": "prior-transformer"}
 
 
@@ -147,6 +150,9 @@ class Train:
         for name in ("steps", "batch", "accumulate", "window", "evaluate_every", "holdout_items"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        for name, most in LARGEST.items():
+            if (getattr(self, name) or 0) > most:
+                raise ValueError(f"{name} must be at most {most}")
         for name in ("holdout", "average"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be at least 0 and below 1")
