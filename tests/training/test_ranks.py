@@ -60,7 +60,7 @@ def test_two_ranks_learn_what_one_process_with_twice_the_batch_learns(
     assert torch.equal(found["health.now_0"].sum(), expected["health.now_0"].sum())
     # One process speaks.
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
-    assert events == ["started", "evaluated", "evaluated", "finished"]
+    assert events == ["started", *["measuring", "evaluated"] * 2, "finished"]
     steps = [json.loads(line)["step"] for line in (two / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
 
