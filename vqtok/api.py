@@ -153,13 +153,13 @@ def load(
         CheckpointError: files missing or damaged, or a model without graphs for "onnx".
     """
     from vqtok.checkpoints import directory
-    from vqtok.pipeline import choice
+    from vqtok.pipeline.models import Runtime
 
     if backend == "torch":
         return directory.load(name, device=device)
-    chosen = choice.Choice(device, backend=backend)
+    runtime = Runtime(device, backend=backend)
     info = directory.describe(str(name) if isinstance(name, Path) else name)
-    return cast("ArrayCoder", choice.coder(info, chosen))
+    return cast("ArrayCoder", runtime.coder(info))
 
 
 def models() -> list[ModelInfo]:

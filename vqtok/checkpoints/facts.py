@@ -8,11 +8,12 @@ they came about and ``README.md`` tells people.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vqtok import config as configs
 from vqtok import regular
@@ -125,8 +126,9 @@ def facts(directory: Path, content: Mapping[str, Any] | None = None) -> ModelInf
         ConfigError: ``config.json`` is not JSON.
     """
     data = read_config(directory) if content is None else checked_config(directory, content)
-    sign = fingerprint(directory, data)
-    weights = directory / WEIGHTS
+    with _weights(directory) as stream:
+        sign = _hashed(data, stream)
+        parameters, size_bytes = _parameters(stream), os.fstat(stream.fileno()).st_size
     learned = read_learned(directory, data)
     spec = read_spec(directory, data)
     return ModelInfo(
@@ -136,8 +138,8 @@ def facts(directory: Path, content: Mapping[str, Any] | None = None) -> ModelInf
         spec=spec.with_fingerprint(sign if learned is None else learned.fingerprint),
         fingerprint=sign,
         reads=tuple(data.get("reads", ())),
-        parameters=_parameters(weights),
-        size_bytes=weights.stat().st_size,
+        parameters=parameters,
+        size_bytes=size_bytes,
         training=_training(directory / TRAINING),
         learned=learned,
         read=Read(config=data),
@@ -166,14 +168,14 @@ def fingerprint(directory: Path, content: Mapping[str, Any] | None = None) -> st
         ConfigError: ``config.json`` is not JSON.
     """
     data = read_config(directory) if content is None else content
-    digest = hashlib.sha256(configs.to_json(data).encode() + b"\0")
-    path = directory / WEIGHTS
-    try:
-        with regular.opened(path) as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    with _weights(directory) as stream:
+        return _hashed(data, stream)
+
+
+def _hashed(config: Mapping[str, Any], weights: BinaryIO) -> str:
+    digest = hashlib.sha256(configs.to_json(config).encode() + b"\0")
+    while chunk := weights.read(_CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()[:16]
 
 
@@ -229,7 +231,8 @@ def parsed(directory: Path, data: Mapping[str, Any]) -> Config:
     """
     place, numbers = directory / CONFIG, 0
     with suppress(CheckpointError):  # what is wrong with weights is said by whoever reads them
-        numbers = _parameters(directory / WEIGHTS)
+        with _weights(directory) as stream:
+            numbers = _parameters(stream)
     check_sizes(data["model"], numbers, place=place)
     return configs.parse(data["model"], Config, where=f"{place}: model")
 
@@ -300,15 +303,28 @@ def read_learned(directory: Path, data: Mapping[str, Any]) -> Learned | None:
         raise CheckpointError(directory / CONFIG, f"damaged codes: {error}") from error
 
 
-def _parameters(path: Path) -> int:
-    """Count the numbers in a safetensors file from its table of contents."""
+@contextmanager
+def _weights(directory: Path) -> Iterator[BinaryIO]:
+    """Open the weights of a model.
+
+    Raises:
+        CheckpointError: missing, unreadable or damaged, as found by what is done with them.
+    """
+    path = directory / WEIGHTS
     try:
         with regular.opened(path) as stream:
-            return safetensors.table(stream, path.stat().st_size).numbers()
+            yield stream
+    except FileNotFoundError as error:
+        raise CheckpointError(directory, f"incomplete model directory: no {WEIGHTS}") from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise CheckpointError(path, f"cannot read: {error.strerror}") from error
     except CodesError as error:
         raise CheckpointError(path, f"damaged: {error.reason}") from error
+
+
+def _parameters(weights: BinaryIO) -> int:
+    """Count the numbers in a safetensors file from its table of contents."""
+    return safetensors.table(weights, os.fstat(weights.fileno()).st_size).numbers()
 
 
 def _training(path: Path) -> dict[str, Any]:
@@ -318,9 +334,3 @@ def _training(path: Path) -> dict[str, Any]:
         return configs.read_json(path)
     except ConfigError:
         return {}
-
-
-def _unreadable(path: Path, error: OSError) -> CheckpointError:
-    if isinstance(error, FileNotFoundError):
-        return CheckpointError(path.parent, f"incomplete model directory: no {path.name}")
-    return CheckpointError(path, f"cannot read: {error.strerror}")

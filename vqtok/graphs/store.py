@@ -187,14 +187,16 @@ def write(folder: Path, graphs: Graphs, *, fingerprint: str, errors: tuple[float
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def there(folder: Path, *, fingerprint: str) -> bool:
-    """Tell whether a model directory has graphs of its config and weights.
+def find(folder: Path, *, fingerprint: str) -> Stored | None:
+    """Read the graphs of a model directory; None if it has none of its config and weights.
 
     Raises:
-        CheckpointError: whose they are cannot be read.
+        CheckpointError: damaged, or whose they are cannot be read.
     """
-    path = folder / FACTS
-    return path.exists() and _facts(path)["fingerprint"] == fingerprint
+    if not (folder / FACTS).exists():
+        return None
+    content = _facts(folder / FACTS)
+    return Stored(folder, content) if content["fingerprint"] == fingerprint else None
 
 
 def read(folder: Path, *, fingerprint: str) -> Stored:

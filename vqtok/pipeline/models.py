@@ -1,17 +1,20 @@
-"""Which model works on which file: by -m, by the input's kind, or by a fingerprint.
+"""Which model works on which file, by -m, the input's kind or a fingerprint; and what runs it.
 
-Names, kinds and fingerprints are resolved from the small files of a model directory; torch is
-imported when the first model is loaded, and each model is loaded once.
+Names, kinds and fingerprints are resolved from the small files of a model directory. Each model is
+loaded once, when it is needed: into torch, or without it as graphs on CPUs where it has some.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqtok.errors import CheckpointError, CodesError, MediaError, UsageError, VqtokError
-from vqtok.pipeline import choice
+from vqtok.graphs import sessions, store
 from vqtok.protocols import RecomputeStats
 
 if TYPE_CHECKING:
@@ -23,6 +26,82 @@ DEFAULTS = {"image": "image-f8", "audio": "audio-24k"}
 """The model of each kind of input when none is named."""
 
 PLURALS = {"image": "images", "audio": "audio", "video": "videos"}
+
+BACKENDS = ("auto", "torch", "onnx")
+
+_ACCELERATORS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Devices of drivers that torch could use: NVIDIA's, that of Windows in Linux, AMD's."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Loads models where and as a user wants them.
+
+    Attributes:
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        threads: CPU threads of models; None: as many as there are.
+        backend: "torch", "onnx", or "auto": onnx on CPUs, where a model has its graphs.
+
+    Raises:
+        UsageError: no such backend, or one that does not compute on this device.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            known = ", ".join(BACKENDS)
+            raise UsageError(f"--backend {self.backend}", "unknown", hint=f"one of {known}")
+        if self.backend == "onnx" and self.device not in ("auto", "cpu"):
+            raise UsageError(
+                "--backend onnx", f"computes on CPUs, not on {self.device}", hint="--device cpu"
+            )
+
+    def coder(self, info: ModelInfo) -> Coder:
+        """Load a model into the backend that suits it.
+
+        Raises:
+            CheckpointError: damaged weights or graphs, or no graphs where they are asked for.
+            UsageError: a device or a package that is not there.
+        """
+        graphs = self._graphs(info) if self.backend == "auto" else None
+        if graphs is not None or self.backend == "onnx":
+            from vqtok.backends import onnx_backend
+
+            return onnx_backend.coder(
+                info.path, info.spec, name=info.name, count=self.threads, stored=graphs
+            )
+        from vqtok.backends import torch_backend
+        from vqtok.checkpoints import directory
+        from vqtok.checkpoints.devices import pick_device
+
+        device = pick_device(self.device, threads=self.threads)
+        return torch_backend.coder(directory.load(info, device=device))
+
+    def _graphs(self, info: ModelInfo) -> store.Stored | None:
+        """Read the graphs of a model; None where torch is the better, or the only one to run it."""
+        if self.device not in ("auto", "cpu") or info.foreign:
+            return None
+        if self.device == "auto" and _has_accelerator():
+            return None
+        try:
+            sessions.require()
+        except UsageError:
+            return None
+        # Those of other weights are left where they lie: torch knows what is wrong, if anything is.
+        return store.find(info.path, fingerprint=info.fingerprint)
+
+
+def _has_accelerator() -> bool:
+    """Tell whether torch might find a faster device than the CPU, without importing it."""
+    if not any(Path(path).exists() for path in _ACCELERATORS):
+        return False
+    try:
+        return not metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
+        return False
 
 
 class Models:
@@ -51,7 +130,7 @@ class Models:
         on_inexact: Callable[[ModelInfo], None] | None = None,
     ) -> None:
         self.name = name
-        self.chosen = choice.Choice(device, threads, backend)
+        self.runtime = Runtime(device, threads, backend)
         self.on_load = on_load
         self.on_machine = on_machine
         self.on_inexact = on_inexact
@@ -156,9 +235,10 @@ class Models:
             if self.on_load is not None:
                 self.on_load(info)
             try:
-                coder = choice.coder(info, self.chosen)
+                coder = self.runtime.coder(info)
                 if self.on_machine is not None:
-                    self.on_machine(f"device {coder.device}, backend {choice.backend_of(coder)}")
+                    backend = type(coder).__module__.removeprefix("vqtok.backends.").split("_")[0]
+                    self.on_machine(f"device {coder.device}, backend {backend}")
                 self._loaded[key] = coder
                 if self.on_inexact is not None and not coder.exact:
                     self.on_inexact(info)

@@ -24,16 +24,14 @@ from vqtok.codes import files
 from vqtok.errors import CheckpointError, MediaError, VqtokError
 from vqtok.media.items import Item
 from vqtok.media.tars import Member
-from vqtok.pipeline import choice, coding, signals
-from vqtok.pipeline.choice import Choice
-from vqtok.pipeline.corpus import local_engine
+from vqtok.pipeline import coding, signals
+from vqtok.pipeline.corpus import Engine, local_engine
 from vqtok.pipeline.corpus_job import CorpusOptions
+from vqtok.pipeline.models import Runtime
 from vqtok.pipeline.results import Failed
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
-    from vqtok.pipeline.choice import Choice
-from vqtok.pipeline.corpus import Engine
 
 BATCH = 32
 """Items that a worker takes at once, and does again if it was lost."""
@@ -100,9 +98,9 @@ class Worker:
                 settings["directory"],
                 f"fingerprint {found} on this worker, not {settings['fingerprint']}",
             )
-        chosen = Choice(settings["device"], settings["threads"], settings["backend"])
+        runtime = Runtime(settings["device"], settings["threads"], settings["backend"])
         self._engine = local_engine(
-            choice.coder(info, chosen),
+            runtime.coder(info),
             settings["options"],
             readers=settings["readers"],
             threads=settings["threads"],

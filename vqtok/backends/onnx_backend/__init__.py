@@ -12,7 +12,12 @@ from vqtok.graphs import sessions, store
 
 
 def coder(
-    folder: Path, spec: CodeSpec, *, name: str, count: int | None = None
+    folder: Path,
+    spec: CodeSpec,
+    *,
+    name: str,
+    count: int | None = None,
+    stored: store.Stored | None = None,
 ) -> OnnxImages | OnnxAudio:
     """Make the coder of a model directory.
 
@@ -21,12 +26,13 @@ def coder(
         spec: Of its codes, with the fingerprint of its config and weights.
         name: NAME of the model.
         count: CPU threads; None: as many as the process may use.
+        stored: Its graphs, if they are read already.
 
     Raises:
         CheckpointError: graphs that are missing, damaged or of other weights.
         UsageError: onnxruntime is missing or too old.
     """
     sessions.require()
-    stored = store.read(folder, fingerprint=spec.fingerprint)
+    found = stored or store.read(folder, fingerprint=spec.fingerprint)
     kind = OnnxImages if spec.modality == "image" else OnnxAudio
-    return kind(folder, stored, spec, name=name, count=count or threads.chosen())
+    return kind(folder, found, spec, name=name, count=count or threads.chosen())
