@@ -230,9 +230,9 @@ def parsed(directory: Path, data: Mapping[str, Any]) -> Config:
             than the weights hold.
     """
     place, numbers = directory / CONFIG, 0
-    with suppress(CheckpointError):  # what is wrong with weights is said by whoever reads them
-        with _weights(directory) as stream:
-            numbers = _parameters(stream)
+    # What is wrong with weights is said by whoever reads them.
+    with suppress(CheckpointError), _weights(directory) as stream:
+        numbers = _parameters(stream)
     check_sizes(data["model"], numbers, place=place)
     return configs.parse(data["model"], Config, where=f"{place}: model")
 
