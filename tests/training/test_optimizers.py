@@ -8,6 +8,7 @@ from torch import nn
 
 from vqtok import config
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.training import muon
 from vqtok.training.optimizers import optimizers_of, peaks_of
 from vqtok.training.recipe import Adversarial, Train, load, presets
 
@@ -86,3 +87,34 @@ def test_peaks_follow_the_plan():
     assert peaks_of(plan) == {"optimizer": 2e-3, "muon": 8e-3, "critic": 1e-4}
     with pytest.raises(ValueError, match="matrix_rate"):
         Train(matrix_rate=0.0)
+
+
+def test_muon_steps_as_torch_does_in_either_type_of_number(monkeypatch: pytest.MonkeyPatch):
+    for dtype, bits in ((torch.bfloat16, 8), (torch.float32, 8)):  # torch's own has 8
+        monkeypatch.setattr(muon, "native_dtype", lambda device, dtype=dtype: dtype)
+        ours, theirs = nn.Linear(24, 48, bias=False), nn.Linear(24, 48, bias=False)
+        theirs.load_state_dict(ours.state_dict())
+        options = {"lr": 0.1, "weight_decay": 0.2}
+        made = muon.Muon(ours.parameters(), **options)
+        expected = torch.optim.Muon(theirs.parameters(), adjust_lr_fn="match_rms_adamw", **options)
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            gradient = torch.randn(48, 24, generator=generator)
+            ours.weight.grad, theirs.weight.grad = gradient.clone(), gradient.clone()
+            made.step()
+            expected.step()
+        largest = 0.1 * 0.2 * 48**0.5 * 1.3  # of a step
+        torch.testing.assert_close(
+            ours.weight, theirs.weight, rtol=0, atol=3 * largest * 2.0 ** -(bits - 2)
+        )
+        state, known = made.state_dict()["state"][0], expected.state_dict()["state"][0]
+        torch.testing.assert_close(state["momentum_buffer"], known["momentum_buffer"])
+
+
+def test_a_cpu_without_instructions_for_bfloat16_does_not_emulate_them(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    for known, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda known=known: known)
+        made = muon.orthogonal(torch.randn(4, 6), (3.4445, -4.775, 2.0315), 5, eps=1e-7)
+        assert made.dtype == dtype

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from vqtok.training.muon import Muon
 from vqtok.training.recipe import Adversarial, Train
 
 QUANTIZER = "quantizer."
@@ -37,11 +38,10 @@ def optimizers_of(model: nn.Module, plan: Train) -> dict[str, torch.optim.Optimi
         "optimizer": torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, fused=True)
     }
     if matrices:
-        made["muon"] = torch.optim.Muon(
+        made["muon"] = Muon(
             matrices.values(),
             lr=plan.learning_rate * plan.matrix_rate,
             weight_decay=plan.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
         )
     return made
 

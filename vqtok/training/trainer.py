@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vqtok.distributed import replicated
 from vqtok.protocols import LearnedCodebook
 from vqtok.training import stages
+from vqtok.training.muon import native_dtype
 from vqtok.training.optimizers import discriminator_optimizer, optimizers_of, peaks_of
 from vqtok.training.recipe import Train
 from vqtok.training.task import Objective
@@ -36,7 +37,7 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.device = device
-        self.dtype = _native(device) if name == "auto" else DTYPES[name]
+        self.dtype = native_dtype(device) if name == "auto" else DTYPES[name]
         self.name = str(self.dtype).removeprefix("torch.")
         # float16 reaches down to 6e-8 only: gradients are scaled up, then down again.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
@@ -228,11 +229,3 @@ def accumulating(module: nn.Module, *, last: bool) -> AbstractContextManager[obj
 
 def _warmed(model: nn.Module) -> Iterator[LearnedCodebook]:
     return (each for each in model.modules() if isinstance(each, LearnedCodebook))
-
-
-def _native(device: torch.device) -> torch.dtype:
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
