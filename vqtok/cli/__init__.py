@@ -9,17 +9,16 @@ from typing import NoReturn
 
 from vqtok import threads
 from vqtok.cli import surroundings
-from vqtok.cli.signals import Terminated, heed
 
 
 def main() -> NoReturn:
     """Runs the ``vqtok`` command; leaves by ``sys.exit`` or the signal that ended it."""
-    heed()
+    surroundings.heed_signals()
     threads.configure()
     threads.configure_products()
     surroundings.prepare()
     if "-vv" not in sys.argv and sys.argv.count("-v") < 2:
-        _mute_libraries()
+        surroundings.mute_libraries()
     surroundings.watch()
 
     number = _run()
@@ -42,29 +41,9 @@ def _run() -> int | None:
         app(prog_name="vqtok")
     except KeyboardInterrupt:
         sys.exit(130)  # before the command took over; it answers for itself
-    except Terminated as ended:
+    except surroundings.Terminated as ended:
         return ended.number
     finally:
         if hasattr(signal, "SIGPIPE"):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for what is flushed on the way out
     return None
-
-
-def _mute_libraries() -> None:
-    """Send what C libraries print on stderr nowhere; what we print goes on as before.
-
-    libtiff and libmpg123 comment on damaged files there, where one line per file is promised.
-    """
-    try:
-        if sys.stderr is None or sys.stderr.fileno() != 2:
-            return
-        ours = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-    except (OSError, ValueError):
-        return
-    sys.stderr.flush()
-    sys.stderr = open(  # noqa: SIM115, PTH123  # a descriptor, for the life of the process
-        ours, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors
-    )
-    os.dup2(nowhere, 2)
-    os.close(nowhere)

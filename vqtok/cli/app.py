@@ -21,7 +21,7 @@ from vqtok.cli.info import info
 from vqtok.cli.models import models
 from vqtok.cli.ranks import is_first_rank
 from vqtok.cli.sample import sample
-from vqtok.cli.signals import closed_pipe_raises
+from vqtok.cli.surroundings import closed_pipe_raises
 from vqtok.cli.train import train
 from vqtok.errors import ExitCode, VqtokError, explained, of_writing, os_message
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -14,6 +14,7 @@ from vqtok.cli.console import Console, Progress
 from vqtok.errors import ExitCode
 
 if TYPE_CHECKING:
+    from vqtok.checkpoints.facts import ModelInfo
     from vqtok.media.left_out import LeftOut
     from vqtok.pipeline.models import Models
     from vqtok.pipeline.plans import Plan
@@ -183,7 +184,12 @@ def models_for(model: str | None, machine: options.CodingMachine) -> Models:
 
 def reporting(console: Console, progress: Progress, models: Models) -> Models:
     """Let models report what they load, and with -v the device."""
-    models.on_load = _loading_note(console, progress)
+
+    def loading(info: ModelInfo) -> None:
+        progress.aside(f"loading {info.name}")
+        console.note(f"loading {info.name} from {info.path}")
+
+    models.on_load = loading
     models.on_machine = console.note
     models.on_inexact = lambda info: console.say(
         f"Warning: {info.name}: codes of this model may change with what is coded together and "
@@ -201,11 +207,3 @@ def noting_recomputed(
     stats = models.recompute_stats()
     if stats.latents:
         console.note(f"{stats.recomputed} of {stats.latents} latents decided in float64")
-
-
-def _loading_note(console: Console, progress: Progress) -> Callable[[Any], None]:
-    def say(info: Any) -> None:
-        progress.aside(f"loading {info.name}")
-        console.note(f"loading {info.name} from {info.path}")
-
-    return say

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import sys
 import time
@@ -33,31 +32,10 @@ if TYPE_CHECKING:
 
     EngineFor = Callable[[Progress], Engine]
 
-ENGINES = ("local", "ray")
 SHARD_ITEMS = 1000
 
 _REMEMBERED = 1000
 """Failures that are printed at the end, grouped; all of them are in the corpus' own list."""
-
-
-def refuse(chosen: EncodeChoices) -> None:
-    """Refuse what means something for a corpus only.
-
-    Raises:
-        UsageError: one of the flags was given.
-    """
-    from vqtok.corpus.formats import FORMATS
-
-    _check_engine(chosen.engine)
-    hint = f"--format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-    if chosen.shard_size is not None:
-        raise UsageError("--shard-size", "only a corpus has shards", hint=hint)
-    if chosen.engine != "local":
-        raise UsageError(f"--engine {chosen.engine}", "only a corpus is made that way", hint=hint)
-    if chosen.carry is not None:
-        raise UsageError("--carry", "only a corpus takes files along", hint=hint)
-    if chosen.append:
-        raise UsageError("--append", "only a corpus grows", hint=hint)
 
 
 def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> None:
@@ -73,7 +51,6 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
     target = _target(chosen)
     alone = single.is_target(str(chosen.output), str(chosen.format))
     folder = single.part_of(target) if alone else target
-    _check_engine(chosen.engine)
     models = batch.models_for(chosen.model, chosen.machine)
     plan = plans.for_corpus(files, models=models)
     if chosen.writing.dry_run:
@@ -303,13 +280,6 @@ def _target(chosen: EncodeChoices) -> Path:
     if chosen.writing.skip_existing:
         raise UsageError("--skip-existing", "a corpus goes on by itself", hint="leave it out")
     return Path(str(chosen.output))
-
-
-def _check_engine(engine: str) -> None:
-    if engine not in ENGINES:
-        raise UsageError(f"--engine {engine}", "unknown engine", hint=" or ".join(ENGINES))
-    if engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise UsageError("--engine ray", "Ray is not installed", hint="pip install 'vqtok[ray]'")
 
 
 def _failure(item: Item) -> Failed:

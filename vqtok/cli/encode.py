@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from vqtok.cli import batch, corpus, options
 from vqtok.cli.coding_options import EncodeChoices
 from vqtok.cli.console import Progress, check_stdout
+from vqtok.errors import UsageError
+
+ENGINES = ("local", "ray")
 
 
 def encode(files: options.Files, flags: EncodeChoices) -> None:
@@ -25,10 +30,10 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
     from vqtok.pipeline import plans
 
     console = flags.messages.console()
+    _check(flags)
     if flags.format in FORMATS:
         corpus.encode(console, files, flags)
         return
-    corpus.refuse(flags)
     plan = plans.for_encode(
         files,
         output=flags.output,
@@ -60,3 +65,28 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
         return batch.noting_recomputed(console, models, results)
 
     batch.run(console, plan, "encoded", work)
+
+
+def _check(flags: EncodeChoices) -> None:
+    """Refuse an engine that is not there, and for single files what only a corpus has.
+
+    Raises:
+        UsageError: one of the flags was given.
+    """
+    from vqtok.corpus.formats import FORMATS
+
+    if flags.engine not in ENGINES:
+        raise UsageError(f"--engine {flags.engine}", "unknown engine", hint=" or ".join(ENGINES))
+    if flags.engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise UsageError("--engine ray", "Ray is not installed", hint="pip install 'vqtok[ray]'")
+    if flags.format in FORMATS:
+        return
+    hint = f"--format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    if flags.shard_size is not None:
+        raise UsageError("--shard-size", "only a corpus has shards", hint=hint)
+    if flags.engine != "local":
+        raise UsageError(f"--engine {flags.engine}", "only a corpus is made that way", hint=hint)
+    if flags.carry is not None:
+        raise UsageError("--carry", "only a corpus takes files along", hint=hint)
+    if flags.append:
+        raise UsageError("--append", "only a corpus grows", hint=hint)

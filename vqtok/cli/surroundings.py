@@ -1,7 +1,7 @@
 """What the process is started with, made such that no command stumbles over it.
 
-Closed standard streams, encodings that lack our signs, a working directory that is gone, libraries
-that end the process by themselves.
+Signals that end it, closed standard streams, encodings that lack our signs, a working directory
+that is gone, libraries that print or end the process by themselves.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ import codecs
 import ctypes
 import io
 import os
+import signal
 import sys
+import threading
 import unicodedata
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TextIO
 
 from vqtok.cli import terminal
+
+Handler = Callable[[int, FrameType | None], None]
 
 SIGNS = {
     "×": "x", "…": "...", "→": "->", "⇄": "<->", "·": ".", "±": "+-", "≥": ">=", "≤": "<=",
@@ -30,8 +37,48 @@ _TO_PROGRAMS, _TO_PEOPLE = "vqtok-to-programs", "vqtok-to-people"
 _WANTED_ALONE = ("-h", "--help", "-V", "--version")
 
 
+class Terminated(BaseException):
+    """A signal as an exception: temporary files are removed on the way out, as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def heed_signals() -> None:
+    """Let Ctrl-C and the signals that end a process raise, but for those that are ignored."""
+    # A closed pipe ends the process quietly with 141, as it does any other filter. Commands at work
+    # see it as an error instead (``closed_pipe_raises``), so that they can clean up.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for each in _endings():
+        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(each, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+@contextmanager
+def closed_pipe_raises() -> Iterator[None]:
+    """Inside, a write to a closed pipe is a ``BrokenPipeError``, which leaves as ``Terminated``.
+
+    A handler of the signal could not do that: its exception might come in the very moment in which
+    the clean-up of another begins.
+    """
+    if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Terminated(signal.SIGPIPE) from error
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
 def prepare() -> None:
-    """Give the process standard streams, and a torch that can be loaded."""
+    """Give the process standard streams that hold, and a torch that can be loaded."""
     for number in (0, 1, 2):
         _open_if_closed(number)
     codecs.register_error(_TO_PROGRAMS, _with_bytes)
@@ -42,6 +89,26 @@ def prepare() -> None:
     warnings.showwarning = _show_warning
     if not any(each in sys.argv for each in _WANTED_ALONE):
         _load_torch_elsewhere()
+
+
+def mute_libraries() -> None:
+    """Send what C libraries print on stderr nowhere; what we print goes on as before.
+
+    libtiff and libmpg123 comment on damaged files there, where one line per file is promised.
+    """
+    try:
+        if sys.stderr is None or sys.stderr.fileno() != 2:
+            return
+        ours = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+    except (OSError, ValueError):
+        return
+    sys.stderr.flush()
+    sys.stderr = open(  # noqa: SIM115, PTH123  # a descriptor, for the life of the process
+        ours, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors
+    )
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def watch() -> None:
@@ -73,6 +140,49 @@ def watch() -> None:
 
     if register(handler, None, owner) == 0:
         atexit.register(end)  # Python's own end comes before C's, and there is no Python after it
+
+
+def _endings() -> list[signal.Signals]:
+    names = ("SIGTERM", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _raised_later(_interrupt, number, frame):
+        signal.default_int_handler(number, frame)
+
+
+def _raised_later(handler: Handler, number: int, frame: FrameType | None) -> bool:
+    """Put a signal off, if libsndfile is calling back: what is raised there is lost in C.
+
+    The handler is called again as soon as the function that called libsndfile goes on, by way of
+    the hook for debuggers.
+    """
+    caller = None
+    while frame is not None:
+        if frame.f_code.co_name.startswith("vio_"):
+            caller = frame.f_back
+        frame = frame.f_back
+    if caller is None:
+        return False
+
+    def back(frame: FrameType, event: str, argument: object) -> None:
+        sys.settrace(None)
+        frame.f_trace = None
+        handler(number, None)
+
+    caller.f_trace = back
+    sys.settrace(lambda frame, event, argument: None)
+    return True
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if _raised_later(_terminate, number, frame):
+        return
+    # A second signal must not interrupt the clean-up of the first.
+    for each in _endings():
+        signal.signal(each, signal.SIG_IGN)
+    raise Terminated(number)
 
 
 def _open_if_closed(number: int) -> None:
