@@ -338,7 +338,7 @@ def test_what_is_left_out_of_directories_is_counted_and_named() -> None:
 def test_of_many_files_that_are_left_out_only_some_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vqtok.media.left_out.NAMED", 3)
+    monkeypatch.setattr("vqtok.media.kinds.NAMED", 3)
     touch("d/a.png", *(f"d/{i}.txt" for i in range(9)))
     left_out = expand("d").left_out
     assert len(left_out) == 9

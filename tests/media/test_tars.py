@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqtok.errors import MediaError
-from vqtok.media.left_out import LeftOut
+from vqtok.media.kinds import LeftOut
 from vqtok.media.tars import Found, Member, members
 
 

@@ -15,7 +15,7 @@ from vqtok.errors import ExitCode
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
-    from vqtok.media.left_out import LeftOut
+    from vqtok.media.kinds import LeftOut
     from vqtok.pipeline.models import Models
     from vqtok.pipeline.plans import Plan
     from vqtok.pipeline.results import Done, Failed

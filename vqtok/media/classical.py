@@ -22,8 +22,8 @@ from vqtok.errors import MediaError, UsageError
 from vqtok.media.audio import Forward
 from vqtok.media.audio.ogg import fix_serial
 from vqtok.media.audio.resample import Resampler
+from vqtok.media.image.pillow import quiet_pillow
 from vqtok.media.image.pixels import to_uint8
-from vqtok.media.image.quiet import quiet_pillow
 from vqtok.media.image.writer import CODEC_ERRORS
 from vqtok.media.kinds import Kind
 

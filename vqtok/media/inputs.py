@@ -17,16 +17,18 @@ from vqtok.media.kinds import (
     HEAD_BYTES,
     MODALITIES,
     Kind,
+    LeftOut,
+    compressed,
+    is_compressed_tar,
+    is_tar,
     kind_in_directory,
     modality,
     sniff,
     sniff_format,
     supported,
 )
-from vqtok.media.left_out import LeftOut
 from vqtok.media.lists import STDIN_LIST, is_list, read_list
 from vqtok.media.opening import os_message
-from vqtok.media.tars import is_compressed, is_tar, refusal
 
 STDIN = "-"
 
@@ -167,8 +169,8 @@ def _kind_of(path: Path, place: str, kinds: Collection[Kind]) -> Kind:
         raise MediaError(
             place, f"cannot read: {os_message(error)}", hint=_output(path, kinds)
         ) from error
-    if is_compressed(path):
-        raise refusal(path)
+    if is_compressed_tar(path):
+        raise compressed(path)
     if is_tar(path) and "codes" not in kinds:  # first: a tar begins with a name, which says nothing
         raise MediaError(place, "a tar is read into a corpus only", hint="--format tar -o DIR/")
     kind = modality(path)

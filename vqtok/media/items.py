@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 from vqtok.errors import MediaError, UsageError, VqtokError, explained
 from vqtok.media.inputs import STDIN, Input, expand, expanded, place_of
-from vqtok.media.kinds import Kind
-from vqtok.media.left_out import LeftOut
-from vqtok.media.tars import Member, is_tar, members
+from vqtok.media.kinds import Kind, LeftOut, is_tar
+from vqtok.media.tars import Member, members
 
 Place = Path | Member
 """Where the bytes of an item lie."""

@@ -1,9 +1,14 @@
-"""Which kind of media a file is: by its first bytes, and by its suffix."""
+"""Which kind of media a file is, by its first bytes and by its suffix; and a count of the rest."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
+
+from vqtok.errors import MediaError
 
 Kind = Literal["image", "audio", "codes"]
 
@@ -33,7 +38,15 @@ MODALITIES: dict[str, Kind] = {
     **dict.fromkeys(CODES_SUFFIXES, "codes"),
 }
 
+_COMPRESSED_TARS = (
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
+    *(".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4"),
+)
+
 HEAD_BYTES = 64  # what ``sniff`` needs
+
+NAMED = 1000
+"""Paths of what is left out that are kept; the rest is only counted."""
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -178,3 +191,71 @@ def supported(kind: Kind, *, writing: bool = False) -> str:
     left_out = READ_ONLY if writing else ()
     found = (suffix for suffix, each in MODALITIES.items() if each == kind)
     return ", ".join(suffix[1:] for suffix in found if suffix not in left_out)
+
+
+def is_tar(path: Path) -> bool:
+    """Checks whether a path is a tar by its suffix."""
+    return path.suffix.lower() == ".tar"
+
+
+def is_compressed_tar(path: Path) -> bool:
+    """Checks whether a path is that of a compressed tar."""
+    return path.name.lower().endswith(_COMPRESSED_TARS)
+
+
+def compressed(path: Path) -> MediaError:
+    """Explains why a compressed tar is not read."""
+    return MediaError(
+        path,
+        "a compressed tar: its members cannot be read in place",
+        hint="unpack it to a plain .tar first (gunzip, xz -d, zstd -d)",
+    )
+
+
+class LeftOut:
+    """Counts files that lie in a directory and are not taken; names them as far as that is cheap.
+
+    Attributes:
+        counts: By kind, "audio", or by suffix where there is none: ".txt", "no suffix".
+        paths: The first ``NAMED`` of them.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.paths: list[str] = []
+
+    def add(self, path: str, kind: Kind | None = None) -> None:
+        """Count a file.
+
+        Args:
+            path: The file.
+            kind: What it holds, if that is another kind than is wanted.
+        """
+        self.counts[kind or suffix_of(path)] += 1
+        if len(self.paths) < NAMED:
+            self.paths.append(path)
+
+    def take_back(self, paths: Iterable[str]) -> None:
+        """Count files no longer: they are taken after all."""
+        taken = {os.path.normpath(path) for path in paths}
+        self.counts -= Counter(suffix_of(path) for path in taken)
+        self.paths = [path for path in self.paths if os.path.normpath(path) not in taken]
+
+    def without(self, taken: Collection[str]) -> LeftOut:
+        """Returns the same, but for files of no known kind that are taken all the same."""
+        made = LeftOut()
+        made.counts = self.counts - Counter(suffix_of(path) for path in taken)
+        made.paths = [path for path in self.paths if path not in taken]
+        return made
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items()))
+        return f"{len(self)} file{'' if len(self) == 1 else 's'}: {each}"
+
+
+def suffix_of(path: str) -> str:
+    """States how a file of no known kind is counted."""
+    return os.path.splitext(path)[1].lower() or "no suffix"  # noqa: PTH122

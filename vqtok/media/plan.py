@@ -24,9 +24,9 @@ from vqtok.media.inputs import STDIN, Input, Inputs, place_of
 from vqtok.media.inputs import inputs_of as inputs_of
 from vqtok.media.kinds import MODALITIES as MODALITIES
 from vqtok.media.kinds import Kind as Kind
+from vqtok.media.kinds import LeftOut
 from vqtok.media.kinds import modality as modality
 from vqtok.media.kinds import sniff as sniff
-from vqtok.media.left_out import LeftOut
 from vqtok.media.opening import os_message
 
 Naming = Callable[[Input, int], Path | None]

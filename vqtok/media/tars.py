@@ -14,17 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from vqtok.errors import MediaError
-from vqtok.media.kinds import HEAD_BYTES, MODALITIES, Kind, sniff
-from vqtok.media.left_out import LeftOut
+from vqtok.media.kinds import HEAD_BYTES, MODALITIES, Kind, LeftOut, compressed, sniff
 from vqtok.media.opening import os_message
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-COMPRESSED = (
-    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
-    *(".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4"),
-)
 _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 # What ``decode`` and ``eval`` write is no input, in a tar as in a directory.
@@ -65,25 +60,6 @@ class Found(NamedTuple):
     member: Member
     kind: Kind
     problem: MediaError | None
-
-
-def is_tar(path: Path) -> bool:
-    """Checks whether a path is a tar by its suffix."""
-    return path.suffix.lower() == ".tar"
-
-
-def is_compressed(path: Path) -> bool:
-    """Checks whether a path is a compressed tar by its suffixes."""
-    return path.name.lower().endswith(COMPRESSED)
-
-
-def refusal(path: Path) -> MediaError:
-    """Explains why a compressed tar is not read."""
-    return MediaError(
-        path,
-        "a compressed tar: its members cannot be read in place",
-        hint="unpack it to a plain .tar first (gunzip, xz -d, zstd -d)",
-    )
 
 
 def members(tar: Path, kinds: Collection[Kind], left_out: LeftOut) -> Iterator[Found]:
@@ -130,7 +106,7 @@ def _headers(tar: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
         with tar.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if file.read(6).startswith(_MAGIC):
-                raise refusal(tar)
+                raise compressed(tar)
             file.seek(0)
             with tarfile.open(fileobj=_Headers(file, size), mode="r:") as archive:
                 while (info := archive.next()) is not None:

@@ -12,8 +12,7 @@ from vqtok.corpus.formats import FORMATS
 from vqtok.errors import UsageError, VqtokError
 from vqtok.media.beside import with_beside
 from vqtok.media.items import Item, items_of
-from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, supported
-from vqtok.media.left_out import LeftOut
+from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, LeftOut, supported
 from vqtok.media.plan import Job as Job
 from vqtok.media.plan import Plan as Plan
 from vqtok.media.plan import inputs_of, plan

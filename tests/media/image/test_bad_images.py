@@ -17,7 +17,7 @@ from tests.media.files import png
 from tests.programs import run
 from vqtok.errors import MediaError, VqtokError
 from vqtok.media import image
-from vqtok.media.image import webp
+from vqtok.media.image.facts import WEBP_HEAD_BYTES, webp_canvas
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_a_webp_canvas_is_refused_before_there_is_room_made_for_it(
         options = {**options, "append_images": frames[1:]}
     frames[0].save(tmp_path / "a.webp", **options)
     data = (tmp_path / "a.webp").read_bytes()
-    assert webp.canvas(data[: webp.HEAD_BYTES]) == (300, 200)
+    assert webp_canvas(data[:WEBP_HEAD_BYTES]) == (300, 200)
     assert image.read(tmp_path / "a.webp", max_pixels=60_000)[0].shape == (3, 200, 300)
     assert "300x200 is 60000 pixels" in str(fails(tmp_path / "a.webp", max_pixels=59_999))
 

@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image
 
 from vqtok.media.image.facts import ImageInfo
-from vqtok.media.image.pillow import orientation
+from vqtok.media.image.pillow import orientation, quiet_pillow
 from vqtok.media.image.pixels import GREY_MODES, check_range, has_alpha, samples, to_uint8
-from vqtok.media.image.quiet import quiet_pillow
 from vqtok.media.image.raster import Raster
 
 # What Pillow makes RGB of byte by byte.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
+import threading
+import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from vqtok.media.image import headers
+from vqtok.media.image import facts
 from vqtok.media.image.facts import ImageInfo
 from vqtok.media.image.pixels import ALPHA_MODES
 from vqtok.media.image.raster import Raster
@@ -18,10 +21,14 @@ from vqtok.media.image.raster import Raster
 _ORIENTATION_TAG = 0x0112
 
 _PART_PIXELS = 1 << 20
-_DEPTHS = {"JPEG2000": headers.jpeg_2000_bits, "AVIF": headers.avif_bits}
+_DEPTHS = {"JPEG2000": facts.jpeg_2000_bits, "AVIF": facts.avif_bits}
 
 # Pillow's names, where ours are others: MPO is a JPEG with more than one picture.
 _NAMES = {"MPO": "JPEG", "HEIF": "HEIC", "JPEG2000": "JPEG 2000"}
+
+_lock = threading.Lock()
+_users = 0
+_undo = ExitStack()
 
 
 class PillowFile:
@@ -88,7 +95,7 @@ class PillowFile:
         if image.format in _DEPTHS:
             place = self._stream.tell()
             self._stream.seek(0)
-            found = _DEPTHS[image.format](self._stream.read(headers.HEAD_BYTES))
+            found = _DEPTHS[image.format](self._stream.read(facts.HEAD_BYTES))
             self._stream.seek(place)
             return found or 8
         if image.format == "HEIF":
@@ -199,3 +206,36 @@ def _raw_mode(image: Image.Image) -> str:
     tiles = getattr(image, "tile", ())
     args = tiles[0][3] if tiles else ""
     return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Lift Pillow's global pixel limit and silence its warnings: our checks stand in for them.
+
+    Both are process-wide settings, so several threads share one change: the first to enter makes
+    it, the last to leave undoes it.
+    """
+    global _users
+    with _lock:
+        if _users == 0:
+            _enter()
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _undo.close()
+
+
+def _enter() -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    _undo.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    _undo.callback(_set_limit, limit)
+    _set_limit(None)
+
+
+def _set_limit(limit: int | None) -> None:
+    Image.MAX_IMAGE_PIXELS = limit

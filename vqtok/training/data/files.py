@@ -18,9 +18,8 @@ import numpy as np
 from vqtok.errors import MediaError, UsageError, VqtokError, explained
 from vqtok.media.inputs import STDIN, expand, expanded, place_of, walk
 from vqtok.media.items import Place
-from vqtok.media.kinds import kind_in_directory
-from vqtok.media.left_out import LeftOut, suffix_of
-from vqtok.media.tars import Member, is_tar, members
+from vqtok.media.kinds import LeftOut, is_tar, kind_in_directory, suffix_of
+from vqtok.media.tars import Member, members
 from vqtok.training.recipe import DEFAULT_PRESET
 
 Kind = Literal["image", "audio"]
