@@ -15,7 +15,7 @@ from vqtok.media.audio import headers as audio_headers
 from vqtok.media.audio import mpeg
 from vqtok.media.audio.links import links
 from vqtok.media.audio.ogg import fix_serial
-from vqtok.media.image import webp
+from vqtok.media.image import facts as image_facts
 
 SIZES = st.one_of(
     st.integers(0, 40), st.sampled_from((2**31 - 1, 2**31, 2**32 - 8, 2**32 - 1, 0xFFFFF000))
@@ -96,7 +96,9 @@ def test_any_flac_is_links(tail: bytes, at: int, noise: bytes):
 @given(st.binary(max_size=64))
 def test_any_bytes_have_a_canvas_and_a_kind_or_none(data: bytes):
     for kind in (b"VP8X", b"VP8L", b"VP8 ", b"ALPH"):
-        size = webp.canvas((b"RIFF\0\0\0\0WEBP" + kind + data)[: webp.HEAD_BYTES])
+        size = image_facts.webp_canvas(
+            (b"RIFF\0\0\0\0WEBP" + kind + data)[: image_facts.WEBP_HEAD_BYTES]
+        )
         assert size is None or all(0 <= side <= 1 << 24 for side in size)
     assert kinds.sniff(data) in (None, "image", "audio", "codes")
 

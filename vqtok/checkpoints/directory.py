@@ -38,6 +38,7 @@ from vqtok.checkpoints.registry import (
     search_path,
     survey,
 )
+from vqtok.checkpoints.weight_files import is_foreign
 from vqtok.errors import CheckpointError, ConfigError, VqtokError
 from vqtok.graphs import sessions, store
 from vqtok.protocols import Graphed
@@ -168,7 +169,7 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
 
     info = name if isinstance(name, ModelInfo) else None
     directory = resolve(name) if isinstance(name, str) else info.path if info else Path(str(name))
-    if info.foreign if info else foreign.is_foreign(directory):
+    if info.foreign if info else is_foreign(directory):
         found = None if info is None else info.read.tokenizer
         if info is not None:
             info.read.tokenizer = None  # whoever gets it may change it

@@ -179,6 +179,22 @@ def _hashed(config: Mapping[str, Any], weights: BinaryIO) -> str:
     return digest.hexdigest()[:16]
 
 
+def our_config(path: Path) -> Mapping[str, Any] | None:
+    """Read the ``config.json`` of a model of ours, or beside a file of one.
+
+    Returns:
+        None if there is none, or it is another program's; nothing in it if it is not JSON.
+    """
+    config = (path if path.is_dir() else path.parent) / CONFIG
+    if not config.is_file():
+        return None
+    try:
+        found = configs.read_json(config)
+    except ConfigError:
+        return {} if path.is_dir() else None
+    return found if "vqtok" in found else None
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """Returns ``config.json``, checked as far as this room understands it.
 

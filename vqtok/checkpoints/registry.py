@@ -11,7 +11,8 @@ from pathlib import Path
 
 from vqtok import regular
 from vqtok.checkpoints import foreign, hub
-from vqtok.checkpoints.facts import CONFIG, WEIGHTS, ModelInfo, Read, facts
+from vqtok.checkpoints.facts import CONFIG, WEIGHTS, ModelInfo, Read, facts, our_config
+from vqtok.checkpoints.weight_files import is_candidate, is_foreign
 from vqtok.errors import CheckpointError, UsageError, VqtokError
 
 
@@ -75,7 +76,7 @@ def resolve(name: str) -> Path:
         return hub.fetch(name)
     path = Path(name)
     try:
-        if name and ((path / CONFIG).is_file() or foreign.is_foreign(path)):
+        if name and path.exists() and ((path / CONFIG).is_file() or is_foreign(path)):
             return path
     except OSError as error:  # longer than a name can be: codes files may say anything
         raise UsageError(repr(name), "unknown model", hint="`vqtok models` lists all") from error
@@ -132,15 +133,15 @@ def find(
 
 def _facts(path: Path) -> ModelInfo:
     """Read the facts of a model directory, or of what another program wrote."""
-    content = foreign.our_config(path)
-    if content is None and foreign.is_candidate(path):
+    content = our_config(path)
+    if content is None and is_candidate(path):
         return foreign.describe(path)
     return facts(path, content if content and path.is_dir() else None)
 
 
 def _is_ours(path: Path) -> bool:
     try:
-        return path.is_dir() and bool(foreign.our_config(path))
+        return path.is_dir() and bool(our_config(path))
     except (OSError, ValueError):  # longer than a name can be, or with zero bytes
         return False
 

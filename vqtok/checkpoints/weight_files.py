@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vqtok import regular
+from vqtok.checkpoints.facts import our_config
 from vqtok.codes import safetensors
 from vqtok.errors import CheckpointError, CodesError
 
@@ -35,6 +36,17 @@ _FIRST = (b"data.pkl", b"constants.pkl", b"version", b"byteorder", b".format_ver
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """What files of torch before 1.6 begin with."""
+
+
+def is_foreign(path: Path) -> bool:
+    """Tell whether ``foreign`` is to read this: a file or directory that is no model of ours.
+
+    By names and a glance at ``config.json``; whether it can be read shows when it is.
+    """
+    try:
+        return our_config(path) is None and is_candidate(path)
+    except OSError:
+        return False
 
 
 def is_candidate(path: Path) -> bool:

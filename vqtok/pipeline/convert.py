@@ -8,6 +8,7 @@ from pathlib import Path
 from vqtok.checkpoints import directory, foreign
 from vqtok.checkpoints.directory import ModelInfo
 from vqtok.checkpoints.foreign import Recognised
+from vqtok.checkpoints.weight_files import is_foreign
 from vqtok.errors import UsageError
 
 
@@ -32,13 +33,13 @@ def check(name: str, target: Path, *, force: bool) -> Path:
         CheckpointError: a path to something that is no checkpoint.
     """
     place = directory.resolve(name)
-    if not foreign.is_foreign(place):
+    if not is_foreign(place):
         hint = f"use it: -m {name}; without -o its graphs are written anew"
         raise UsageError(name, "already a model of vqtok", hint=hint)
     if target.is_file():
         raise UsageError(target, "a file, not a directory", hint="name a new directory")
     if target.is_dir() and any(target.iterdir()):
-        if not (target / "config.json").is_file() or foreign.is_foreign(target):
+        if not (target / "config.json").is_file() or is_foreign(target):
             raise UsageError(target, "not empty", hint="name a new directory")
         if not force:
             raise UsageError(target, "already exists", hint="-f overwrites")
@@ -54,7 +55,7 @@ def write_graphs(name: str) -> Path:
         CheckpointError: a damaged model, or a directory that cannot be written.
     """
     place = directory.resolve(name)
-    if foreign.is_foreign(place):
+    if is_foreign(place):
         raise UsageError("-o", "missing: where the model is to be written", hint="-o DIR")
     if not directory.write_graphs(place):
         reason = "no graphs: this kind of model is run by torch alone"

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from vqtok.checkpoints import directory, foreign
+from vqtok.checkpoints import directory
+from vqtok.checkpoints.weight_files import is_foreign
 from vqtok.codes import rates
 from vqtok.corpus.single import is_codes_tar
 from vqtok.errors import MediaError, UsageError, VqtokError
@@ -77,11 +78,11 @@ def inspect(place: str | BinaryIO, *, model: str | None = None, size: str | None
     path = Path(place)
     if is_codes_tar(path):
         return tar_facts(path)
-    if path.is_file() and not foreign.is_foreign(path):
+    if path.is_file() and not is_foreign(path):
         return _by_kind(modality(path), path)
     if _is_corpus(path):
         return corpus_facts(path)
-    is_model = (path / "config.json").is_file() or foreign.is_foreign(path)
+    is_model = (path / "config.json").is_file() or is_foreign(path)
     if path.is_dir() and not is_model and place not in model_names():
         return folder_facts(path)
     try:
@@ -146,7 +147,7 @@ def code_picture(
 
     path = Path(place) if isinstance(place, str) else None
     is_corpus = path is not None and _is_corpus(path)
-    is_model = path is not None and (not path.is_file() or foreign.is_foreign(path))
+    is_model = path is not None and (not path.is_file() or is_foreign(path))
     if isinstance(place, str) and is_model and not is_corpus:
         info = directory.describe(place)
         if info.learned is not None or info.family == "classifiers":

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tests.checkpoints.foreign.test_rosinality import made
 from vqtok.checkpoints import directory, foreign
 from vqtok.checkpoints.foreign import Match, _reading
+from vqtok.checkpoints.weight_files import is_foreign
 
 STATE = made()
 KEYS = ("state_dict", "model_state_dict", "model", "params", "params_ema", "ema_model", "ema",
@@ -139,13 +140,13 @@ def test_tensors_that_wrappers_names_alone_tell_apart_are_all_kept(tmp_path: Pat
 @pytest.mark.parametrize("legacy", [False, True])
 def test_files_are_known_by_content(tmp_path: Path, name: str, legacy: bool):
     path = saved(tmp_path / name, {"state_dict": STATE}, legacy=legacy)
-    assert foreign.is_foreign(path)
+    assert is_foreign(path)
     assert directory.describe(path).foreign == "VQ-VAE-2 (rosinality)"
-    assert foreign.is_foreign(tmp_path)
+    assert is_foreign(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04" + bytes(40), b"\x80\x04N.", b"x" * 8 + b"{}"])
 def test_other_files_without_a_suffix_are_none(tmp_path: Path, data: bytes):
     (tmp_path / "notes").write_bytes(data)
-    assert not foreign.is_foreign(tmp_path / "notes")
-    assert not foreign.is_foreign(tmp_path)
+    assert not is_foreign(tmp_path / "notes")
+    assert not is_foreign(tmp_path)

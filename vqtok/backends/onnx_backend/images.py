@@ -19,8 +19,7 @@ from vqtok.graphs.graph import Graph, Value
 from vqtok.graphs.sessions import Network
 from vqtok.graphs.store import Stored
 from vqtok.protocols import Label
-from vqtok.tokenizers.exact.levels import Cut, Grids
-from vqtok.tokenizers.exact.tiling2d import Tile, Windows, batches, tiles
+from vqtok.tokenizers.exact.tiling2d import Cut, Grids, Tile, Windows, batches, tiles
 
 Array = Any
 """An array of numpy."""

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import config as configs
-from vqtok.checkpoints.facts import CONFIG, FORMAT, ModelInfo, Read, check_sizes, name_of
+from vqtok.checkpoints.facts import FORMAT, ModelInfo, Read, check_sizes, name_of
 from vqtok.checkpoints.foreign._layout import Family, Match
-from vqtok.checkpoints.weight_files import is_candidate
-from vqtok.errors import CheckpointError, ConfigError, UsageError, VqtokError
+from vqtok.errors import CheckpointError, UsageError, VqtokError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +29,7 @@ __all__ = [
     "Recognised",
     "describe",
     "families",
-    "is_candidate",
-    "is_foreign",
     "open",
-    "our_config",
     "read",
     "recognise",
 ]
@@ -74,33 +70,6 @@ class Recognised:
     match: Match
     tokenizer: Tokenizer
     info: ModelInfo
-
-
-def our_config(path: Path) -> Mapping[str, Any] | None:
-    """Read the ``config.json`` of a model of ours, or beside a file of one.
-
-    Returns:
-        None if there is none, or it is another program's; nothing in it if it is not JSON.
-    """
-    config = (path if path.is_dir() else path.parent) / CONFIG
-    if not config.is_file():
-        return None
-    try:
-        found = configs.read_json(config)
-    except ConfigError:
-        return {} if path.is_dir() else None
-    return found if "vqtok" in found else None
-
-
-def is_foreign(path: Path) -> bool:
-    """Tell whether this is to be read here: a file or directory that is no model of ours.
-
-    By names and a glance at ``config.json``; whether it can be read shows when it is.
-    """
-    try:
-        return our_config(path) is None and is_candidate(path)
-    except OSError:
-        return False
 
 
 def recognise(path: Path) -> Match:

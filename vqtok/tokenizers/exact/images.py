@@ -16,9 +16,8 @@ from vqtok.codes.container import Array
 from vqtok.nn.hierarchy import Encoder, OneLevel
 from vqtok.nn.regions import Region, Source, cut
 from vqtok.protocols import Quantizer, RecomputeStats
-from vqtok.tokenizers.exact.levels import Cut, Grids
 from vqtok.tokenizers.exact.recompute import ExactCodes, full_float32
-from vqtok.tokenizers.exact.tiling2d import Slices, Tile, Windows, batches
+from vqtok.tokenizers.exact.tiling2d import Cut, Grids, Slices, Tile, Windows, batches
 
 PROBE = 16
 """Code positions per side of the image on which rounding is measured."""
