@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import threading
@@ -237,3 +238,84 @@ def test_a_reader_that_is_fed_slowly_waits(tmp_path: Path):
         found, _ = files.read(source)
     feeder.join()
     np.testing.assert_array_equal(found.levels[0], CODES.levels[0])
+
+
+class Unending(io.RawIOBase):
+    """A pipe that begins as it should and then says the same for ever; what is taken is counted."""
+
+    def __init__(self, begin: bytes, *, then: bytes) -> None:
+        super().__init__()
+        self._parts = itertools.chain([begin], itertools.repeat(then))
+        self._rest, self.taken = b"", 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or next(self._parts)
+        part, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(part)] = part
+        self.taken += len(part)
+        assert self.taken < 1 << 24, "it reads on and on"
+        return len(part)
+
+
+def saved(codes: Codes, header: Header, *, format: str) -> bytes:
+    out = io.BytesIO()
+    files.write(out, codes, header, format=format)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("format", ["npy", "safetensors", "stream", "plain"])
+@pytest.mark.parametrize("then", ["zeros", "itself"])
+def test_codes_that_do_not_end_where_they_say_are_refused_at_once(format: str, then: str) -> None:
+    codes, header = some.audio()
+    if format == "stream":
+        begin = streamed(codes, header)
+    elif format == "plain":
+        out = io.BytesIO()
+        np.save(out, codes.levels[0])
+        begin = out.getvalue()
+    else:
+        begin = saved(codes, header, format=format)
+    pipe = Unending(begin, then=bytes(100) if then == "zeros" else begin)
+    with pytest.raises(CodesError, match=r"damaged|truncated"):
+        files.read_plain(pipe)  # type: ignore[arg-type]
+    # Of what follows, one more array at most: it could have been the header.
+    assert pipe.taken <= 2 * len(begin) + 256
+
+
+def test_pieces_without_codes_are_refused() -> None:
+    # They could come for ever and never make a sound.
+    codes, header = some.audio()
+    begin, empty = io.BytesIO(), io.BytesIO()
+    streams.Writer(begin, replace(header, extent=()))
+    np.save(empty, codes.numpy().levels[0][..., :0])
+    pipe = Unending(begin.getvalue(), then=empty.getvalue())
+    reader = streams.Reader(streams.Incoming(pipe))  # type: ignore[arg-type]
+    with pytest.raises(CodesError, match="without codes"):
+        list(reader.pieces())
+
+
+def test_codes_without_end_are_held_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MOST_HELD", 1000)
+    codes, header = some.audio()
+    begin, piece = io.BytesIO(), io.BytesIO()
+    streams.Writer(begin, replace(header, extent=()))
+    np.save(piece, codes.numpy().levels[0])
+    pipe = Unending(begin.getvalue(), then=piece.getvalue())
+    with pytest.raises(CodesError, match="more than 1000 bytes"):
+        files.read(pipe)  # type: ignore[arg-type]
+    assert pipe.taken < 1000 * len(piece.getvalue())
+
+
+@pytest.mark.parametrize("format", ["npy", "safetensors"])
+def test_a_pipe_that_promises_too_much_is_refused_before_it_is_read(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MOST_HELD", 100)
+    begin = saved(*some.audio(), format=format)
+    pipe = Unending(begin, then=b"\0")
+    with pytest.raises(CodesError, match="at most 100"):
+        files.read(pipe)  # type: ignore[arg-type]
+    assert pipe.taken <= len(begin)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
@@ -22,24 +21,33 @@ def write(stream: BinaryIO, data: memoryview) -> None:
         data = data[stream.write(data) or 0 :]
 
 
-def spooled(stream: BinaryIO, *, begins: Callable[[bytes], bool]) -> io.BytesIO:
-    """Read the rest of a stream into memory, where ``array`` finds it without another copy.
+class Spool(io.BytesIO):
+    """A stream as a file in memory, read from it as far as is asked for."""
 
-    Of a stream that begins otherwise only the first piece is read: it may have no end.
-    """
-    whole = io.BytesIO()
-    while piece := stream.read(1 << 20):
-        whole.write(piece)
-        if whole.tell() >= 9 and not begins(bytes(whole.getbuffer()[:9])):
-            break
-    return whole
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def hold(self, size: int) -> int:
+        """Read until there are so many bytes or the stream ends; return how many there are."""
+        position, held = self.tell(), self.seek(0, io.SEEK_END)
+        while held < size and (piece := self._stream.read(min(1 << 20, size - held))):
+            held += self.write(piece)
+        self.seek(position)
+        return held
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read ``size`` bytes, fewer at the end; of what is there already, all if negative."""
+        if size is not None and size > 0:
+            self.hold(self.tell() + size)
+        return super().read(size)
 
 
 def array(stream: BinaryIO, start: int, dtype: np.dtype, count: int) -> np.ndarray:
     """Read ``count`` items at offset ``start``.
 
     Args:
-        stream: A file, or what ``spooled`` gave; the caller knows that it is long enough.
+        stream: A file, or a ``Spool``; the caller knows that it is long enough.
         start: Offset of the first byte.
         dtype: Of the items.
         count: How many.

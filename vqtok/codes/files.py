@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from vqtok.codes import _bytes, _layout, npy, safetensors, streams
 from vqtok.codes import header as headers
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
-from vqtok.codes.spec import CodeSpec
+from vqtok.codes.spec import LARGEST, CodeSpec
 from vqtok.errors import CodesError, UsageError
 
 __all__ = [
@@ -104,6 +104,8 @@ def read_header(source: str | Path) -> Header:
         CodesError: unreadable, truncated, damaged or foreign.
     """
     with _opened(source) as (stream, size):
+        if isinstance(stream, streams.Incoming):
+            return streams.read(stream)[1]
         if _is_stream(stream):
             return streams.read_closing(stream, size)
         return _ours(stream, size)[1]
@@ -250,8 +252,7 @@ def _opened(
             if status is not None and stat.S_ISREG(status.st_mode):
                 yield stream, status.st_size
             else:  # pipes know neither their size nor how to seek
-                whole = _bytes.spooled(stream, begins=_begins)
-                yield whole, whole.tell()
+                yield _of_pipe(stream)
     except OSError as error:
         raise CodesError(subject, f"cannot read: {error.strerror}") from error
     except CodesError as error:
@@ -263,7 +264,48 @@ def _begins(head: bytes) -> bool:
     return head.startswith(npy.MAGIC) or safetensors.looks_like(head)
 
 
+def _of_pipe(stream: BinaryIO) -> tuple[BinaryIO, int]:
+    """Make a file of what a pipe holds: it is read to where the codes say that they end.
+
+    One byte more is asked for, so that what follows is found and never read, and nothing that has
+    no end is. A stream of codes is given as it is.
+
+    Raises:
+        CodesError: damaged, or more than ``streams.MOST_HELD``.
+    """
+    incoming = streams.Incoming(stream)
+    if incoming.is_codes_stream():
+        return cast(BinaryIO, incoming), -1
+    whole = _bytes.Spool(cast(BinaryIO, incoming))
+    head = whole.read(9)
+    whole.seek(0)
+    stop = len(head)
+    if head.startswith(npy.MAGIC):
+        stop = _checked(npy.next_record(whole).stop)
+        if whole.hold(stop + 1) > stop:
+            whole.seek(stop)
+            stop = npy.next_record(whole, stop).stop
+    elif safetensors.looks_like(head):
+        start = 8 + int.from_bytes(head[:8], "little")
+        is_there = whole.hold(start) == start
+        stop = safetensors.table(whole, LARGEST).stop if is_there else start
+    size = whole.hold(_checked(stop) + 1)
+    whole.seek(0)
+    return whole, size
+
+
+def _checked(stop: int) -> int:
+    if stop > streams.MOST_HELD:
+        raise CodesError(
+            f"{stop} bytes of codes in a pipe, at most {streams.MOST_HELD} are held in memory",
+            hint="save them to a file first",
+        )
+    return stop
+
+
 def _is_stream(stream: BinaryIO) -> bool:
+    if isinstance(stream, streams.Incoming):
+        return True
     stream.seek(0)
     found = streams.Incoming(stream).is_codes_stream()
     stream.seek(0)

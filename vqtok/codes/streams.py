@@ -31,6 +31,9 @@ _PIECE_BYTES = 1 << 20  # written
 _MOST_BYTES = 1 << 26  # read: of one record, whatever it declares
 _MOST_TEXT = 1 << 20
 
+MOST_HELD = 1 << 30
+"""Bytes of codes from a pipe that are held in memory, where they are not decoded as they come."""
+
 
 class Writer:
     """Write a stream, each record there at once for whoever reads.
@@ -145,8 +148,11 @@ class Reader:
         self.closing: Header | None = None
         self._level = streamed_level(self.header.spec)
 
-    def pieces(self) -> Iterator[np.ndarray]:
+    def pieces(self, *, held: bool = False) -> Iterator[np.ndarray]:
         """Yield the codes, in order, once.
+
+        Args:
+            held: The caller keeps all of them: there may be ``MOST_HELD`` bytes.
 
         Yields:
             (C, *axes) of the level's dtype.
@@ -154,7 +160,7 @@ class Reader:
         Raises:
             CodesError: after all whole pieces: truncated, damaged, or out of range.
         """
-        frames, channels, depth = 0, self.header.channels, None
+        frames, size, channels, depth = 0, 0, self.header.channels, None
         while (found := self._record()) is not None:
             if found.ndim == 1 and found.dtype == np.uint8:
                 self._close(found, frames)
@@ -163,7 +169,15 @@ class Reader:
             piece = check_piece(self._level, whole, channels=channels)
             if depth is not None and piece.shape[1:-1] != depth:
                 raise CodesError("damaged: pieces of different depths")
+            if not piece.shape[-1]:  # nothing would ever come of them
+                raise CodesError("damaged: a piece without codes")
             depth, frames = piece.shape[1:-1], frames + piece.shape[-1]
+            size += piece.nbytes
+            if held and size > MOST_HELD:
+                raise CodesError(
+                    f"more than {MOST_HELD} bytes of codes, and their end is needed first",
+                    hint="decode shorter recordings",
+                )
             yield piece
         raise CodesError("truncated: the stream ends without its closing record")
 
@@ -196,7 +210,7 @@ def read(incoming: Incoming) -> tuple[Codes, Header]:
         CodesError: truncated, damaged, or out of range.
     """
     reader = Reader(incoming)
-    codes = join(list(reader.pieces()))
+    codes = join(list(reader.pieces(held=True)))
     if reader.closing is None or codes is None:
         raise CodesError("no codes in the stream")
     header = reader.closing

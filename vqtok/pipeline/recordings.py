@@ -141,7 +141,7 @@ def decode_stream(
     arriving = _Arriving(reader, depth)
     with _writer(reader.header, target, format, native_rate, None) as writer:
         if coder.labels:  # its loudness is known at the end
-            pieces = list(arriving.pieces())
+            pieces = list(arriving.pieces(held=True))
             sound = _sound(coder, pieces, None, reader.closing, label=label)
         else:
             sound = coder.decode_stream(arriving.pieces(), None, label=label)
@@ -299,10 +299,10 @@ class _Arriving:
         self.given = 0
         self.shape: tuple[int, ...] = (0,)
 
-    def pieces(self) -> Iterator[Levels]:
-        """Read the codes up to the end or the damage."""
+    def pieces(self, *, held: bool = False) -> Iterator[Levels]:
+        """Read the codes up to the end or the damage; ``held``: as ``streams.Reader.pieces``."""
         try:
-            for piece in self._reader.pieces():
+            for piece in self._reader.pieces(held=held):
                 kept = _truncated(self._reader.header.spec, piece, self._depth)
                 self.shape = (*kept.shape[1:-1], self.shape[-1] + kept.shape[-1])
                 yield (kept,)
