@@ -189,6 +189,24 @@ def test_a_rehearsal_as_json_is_one_object(vqtok, photos, here):
     assert not (here / "models").exists()
 
 
+@pytest.mark.parametrize("rehearsed", [True, False])
+def test_files_of_no_wanted_kind_are_listed_with_v_and_counted_without(
+    vqtok, photos, here, rehearsed
+):
+    for name in ("notes.txt", "voice.wav", "deep/more.txt"):
+        (here / "photos" / name).parent.mkdir(exist_ok=True)
+        (here / "photos" / name).write_bytes(b"x")
+    more = ("-n",) if rehearsed else ("-f",)
+    for flags, listed in (((), False), (("-v",), True)):
+        result = vqtok(*COMMON, "-o", "m", *more, *flags)
+        assert result.exit_code == 0, result.stderr
+        lines = result.stderr.splitlines()
+        assert "not image, left out: 2 .txt, 1 audio" in lines
+        shown = {line for line in lines if line.startswith("left out: ")}
+        names = ("deep/more.txt", "notes.txt", "voice.wav")
+        assert shown == ({f"left out: photos/{name}" for name in names} if listed else set())
+
+
 def test_files_that_cannot_be_read_are_grouped_listed_and_never_too_many(vqtok, photos, here):
     for index in range(9):
         (here / f"photos/bad{index}.png").write_bytes(b"\x89PNG nothing")

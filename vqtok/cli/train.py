@@ -22,6 +22,7 @@ from vqtok.errors import ExitCode, UsageError, VqtokError
 
 if TYPE_CHECKING:
     from vqtok.training.log import Event, Finished, Started
+    from vqtok.training.report.rehearsal import Rehearsal
 
 LISTED = 20
 """Lines about files that were left out; ``unreadable.txt`` has them all."""
@@ -93,8 +94,7 @@ def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, A
     from vqtok.training.train import prepare
 
     facts = rehearsal.rehearse(prepare(data, output, **plan))
-    for note in facts.notes:
-        console.say(note)
+    _show_notes(console, facts)
     _left_out(console, facts.unreadable)
     if console.as_json:
         console.json({"output": str(output), **facts.to_json()})
@@ -171,13 +171,13 @@ def _emit(console: Console, event: Event) -> None:
     # One line per step would be a flood; log.jsonl has them.
     if console.as_json and type(event).__name__ != "Progress":
         record = {"event": type(event).__name__.lower(), **asdict(event)}
+        record.pop("left_out", None)
         console.json({key: str(v) if isinstance(v, Path) else v for key, v in record.items()})
 
 
 def _show_start(console: Console, event: Started) -> None:
     _emit(console, event)
-    for note in event.notes:
-        console.say(note)
+    _show_notes(console, event)
     what = "items of codes" if event.learns == "prior" else "files"
     console.say(
         f"training on {event.files} {event.modality} {what} ({event.held_out} held out), "
@@ -185,6 +185,13 @@ def _show_start(console: Console, event: Started) -> None:
     )
     if event.first_step:
         console.say(f"resuming after step {event.first_step}")
+
+
+def _show_notes(console: Console, found: Started | Rehearsal) -> None:
+    for path in found.left_out:
+        console.note(f"left out: {path}")
+    for note in found.notes:
+        console.say(note)
 
 
 def _left_out(console: Console, reasons: Mapping[str, str]) -> None:

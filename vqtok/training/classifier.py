@@ -125,4 +125,5 @@ def resolve(options: Options) -> Resolved:
         )
     elif tuple(model.classes) != found.files.names:
         raise UsageError("--data", "other directories than the classes that are learned")
-    return Resolved(recipe, ClassifierTask(recipe, found), found.notes(), found.unreached)
+    task, left_out = ClassifierTask(recipe, found), tuple(found.left_out.paths)
+    return Resolved(recipe, task, found.notes(), found.unreached, left_out)

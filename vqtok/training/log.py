@@ -30,6 +30,7 @@ class Started:
         notes: What was left out of the data, and what of the recipe was adapted to it; a sentence
             each, for people.
         unreached: Entries of folders, lists and tars that could not be looked at.
+        left_out: Paths of files of no wanted kind, the first thousand; for ``-v``, not for JSON.
     """
 
     modality: str
@@ -45,6 +46,7 @@ class Started:
     unreached: int = 0
     continuous: bool = False
     warmup: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

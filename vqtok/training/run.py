@@ -132,7 +132,7 @@ class Run:
         saved: dict[str, Any] | None,
         data: Sequence[str] = (),
     ) -> None:
-        self.recipe, self.task, self.notes, self.unreached = resolved
+        self.recipe, self.task, self.notes, self.unreached, self.left_out = resolved
         self.plan, self.output, self.command, self.data = self.recipe.train, output, command, data
         self.device = torch.device(device)
         task = self.task
@@ -309,6 +309,7 @@ class Run:
             steps=self.plan.steps,
             notes=self.notes,
             unreached=self.unreached,
+            left_out=self.left_out,
             continuous=self.task.learns == "tokenizer" and not self.task.spec.levels,
             warmup=self.plan.warmup,
         )

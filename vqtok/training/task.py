@@ -105,12 +105,14 @@ class Resolved(NamedTuple):
         task: What to learn, from what.
         notes: What was left out, what was adapted; a sentence each.
         unreached: Entries of folders, lists and tars that could not be looked at.
+        left_out: Paths of files that are of no kind that is wanted, the first thousand.
     """
 
     recipe: Recipe
     task: Task
     notes: tuple[str, ...]
     unreached: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 class Task(Protocol):

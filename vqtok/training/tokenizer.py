@@ -204,7 +204,8 @@ def resolve(options: Options) -> Resolved:
         raise ConfigError("train.losses", "none: nothing to learn", hint=f"known: {known}")
     refuse(recipe.train, ("samples",), edited=edited, what="a tokenizer")
     task = TokenizerTask(recipe, found, start=start, reads=reads)
-    return Resolved(recipe, task, (*found.notes(), *adapted), found.unreached)
+    notes = (*found.notes(), *adapted)
+    return Resolved(recipe, task, notes, found.unreached, tuple(found.left_out.paths))
 
 
 def _find(data: Sequence[str], *, kind: Kind) -> FoundFiles:

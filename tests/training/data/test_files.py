@@ -41,7 +41,7 @@ def test_the_kind_of_most_files_is_taken_and_the_rest_is_counted(tmp_path: Path)
     assert found.kind == "image"
     names = [str(Path(each.tar if isinstance(each, Member) else each)) for each in found.files]
     assert names == [str(tmp_path / n) for n in ("a.png", "b/c.JPG", "folder.png/h.webp")]
-    assert found.left_out == {".txt": 2, ".zip": 1, "audio": 1, "no suffix": 1}
+    assert found.left_out.counts == {".txt": 2, ".zip": 1, "audio": 1, "no suffix": 1}
     assert found.notes() == ("not image, left out: 2 .txt, 1 .zip, 1 audio, 1 no suffix",)
     assert found.problems == ()
 
@@ -50,7 +50,7 @@ def test_a_wanted_kind_beats_the_majority(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png", "c.wav")
     found = find_files([str(tmp_path)], kind="audio")
     assert list(found.files) == [tmp_path / "c.wav"]
-    assert found.left_out == {"image": 2}
+    assert found.left_out.counts == {"image": 2}
     touch(tmp_path / "pictures", "a.png")
     with pytest.raises(UsageError, match="these are image files") as error:
         find_files([str(tmp_path / "pictures")], kind="audio")
@@ -85,11 +85,11 @@ def test_patterns_and_lists_leave_out_what_is_no_media(tmp_path: Path) -> None:
     (tmp_path / "none.zip").write_bytes(b"")
     found = find_files([str(tmp_path / "*")])
     assert [each.name for each in found.files] == ["a.png", "d.png"]
-    assert sum(found.left_out.values()) >= 2
+    assert len(found.left_out) >= 2
     (tmp_path / "list").write_text(f"{tmp_path}/a.png\n{tmp_path}/missing.png\n")
     found = find_files([f"@{tmp_path}/list"])
     assert list(found.files) == [tmp_path / "a.png"]
-    assert found.left_out == {".png": 1}
+    assert found.left_out.counts == {".png": 1}
     assert "no such file" in found.problems[0]
 
 
@@ -116,14 +116,14 @@ def test_damaged_tars_in_a_folder_are_told_and_passed_over(tmp_path: Path) -> No
     touch(tmp_path, "a.png", "junk.tar", "z.png")
     found = find_files([str(tmp_path)])
     assert [each.name for each in found.files] == ["a.png", "z.png"]
-    assert found.left_out == {".tar": 1}
+    assert found.left_out.counts == {".tar": 1}
     assert "junk.tar" in found.problems[0]
 
 
 def test_many_problems_are_counted_and_not_all_kept(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", *(f"{i}.tar" for i in range(PROBLEMS + 5)))
     found = find_files([str(tmp_path)])
-    assert found.left_out == {".tar": PROBLEMS + 5}
+    assert found.left_out.counts == {".tar": PROBLEMS + 5}
     assert len(found.problems) == PROBLEMS
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import os
 from array import array
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, overload
@@ -18,7 +17,7 @@ import numpy as np
 from vqtok.errors import MediaError, UsageError, VqtokError, explained
 from vqtok.media.inputs import STDIN, expand, expanded, place_of, walk
 from vqtok.media.items import Place
-from vqtok.media.kinds import LeftOut, is_tar, kind_in_directory, suffix_of
+from vqtok.media.kinds import LeftOut, is_tar, kind_in_directory
 from vqtok.media.tars import Member, members
 from vqtok.training.recipe import DEFAULT_PRESET
 
@@ -146,7 +145,7 @@ class FoundFiles(NamedTuple):
     Attributes:
         kind: "image" or "audio".
         files: Of that kind, each once: in the order of the arguments, directories sorted by name.
-        left_out: Files of the other kind ("audio"), and others by suffix (".txt"): how many.
+        left_out: Files of the other kind ("audio"), and others by suffix (".txt").
         problems: Why directories could not be searched, or members of tars not be taken; a hundred
             at most.
         unreached: How many problems there are.
@@ -154,13 +153,13 @@ class FoundFiles(NamedTuple):
 
     kind: Kind
     files: FileList
-    left_out: dict[str, int]
+    left_out: LeftOut
     problems: tuple[str, ...]
     unreached: int = 0
 
     def notes(self) -> tuple[str, ...]:
         """Say what was left out, for people."""
-        counts = ", ".join(f"{count} {name}" for name, count in self.left_out.items())
+        counts = ", ".join(f"{n} {name}" for name, n in sorted(self.left_out.counts.items()))
         passed = (f"not {self.kind}, left out: {counts}",) if counts else ()
         rest = self.unreached - _SHOWN
         more = (f"{rest} more cannot be read",) if rest > 0 else ()
@@ -193,11 +192,10 @@ def find_files(data: Sequence[str], *, kind: Kind | None = None) -> FoundFiles:
             f"these are {other} files, the recipe is for {chosen}",
             hint=f"--preset {DEFAULT_PRESET[other]}",
         )
-    if counts[other]:
-        search.passed[other] = counts[other]
-    left_out = dict(sorted(search.passed.items()))
+    for place in search.files[other]:
+        search.passed.add(str(place), other)
     problems = tuple(search.problems)
-    return FoundFiles(chosen, search.files[chosen], left_out, problems, search.unreached)
+    return FoundFiles(chosen, search.files[chosen], search.passed, problems, search.unreached)
 
 
 class _Search:
@@ -206,7 +204,7 @@ class _Search:
     def __init__(self, *, several: bool) -> None:
         self._several = several
         self.files = {kind: FileList() for kind in KINDS}
-        self.passed: Counter[str] = Counter()
+        self.passed = LeftOut()
         self.problems: list[str] = []
         self.unreached = 0
         self.first: VqtokError | None = None
@@ -230,7 +228,7 @@ class _Search:
             except (VqtokError, OSError) as error:
                 if paths == [argument] and not glob.has_magic(argument):
                     raise
-                self._pass(suffix_of(path), explained(error, path))
+                self._pass(path, explained(error, path))
 
     def _path(self, text: str) -> None:
         path = Path(text)
@@ -252,7 +250,7 @@ class _Search:
                 try:
                     self._archive(Path(path))
                 except MediaError as error:
-                    self._pass(suffix, error)
+                    self._pass(path, error)
                 continue
             folder = path[start:].rpartition(os.sep)[0]
             self._file(path, kind_in_directory(path, suffix), folder.replace(os.sep, "/") or own)
@@ -265,18 +263,16 @@ class _Search:
         self._met += 1
         if not self._is_new(str(tar)):
             return
-        left_out = LeftOut()
-        for found in members(tar, KINDS, left_out):
+        for found in members(tar, KINDS, self.passed):
             if found.problem is not None:
-                self._pass(suffix_of(found.member.name), found.problem)
+                self._pass(str(found.member), found.problem)
                 continue
             folder = found.member.name.rpartition("/")[0]
             self._add(found.kind, found.member, folder.removeprefix("./"))
-        self.passed.update(left_out.counts)
 
     def _file(self, path: str, kind: str | None, label: str) -> None:
         if kind not in KINDS:
-            self.passed[suffix_of(path)] += 1
+            self.passed.add(path)
             return
         self._met += 1
         if self._is_new(path):
@@ -287,8 +283,8 @@ class _Search:
             if each == kind:
                 self.files[each].add(file, label)
 
-    def _pass(self, suffix: str, error: VqtokError) -> None:
-        self.passed[suffix] += 1
+    def _pass(self, path: str, error: VqtokError) -> None:
+        self.passed.add(path)
         self._note(error)
 
     def _note(self, error: VqtokError) -> None:

@@ -47,6 +47,7 @@ class Rehearsal:
         data: ``Task.describe_data``.
         unreadable: Files that could not be read in these steps: name → why.
         unreached: Entries of folders, lists and tars that could not be looked at.
+        left_out: As ``log.Started``.
     """
 
     modality: str
@@ -74,10 +75,13 @@ class Rehearsal:
     learns: Learns = "tokenizer"
     unreadable: dict[str, str] = field(default_factory=dict)
     unreached: int = 0
+    left_out: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data."""
-        return asdict(self)
+        data = asdict(self)
+        del data["left_out"]
+        return data
 
 
 def rehearse(run: Run) -> Rehearsal:
@@ -125,6 +129,7 @@ def rehearse(run: Run) -> Rehearsal:
         notes=started.notes,
         unreadable=run.unreadable(),
         unreached=started.unreached,
+        left_out=started.left_out,
     )
 
 
