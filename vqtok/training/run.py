@@ -132,10 +132,10 @@ class Run:
         saved: dict[str, Any] | None,
         data: Sequence[str] = (),
     ) -> None:
-        self.recipe, self.task, self.notes, self.unreached, self.left_out = resolved
+        self.recipe, task, notes, self.unreached, self.left_out = resolved
+        self.task, self.notes = task, (*notes, *task.split_notes)
         self.plan, self.output, self.command, self.data = self.recipe.train, output, command, data
         self.device = torch.device(device)
-        task = self.task
         torch.manual_seed(self.plan.seed)
         self.model = task.build(self.device, name=output.name)
         self.keeper = CheckpointKeeper(
@@ -143,7 +143,6 @@ class Run:
         )
         self.trainer = Trainer(self.model, self.plan, task.objective(self.model))
         self.monitor = Monitor(task.monitored).to(self.device)
-        self.notes = (*self.notes, *task.split_notes)
         self.dataset = task.dataset(rank=rank(), ranks=world(), device=self.device)
         self.step, self.earlier_s = 0, 0.0
         self.resumed = saved is not None
