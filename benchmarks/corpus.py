@@ -33,8 +33,7 @@ from vqtok.corpus.reader import CorpusReader
 from vqtok.corpus.writer import CorpusWriter
 from vqtok.media import audio, image
 from vqtok.media.items import Item, items_of
-from vqtok.pipeline.corpus import encode_corpus, local_engine
-from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
+from vqtok.pipeline.corpus import CorpusOptions, encode_corpus, job_of, local_engine, spec_of
 from vqtok.pipeline.workers import Timing
 
 BAR = 1.5

@@ -28,8 +28,7 @@ from vqtok.corpus.writer import CorpusWriter
 from vqtok.media import audio, image
 from vqtok.media.items import items_of
 from vqtok.media.plan import Job
-from vqtok.pipeline.corpus import encode_corpus, local_engine
-from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
+from vqtok.pipeline.corpus import CorpusOptions, encode_corpus, job_of, local_engine, spec_of
 from vqtok.pipeline.encode import EncodeOptions, encode
 from vqtok.tokenizers import codec
 from vqtok.tokenizers.exact import tiling2d

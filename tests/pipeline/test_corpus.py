@@ -19,8 +19,7 @@ from vqtok.errors import UsageError
 from vqtok.media.items import Item, items_of
 from vqtok.media.plan import Job
 from vqtok.pipeline import corpus, signals
-from vqtok.pipeline.corpus import encode_corpus, local_engine
-from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
+from vqtok.pipeline.corpus import CorpusOptions, encode_corpus, job_of, local_engine, spec_of
 from vqtok.pipeline.encode import EncodeOptions, encode
 from vqtok.pipeline.results import Done, Failed
 from vqtok.pipeline.workers import Timing

@@ -21,8 +21,7 @@ from vqtok.checkpoints import directory
 from vqtok.errors import CheckpointError
 from vqtok.media.items import items_of
 from vqtok.pipeline import ray_engine
-from vqtok.pipeline.corpus import encode_corpus, local_engine
-from vqtok.pipeline.corpus_job import CorpusOptions
+from vqtok.pipeline.corpus import CorpusOptions, encode_corpus, local_engine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for workers in /proc")
 pytest.importorskip("ray")

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from vqtok.corpus.info import CorpusInfo
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.media.items import Item
-    from vqtok.pipeline.corpus import Engine
-    from vqtok.pipeline.corpus_job import CorpusOptions
+    from vqtok.pipeline.corpus import CorpusOptions, Engine
     from vqtok.pipeline.models import Models
     from vqtok.pipeline.plans import CorpusPlan
     from vqtok.pipeline.results import Done, Failed
@@ -117,8 +116,8 @@ def _run(
 ) -> tuple[CorpusInfo, _Totals]:
     from vqtok.corpus import single
     from vqtok.corpus.writer import CorpusWriter
+    from vqtok.pipeline.corpus import CorpusOptions, job_of, spec_of
     from vqtok.pipeline.corpus_carry import carry_of
-    from vqtok.pipeline.corpus_job import CorpusOptions, job_of, spec_of
 
     options = CorpusOptions(depth=chosen.depth, **chosen.reading.given())
     force = chosen.writing.force

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vqtok.corpus.carried import LARGEST
-from vqtok.errors import VqtokError
+from vqtok.errors import UsageError, VqtokError
 from vqtok.media import beside
+from vqtok.media.image.pixels import parse_background
 from vqtok.media.plan import Job
 from vqtok.pipeline import coding, signals
-from vqtok.pipeline.corpus_job import CorpusOptions as CorpusOptions
+from vqtok.pipeline.encode import CodingOptions
 from vqtok.pipeline.results import Done, Failed
 from vqtok.pipeline.workers import Check, Limits, Reserve, Timing, run_workers
 
 if TYPE_CHECKING:
+    from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.codes.spec import CodeSpec
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.media.items import Item
     from vqtok.protocols import Coder
@@ -33,6 +37,55 @@ WAITING = 1 << 25
 
 WORKERS = 4
 """Most threads that run the model; with more cores each of them gets several."""
+
+
+@dataclass(frozen=True)
+class CorpusOptions(CodingOptions):
+    """How to encode a corpus."""
+
+    def reading(self, spec: CodeSpec) -> signals.Reading:
+        """Return what readers need to know of it."""
+        return signals.Reading(
+            kind=spec.modality,
+            rate_hz=int(spec.rate or 0),
+            mono=self.mono,
+            together=spec.channels,
+            background=self.background,
+            max_pixels=self.max_pixels,
+        )
+
+
+def job_of(info: ModelInfo, options: CorpusOptions) -> Mapping[str, Any]:
+    """Return what makes two runs the same job: all that codes depend on, nothing else.
+
+    Raises:
+        UsageError: a depth that the model does not have, or a background that is no colour.
+    """
+    parse_background(options.background)
+    depth = max((level.depth or 0 for level in info.spec.levels), default=0)
+    if options.depth is not None and options.depth > depth:
+        has = f"has {depth}" if depth else "has no residual stages"
+        raise UsageError(f"--depth {options.depth}", f"model {info.name} {has}")
+    return {
+        "background": options.background,
+        "depth": options.depth,
+        "fingerprint": info.fingerprint,
+        "max_pixels": options.max_pixels,
+        "model": info.name,
+        "mono": options.mono,
+    }
+
+
+def spec_of(info: ModelInfo, options: CorpusOptions) -> CodeSpec:
+    """Return the spec of all codes: the model's, with the depth that is kept."""
+    spec, depth = info.spec.with_fingerprint(info.fingerprint), options.depth
+    if depth is None:
+        return spec
+    levels = (
+        level if level.depth is None else replace(level, depth=min(depth, level.depth))
+        for level in spec.levels
+    )
+    return replace(spec, levels=tuple(levels))
 
 
 def encode_corpus(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, cast
+
+import numpy as np
 
 from vqtok.allocator import give_back
 from vqtok.codes import files, streams
@@ -19,7 +21,7 @@ from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError, UsageError
 from vqtok.media import image
 from vqtok.media.plan import Job
-from vqtok.pipeline import arrays, levels, recordings
+from vqtok.pipeline import arrays, recordings
 from vqtok.pipeline.encode import LARGE
 from vqtok.pipeline.labels import check_label
 from vqtok.pipeline.results import Done, Failed
@@ -133,7 +135,7 @@ def _decode(
             if options.depth is not None:
                 codes = codes.truncate(options.depth)
             if options.levels:
-                codes = levels.only(codes, options.levels)
+                codes = _only_levels(codes, options.levels)
             shapes = codes.shapes
             if is_image(coder):
                 steps += _decode_image(coder, codes, header, target, options)
@@ -235,3 +237,30 @@ def _finish(
     except Exception as error:
         return Failed.of(job.source, error, has_model=True)
     return Done.of(job, header, shapes, seconds=time.perf_counter() - begun)
+
+
+def _only_levels(codes: Codes, names: Sequence[str]) -> Codes:
+    """Keep what some levels say; all positions of the others get their most frequent code.
+
+    Args:
+        codes: numpy codes, (B, *axes) per level; each item of the batch for itself.
+        names: Of the levels that stay.
+
+    Raises:
+        UsageError: a level that the codes do not have.
+    """
+    known = [level.name for level in codes.spec.levels]
+    for name in names:
+        if name not in known:
+            hint = f"levels: {', '.join(known)}"
+            raise UsageError(f"--levels {name}", "the codes have no such level", hint=hint)
+    levels = [
+        array if name in names else np.stack([_even(item) for item in array])
+        for name, array in zip(known, codes.levels, strict=True)
+    ]
+    return replace(codes, levels=tuple(levels))
+
+
+def _even(item: np.ndarray) -> np.ndarray:
+    values, counts = np.unique(item, return_counts=True)
+    return np.full_like(item, values[counts.argmax()])

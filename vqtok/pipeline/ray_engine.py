@@ -25,8 +25,7 @@ from vqtok.errors import CheckpointError, MediaError, VqtokError
 from vqtok.media.items import Item
 from vqtok.media.tars import Member
 from vqtok.pipeline import coding, signals
-from vqtok.pipeline.corpus import Engine, local_engine
-from vqtok.pipeline.corpus_job import CorpusOptions
+from vqtok.pipeline.corpus import CorpusOptions, Engine, local_engine
 from vqtok.pipeline.models import Runtime
 from vqtok.pipeline.results import Failed
 
