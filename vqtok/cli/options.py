@@ -92,28 +92,32 @@ def _few(parameter: typer.CallbackParam, value: int | None) -> int | None:
     return value
 
 
+def names_model(*flags: str, help: str, envvar: str | None = None) -> Any:
+    """Declare an option that takes the name of a model."""
+    return typer.Option(
+        *flags,
+        metavar="NAME",
+        envvar=envvar,
+        show_default=False,
+        autocompletion=complete_model,
+        help=help,
+    )
+
+
 Files = Annotated[list[str], typer.Argument(metavar="FILE", hidden=True)]
 
 Model = Annotated[
     str | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="NAME",
+    names_model(
+        *("-m", "--model"),
         envvar="VQTOK_MODEL",
-        show_envvar=True,
-        autocompletion=complete_model,
         help="Model, by name or directory; default: image-f8 for images, audio-24k for audio.",
     ),
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="NAME",
-        show_default=False,
-        autocompletion=complete_model,
+    names_model(
+        *("-m", "--model"),
         help="Model, by name or directory; default: VQTOK_MODEL, or image-f8 for images and "
         "audio-24k for audio. Several are put on one table; jpeg, webp, avif, opus and mp3 "
         "beside models get the bits of the first.",
@@ -121,11 +125,8 @@ Models = Annotated[
 ]
 DecodeModel = Annotated[
     str | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="NAME",
-        autocompletion=complete_model,
+    names_model(
+        *("-m", "--model"),
         help="Model, by name or directory; default: the one whose fingerprint the file carries.",
     ),
 ]

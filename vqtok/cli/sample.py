@@ -44,12 +44,8 @@ class Choices:
     ]
     model: Annotated[
         str | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="NAME",
-            autocompletion=options.complete_model,
-            show_default=False,
+        options.names_model(
+            *("-m", "--model"),
             help="Prior, or autoencoder with quantizers/gaussian, by name or directory; default: "
             "prior-cifar10.",
         ),
@@ -116,19 +112,15 @@ class Choices:
     ] = None
     tokenizer: Annotated[
         str | None,
-        typer.Option(
+        options.names_model(
             "--tokenizer",
-            metavar="NAME",
-            autocompletion=options.complete_model,
             help="Decodes the samples; default: the one whose fingerprint the prior carries.",
         ),
     ] = None
     reject: Annotated[
         str | None,
-        typer.Option(
+        options.names_model(
             "--reject",
-            metavar="NAME",
-            autocompletion=options.complete_model,
             help="Classifier: of several candidates the one most of its class becomes a sample.",
         ),
     ] = None

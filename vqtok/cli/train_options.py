@@ -87,11 +87,8 @@ class Choices:
     ] = None
     model: Annotated[
         str | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="NAME",
-            autocompletion=options.complete_model,
+        options.names_model(
+            *("-m", "--model"),
             help="Start from this model's weights instead of fresh ones, and train its network; "
             "--set may give it more blocks.",
         ),
