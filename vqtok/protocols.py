@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Signal = Tensor | np.ndarray | Image
     GivenCodes = Codes | Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
 
+Pixels = TypeVar("Pixels")
+"""A tensor, or an array of numpy."""
+
 
 @runtime_checkable
 class Config(Protocol):
@@ -37,7 +40,6 @@ class Config(Protocol):
 
     def build(self, **context: Any) -> Any:
         """Make the module, with fresh weights."""
-        ...
 
 
 class Quantized(NamedTuple):
@@ -74,20 +76,17 @@ class Quantizer(Protocol):
 
     def __call__(self, z: Tensor) -> Quantized:
         """Quantize z, (B, D, *grid) of any rank."""
-        ...
 
     def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
-        """Give the codes of ``__call__``, and mark those that hang on the last bits of z.
+        """Give the codes of ``__call__``, and mark those that the last bits of z decide.
 
         Args:
             z: (B, D, *grid) float32; or float64, then all is decided in float64.
             tolerance: Euclidean distance that z may have from the latent that is meant.
         """
-        ...
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes as in ``Quantized.codes`` (fewer stages are allowed) → (B, D, *grid) float."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,6 @@ class Labels(Protocol):
         Raises:
             UsageError: none where one is needed, one where there are none, or an unknown one.
         """
-        ...
 
 
 class Tokenizer(Protocol):
@@ -157,20 +155,16 @@ class Tokenizer(Protocol):
     @property
     def labels(self) -> Labels:
         """Labels that the decoder is conditioned on."""
-        ...
 
     @property
     def recompute_stats(self) -> RecomputeStats:
         """Count the latents coded so far, and those of them in float64."""
-        ...
 
     def encode(self, x: Signal) -> Codes:
         """Encode (B, C, *space) in [-1, 1], or what else ``tokenizers/_given.py`` takes."""
-        ...
 
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
         """Encode signals of any sizes, (C, *space) each, as ``encode`` does each alone."""
-        ...
 
     def decode(
         self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
@@ -180,15 +174,12 @@ class Tokenizer(Protocol):
         Raises:
             UsageError: a label that does not fit the model.
         """
-        ...
 
     def latents(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute what is quantized: (B, D, *grid) float32; of several levels a tuple."""
-        ...
 
     def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """Decode (B, D, *grid), also of what has no codes: (B, C, *extent)."""
-        ...
 
     def __call__(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct differentiably, with the arithmetic of encode and decode.
@@ -197,7 +188,6 @@ class Tokenizer(Protocol):
             x: (B, C, *space).
             labels: int64 (B,), if the model has labels.
         """
-        ...
 
 
 class TrainableTokenizer(Tokenizer, Protocol):
@@ -206,36 +196,37 @@ class TrainableTokenizer(Tokenizer, Protocol):
     @property
     def quantizer(self) -> Quantizer:
         """The quantizer; of several levels a module of them, see ``quantizers``."""
-        ...
 
     @property
     def quantizers(self) -> Sequence[Quantizer]:
         """List the quantizer of each level, coarse → fine."""
-        ...
 
 
-class ImageTokenizer(Tokenizer, Protocol):
-    """An exact tokenizer of images, which need not be in memory whole."""
+class InWindows(Protocol[Pixels]):
+    """Codes images that need not be in memory whole."""
 
     def encode_windows(
-        self, size: tuple[int, int], read: Callable[[slice, slice], Tensor]
+        self, size: tuple[int, int], read: Callable[[slice, slice], Pixels]
     ) -> Codes:
-        """Encode an image by windows.
+        """Encode one image of (H, W) pixels: numpy codes of batch 1, in small dtypes.
 
         Args:
             size: (H, W).
-            read: Rows and columns → (C, h, w) float32 in [-1, 1].
-
-        Returns:
-            numpy codes of batch 1, in each level's small dtype.
+            read: Rows and columns → (C, h, w) float32 in [-1, 1] of them.
         """
-        ...
 
     def decode_tiles(
         self, codes: Codes, *, item: int = 0, label: Label = None
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Decode one image of a batch by tiles: rows, columns and (C, h, w) pixels of each."""
-        ...
+    ) -> Iterator[tuple[slice, slice, Pixels]]:
+        """Decode one image of a batch.
+
+        Yields:
+            Rows, columns, and (C, h, w) float32 of them; together they cover the extent once.
+        """
+
+
+class ImageTokenizer(Tokenizer, InWindows["Tensor"], Protocol):
+    """An exact tokenizer of images."""
 
 
 class AudioTokenizer(Tokenizer, Protocol):
@@ -243,7 +234,6 @@ class AudioTokenizer(Tokenizer, Protocol):
 
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Encode (B, C, n) blocks of any lengths: int64 (B, *axes) pieces."""
-        ...
 
     def decode_stream(
         self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
@@ -255,7 +245,6 @@ class AudioTokenizer(Tokenizer, Protocol):
             length: Samples to give in total; None: all that the codes stand for.
             label: If the model has labels.
         """
-        ...
 
 
 @runtime_checkable
@@ -270,7 +259,6 @@ class Graphed(Protocol):
         Args:
             places: Where each tensor lies in the weights file.
         """
-        ...
 
 
 @runtime_checkable
@@ -282,19 +270,16 @@ class LearnedCodebook(Protocol):
 
     def place_codebook(self) -> None:
         """Place the entries now; nothing is done if they are placed already."""
-        ...
 
     def restart(self) -> bool:
         """Place the entries anew among the next latents; False: it cannot."""
-        ...
 
     def begin_averages(self) -> None:
         """Make moving averages fit the entries as they are; without averages nothing is done."""
-        ...
 
 
 class RoundTrip(NamedTuple):
-    """What a coder makes of signals that it encodes and decodes again."""
+    """What a coder makes of signals that it encodes and decodes again, and in what time."""
 
     x: np.ndarray
     """(B, C, *space) float32: the reconstruction, of the input's size."""
@@ -303,9 +288,7 @@ class RoundTrip(NamedTuple):
     latents: np.ndarray | None
     """(B, D, *grid) float32, as the quantizer is given them, of such a model."""
     encode_s: float
-    """Seconds in the encoder."""
     decode_s: float
-    """Seconds in the decoder."""
 
 
 class Coder(Protocol):
@@ -328,27 +311,22 @@ class Coder(Protocol):
     @property
     def recompute_stats(self) -> RecomputeStats:
         """Count the latents coded so far, and those recomputed in float64."""
-        ...
 
     @property
     def threads(self) -> int:
         """CPU threads that one call may use."""
-        ...
 
     def use_threads(self, count: int) -> None:
         """Limit the CPU threads of calls from this thread, and from threads that start later."""
-        ...
 
     def encode_many(self, signals: Sequence[np.ndarray]) -> list[Codes]:
         """Encode (C, *space) float32 signals in [-1, 1] of any sizes, each as if it were alone."""
-        ...
 
-    def decode(self, codes: Codes, *, label: str | int | None = None) -> np.ndarray:
+    def decode(self, codes: Codes, *, label: Label = None) -> np.ndarray:
         """Decode codes to (B, C, *extent) float32."""
-        ...
 
     def round_trip(
-        self, x: np.ndarray, *, depth: int | None = None, label: str | int | None = None
+        self, x: np.ndarray, *, depth: int | None = None, label: Label = None
     ) -> RoundTrip:
         """Encode and decode (B, C, *space) float32 in [-1, 1], also with continuous latents.
 
@@ -357,32 +335,10 @@ class Coder(Protocol):
             depth: Keep the first N residual stages; None: all.
             label: Of all signals, if the model has labels.
         """
-        ...
 
 
-class ImageCoder(Coder, Protocol):
+class ImageCoder(Coder, InWindows["np.ndarray"], Protocol):
     """Images ⇄ codes, a window or a tile in memory at a time where the model is exact."""
-
-    def encode_windows(
-        self, size: tuple[int, int], read: Callable[[slice, slice], np.ndarray]
-    ) -> Codes:
-        """Encode one image of (H, W) pixels.
-
-        Args:
-            size: (H, W).
-            read: Rows and columns → (C, h, w) float32 in [-1, 1] of them.
-        """
-        ...
-
-    def decode_tiles(
-        self, codes: Codes, *, item: int = 0, label: str | int | None = None
-    ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Decode one image of a batch.
-
-        Yields:
-            Rows, columns, and (C, h, w) float32 of them; together they cover the extent once.
-        """
-        ...
 
 
 class AudioCoder(Coder, Protocol):
@@ -397,26 +353,24 @@ class AudioCoder(Coder, Protocol):
         Yields:
             Codes (B, *axes) of every level; joined they are those of the joined blocks.
         """
-        ...
 
     def decode_stream(
         self,
         pieces: Iterable[tuple[np.ndarray, ...]],
         length: int | None = None,
         *,
-        label: str | int | None = None,
+        label: Label = None,
     ) -> Iterator[np.ndarray]:
         """Decode codes that arrive in pieces.
 
         Args:
             pieces: Codes (B, *axes) of every level.
             length: Samples to give in total; None: all that the codes stand for.
-            label: The speaker, if the model has labels.
+            label: If the model has labels.
 
         Yields:
             (B, C, n) float32 samples, the same ones however the codes arrive.
         """
-        ...
 
 
 class ArrayCoder(Coder, Protocol):
@@ -424,7 +378,6 @@ class ArrayCoder(Coder, Protocol):
 
     def encode(self, x: np.ndarray | Image) -> Codes:
         """Encode (B, C, *space) in [-1, 1]; or integers, or a picture, as files have them."""
-        ...
 
 
 def is_image(coder: Coder) -> TypeGuard[ImageCoder]:
@@ -449,17 +402,15 @@ class Classifier(Protocol):
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Classify (B, C, H, W) in [-1, 1]: (B, classes) probabilities."""
-        ...
 
 
 class Prompt(NamedTuple):
     """Codes that a sample begins with."""
 
     codes: Codes
-    """Of one signal, or of as many as are sampled. May be larger or smaller than the sample where
-    it is not kept."""
+    """Of one signal, or of as many as are sampled; of any size where they are not kept."""
     keep: int
-    """What is kept: rows (images), frames (audio, video) or tokens from the start, counted on the
+    """Rows (images), frames (audio, video) or tokens that are kept from the start, counted on the
     first level. Other levels keep what lies in the same part of the signal."""
 
 
@@ -484,14 +435,9 @@ class Prior(Protocol):
         Raises:
             UsageError: codes of another spec, or a condition that does not fit.
         """
-        ...
 
     def nll(self, codes: Codes, *, condition: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Computes each code's cost in nats, per level (B, *axes); their mean is ``__call__``.
-
-        Arguments and errors are those of ``__call__``.
-        """
-        ...
+        """Compute each code's cost in nats, per level (B, *axes); ``__call__`` is their mean."""
 
     def sample(
         self,
@@ -509,7 +455,7 @@ class Prior(Protocol):
         cached: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> Codes:
-        """Draw codes of new signals.
+        """Draw codes of new signals: int64, of batch B, on the model's device.
 
         Item i depends on the model, ``seed``, ``first + i`` and the arguments that concern it: not
         on how many others are drawn with it, nor on ``cached`` or the number of threads.
@@ -522,17 +468,12 @@ class Prior(Protocol):
             temperature: Above 1 more varied, below 1 more likely; 0 takes the likeliest code.
             top_k: Draw among the so many likeliest codes.
             top_p: Draw among the likeliest codes that together have this probability.
-            guidance: Above 1 moves away from what no class in particular would give
-                (classifier-free guidance); needs a condition, and takes twice the time.
+            guidance: Of classifier-free guidance; above 1 it needs a condition and twice the time.
             seed: Of all randomness.
             first: Number of the first item: a long series can be drawn in batches.
             cached: False computes everything anew for each code: slow, for comparison.
             progress: Called with the steps done and their total.
 
-        Returns:
-            Codes of batch B on the model's device, int64.
-
         Raises:
             UsageError: arguments out of range, or that do not fit the model or the prompt.
         """
-        ...
