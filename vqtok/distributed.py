@@ -27,6 +27,9 @@ from vqtok.nn.gradients import straight_through
 PATIENCE = timedelta(hours=2)
 """How long the others wait while rank 0 measures."""
 
+_replicas: list[DistributedDataParallel] = []
+"""Those of the group that this process is in."""
+
 
 class Share(NamedTuple):
     """A rank's part of the joint batch."""
@@ -177,6 +180,11 @@ def joined(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
+        # Reducers hold the group too. The last of them would end it with the interpreter's lock in
+        # hand, and wait for a thread of the group that wants this lock to let go of a tensor.
+        while _replicas:
+            replica = _replicas.pop()
+            del replica.logger, replica.reducer
         dist.destroy_process_group()
 
 
@@ -202,7 +210,7 @@ def all_finite(values: Tensor) -> bool:
 
 
 def replicated(module: nn.Module) -> nn.Module:
-    """Wrap a module so that gradients are averaged over ranks; alone, return it."""
+    """Wrap a module to average gradients over ranks, while they are joined; alone, return it."""
     if world() == 1:
         return module
     # Buffers agree by construction: none is sent at a step. torch 2.13 has another word for that.
@@ -210,4 +218,6 @@ def replicated(module: nn.Module) -> nn.Module:
     sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {sync: False}
     # A codebook's entries have no gradient during its warm-up.
-    return DistributedDataParallel(module, find_unused_parameters=True, **options)
+    replica = DistributedDataParallel(module, find_unused_parameters=True, **options)
+    _replicas.append(replica)
+    return replica

@@ -110,3 +110,39 @@ def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("python") >= 2
     assert "gloo" not in done.stdout
+
+
+REPEATED = """
+import os, sys
+from functools import partial
+import torch, torch.distributed as dist
+from vqtok import distributed
+
+begin, folder = dist.init_process_group, sys.argv[1]
+
+def once(number):
+    # The address of a group serves once.
+    options = {"rank": int(os.environ["RANK"]), "world_size": 2}
+    method = f"file://{folder}/{number}"
+    dist.init_process_group = partial(begin, init_method=method, **options)
+    with distributed.joined(torch.device("cpu")):
+        model = distributed.replicated(torch.nn.Linear(4, 4))
+        model(torch.ones(2, 4)).sum().backward()
+        distributed.summed(torch.zeros(2))
+        distributed.wait()
+
+for number in range(int(sys.argv[2])):
+    once(number)
+"""
+
+
+@pytest.mark.slow
+def test_a_group_ends_however_often_it_is_made(tmp_path: Path) -> None:
+    # Without releasing reducers first, one of some 200 hung with the interpreter's lock in hand.
+    (tmp_path / "program.py").write_text(REPEATED)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(tmp_path / "program.py"), str(tmp_path), "300"],
+        capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
