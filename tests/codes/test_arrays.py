@@ -42,7 +42,7 @@ def test_a_batch_is_taken_apart(spec: CodeSpec):
         for n, level in enumerate(spec.levels)
     }
     assert_same(arrays.items(named, spec, extent=(17, 25)), each)
-    flat = np.stack([_layout.flat(codes).reshape(-1) for codes in each])
+    flat = np.stack([codes.flat().reshape(-1) for codes in each])
     assert_same(arrays.items({_layout.UNNAMED: flat}, spec, extent=(17, 25)), each)
 
 

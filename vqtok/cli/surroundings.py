@@ -36,6 +36,9 @@ SIGNS = {
 _TO_PROGRAMS, _TO_PEOPLE = "vqtok-to-programs", "vqtok-to-people"
 _WANTED_ALONE = ("-h", "--help", "-V", "--version")
 
+_ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that end a process."""
+
 
 class Terminated(BaseException):
     """A signal as an exception: temporary files are removed on the way out, as for Ctrl-C."""
@@ -51,7 +54,7 @@ def heed_signals() -> None:
     # see it as an error instead (``closed_pipe_raises``), so that they can clean up.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    for each in _endings():
+    for each in _ENDINGS:
         if signal.getsignal(each) is not signal.SIG_IGN:  # nohup means it
             signal.signal(each, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -142,11 +145,6 @@ def watch() -> None:
         atexit.register(end)  # Python's own end comes before C's, and there is no Python after it
 
 
-def _endings() -> list[signal.Signals]:
-    names = ("SIGTERM", "SIGHUP")
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
     if not _raised_later(_interrupt, number, frame):
         signal.default_int_handler(number, frame)
@@ -180,7 +178,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     if _raised_later(_terminate, number, frame):
         return
     # A second signal must not interrupt the clean-up of the first.
-    for each in _endings():
+    for each in _ENDINGS:
         signal.signal(each, signal.SIG_IGN)
     raise Terminated(number)
 

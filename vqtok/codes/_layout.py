@@ -15,16 +15,6 @@ UNNAMED = ""
 """Key of the one array of an ``.npy`` file."""
 
 
-def flat(codes: Codes) -> np.ndarray:
-    """Return the one level, or a hierarchy as one sequence, coarse → fine; no batch axis of 1."""
-    joined = codes.levels[0]
-    if len(codes.levels) > 1:
-        parts = [array.reshape(len(codes), -1) for array in codes.levels]
-        joined = np.concatenate(parts, axis=1)  # (B, n)
-    squeezed: np.ndarray = joined[0] if len(codes) == 1 else joined
-    return squeezed
-
-
 def assemble(arrays: Mapping[str, np.ndarray], header: Header) -> Codes:
     """Put a file's arrays together and check everything.
 

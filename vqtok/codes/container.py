@@ -46,6 +46,15 @@ class Codes:
         arrays = (array[0] if len(self) == 1 else array for array in self.levels)
         return {level.name: array for level, array in zip(self.spec.levels, arrays, strict=True)}
 
+    def flat(self) -> np.ndarray:
+        """Return the one level, or a hierarchy as one sequence, coarse → fine; as ``arrays``."""
+        joined = self.levels[0]
+        if len(self.levels) > 1:
+            parts = [array.reshape(len(self), -1) for array in self.levels]
+            joined = np.concatenate(parts, axis=1)  # (B, n)
+        squeezed: np.ndarray = joined[0] if len(self) == 1 else joined
+        return squeezed
+
     @property
     def depth(self) -> int | None:
         """Count the stages present on the longest "q" axis; None if there is none."""

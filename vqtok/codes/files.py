@@ -205,7 +205,7 @@ def check_model(header: Header, spec: CodeSpec, *, name: str) -> None:
 
 def _put(stream: BinaryIO, codes: Codes, header: str, format: str) -> None:
     if format == "npy":
-        npy.write(stream, _layout.flat(codes), header)
+        npy.write(stream, codes.flat(), header)
     else:
         safetensors.write(stream, codes.arrays(), header)
 
