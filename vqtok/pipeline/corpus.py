@@ -1,33 +1,42 @@
-"""Many media files → one corpus of codes, resumable at any moment."""
+"""Many media files → one corpus of codes, resumable at any moment.
+
+Readers make signals of files (``signals``), workers codes of many signals at a time, the writer a
+corpus of codes. What is coded together has no part in the codes.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from vqtok.codes.container import Codes
+from vqtok.codes.header import Header, Source
 from vqtok.corpus.carried import LARGEST
 from vqtok.errors import UsageError, VqtokError
-from vqtok.media import beside
+from vqtok.media import beside, image
+from vqtok.media.audio.loudness import Loudness
 from vqtok.media.image.pixels import parse_background
 from vqtok.media.plan import Job
-from vqtok.pipeline import coding, signals
-from vqtok.pipeline.encode import CodingOptions
+from vqtok.pipeline import recordings, signals
+from vqtok.pipeline.encode import CodingOptions, Encoded, encode_image
 from vqtok.pipeline.results import Done, Failed
+from vqtok.pipeline.signals import Reading, Signal
 from vqtok.pipeline.workers import Check, Limits, Reserve, Timing, run_workers
+from vqtok.protocols import Coder, is_audio, is_image
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.spec import CodeSpec
     from vqtok.corpus.writer import CorpusWriter
     from vqtok.media.items import Item
-    from vqtok.protocols import Coder
-
-Engine = Callable[[Sequence["Item"], Iterable[int]], Iterator[coding.Outcome]]
-"""Items and the numbers of those to encode → an outcome for each, in any order."""
 
 BATCH = 1 << 21
 """Numbers that go through the model together: ten pictures of 256x256, or 87 s at 24 kHz."""
@@ -38,14 +47,50 @@ WAITING = 1 << 25
 WORKERS = 4
 """Most threads that run the model; with more cores each of them gets several."""
 
+_large = threading.Lock()
+"""One picture that is too large to wait in memory is there at a time, however many workers."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """One item's codes.
+
+    Attributes:
+        signal: What was coded, without its arrays.
+        codes: numpy codes; B is 1, or the channels of a recording.
+        header: What decoding needs.
+        seconds: Its share of the model's time.
+        left_out: What of the item is not in the codes, in words.
+    """
+
+    signal: Signal
+    codes: Codes
+    header: Header
+    seconds: float
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One item that has no codes."""
+
+    signal: Signal
+    failure: Failed
+
+
+Outcome = Coded | Rejected
+
+Engine = Callable[[Sequence["Item"], Iterable[int]], Iterator[Outcome]]
+"""Items and the numbers of those to encode → an outcome for each, in any order."""
+
 
 @dataclass(frozen=True)
 class CorpusOptions(CodingOptions):
     """How to encode a corpus."""
 
-    def reading(self, spec: CodeSpec) -> signals.Reading:
+    def reading(self, spec: CodeSpec) -> Reading:
         """Return what readers need to know of it."""
-        return signals.Reading(
+        return Reading(
             kind=spec.modality,
             rate_hz=int(spec.rate or 0),
             mono=self.mono,
@@ -109,7 +154,7 @@ def encode_corpus(
     try:
         for outcome in outcomes:
             number = outcome.signal.number
-            if isinstance(outcome, coding.Rejected):
+            if isinstance(outcome, Rejected):
                 writer.fail(number, signals.reason(outcome.failure))
                 yield outcome.failure
                 continue
@@ -170,15 +215,15 @@ def local_engine(
     total = threads or coder.threads
     workers = min(total, WORKERS) if on_cpu else 1
 
-    def run(items: Sequence[Item], numbers: Iterable[int]) -> Iterator[coding.Outcome]:
-        def read(number: int, reserve: Reserve) -> signals.Signal:
+    def run(items: Sequence[Item], numbers: Iterable[int]) -> Iterator[Outcome]:
+        def read(number: int, reserve: Reserve) -> Signal:
             return signals.read(number, items[number], how, reserve)
 
-        def work(batch: list[signals.Signal], check: Check) -> list[coding.Outcome]:
+        def work(batch: list[Signal], check: Check) -> list[Outcome]:
             if on_cpu:
                 # Of this thread alone: operations that wait for each other's threads waste them.
                 coder.use_threads(max(1, total // workers))
-            return coding.encode(coder, batch, reading=how, depth=options.depth, check=check)
+            return _coded(coder, batch, reading=how, depth=options.depth, check=check)
 
         limits = Limits(readers=readers, workers=workers, batch=BATCH, waiting=WAITING)
         with _threads_kept(coder):
@@ -195,3 +240,106 @@ def _threads_kept(coder: Coder) -> Iterator[None]:
         yield
     finally:
         coder.use_threads(before)
+
+
+def _coded(
+    coder: Coder,
+    batch: Sequence[Signal],
+    *,
+    reading: Reading,
+    depth: int | None,
+    check: Check,
+) -> list[Outcome]:
+    """Encode signals, each as if it were alone, in order.
+
+    Args:
+        coder: Of the corpus.
+        batch: From ``signals.read``.
+        reading: How they were read, and how those are to be read that still are files.
+        depth: Keep the first N residual stages; None: all.
+        check: Called between the pieces of large items.
+    """
+    begun = time.perf_counter()
+    sound = [signal for signal in batch if signal.failure is None and not signal.alone]
+    found = dict(zip((each.number for each in sound), _together(coder, sound), strict=True))
+    for signal in batch:
+        if signal.alone:
+            found[signal.number] = _alone(coder, signal, reading, check)
+    share = (time.perf_counter() - begun) / max(1, len(batch))
+    outcomes = []
+    for signal in batch:
+        bare = replace(signal, arrays=())  # the queue after the model must not hold the signals
+        outcomes.append(_outcome(coder, bare, found.get(signal.number), depth, share))
+    return outcomes
+
+
+def _together(coder: Coder, batch: Sequence[Signal]) -> list[Encoded | Exception]:
+    """Encode signals together; if that fails, those fail that do so alone."""
+    try:
+        coded = iter(coder.encode_many([array for each in batch for array in each.arrays]))
+        items = [[next(coded) for _ in each.arrays] for each in batch]
+        return [
+            Encoded(
+                channels[0] if len(channels) == 1 else Codes.stack(channels),
+                _source(coder, signal),
+                signal.left_out,
+            )
+            for channels, signal in zip(items, batch, strict=True)
+        ]
+    except Exception as error:
+        if len(batch) == 1:
+            return [error]
+        return [result for signal in batch for result in _together(coder, [signal])]
+
+
+def _source(coder: Coder, signal: Signal) -> Source:
+    """Tell what is known of a signal, with its loudness where decoding is to restore it."""
+    source = signal.source or Source()
+    if not (coder.labels and is_audio(coder)):
+        return source
+    found = Loudness(int(coder.spec.rate or 0))
+    found.add(np.concatenate([each.mean(axis=0, keepdims=True) for each in signal.arrays]))
+    return replace(source, loudness_db=found.db)
+
+
+def _alone(coder: Coder, signal: Signal, reading: Reading, check: Check) -> Encoded | Exception:
+    """Encode what is too large to wait in memory: it is read as the coder asks for it."""
+    try:
+        with signals.opened(signal.item.place) as source:
+            if is_image(coder):
+                with _large:
+                    check()
+                    picture = image.load(
+                        source, background=reading.background, max_pixels=reading.max_pixels
+                    )
+                    return encode_image(coder, picture, check=check)
+            if is_audio(coder):
+                return Encoded(
+                    *recordings.encode(
+                        coder, source, mono=reading.mono, on_part=lambda fraction: check()
+                    )
+                )
+        raise ValueError(f"no way to code {reading.kind}")
+    except Exception as error:
+        return error
+
+
+def _outcome(
+    coder: Coder,
+    signal: Signal,
+    found: Encoded | Exception | None,
+    depth: int | None,
+    seconds: float,
+) -> Outcome:
+    try:
+        if signal.failure is not None:
+            return Rejected(signal, signal.failure)
+        if isinstance(found, Exception):
+            raise found
+        if found is None:
+            raise RuntimeError("no codes were made")
+        name = PurePosixPath(signal.item.name).name
+        codes, header = found.named(name, coder, depth=depth)
+        return Coded(signal, codes, header, seconds, found.left_out)
+    except Exception as error:
+        return Rejected(signal, signals.failure(signal.item, error))

@@ -24,8 +24,8 @@ from vqtok.codes import files
 from vqtok.errors import CheckpointError, MediaError, VqtokError
 from vqtok.media.items import Item
 from vqtok.media.tars import Member
-from vqtok.pipeline import coding, signals
-from vqtok.pipeline.corpus import CorpusOptions, Engine, local_engine
+from vqtok.pipeline import signals
+from vqtok.pipeline.corpus import Coded, CorpusOptions, Engine, Outcome, Rejected, local_engine
 from vqtok.pipeline.models import Runtime
 from vqtok.pipeline.results import Failed
 
@@ -68,14 +68,14 @@ def ray_engine(
         "threads": threads or 1,
     }
 
-    def run(items: Sequence[Item], numbers: Iterable[int]) -> Iterator[coding.Outcome]:
+    def run(items: Sequence[Item], numbers: Iterable[int]) -> Iterator[Outcome]:
         rows = []
         for number in numbers:
             if items[number].problem is None:
                 rows.append(_row(number, items[number]))
             else:  # known without a worker
                 signal = signals.read(number, items[number], options.reading(info.spec))
-                yield coding.Rejected(signal, signal.failure or _lost(items[number]))
+                yield Rejected(signal, signal.failure or _lost(items[number]))
         if rows:
             with _ray() as ray, closing(_outcomes(ray, rows, items, settings)) as outcomes:
                 yield from outcomes
@@ -112,7 +112,7 @@ class Worker:
         rows: dict[str, list[Any]] = {"number": [], "codes": [], "error": [], "hint": []}
         for outcome in self._engine(items, range(count)):
             codes, error, hint = b"", "", ""
-            if isinstance(outcome, coding.Rejected):
+            if isinstance(outcome, Rejected):
                 # Without the path: the driver knows it by another name.
                 error = signals.reason(outcome.failure)
                 hint = outcome.failure.error.hint or ""
@@ -129,7 +129,7 @@ class Worker:
 
 def _outcomes(
     ray: Any, rows: list[dict[str, Any]], items: Sequence[Item], settings: dict[str, Any]
-) -> Generator[coding.Outcome, None, None]:
+) -> Generator[Outcome, None, None]:
     gpu = settings["device"].startswith("cuda")
     each = {"num_gpus": 1} if gpu else {"num_cpus": settings["threads"]}
     total = ray.cluster_resources().get("GPU" if gpu else "CPU", 1)
@@ -154,15 +154,15 @@ def _outcomes(
         ) from error
 
 
-def _outcome(row: dict[str, Any], items: Sequence[Item]) -> coding.Outcome:
+def _outcome(row: dict[str, Any], items: Sequence[Item]) -> Outcome:
     number = int(row["number"])
     signal = signals.Signal(number, items[number])
     if row["error"]:
         path = Path(str(items[number].place))
         error = MediaError(path, _text(row["error"]), hint=_text(row["hint"]) or None)
-        return coding.Rejected(signal, Failed(path, error))
+        return Rejected(signal, Failed(path, error))
     codes, header = files.read(io.BytesIO(row["codes"]))
-    return coding.Coded(signal, codes, header, 0.0)
+    return Coded(signal, codes, header, 0.0)
 
 
 def _row(number: int, item: Item) -> dict[str, Any]:
