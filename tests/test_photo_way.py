@@ -1,12 +1,15 @@
-"""What `vqtok encode photo.png` enters and reads: the test of the house."""
+"""What a photo, a corpus and training enter and read of vqtok: the test of the house."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.programs import environment
 
@@ -46,8 +49,11 @@ found = {
 print(json.dumps(found), file=sys.stderr)
 """
 
-FILES, FUNCTIONS = 63, 360
-"""Of vqtok that are entered at most; 40 and 200 are the aim."""
+PHOTO_FILES, PHOTO_FUNCTIONS = 53, 348
+"""Of vqtok that are entered at most; 40 and 200 are the aim. Of them 9 and 86 are ``graphs``."""
+
+CORPUS_FILES, TRAINING_FILES = 75, 110
+"""The same; 55 and 70 are the aim."""
 
 
 def watched(*arguments: str) -> dict[str, Any]:
@@ -66,10 +72,29 @@ def test_an_evaluation_reads_its_model_once():
 
 def test_a_photo_takes_few_files_and_functions_and_reads_its_model_once(tmp_path: Path):
     found = watched("encode", str(PHOTO), "-o", str(tmp_path / "x.npy"))
-    assert found["files"] <= FILES
-    assert found["functions"] <= FUNCTIONS
+    assert found["files"] <= PHOTO_FILES
+    assert found["functions"] <= PHOTO_FUNCTIONS
     assert found["opened"].count("config.json") == 1
     assert found["opened"].count("training.json") == 1
-    # Once to hash it, once for its table, once to map its numbers.
-    assert found["opened"].count("model.safetensors") <= 3
+    assert found["opened"].count("graphs.json") == 1
+    # Once to hash it and read its table, once to map its numbers.
+    assert found["opened"].count("model.safetensors") == 2
     assert "decoder.onnx" not in found["opened"]
+
+
+def test_a_corpus_of_one_picture_takes_few_files(tmp_path: Path):
+    found = watched("encode", str(PHOTO), "--format", "tar", "-o", str(tmp_path / "corpus"))
+    assert found["files"] <= CORPUS_FILES
+    assert found["opened"].count("config.json") == 1
+    assert found["opened"].count("model.safetensors") == 2
+
+
+@pytest.mark.slow
+def test_three_steps_of_training_take_few_files(tmp_path: Path):
+    for index in range(4):
+        shutil.copy(PHOTO, tmp_path / f"{index}.png")
+    found = watched(
+        *("train", "--data", str(tmp_path), "--preset", "image-f8-small", "--batch", "2"),
+        *("--steps", "3", "-o", str(tmp_path / "model")),
+    )
+    assert found["files"] <= TRAINING_FILES

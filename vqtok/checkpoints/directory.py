@@ -75,7 +75,7 @@ def save(
     """Write a tokenizer as a model directory.
 
     A kill at any moment leaves the old model or the new one, whole. A directory that is new, or
-    held another config, is replaced by one rename, files that are not ours carried along. During a
+    held another config, is replaced by one rename, files that are not ours kept. During a
     training the config stays as it is, and the weights are the one file that the rename commits.
 
     Args:

@@ -30,7 +30,7 @@ class _Group(TyperGroup):
     """Turns exceptions into one line and an exit code, for the shell and for tests alike."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run a command; what it says of its own flags goes through our door too."""
+        """Run a command; what Typer says of its flags is printed by ``terminal`` too."""
         terminal.begin()
         try:
             code = super().main(*arguments, **{**options, "standalone_mode": False})

@@ -105,7 +105,7 @@ def _done_line(console: Console, done: Done, *, paths: bool) -> None:
 
 
 def note_left_out(console: Console, done: Done) -> None:
-    """Tell with -v what of a file is not in its codes: other pages, finer samples."""
+    """Print with -v what of a file is not in its codes: other pages, finer samples."""
     if done.left_out:
         console.note(f"{done.source or 'stdin'}: {'; '.join(done.left_out)}")
 

@@ -51,7 +51,7 @@ class DecodeChoices:
         typer.Option(
             "--levels",
             metavar="NAMES",
-            help="Of a picture with several levels let these speak alone, as top or top,bottom.",
+            help="Of a picture with several levels keep these alone, as top or top,bottom.",
         ),
     ] = None
     format: Annotated[

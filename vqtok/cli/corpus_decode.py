@@ -21,7 +21,7 @@ def corpus_of(files: Sequence[str]) -> Path | None:
     from vqtok.corpus.names import TOKENS as TOKENS_FILE
     from vqtok.corpus.single import is_codes_tar
 
-    # The tokens of a corpus are told by its other files.
+    # The tokens of a corpus are known by its other files.
     named = (p.parent if p.name == TOKENS_FILE else p for p in map(Path, files))
     found = [each for each in named if is_codes_tar(each) or (each.is_dir() and is_corpus(each))]
     if found and len(files) > 1:

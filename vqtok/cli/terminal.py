@@ -1,8 +1,8 @@
-"""The one door through which names, labels and messages reach a terminal.
+"""Print on standard output and error: no other file of the package does.
 
 What files and models say of themselves may hold characters that a terminal obeys: colours, titles,
 answers typed by nobody. They are replaced here, whoever prints. A standard output that takes
-nothing (a full disk, a closed descriptor) ends no work: it is told once, at the end.
+nothing (a full disk, a closed descriptor) ends no work: an error says so once, at the end.
 """
 
 from __future__ import annotations

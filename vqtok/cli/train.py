@@ -145,7 +145,7 @@ def _stoppable(console: Console) -> Iterator[Callable[[], bool]]:
 
 
 def _watch(console: Console, events: Iterator[Event]) -> tuple[Finished, int]:
-    """Show the run while it goes on; its last event, and how much of the data was out of reach."""
+    """Show the run while it goes on; its last event, and how many files could not be read."""
     from vqtok.training import log
 
     with closing(events):  # type: ignore[type-var]  # a generator

@@ -1,15 +1,15 @@
 """Codebooks as pictures: what the decoder makes of each entry alone, and how often it is used.
 
 An entry is decoded as a field of itself, ``FIELD`` codes wide, whose middle is shown. Of a stack
-the first stage is looked at, without the others; of several levels, the others say one thing
-meanwhile. torch is imported where a model is loaded.
+the first stage is looked at, without the others; of several levels, the others are the same
+everywhere meanwhile. torch is imported where a model is loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from vqtok.plots import codes as code_plots
 from vqtok.plots import sheet
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vqtok.checkpoints.facts import ModelInfo
+    from vqtok.protocols import Tokenizer, TrainableTokenizer
 
 By = Literal["colour", "pca"]
 
@@ -111,7 +114,7 @@ def colours(info: ModelInfo, codes: Codes) -> list[np.ndarray | None]:
     return found
 
 
-def entries(model: Any, level: int, wanted: np.ndarray, *, rest: Sequence[int]) -> np.ndarray:
+def entries(model: Tokenizer, level: int, wanted: np.ndarray, *, rest: Sequence[int]) -> np.ndarray:
     """Decode entries of a level, each alone.
 
     Args:
@@ -124,7 +127,7 @@ def entries(model: Any, level: int, wanted: np.ndarray, *, rest: Sequence[int]) 
         Of images (n, 3, h, w) float32 in [-1, 1], the pixels of one code; of audio (n, bins) log10
         magnitudes of a mel spectrum.
     """
-    spec: CodeSpec = model.spec
+    spec = model.spec
     is_image = spec.modality == "image"
     stride = max(each.stride[0] for each in spec.levels)
     extent = (FIELD * stride,) * 2 if is_image else (FRAMES * stride,)
@@ -150,21 +153,26 @@ def entries(model: Any, level: int, wanted: np.ndarray, *, rest: Sequence[int]) 
     return np.repeat(found, 3, axis=1) if found.shape[1] == 1 else found
 
 
-def _decoded(model: Any, arrays: Sequence[np.ndarray], extent: tuple[int, ...]) -> np.ndarray:
+def _decoded(model: Tokenizer, arrays: Sequence[np.ndarray], extent: tuple[int, ...]) -> np.ndarray:
     """Decode codes (n, *axes) of every level: (n, C, *extent)."""
     import torch
 
     levels = tuple(torch.from_numpy(np.ascontiguousarray(each, np.int64)) for each in arrays)
-    names = getattr(getattr(model, "labels", None), "names", ())
-    label = {"label": names[0]} if names else {}
+    label = next(iter(model.labels.names), None)
+    ours = _trainable(model)
     with torch.inference_mode():
-        if hasattr(model, "render") and hasattr(model, "quantizers"):  # many at a time
-            z_qs = [q.decode(each) for q, each in zip(model.quantizers, levels, strict=True)]
-            out = model.render(z_qs if len(z_qs) > 1 else z_qs[0], extent, **label)
-        else:
-            out = model.decode(Codes(model.spec, levels, extent), **label)
+        if ours is None:
+            out = model.decode(Codes(model.spec, levels, extent), label=label)
+        else:  # many at a time
+            z_qs = [q.decode(each) for q, each in zip(ours.quantizers, levels, strict=True)]
+            z_q = cast("Tensor", z_qs) if len(z_qs) > 1 else z_qs[0]
+            out = ours.render(z_q, extent, label=label)
     found: np.ndarray = out.float().cpu().numpy()
     return found
+
+
+def _trainable(model: Tokenizer) -> TrainableTokenizer | None:
+    return cast("TrainableTokenizer", model) if hasattr(model, "quantizers") else None
 
 
 def _spectra(sound: np.ndarray, *, rate: int) -> np.ndarray:
@@ -176,7 +184,7 @@ def _spectra(sound: np.ndarray, *, rate: int) -> np.ndarray:
     return np.stack([log_mel(torch.from_numpy(x)[None], rate=rate).mean(axis=1) for x in last])
 
 
-def _ordinary(model: Any) -> list[int]:
+def _ordinary(model: Tokenizer) -> list[int]:
     """Find an entry of each level that stands for nothing in particular: nearest to the mean."""
     levels = model.spec.levels
     rest = [0 for _ in levels]
@@ -188,7 +196,7 @@ def _ordinary(model: Any) -> list[int]:
     return rest
 
 
-def _order(model: Any, level: int, shown: np.ndarray, *, by: By) -> np.ndarray:
+def _order(model: Tokenizer, level: int, shown: np.ndarray, *, by: By) -> np.ndarray:
     """Sort entries for a grid of rows: (K,) numbers."""
     if by == "pca":
         return code_plots.rows_by(*_components(_vectors(model, level, shown)))
@@ -196,16 +204,17 @@ def _order(model: Any, level: int, shown: np.ndarray, *, by: By) -> np.ndarray:
     return code_plots.rows_by(*code_plots.brightness_and_hue(colour))
 
 
-def _vectors(model: Any, level: int, shown: np.ndarray) -> np.ndarray:
+def _vectors(model: Tokenizer, level: int, shown: np.ndarray) -> np.ndarray:
     """Take the entries' vectors, (K, D); what they decode to, of models that keep them inside."""
     import torch
 
-    if not hasattr(model, "quantizers"):
+    ours = _trainable(model)
+    if ours is None:
         return shown.reshape(len(shown), -1)
     codes = torch.arange(len(shown))[None]
     codes = codes[:, None] if model.spec.levels[level].depth else codes
     with torch.inference_mode():
-        found: np.ndarray = model.quantizers[level].decode(codes)[0].float().numpy().T
+        found: np.ndarray = ours.quantizers[level].decode(codes)[0].float().numpy().T
     return found
 
 

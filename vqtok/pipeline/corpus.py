@@ -293,7 +293,7 @@ def _together(coder: Coder, batch: Sequence[Signal]) -> list[Encoded | Exception
 
 
 def _source(coder: Coder, signal: Signal) -> Source:
-    """Tell what is known of a signal, with its loudness where decoding is to restore it."""
+    """Complete what is known of a signal by its loudness, where decoding is to restore it."""
     source = signal.source or Source()
     if not (coder.labels and is_audio(coder)):
         return source

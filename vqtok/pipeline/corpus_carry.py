@@ -1,4 +1,4 @@
-"""What a corpus carries beside codes: as asked for, as it does already, or as WebDataset has it."""
+"""What a corpus carries beside codes: as given, as it does already, or as WebDataset has it."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def carry_of(
     Raises:
         UsageError: a kind that is unknown, or that the format cannot hold.
     """
-    asked, can = _parsed(given), named(format).carries
-    if asked and not set(asked) <= set(can):
-        what = ", ".join(kind for kind in asked if kind not in can)
+    given_kinds, can = _parsed(given), named(format).carries
+    if given_kinds and not set(given_kinds) <= set(can):
+        what = ", ".join(kind for kind in given_kinds if kind not in can)
         raise UsageError(
             f"--carry {given}",
             f"format {format} holds codes alone, no {what}",
@@ -62,8 +62,8 @@ def carry_of(
         )
     before = None if restart else identity_of(folder)
     in_tars = {kind for each in items if isinstance(each.place, Member) for kind, _ in each.beside}
-    if asked is not None:
-        kinds = set(asked)
+    if given_kinds is not None:
+        kinds = set(given_kinds)
     else:
         kinds = set(before.carry) - {LABEL} if before is not None else in_tars & set(can)
     labelled = given != NONE and LABEL in can

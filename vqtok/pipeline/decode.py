@@ -44,8 +44,7 @@ class DecodeOptions:
         size: Original size of these; None: grid times stride.
         threads: Pictures written while the model works on the next.
         label: The class or speaker that decoding is conditioned on; None: the model has none.
-        levels: Names of the levels that are to speak, the others saying one thing everywhere; ():
-            all.
+        levels: Names of the levels that are kept, the others being the same everywhere; (): all.
     """
 
     depth: int | None = None
@@ -240,7 +239,7 @@ def _finish(
 
 
 def _only_levels(codes: Codes, names: Sequence[str]) -> Codes:
-    """Keep what some levels say; all positions of the others get their most frequent code.
+    """Keep some levels of codes; all positions of the others get their most frequent code.
 
     Args:
         codes: numpy codes, (B, *axes) per level; each item of the batch for itself.

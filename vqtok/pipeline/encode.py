@@ -57,7 +57,7 @@ class EncodeOptions(CodingOptions):
     Attributes:
         format: "npy", "safetensors" or, for audio, "stream"; None: by the target's suffix; stream
             for audio that goes from stdin to stdout.
-        threads: Pictures decoded ahead of the model.
+        threads: Pictures decoded before the model needs them.
     """
 
     format: str | None = None
@@ -112,7 +112,7 @@ def encode_image(
 
 
 def image_source(info: image.ImageInfo) -> Source:
-    """Tell of a picture what its restoration needs."""
+    """Describe a picture as its restoration needs it."""
     return Source(mode="L" if image.is_grey(info) else "RGB", format=info.format)
 
 

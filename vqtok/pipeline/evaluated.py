@@ -164,7 +164,7 @@ class Summary:
         return (PROTOCOLS[self.modality], *each, *((last,) if last else ()))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns one JSON line, told from those of files by the key "summary"."""
+        """Returns one JSON line, which the key "summary" marks."""
         key = self.rate_column.key
         amount = "pixels" if self.rate_hz is None else "duration_s"
         speed = "megapixels_per_s" if self.rate_hz is None else "times_real_time"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vqtok.protocols import Prior, Prompt
 
 BATCH = 32
-"""Samples at a time, unless told otherwise; what they are does not depend on it."""
+"""Samples at a time by default; what they are does not depend on it."""
 
 
 @dataclass(frozen=True)
