@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from PIL.Image import Image
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from vqtok.codes.container import Codes
     from vqtok.codes.spec import CodeSpec
@@ -40,6 +40,14 @@ class Config(Protocol):
 
     def build(self, **context: Any) -> Any:
         """Make the module, with fresh weights."""
+
+
+class SpecConfig(Config, Protocol):
+    """The config of a tokenizer that tells its codes without being built."""
+
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes, without a fingerprint."""
 
 
 class Quantized(NamedTuple):
@@ -161,10 +169,18 @@ class Tokenizer(Protocol):
         """Count the latents coded so far, and those of them in float64."""
 
     def encode(self, x: Signal) -> Codes:
-        """Encode (B, C, *space) in [-1, 1], or what else ``tokenizers/_given.py`` takes."""
+        """Encode (B, C, *space) in [-1, 1], or what else ``tokenizers/_given.py`` takes.
+
+        Raises:
+            UsageError: another shape or range, or a model without codes.
+        """
 
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Encode signals of any sizes, (C, *space) each, as ``encode`` does each alone."""
+        """Encode float32 signals of any sizes, (C, *space) each, as ``encode`` does each alone.
+
+        Raises:
+            UsageError: another shape, or a model without codes.
+        """
 
     def decode(
         self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
@@ -190,11 +206,23 @@ class Tokenizer(Protocol):
         """
 
 
+class TrainableQuantizer(Quantizer, Protocol):
+    """A member of ``quantizers/``."""
+
+    generator: Generator | None
+    """The source of every random choice (a CPU generator; None: torch's global one)."""
+
+
 class TrainableTokenizer(Tokenizer, Protocol):
     """A tokenizer of our own, whose quantizer is a member of ``quantizers/``."""
 
+    channels: int
+    """C of the signals."""
+    receptive_field: int
+    """Pixels per side, or samples, that one code depends on."""
+
     @property
-    def quantizer(self) -> Quantizer:
+    def quantizer(self) -> TrainableQuantizer:
         """The quantizer; of several levels a module of them, see ``quantizers``."""
 
     @property

@@ -19,7 +19,7 @@ from tests.checkpoints.conftest import TINY
 from tests.conftest import TINY_AUDIO
 from vqtok import config as configs
 from vqtok.checkpoints import directory, facts, foreign
-from vqtok.checkpoints.budget import Budget
+from vqtok.checkpoints.building import Budget
 from vqtok.errors import CheckpointError, ConfigError, VqtokError
 
 SPEC = {"levels": [{"axes": ["h", "w"], "codebook_size": 16, "depth": None, "name": "codes",

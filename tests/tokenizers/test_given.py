@@ -72,9 +72,9 @@ def test_images_of_pillow_are_turned_upright(pictures, pixels, tmp_path):
 
 
 def test_grey_and_16_bit_pixels_reach_from_black_to_white():
-    grey = _given.images(np.array([[0, 255]], dtype=np.uint8), 3)
+    grey = _given.signals(np.array([[0, 255]], dtype=np.uint8), "image", 3)
     assert grey.shape == (1, 3, 1, 2) and grey[0, :, 0].tolist() == [[-1.0, 1.0]] * 3
-    deep = _given.images(np.array([[0, 65535]], dtype=np.uint16), 1)
+    deep = _given.signals(np.array([[0, 65535]], dtype=np.uint16), "image", 1)
     assert deep.flatten().tolist() == [-1.0, 1.0]
 
 
@@ -91,11 +91,11 @@ def test_integers_of_audio_have_the_codes_of_their_file(codec, tmp_path):
 
 def test_channels_that_are_coded_together_stay_together():
     samples = np.arange(10, dtype=np.int16).reshape(5, 2)
-    assert _given.audio(samples, 2).shape == (1, 2, 5)
-    mono = _given.audio(samples[:, 0], 2)
+    assert _given.signals(samples, "audio", 2).shape == (1, 2, 5)
+    mono = _given.signals(samples[:, 0], "audio", 2)
     assert mono.shape == (1, 2, 5) and torch.equal(mono[:, 0], mono[:, 1])
     with pytest.raises(UsageError, match="shape"):
-        _given.audio(np.zeros((5, 3), dtype=np.int16), 2)
+        _given.signals(np.zeros((5, 3), dtype=np.int16), "audio", 2)
 
 
 IMAGES = [

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from vqtok import config as configs
 from vqtok.checkpoints import directory as directories
-from vqtok.checkpoints.facts import CONFIG, FORMAT, name_of, parsed, read_config
-from vqtok.errors import CheckpointError
+from vqtok.checkpoints import facts
+from vqtok.checkpoints.facts import name_of, read_config
 from vqtok.protocols import Classifier
 
 __all__ = ["content", "load"]
@@ -16,8 +15,7 @@ __all__ = ["content", "load"]
 
 def content(classifier: Classifier) -> dict[str, Any]:
     """Return the content of a classifier's ``config.json``; ``directory.write`` writes the rest."""
-    spec = {k: v for k, v in classifier.spec.to_json().items() if k != "fingerprint"}
-    return {"vqtok": FORMAT, "spec": spec, "model": configs.dump(classifier.config)}
+    return facts.content(classifier.spec, classifier.config)
 
 
 def load(name: str | Path, *, device: str = "cpu") -> Classifier:
@@ -34,13 +32,8 @@ def load(name: str | Path, *, device: str = "cpu") -> Classifier:
     """
     folder = directories.resolve(name) if isinstance(name, str) else name
     data = read_config(folder)
-    config = parsed(folder, data)
-    if not configs.type_name(config).startswith("classifiers/"):
-        raise CheckpointError(
-            folder / CONFIG,
-            f"{configs.type_name(config)} is no classifier",
-            hint="vqtok train --data PHOTOS/ --preset classifier -o DIR makes one",
-        )
+    hint = "vqtok train --data PHOTOS/ --preset classifier -o DIR makes one"
+    config = directories.parsed_as("classifier", folder, data, hint=hint)
     classifier = directories.built(folder, config.build)
     classifier.name = name_of(folder)
     return cast(Classifier, classifier.to(device))

@@ -9,17 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import atomic
 from vqtok import config as configs
-from vqtok.checkpoints import foreign, graphs, weights
+from vqtok.checkpoints import facts, foreign, graphs, weights
 from vqtok.checkpoints.facts import (
     CARD,
     CONFIG,
-    FORMAT,
     TRAINING,
     WEIGHTS,
     ModelInfo,
@@ -39,14 +37,14 @@ from vqtok.checkpoints.registry import (
     survey,
 )
 from vqtok.checkpoints.weight_files import is_foreign
-from vqtok.errors import CheckpointError, ConfigError, VqtokError
+from vqtok.errors import CheckpointError, VqtokError
 from vqtok.graphs import sessions, store
 from vqtok.protocols import Graphed
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from vqtok.protocols import Tokenizer
+    from vqtok.protocols import Config, Tokenizer
 
 __all__ = [
     "ModelInfo",
@@ -98,8 +96,7 @@ def save(
 
 def content(tokenizer: Tokenizer, *, reads: Sequence[str] = ()) -> dict[str, Any]:
     """Return the content of a tokenizer's ``config.json``."""
-    spec = {k: v for k, v in tokenizer.spec.to_json().items() if k != "fingerprint"}
-    data = {"vqtok": FORMAT, "spec": spec, "model": configs.dump(tokenizer.config)}
+    data = facts.content(tokenizer.spec, tokenizer.config)
     return data | ({"reads": list(reads)} if reads else {})
 
 
@@ -170,23 +167,18 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
     info = name if isinstance(name, ModelInfo) else None
     directory = resolve(name) if isinstance(name, str) else info.path if info else Path(str(name))
     if info.foreign if info else is_foreign(directory):
-        found = None if info is None else info.read.tokenizer
+        opened = None if info is None else info.read.open
         if info is not None:
-            info.read.tokenizer = None  # whoever gets it may change it
-        return cast("Tokenizer", cast("nn.Module", found or foreign.open(directory)).to(device))
+            info.read.open = None  # its numbers must not stay in memory
+        found = opened() if opened else foreign.open(directory)
+        return cast("Tokenizer", cast("nn.Module", found).to(device))
     data = dict(info.read.config) if info else {}
     sign = info.fingerprint if info and data else ""
     data = data or read_config(directory)
-    config = parsed(directory, data)
-    if not configs.type_name(config).startswith("tokenizers/"):
-        raise CheckpointError(
-            directory / CONFIG,
-            f"{configs.type_name(config)} is no tokenizer",
-            hint="vqtok.load_prior reads priors",
-        )
+    config = parsed_as("tokenizer", directory, data, hint="vqtok.load_prior reads priors")
     with ThreadPoolExecutor(1) as beside:  # a file is hashed without Python's lock
         signed = None if sign else beside.submit(fingerprint, directory, data)
-        tokenizer = built(directory, partial(config.build, drawn=False))
+        tokenizer = built(directory, config.build)
     if read_spec(directory, data) != tokenizer.spec.with_fingerprint(""):
         raise CheckpointError(
             directory / CONFIG,
@@ -215,6 +207,20 @@ def write_graphs(directory: Path) -> bool:
         raise CheckpointError(directory, f"cannot write: {error.strerror or error}") from error
 
 
+def parsed_as(kind: str, directory: Path, data: Mapping[str, Any], *, hint: str) -> Config:
+    """Parse the config of a model that must be of a kind, "tokenizer" or "prior" or "classifier".
+
+    Raises:
+        CheckpointError: it is of another.
+        ConfigError: as ``facts.parsed``.
+    """
+    config = parsed(directory, data)
+    found = configs.type_name(config)
+    if not found.startswith(f"{kind}s/"):
+        raise CheckpointError(directory / CONFIG, f"{found} is no {kind}", hint=hint)
+    return config
+
+
 def built(directory: Path, build: Callable[[], Any]) -> Any:
     """Makes a model with the weights of its directory: evaluation mode, float32, no gradients.
 
@@ -226,24 +232,10 @@ def built(directory: Path, build: Callable[[], Any]) -> Any:
         ConfigError: a config of which nothing can be built.
         CheckpointError: weights that are missing, damaged or of another config.
     """
-    import torch
+    from vqtok.checkpoints.building import build as build_model
 
-    from vqtok.checkpoints.budget import Budget, told
-    from vqtok.checkpoints.unfilled import Unfilled
-
-    place = directory / CONFIG
     found = weights.read(directory / WEIGHTS)
-    try:
-        # Fresh weights are drawn only to be replaced: the caller's random numbers stay his own.
-        random = torch.random.fork_rng(devices=[])
-        with random, Budget(found, place=str(place)), Unfilled():
-            model = build()
-    except VqtokError:
-        raise
-    except Exception as error:  # libraries have errors of their own
-        raise ConfigError(place, f"model: cannot be built: {told(error)}") from error
-    weights.restore(model, found, directory / WEIGHTS)
-    return model.float().eval().requires_grad_(False)
+    return build_model(build, found, place=directory / CONFIG, file=directory / WEIGHTS)
 
 
 def _same_config(directory: Path, text: str) -> bool:

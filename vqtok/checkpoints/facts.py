@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +60,12 @@ class Read:
 
     Attributes:
         config: Content of ``config.json``; empty of other programs' checkpoints.
-        tokenizer: Of a checkpoint that another program wrote, which is read whole for its facts.
+        open: Makes the tokenizer of a checkpoint that another program wrote, which is read whole
+            for its facts.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
-    tokenizer: Tokenizer | None = None
+    open: Callable[[], Tokenizer] | None = None
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,12 @@ def check_sizes(config: object, numbers: int, *, place: object) -> None:
                 "model: cannot be built: far larger than the weights",
                 hint="weights and config.json are not of one model",
             )
+
+
+def content(spec: CodeSpec, config: Config) -> dict[str, Any]:
+    """Return what every ``config.json`` holds."""
+    unsigned = {key: value for key, value in spec.to_json().items() if key != "fingerprint"}
+    return {"vqtok": FORMAT, "spec": unsigned, "model": configs.dump(config)}
 
 
 def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:

@@ -10,18 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from vqtok import config as configs
 from vqtok.checkpoints import directory as directories
-from vqtok.checkpoints.facts import (
-    CONFIG,
-    FORMAT,
-    name_of,
-    parsed,
-    read_config,
-    read_learned,
-    read_spec,
-)
-from vqtok.errors import CheckpointError
+from vqtok.checkpoints import facts
+from vqtok.checkpoints.facts import name_of, read_config, read_learned, read_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,14 +48,9 @@ def content(prior: Prior, *, tokenizer: str, extent: tuple[int, ...]) -> dict[st
         tokenizer: NAME of the tokenizer whose codes it models; "" if unknown.
         extent: Of the signals that it was trained on.
     """
-    spec = prior.spec.to_json()
-    sign = spec.pop("fingerprint")
-    return {
-        "vqtok": FORMAT,
-        "spec": spec,
-        "model": configs.dump(prior.config),
-        "codes": {"tokenizer": tokenizer, "fingerprint": sign, "extent": list(extent)},
-    }
+    sign = prior.spec.fingerprint
+    codes = {"tokenizer": tokenizer, "fingerprint": sign, "extent": list(extent)}
+    return facts.content(prior.spec, prior.config) | {"codes": codes}
 
 
 def load(name: str | Path, *, device: str = "cpu") -> Prior:
@@ -86,14 +72,9 @@ def load(name: str | Path, *, device: str = "cpu") -> Prior:
     folder = directories.resolve(name) if isinstance(name, str) else name
     data = read_config(folder)
     learned = read_learned(folder, data)
-    if learned is None:
-        raise CheckpointError(
-            folder / CONFIG,
-            f"{data['model'].get('type')} is no prior",
-            hint="priors are trained on codes: vqtok train --data CODES/ -o DIR",
-        )
-    config = parsed(folder, data)
-    spec = read_spec(folder, data).with_fingerprint(learned.fingerprint)
+    hint = "priors are trained on codes: vqtok train --data CODES/ -o DIR"
+    config = directories.parsed_as("prior", folder, data, hint=hint)
+    spec = read_spec(folder, data).with_fingerprint(learned.fingerprint if learned else "")
     prior = directories.built(folder, lambda: config.build(spec=spec))
     prior.name = name_of(folder)
     return cast("Prior", prior.to(device))

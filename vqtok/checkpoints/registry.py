@@ -49,7 +49,7 @@ def survey() -> tuple[list[ModelInfo], list[VqtokError]]:
     damaged: list[VqtokError] = []
     for path in available().values():
         try:
-            # Tokenizers of others are not kept: facts of many must not fill the memory.
+            # Weights of others are not kept: facts of many must not fill the memory.
             sound.append(replace(_facts(path), read=Read()))
         except VqtokError as error:
             damaged.append(error)

@@ -160,7 +160,7 @@ class OneLevel:
     """
 
     def __init__(self, encoder: pyramid.Encoder | pyramid.StridedEncoder, *, stride: int) -> None:
-        self._encoder = encoder
+        self._encoder, self.receptive_field = encoder, encoder.receptive_field
         self.margins, self.halo = [0], -(-encoder.receptive_field // stride)
 
     def features(self, x: Tensor) -> list[Tensor]:

@@ -76,7 +76,7 @@ def convert(place: Path, target: Path, *, half: bool = False) -> Converted:
         UsageError: a package that the family needs is missing.
     """
     found = foreign.read(place)
-    directory.save(target, found.tokenizer, card=_card(found, target), half=half)
+    directory.save(target, found.open(), card=_card(found, target), half=half)
     return Converted(found.info, directory.describe(target))
 
 

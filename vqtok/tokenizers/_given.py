@@ -16,61 +16,36 @@ from torch import Tensor
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError, UsageError
-from vqtok.tokenizers._signals import check_audio, check_images
+from vqtok.tokenizers._signals import check_signals
 from vqtok.tokenizers.given import arrays
 
 if TYPE_CHECKING:
     from vqtok.protocols import GivenCodes, Signal
 
 
-def images(given: Signal, channels: int) -> Tensor:
-    """Make a batch of images of what a user gives.
+def signals(given: Signal, modality: str, channels: int) -> Tensor:
+    """Make a batch of signals of what a user gives.
 
     Args:
-        given: Floats (B, C, H, W) in [-1, 1]; or a numpy array of uint8 or uint16 (H, W),
-            (H, W, C) or (B, H, W, C), 0 to 255 or 65535; or a Pillow image, turned upright and laid
-            over white as ``vqtok encode`` does.
-        channels: C; grey integers are repeated.
+        given: Floats (B, C, *space) in [-1, 1], of audio up to its ``arrays.KINDS`` limit. Or of
+            images a numpy array of uint8 or uint16 (H, W), (H, W, C) or (B, H, W, C), 0 to 255 or
+            65535, or a Pillow image, turned upright and laid over white as ``vqtok encode`` does;
+            of audio a numpy array of int16 or int32, (L,) or (L, channels).
+        modality: "image" or "audio".
+        channels: C. Grey integers of images are repeated; if the model codes one channel of audio
+            at a time, each of integers becomes an item of its own.
 
     Returns:
-        (B, C, H, W).
+        (B, C, *space).
 
     Raises:
         UsageError: another type, shape or range, NaN or infinity.
     """
-    made = arrays.pixels(given, channels)
-    if made is not None:
-        x = torch.from_numpy(made)
-    else:
-        x = _floats(given, "images", "a numpy array of uint8, or x / 127.5 - 1 for 0 to 255")
-    check_images(x, channels)
-    _check_range(x, "images", arrays.IMAGE_LIMIT, arrays.IMAGE_FIX)
-    return x
-
-
-def audio(given: Signal, channels: int = 1) -> Tensor:
-    """Make a batch of audio at the model's rate of what a user gives.
-
-    Args:
-        given: Floats (B, C, L) in [-1, 1], or up to
-            ``arrays.AUDIO_LIMIT``; or a numpy array of int16 or
-            int32, (L,) or (L, channels).
-        channels: C, those that the model codes together; if it is 1, each channel of integers
-            becomes an item of its own.
-
-    Returns:
-        (B, C, L).
-
-    Raises:
-        UsageError: another type, shape or range, NaN or infinity.
-    """
-    made = arrays.samples(given, channels)
-    if made is not None:
-        x = torch.from_numpy(made)
-    else:
-        x = _floats(given, "audio", "a numpy array of int16, or x / 32768 for 16 bits")
-    check_audio(x, channels)
-    _check_range(x, "audio", arrays.AUDIO_LIMIT, arrays.AUDIO_FIX)
+    made = arrays.integers(given, modality, channels)
+    x = _floats(given, arrays.KINDS[modality]) if made is None else torch.from_numpy(made)
+    check_signals(x, modality, channels)
+    low, high = (float(each) for each in torch.aminmax(x.detach()))  # NaN wins there
+    arrays.check_range(low, high, modality)
     return x
 
 
@@ -93,12 +68,12 @@ def codes(given: GivenCodes, spec: CodeSpec, extent: tuple[int, ...] | None = No
         if given.spec.levels != spec.levels:
             raise CodesError("codes of another model: their levels are not those of this one")
         return given.check()
-    arrays = tuple(given) if isinstance(given, list | tuple) else (given,)
-    if len(arrays) != len(spec.levels):
+    plain = tuple(given) if isinstance(given, list | tuple) else (given,)
+    if len(plain) != len(spec.levels):
         names = ", ".join(level.name for level in spec.levels)
-        raise CodesError(f"{len(arrays)} arrays found, {len(spec.levels)} expected: {names}")
+        raise CodesError(f"{len(plain)} arrays found, {len(spec.levels)} expected: {names}")
     levels = []
-    for level, array in zip(spec.levels, arrays, strict=True):
+    for level, array in zip(spec.levels, plain, strict=True):
         found = _integers(array)
         if found.ndim - len(level.axes) not in (0, 1):
             axes = ", ".join(level.axes)
@@ -110,18 +85,15 @@ def codes(given: GivenCodes, spec: CodeSpec, extent: tuple[int, ...] | None = No
     return Codes(spec, tuple(levels), extent or spec.largest_extent(shapes)).check()
 
 
-def _floats(given: object, what: str, fix: str) -> Tensor:
+def _floats(given: object, kind: arrays.Kind) -> Tensor:
     """Tensor of floats; numpy arrays become tensors."""
     if isinstance(given, np.ndarray) and given.dtype.kind == "f":
         return torch.from_numpy(np.require(given, np.float32, ["C", "W"]))
     if isinstance(given, Tensor) and given.is_floating_point():
         return given.to(torch.float32)  # half precision and double on purpose: models are float32
-    raise UsageError(f"{what}: {_type_of(given)} found, floats in [-1, 1] expected", hint=fix)
-
-
-def _check_range(x: Tensor, what: str, limit: float, fix: str) -> None:
-    low, high = (float(each) for each in torch.aminmax(x.detach()))  # NaN wins there
-    arrays.check_range(low, high, what=what, limit=limit, fix=fix)
+    raise UsageError(
+        f"{kind.name}: {_type_of(given)} found, floats in [-1, 1] expected", hint=kind.convert
+    )
 
 
 def _integers(given: object) -> Tensor:

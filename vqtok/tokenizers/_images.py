@@ -23,7 +23,7 @@ from vqtok.tokenizers import _given
 from vqtok.tokenizers._graphs import Builder, encoder_of_levels, image_decoder
 from vqtok.tokenizers._labels import Labels
 from vqtok.tokenizers._quantizers import dequantize, described, level_specs, of_levels, total
-from vqtok.tokenizers._signals import check_images, joined, padded, repeated, size_of
+from vqtok.tokenizers._signals import check_signals, joined, padded, repeated, size_of
 from vqtok.tokenizers.exact.images import ImageEncoder
 from vqtok.tokenizers.exact.tiling2d import Read, Tile, Windows, tiles
 
@@ -48,6 +48,9 @@ class Config(AnyConfig, Protocol):
 
 class TiledImages(nn.Module, ABC):
     """Images ⇄ grids of codes, coarse → fine; a family adds ``_quantize`` and ``_paint``.
+
+    Methods are those of ``protocols.ImageTokenizer`` and ``TrainableTokenizer``; the codes of a
+    level are (B, h, w), or (B, Q, h, w) if its quantizer has a depth.
 
     Args:
         config: Of the family.
@@ -92,35 +95,23 @@ class TiledImages(nn.Module, ABC):
         """Count the latents that were coded so far, and those of them in float64."""
         return self._exact.stats
 
+    @property
+    def receptive_field(self) -> int:
+        """Pixels per side that one code depends on."""
+        (levels,) = self._levels
+        return self.stride + 2 * levels.receptive_field
+
     @undisturbed
     def encode(self, x: Signal) -> Codes:
-        """Encode images, each by itself.
-
-        Args:
-            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up; or as ``Tokenizer`` says.
-
-        Returns:
-            Codes of every level: int64 (B, h, w) or (B, Q, h, w), extent (H, W).
-
-        Raises:
-            UsageError: x is not a batch of images with C channels and finite values in [-1, 1], or
-                the model has no codes.
-        """
-        return joined(self.encode_many(list(_given.images(x, self.channels))))
+        """Encode images of any size from 1x1 up, each by itself."""
+        return joined(self.encode_many(list(_given.signals(x, "image", self.channels))))
 
     @undisturbed
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Encode images of any sizes, each by itself; equal tiles are batched for speed.
-
-        Args:
-            signals: (C, H, W) float32 in [-1, 1] each.
-
-        Raises:
-            UsageError: one is not an image with C channels, or the model has no codes.
-        """
+        """Encode images of any sizes, each by itself; equal tiles are batched for speed."""
         self.spec.require_codes(self.name)
         for x in signals:
-            check_images(x[None], self.channels)
+            check_signals(x[None], "image", self.channels)
         images = [self._windows(x) for x in signals]
         found = [
             [torch.empty((1, *shape), dtype=torch.int64) for shape in self.spec.shapes(each.size)]
@@ -135,16 +126,7 @@ class TiledImages(nn.Module, ABC):
 
     @undisturbed
     def encode_windows(self, size: tuple[int, int], read: Read[Tensor]) -> Codes:
-        """Encode an image of any size while only a tile of it is in memory.
-
-        Args:
-            size: (H, W).
-            read: Gives (C, h, w) float32 in [-1, 1] of some rows and columns.
-
-        Returns:
-            The codes of ``encode`` as numpy arrays of each level's small dtype, (1, h, w) or
-            (1, Q, h, w).
-        """
+        """Encode an image of any size while only a tile of it is in memory."""
         self.spec.require_codes(self.name)
         pairs = zip(self.spec.levels, self.spec.shapes(size), strict=True)
         arrays = [np.empty((1, *shape), dtype=level.dtype) for level, shape in pairs]
@@ -175,12 +157,7 @@ class TiledImages(nn.Module, ABC):
     ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Decode one image of a batch while only a tile of it is in memory.
 
-        Yields:
-            Rows, columns, and their pixels: (C, h, w) float32 in [-1, 1]; the tiles cover
-            ``codes.extent`` once.
-
-        Raises:
-            UsageError: a label that does not fit the model.
+        The tiles, in [-1, 1], cover ``codes.extent`` once.
         """
         self.spec.require_codes(self.name)
 
@@ -197,18 +174,8 @@ class TiledImages(nn.Module, ABC):
 
     @undisturbed
     def latents(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Compute what is quantized, tile by tile.
-
-        Args:
-            x: (B, C, H, W).
-
-        Returns:
-            (B, D, h, w) float32; of several levels a tuple.
-
-        Raises:
-            UsageError: x is not a batch of images with C channels.
-        """
-        check_images(x, self.channels)
+        """Compute what is quantized, tile by tile."""
+        check_signals(x, "image", self.channels)
         found = self._exact.latents([self._windows(each) for each in x])
         return found if len(found) > 1 else found[0]
 
@@ -216,15 +183,12 @@ class TiledImages(nn.Module, ABC):
     def render(
         self, z_q: Tensor | Sequence[Tensor], extent: tuple[int, ...], *, label: Label = None
     ) -> Tensor:
-        """Decode quantized or continuous latents, tile by tile.
+        """Decode quantized or continuous latents, tile by tile, to [-1, 1].
 
         Args:
             z_q: (B, D, h, w) float32; of several levels a sequence.
             extent: (H, W) of the images.
             label: One for all, if the model has labels.
-
-        Returns:
-            (B, C, H, W) float32 in [-1, 1].
         """
         levels = self._conditioned([z_q] if isinstance(z_q, Tensor) else list(z_q), label)
         x = torch.empty(len(levels[0]), self.channels, *extent, device=self._device())
@@ -237,12 +201,7 @@ class TiledImages(nn.Module, ABC):
         return x
 
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
-        """Reconstruct a batch differentiably.
-
-        Args:
-            x: (B, C, H, W) float in [-1, 1].
-            labels: int64 (B,), if the model has labels.
-        """
+        """Reconstruct a batch differentiably."""
         height, width = size_of(x)
         levels = self._quantize(padded(entering(x, self.output), self.stride), (height, width))
         raw = self._paint(self._conditioned([each.z_q for each in levels], labels))
@@ -258,11 +217,7 @@ class TiledImages(nn.Module, ABC):
         )
 
     def graphs(self, places: Mapping[str, Weight]) -> Graphs:
-        """Write encoder and decoder as graphs.
-
-        Args:
-            places: Of each tensor in the weights file.
-        """
+        """Write encoder and decoder as graphs."""
         (levels,) = self._levels
         to = Builder(self, places)
         given = [Value("x", ("batch", self.channels, "height", "width"))]

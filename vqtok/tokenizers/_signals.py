@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqtok.codes.container import Codes
-from vqtok.errors import UsageError
+from vqtok.tokenizers.given.arrays import check_shape
 
 
 def size_of(x: Tensor) -> tuple[int, int]:
@@ -34,24 +34,13 @@ def concatenated(pieces: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(pieces), dim=-1)
 
 
-def check_images(x: Tensor, channels: int) -> None:
-    """Check that x is (B, C, H, W).
+def check_signals(x: Tensor, modality: str, channels: int = 1) -> None:
+    """Check that x is (B, C, *space), none of it empty.
 
     Raises:
         UsageError: it is not.
     """
-    if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
-        raise UsageError(f"images: shape {tuple(x.shape)} found, (B, {channels}, H, W) expected")
-
-
-def check_audio(x: Tensor, channels: int = 1) -> None:
-    """Check that x is (B, C, L), L ≥ 1.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if x.ndim != 3 or x.shape[1] != channels or 0 in x.shape:
-        raise UsageError(f"audio: shape {tuple(x.shape)} found, (B, {channels}, L) expected")
+    check_shape(tuple(x.shape), modality, channels)
 
 
 def joined(items: Sequence[Codes]) -> Codes:

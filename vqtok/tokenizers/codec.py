@@ -32,7 +32,7 @@ from vqtok.tokenizers import _given
 from vqtok.tokenizers._graphs import Builder, conditioned_blocks
 from vqtok.tokenizers._labels import ConditionedBlocks, Labels, check_names
 from vqtok.tokenizers._quantizers import dequantize, described, level_specs, of_levels, quantize
-from vqtok.tokenizers._signals import check_audio, concatenated
+from vqtok.tokenizers._signals import check_signals, concatenated
 from vqtok.tokenizers._spectral import FrontEnd, Mel, check_bands
 from vqtok.tokenizers.exact.audio import AudioEncoder
 from vqtok.tokenizers.exact.tiling1d import segments
@@ -91,14 +91,18 @@ class Config:
 
 
 class Codec(nn.Module):
-    """Mono audio ⇄ code frames; channels of a recording are coded one by one."""
+    """Mono audio ⇄ code frames; channels of a recording are coded one by one.
+
+    Methods are those of ``protocols.AudioTokenizer`` and ``TrainableTokenizer``; codes are (B, T),
+    or (B, Q, T) if the quantizer has a depth, T = ceil(L / hop).
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config: AnyConfig = config
         self.name = ""
         self.exact = True
-        self.hop, self.rate = config.hop, config.rate
+        self.hop, self.rate, self.channels = config.hop, config.rate, 1
         self.spectrum = Spectrum(config.frame, config.hop)
         self.front_end = FrontEnd(config.mel, frame=config.frame, rate=config.rate)
         self.encoder = nn.Sequential(
@@ -121,6 +125,7 @@ class Codec(nn.Module):
         shape = (config.decoder_blocks, config.width) if deep else (config.latent,)
         self.labels = Labels(config.labels, *shape)
         self.encoder_context = config.encoder_blocks * (config.kernel - 1)
+        self.receptive_field = self.encoder_context * config.hop + config.frame
         self.decoder_context = config.decoder_blocks * (config.kernel - 1)
         levels = level_specs(self.quantizers, ("codes",), axes=("t",), stride=config.hop)
         self.spec = CodeSpec(modality="audio", levels=levels, rate=float(config.rate))
@@ -143,35 +148,17 @@ class Codec(nn.Module):
         return self._exact.stats
 
     def encode(self, x: Signal) -> Codes:
-        """Encode audio, each item by itself.
-
-        Args:
-            x: (B, 1, L) float32 in [-1, 1] at ``spec.rate`` Hz, L ≥ 1; or as ``Tokenizer`` says.
-
-        Returns:
-            Codes of one level: int64 (B, Q, T), or (B, T) without a depth; T = ceil(L / hop).
-
-        Raises:
-            UsageError: x is not mono audio with finite values around [-1, 1], or the model has no
-                codes.
-        """
-        x = _given.audio(x)
+        """Encode audio, each item by itself."""
+        x = _given.signals(x, "audio", 1)
         codes = torch.cat(list(self.encode_stream([x])), dim=-1)
         return Codes(self.spec, (codes,), (int(x.shape[-1]),))
 
     @undisturbed
     def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Encode signals of any lengths, each by itself; equal segments are batched for speed.
-
-        Args:
-            signals: (1, L) float32 in [-1, 1] at ``spec.rate`` Hz each, L ≥ 1.
-
-        Raises:
-            UsageError: one is not mono audio, or the model has no codes.
-        """
+        """Encode signals of any lengths, each by itself; equal segments are batched for speed."""
         self.spec.require_codes(self.name)
         for x in signals:
-            check_audio(x[None])
+            check_signals(x[None], "audio")
         found = self._exact.encode_many([x[0] for x in signals], tile=TILE)
         return [
             Codes(self.spec, (codes[None],), (int(x.shape[-1]),))
@@ -180,15 +167,7 @@ class Codec(nn.Module):
 
     @undisturbed
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Encode audio that arrives in blocks; memory stays flat.
-
-        Args:
-            blocks: (B, 1, n) float32 pieces of any lengths, in order.
-
-        Yields:
-            int64 (B, Q, t) or (B, t) pieces; joined they are what ``encode`` gives for the joined
-            blocks.
-        """
+        """Encode audio that arrives in blocks; memory stays flat."""
         self.spec.require_codes(self.name)
         yield from self._exact.encode_stream((block[:, 0] for block in blocks), tile=TILE)
 
@@ -209,19 +188,7 @@ class Codec(nn.Module):
     def decode_stream(
         self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
     ) -> Iterator[Tensor]:
-        """Decode codes that arrive in pieces; memory stays flat.
-
-        Args:
-            pieces: int64 (B, Q, t) or (B, t) of any lengths, in order.
-            length: L, samples to give in total; None: all that the codes stand for, t · hop.
-            label: The speaker, if the model has labels.
-
-        Yields:
-            (B, 1, n) float32 pieces in [-1, 1], the same ones however the codes arrive.
-
-        Raises:
-            UsageError: a label that does not fit the model.
-        """
+        """Decode codes that arrive in pieces to [-1, 1]; memory stays flat."""
         self.spec.require_codes(self.name)
         ahead = self.spectrum.overlap - 1  # frames after a hop that still overlap it
         given = 0  # samples
@@ -240,26 +207,13 @@ class Codec(nn.Module):
 
     @undisturbed
     def latents(self, x: Tensor) -> Tensor:
-        """Compute what is quantized: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
-
-        Raises:
-            UsageError: x is not mono audio.
-        """
-        check_audio(x)
+        """Compute what is quantized: (B, 1, L) → (B, D, T) float32."""
+        check_signals(x, "audio")
         return self._exact.latents(self._padded(x.to(self._device())))
 
     @undisturbed
     def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
-        """Decode quantized or continuous latents.
-
-        Args:
-            z_q: (B, D, T) float32.
-            extent: (L,) samples of the signals.
-            label: One for all, if the model has labels.
-
-        Returns:
-            (B, 1, L) float32 in [-1, 1].
-        """
+        """Decode quantized or continuous (B, D, T) latents to (B, 1, L) in [-1, 1]."""
         return self._render(z_q, label)[:, None, : extent[0]].clamp(-1.0, 1.0)
 
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
@@ -279,11 +233,7 @@ class Codec(nn.Module):
         return Reconstructed(y, codes, quantized.loss, quantized.terms)
 
     def graphs(self, places: Mapping[str, Weight]) -> Graphs:
-        """Write encoder, of features, and decoder, to spectra, as graphs.
-
-        Args:
-            places: Of each tensor in the weights file.
-        """
+        """Write encoder, of features, and decoder, to spectra, as graphs."""
         axes, to = ("batch", "latent", 1, "frames"), Builder(self, places)
         to.add("Identity", to.layers(self.encoder, "x"), out="z0")
         features = Value("x", ("batch", self.front_end.channels, 1, "frames"))

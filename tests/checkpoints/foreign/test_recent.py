@@ -57,4 +57,20 @@ def test_facts_of_many_checkpoints_hold_none_of_them(
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(registry, "search_path", lambda: [tmp_path.parent])
     found = [info for info in registry.names() if info.path == tmp_path]
-    assert [info.read.tokenizer for info in found] == [None]
+    assert [info.read.open for info in found] == [None]
+
+
+def test_facts_are_known_without_building_the_network(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
+    built = foreign.open(checkpoint)
+
+    def refuse(config: object, **context: object) -> None:
+        raise AssertionError("built")
+
+    monkeypatch.setattr(type(built.config), "build", refuse)
+    info = directory.describe(checkpoint)
+    assert info.spec == built.spec
+    assert info.parameters == sum(each.numel() for each in built.state_dict().values())
+    with pytest.raises(AssertionError, match="built"):
+        directory.load(info)

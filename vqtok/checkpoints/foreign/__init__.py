@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import config as configs
-from vqtok.checkpoints.facts import FORMAT, ModelInfo, Read, check_sizes, name_of
+from vqtok.checkpoints.facts import ModelInfo, Read, check_sizes, content, name_of
 from vqtok.checkpoints.foreign._layout import Family, Match
-from vqtok.errors import CheckpointError, UsageError, VqtokError
+from vqtok.errors import CheckpointError, ConfigError, VqtokError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,9 +45,7 @@ LAYOUTS: tuple[str, ...] = (
     "titok",
     "cosmos",
     "taming",
-    "hf_encodec",
-    "hf_dac",
-    "hf_mimi",
+    "transformers",
     "snac",  # before DAC, whose names are much like its own
     "dac_pth",
     "encodec_th",
@@ -63,13 +61,30 @@ class Recognised:
 
     Attributes:
         match: What it was taken for.
-        tokenizer: Ready to use, as ``directory.load`` gives it.
+        weights: As a model directory would store them.
         info: Its facts, as of a model directory.
     """
 
     match: Match
-    tokenizer: Tokenizer
+    weights: Mapping[str, Tensor]
     info: ModelInfo
+
+    def open(self) -> Tokenizer:
+        """Build the tokenizer: evaluation mode, float32, no gradients, a fingerprint.
+
+        Raises:
+            CheckpointError: weights that do not fit.
+            UsageError: a package that this family needs is not installed.
+        """
+        from vqtok.checkpoints import building
+
+        path, config = self.info.path, self.match.config
+        try:
+            module = building.build(config.build, self.weights, place=path, file=path)
+        except ConfigError as error:
+            raise CheckpointError(path, f"{self.match.family}: {error.reason}") from error
+        module.spec, module.name = self.info.spec, self.info.name
+        return cast("Tokenizer", module)
 
 
 def recognise(path: Path) -> Match:
@@ -131,46 +146,31 @@ def _inside(found: Found, matched: list[tuple[Found, Match]]) -> bool:
 
 
 def read(path: Path) -> Recognised:
-    """Open a checkpoint, with everything that is known of it.
+    """Read a checkpoint, with everything that is known of it; no network is built.
 
     Raises:
-        CheckpointError: unreadable, unknown, or weights that do not fit.
-        UsageError: a package that this family needs is not installed.
+        CheckpointError: unreadable or unknown.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     from vqtok.checkpoints import weights
-    from vqtok.checkpoints.budget import Budget, told
-    from vqtok.checkpoints.unfilled import Unfilled
 
     match = recognise(path)
+    model = configs.dump(match.config)
     try:
         tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
-        numbers = sum(each.numel() for each in tensors.values())
-        check_sizes(configs.dump(match.config), numbers, place=path)
-        # Networks of libraries do not all leave out their drawing for the sake of ``Unfilled``.
-        with _quiet_random(), Budget(tensors, place=str(path)), Unfilled():
-            module = cast(Any, match.config.build(drawn=False))
-    except (UsageError, CheckpointError):
+        check_sizes(model, sum(each.numel() for each in tensors.values()), place=path)
+        found = match.config.spec
+    except CheckpointError:
         raise
-    except Exception as error:  # libraries have errors of their own
-        reason = f"{match.family}: cannot be built: {told(error)}"
-        raise CheckpointError(path, reason) from error
-    spec = {k: v for k, v in module.spec.to_json().items() if k != "fingerprint"}
-    model = configs.dump(match.config)
-    text = configs.to_json({"vqtok": FORMAT, "spec": spec, "model": model})
-    with ThreadPoolExecutor(1) as beside:  # numbers are hashed without Python's lock
-        signed = beside.submit(weights.signature, text, tensors)
-        weights.restore(module, tensors, path)
-    module = module.float().eval().requires_grad_(False)
-    sign, size = signed.result()
-    module.spec = module.spec.with_fingerprint(sign)
-    module.name = name_of(path)
+    except Exception as error:  # of sizes that do not fit, anything may come
+        reason = error.reason if isinstance(error, VqtokError) else str(error)
+        raise CheckpointError(path, f"{match.family}: {reason}") from error
+    text = configs.to_json(content(found, match.config))
+    sign, size = weights.signature(text, tensors)
     info = ModelInfo(
-        name=module.name,
+        name=name_of(path),
         path=path,
         config=model,
-        spec=module.spec,
+        spec=found.with_fingerprint(sign),
         fingerprint=sign,
         reads=(),
         parameters=sum(each.numel() for each in tensors.values()),
@@ -179,28 +179,28 @@ def read(path: Path) -> Recognised:
         foreign=match.family,
         notes=(*match.left_out, *match.notes),
     )
-    return Recognised(match, module, info)
+    return Recognised(match, tensors, info)
 
 
 def open(path: Path) -> Tokenizer:
-    """Open the tokenizer of a checkpoint: evaluation mode, float32, no gradients, a fingerprint.
+    """Open the tokenizer of a checkpoint.
 
     Raises:
-        CheckpointError, UsageError: as ``read``.
+        CheckpointError, UsageError: as ``read`` and ``Recognised.open``.
     """
-    return read(path).tokenizer
+    return read(path).open()
 
 
 def describe(path: Path) -> ModelInfo:
     """Read the facts of a checkpoint, as of a model directory; this needs torch.
 
-    They hold the tokenizer until ``directory.load`` asks for it.
+    They hold the weights until ``directory.load`` asks for them.
 
     Raises:
-        CheckpointError, UsageError: as ``read``.
+        CheckpointError: as ``read``.
     """
     found = read(path)
-    return replace(found.info, read=Read(tokenizer=found.tokenizer))
+    return replace(found.info, read=Read(open=found.open))
 
 
 def families() -> list[Family]:
@@ -221,13 +221,6 @@ def _plain(tensor: Tensor) -> Tensor:
     if stored.is_floating_point():
         stored = stored.to(torch.float32)
     return stored.contiguous()
-
-
-def _quiet_random() -> Any:
-    import torch
-
-    # Fresh weights are drawn only to be replaced: the caller's random numbers stay his own.
-    return torch.random.fork_rng(devices=[])
 
 
 def _unknown(found: Found) -> CheckpointError:

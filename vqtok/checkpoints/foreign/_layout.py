@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vqtok.protocols import Config
+    from vqtok.protocols import SpecConfig
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Match:
     """
 
     family: str
-    config: Config
+    config: SpecConfig
     weights: Callable[[], Mapping[str, Tensor]]
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -86,9 +86,9 @@ class Found:
             number += 1
         return number
 
-    def without(self, *prefixes: str) -> dict[str, Tensor]:
-        """Returns the tensors but for those whose names begin so."""
-        return {k: v for k, v in self.tensors.items() if not k.startswith(prefixes)}
+    def widths(self, pattern: str) -> tuple[int, ...]:
+        """Return the first sizes of these tensors, as many in a row as ``count`` finds."""
+        return tuple(self.shape(pattern.format(i))[0] for i in range(self.count(pattern)))
 
     def _any(self, name: str) -> bool:
         if not name.endswith("."):

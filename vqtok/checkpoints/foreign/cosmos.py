@@ -16,8 +16,8 @@ from torch import Tensor
 
 from vqtok.checkpoints.foreign import taming
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
+from vqtok.checkpoints.foreign._names import ours
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.checkpoints.foreign._renamed import ours
 from vqtok.errors import CheckpointError
 from vqtok.tokenizers.published.cosmos import Config
 
@@ -55,10 +55,9 @@ def recognise(found: Found) -> Match | None:
             hint="autoencoder.jit holds both, as does a directory with encoder.jit and decoder.jit",
         )
     _check_transform(here)
-    widths = [here.shape(f"encoder.down.{index}.block.0.conv1.weight")[0]
-              for index in range(here.count("encoder.down.{}.block.0.conv1.weight"))]  # fmt: skip
+    widths = here.widths("encoder.down.{}.block.0.conv1.weight")
     config = Config(
-        widths=tuple(widths),
+        widths=widths,
         stem=here.shape("encoder.conv_in.weight")[0],
         blocks=here.count("encoder.down.0.block.{}.conv1.weight"),
         halvings=here.count("encoder.down.{}.downsample.conv.weight"),

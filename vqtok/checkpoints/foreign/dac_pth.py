@@ -44,10 +44,10 @@ def recognise(found: Found) -> Match | None:
     require(keys, path=found.path, family=DAC.name, decoder_rates=list(ratios)[::-1])
     if keys.get("latent_dim") is not None:
         require(keys, path=found.path, family=DAC.name, latent_dim=width)
-    return Match(DAC.name, config, partial(_names.renamed, found.tensors, _rules(len(ratios))))
+    return Match(DAC.name, config, partial(_names.of_network, found.tensors, _rules(len(ratios))))
 
 
-def _rules(strides: int) -> list[_names.Rule]:
+def _rules(strides: int) -> list[tuple[str, str]]:
     """Returns the package numbers what the library names."""
     rules = [
         (r"^encoder\.block\.0\.", "encoder.conv1."),
@@ -67,7 +67,7 @@ def _rules(strides: int) -> list[_names.Rule]:
     return rules
 
 
-def _unit_rules(old: str, new: str, *, first: int) -> list[_names.Rule]:
+def _unit_rules(old: str, new: str, *, first: int) -> list[tuple[str, str]]:
     return [
         (rf"{old}{first + unit}\.block\.{part}\.", f"{new}res_unit{unit + 1}.{name}.")
         for unit in range(3)

@@ -7,8 +7,8 @@ from functools import partial
 
 from vqtok.checkpoints.foreign import taming
 from vqtok.checkpoints.foreign._layout import Family, Match
+from vqtok.checkpoints.foreign._names import like_taming, ours
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.checkpoints.foreign._renamed import ours, renamed
 from vqtok.tokenizers.published import movq
 
 FAMILY = Family(
@@ -47,7 +47,7 @@ def recognise(found: Found) -> Match | None:
                      "quantize.embedding.weight"):  # fmt: skip
         return None
     levels = found.count("encoder.down_blocks.{}.resnets.0.conv1.weight")
-    like = renamed(found, _RULES, levels=levels)
+    like = like_taming(found, _RULES, levels=levels)
     config = taming.sizes(
         like,
         table=found.shape("quantize.embedding.weight"),

@@ -31,7 +31,7 @@ def recognise(found: Found) -> Match | None:
     """See ``_layout``."""
     if not found.has("quantizer.vq.layers.0._codebook.embed", "encoder.model.0.conv.conv.weight_v"):
         return None
-    return Match(ENCODEC.name, _sizes(found), partial(_names.renamed, found.tensors, RULES,
+    return Match(ENCODEC.name, _sizes(found), partial(_names.of_network, found.tensors, RULES,
                  without=_TRAINING))  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from vqtok.checkpoints.foreign import taming
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
+from vqtok.checkpoints.foreign._names import like_taming, ours
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.checkpoints.foreign._renamed import ours, renamed
 
 FAMILY = Family(
     "LlamaGen VQ-8, VQ-16",
@@ -36,7 +36,7 @@ def recognise(found: Found) -> Match | None:
                      "quant_conv.weight", "quantize.embedding.weight"):  # fmt: skip
         return None
     levels = found.count("encoder.conv_blocks.{}.res.0.conv1.weight")
-    like = renamed(found, _RULES, levels=levels)
+    like = like_taming(found, _RULES, levels=levels)
     config = taming.sizes(
         like,
         table=found.shape("quantize.embedding.weight"),

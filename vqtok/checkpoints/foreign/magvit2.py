@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
+from vqtok.checkpoints.foreign._names import averaged
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.checkpoints.foreign._renamed import averaged
 from vqtok.tokenizers.published.magvit2 import Config
 
 FAMILY = Family(
@@ -25,10 +25,8 @@ def recognise(found: Found) -> Match | None:
         return None
     if len(found.shape("encoder.conv_in.weight")) != 4:  # video
         return None
-    levels = found.count("encoder.down.{}.block.0.conv1.weight")
-    names = [f"encoder.down.{index}.block.0.conv1.weight" for index in range(levels)]
     config = Config(
-        widths=tuple(found.shape(name)[0] for name in names),
+        widths=found.widths("encoder.down.{}.block.0.conv1.weight"),
         stem=found.shape("encoder.conv_in.weight")[0],
         blocks=found.count("encoder.down.0.block.{}.conv1.weight"),
         bits=found.shape("encoder.conv_out.weight")[0],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from vqtok.checkpoints.foreign._layout import Family, Match
+from vqtok.checkpoints.foreign._names import ours
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.checkpoints.foreign._renamed import ours
 from vqtok.tokenizers.published.maskgit import Config
 
 FAMILY = Family(
@@ -23,11 +23,9 @@ def recognise(found: Found) -> Match | None:
                      "encoder.mid.0.conv1.weight", "decoder.up.0.block.0.conv1.weight",
                      "quantize.embedding.weight"):  # fmt: skip
         return None
-    levels = found.count("encoder.down.{}.block.0.conv1.weight")
-    names = [f"encoder.down.{index}.block.0.conv1.weight" for index in range(levels)]
     size, dim = found.shape("quantize.embedding.weight")
     config = Config(
-        widths=tuple(found.shape(name)[0] for name in names),
+        widths=found.widths("encoder.down.{}.block.0.conv1.weight"),
         blocks=found.count("encoder.down.0.block.{}.conv1.weight"),
         dim=dim,
         codebook_size=size,

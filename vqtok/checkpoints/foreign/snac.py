@@ -20,4 +20,4 @@ def recognise(found: Found) -> Match | None:
     if not {"vq_strides", "encoder_rates", "decoder_rates"} <= set(found.config):
         return None
     config = picked(found.config, snac.Config, path=found.path)
-    return Match(SNAC.name, config, partial(_names.renamed, found.tensors))
+    return Match(SNAC.name, config, partial(_names.of_network, found.tensors))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
+from vqtok.checkpoints.foreign._names import averaged
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.checkpoints.foreign._renamed import averaged
 from vqtok.tokenizers.published.vqgan import Config
 
 PLAIN = Family(
@@ -68,15 +68,14 @@ def recognise(found: Found) -> Match | None:
 
 def sizes(found: Found, *, table: tuple[int, ...], lookup: str, blocks: int) -> Config:
     """Returns what the shapes of a network with taming's names tell of it."""
-    levels = found.count("encoder.down.{}.block.0.conv1.weight")
-    convs = [f"encoder.down.{index}.block.0.conv1.weight" for index in range(levels)]
+    widths = found.widths("encoder.down.{}.block.0.conv1.weight")
     return Config(
-        widths=tuple(found.shape(name)[0] for name in convs),
+        widths=widths,
         stem=found.shape("encoder.conv_in.weight")[0],
         blocks=blocks,
         decoder_blocks=found.count("decoder.up.0.block.{}.conv1.weight"),
-        attention=attention(found, "encoder.down", levels),
-        decoder_attention=attention(found, "decoder.up", levels),
+        attention=attention(found, "encoder.down", len(widths)),
+        decoder_attention=attention(found, "decoder.up", len(widths)),
         latent=found.shape("encoder.conv_out.weight")[0],
         decoder_latent=found.shape("decoder.conv_in.weight")[1],
         dim=table[1],

@@ -7,7 +7,6 @@ is in ``config.json``; without it the first models, which end in MaskGIT's codes
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
+from vqtok.checkpoints.foreign._names import ours, translated
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.checkpoints.foreign._renamed import ours
 from vqtok.checkpoints.foreign._settings import require
 from vqtok.errors import CheckpointError
 from vqtok.tokenizers.published.titok import Config
@@ -127,11 +126,9 @@ def _grid(found: Found, part: str) -> int:
 
 
 def _pixel_sizes(found: Found) -> dict[str, Any]:
-    levels = found.count("pixel_decoder.up.{}.block.0.conv1.weight")
-    names = [f"pixel_decoder.up.{index}.block.0.conv1.weight" for index in range(levels)]
     size, dim = found.shape("pixel_quantize.embedding.weight")
     return {
-        "pixel_widths": tuple(found.shape(name)[0] for name in names),
+        "pixel_widths": found.widths("pixel_decoder.up.{}.block.0.conv1.weight"),
         "pixel_blocks": found.count("pixel_decoder.up.0.block.{}.conv1.weight"),
         "pixel_dim": dim,
         "pixel_codebook_size": size,
@@ -139,9 +136,4 @@ def _pixel_sizes(found: Found) -> dict[str, Any]:
 
 
 def _weights(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    out: dict[str, Tensor] = {}
-    for name, tensor in ours(found, _PARTS).items():
-        for pattern, text in _RULES:
-            name = re.sub(pattern, text, name)
-        out[name] = tensor
-    return out
+    return {translated(name, _RULES): each for name, each in ours(found, _PARTS).items()}

@@ -9,8 +9,8 @@ from functools import partial
 from torch import Tensor
 
 from vqtok.checkpoints.foreign._layout import Family, Match, left_out
+from vqtok.checkpoints.foreign._names import ours
 from vqtok.checkpoints.foreign._reading import Found
-from vqtok.checkpoints.foreign._renamed import ours
 from vqtok.tokenizers.published.var import SCALES, Config
 
 FAMILY = Family(
@@ -29,15 +29,13 @@ def recognise(found: Found) -> Match | None:
                      "encoder.mid.attn_1.qkv.weight", "quantize.embedding.weight",
                      "quant_conv.weight", f"{_SHARED}0.weight"):  # fmt: skip
         return None
-    levels = found.count("encoder.down.{}.block.0.conv1.weight")
-    names = [f"encoder.down.{index}.block.0.conv1.weight" for index in range(levels)]
     size, dim = found.shape("quantize.embedding.weight")
     hits = found.shape("quantize.ema_vocab_hit_SV")
     notes = ["the file does not tell its scales: " + ", ".join(map(str, SCALES)) + " are assumed"]
     if hits and hits[0] != len(SCALES):
         notes.append(f"its count of scales, {hits[0]}, is another: codes may be meaningless")
     config = Config(
-        widths=tuple(found.shape(name)[0] for name in names),
+        widths=found.widths("encoder.down.{}.block.0.conv1.weight"),
         stem=found.shape("encoder.conv_in.weight")[0],
         blocks=found.count("encoder.down.0.block.{}.conv1.weight"),
         dim=dim,

@@ -5,7 +5,7 @@ Integers are signals as files have them, (H, W, C) or (L, C), in the range of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -14,15 +14,41 @@ from vqtok.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_LIMIT = 1.01
-"""Largest absolute value of pixels: 8-bit values divided by 127 instead of 127.5 give 1.008."""
 
-AUDIO_LIMIT = 4.0
-"""Largest absolute value of samples, 12 dB over full scale: resampled, mixed and decoded sound
-overshoots."""
+class Kind(NamedTuple):
+    """What signals of a modality look like.
 
-IMAGE_FIX = "x / 127.5 - 1 for 0 to 255, x.clamp(-1, 1) for what is slightly outside"
-AUDIO_FIX = "x / 32768 for 16 bits, x / x.abs().max() for what is too loud"
+    Attributes:
+        name: In messages.
+        axes: Behind batch and channels.
+        limit: Largest absolute value.
+        clamp: How values outside the limit become right.
+        convert: How values that are no floats become right.
+    """
+
+    name: str
+    axes: str
+    limit: float
+    clamp: str
+    convert: str
+
+
+KINDS = {
+    "image": Kind(
+        "images",
+        "H, W",
+        1.01,  # 8-bit values divided by 127 instead of 127.5 give 1.008
+        "x / 127.5 - 1 for 0 to 255, x.clamp(-1, 1) for what is slightly outside",
+        "a numpy array of uint8, or x / 127.5 - 1 for 0 to 255",
+    ),
+    "audio": Kind(
+        "audio",
+        "L",
+        4.0,  # 12 dB over full scale: resampled, mixed and decoded sound overshoots
+        "x / 32768 for 16 bits, x / x.abs().max() for what is too loud",
+        "a numpy array of int16, or x / 32768 for 16 bits",
+    ),
+}
 
 FULL = {"int16": 1 << 15, "int32": 1 << 31}
 """Integers of audio, and the value that stands for 1."""
@@ -31,28 +57,17 @@ CHANNELS = 64
 """Most channels of a recording; more are samples on the wrong axis."""
 
 
-def pixels(given: object, channels: int) -> np.ndarray | None:
-    """Make a batch of images of integers or of Pillow's: (B, C, H, W); None: something else.
+def integers(given: object, modality: str, channels: int) -> np.ndarray | None:
+    """Make a batch of integers or of a Pillow image: (B, C, *space); None: something else.
 
     Raises:
-        UsageError: integers of a type or shape that images have not.
+        UsageError: integers of a type or shape that signals of this modality have not.
     """
-    if _is_pillow(given):
+    if modality == "image" and _is_pillow(given):
         return _upright(given)[None]
-    if isinstance(given, np.ndarray) and given.dtype.kind in "iu":
-        return _of_pixels(given, channels)
-    return None
-
-
-def samples(given: object, channels: int) -> np.ndarray | None:
-    """Make a batch of audio of integers: (B, C, L); None: something else.
-
-    Raises:
-        UsageError: integers of a type or shape that audio has not.
-    """
-    if isinstance(given, np.ndarray) and given.dtype.kind in "iu":
-        return _of_samples(given, channels)
-    return None
+    if not isinstance(given, np.ndarray) or given.dtype.kind not in "iu":
+        return None
+    return _of_pixels(given, channels) if modality == "image" else _of_samples(given, channels)
 
 
 def signals(given: object, modality: str, channels: int) -> np.ndarray:
@@ -66,32 +81,45 @@ def signals(given: object, modality: str, channels: int) -> np.ndarray:
     Raises:
         UsageError: another type, shape or range, NaN or infinity.
     """
-    is_image = modality == "image"
-    x = pixels(given, channels) if is_image else samples(given, channels)
+    x = integers(given, modality, channels)
     if x is None:
         if not isinstance(given, np.ndarray) or given.dtype.kind != "f":
             found = f"{given.dtype} values" if hasattr(given, "dtype") else type(given).__name__
-            raise UsageError(f"{modality}: {found} found, arrays of numpy expected")
+            raise UsageError(f"{KINDS[modality].name}: {found} found, arrays of numpy expected")
         x = given.astype(np.float32)
-    rank, axes = (4, "H, W") if is_image else (3, "L")
-    if x.ndim != rank or x.shape[1] != channels or 0 in x.shape:
-        raise UsageError(f"{modality}: shape {x.shape} found, (B, {channels}, {axes}) expected")
-    limit, fix = (IMAGE_LIMIT, IMAGE_FIX) if is_image else (AUDIO_LIMIT, AUDIO_FIX)
-    check_range(float(x.min()), float(x.max()), what=modality, limit=limit, fix=fix)
+    check_shape(x.shape, modality, channels)
+    check_range(float(x.min()), float(x.max()), modality)
     return x
 
 
-def check_range(low: float, high: float, *, what: str, limit: float, fix: str) -> None:
+def check_shape(shape: tuple[int, ...], modality: str, channels: int) -> None:
+    """Check that signals are (B, C, *space), none of them empty.
+
+    Raises:
+        UsageError: they are not.
+    """
+    kind = KINDS[modality]
+    rank = 2 + len(kind.axes.split(", "))
+    if len(shape) != rank or shape[1] != channels or 0 in shape:
+        raise UsageError(
+            f"{kind.name}: shape {tuple(shape)} found, (B, {channels}, {kind.axes}) expected"
+        )
+
+
+def check_range(low: float, high: float, modality: str) -> None:
     """Check the least and the largest value of signals.
 
     Raises:
         UsageError: NaN, infinite or outside the limit.
     """
-    if -limit <= low and high <= limit:
+    kind = KINDS[modality]
+    if -kind.limit <= low and high <= kind.limit:
         return
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise UsageError(f"{what}: NaN or infinite values found", hint="torch.nan_to_num(x)")
-    raise UsageError(f"{what}: values from {low:g} to {high:g} found, [-1, 1] expected", hint=fix)
+        raise UsageError(f"{kind.name}: NaN or infinite values found", hint="torch.nan_to_num(x)")
+    raise UsageError(
+        f"{kind.name}: values from {low:g} to {high:g} found, [-1, 1] expected", hint=kind.clamp
+    )
 
 
 def _is_pillow(given: object) -> TypeGuard[Image]:

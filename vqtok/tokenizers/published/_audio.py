@@ -8,39 +8,37 @@ published code; in longer ones latents may differ from those of one pass in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.nn.undisturbed import undisturbed
-from vqtok.protocols import Config, Label, RecomputeStats, Reconstructed
-from vqtok.tokenizers import _given
-from vqtok.tokenizers._labels import Labels
-from vqtok.tokenizers._signals import check_audio, concatenated, joined
+from vqtok.protocols import Label, Reconstructed, SpecConfig
+from vqtok.tokenizers._signals import check_signals, concatenated
 from vqtok.tokenizers.exact.tiling1d import segments
-
-if TYPE_CHECKING:
-    from vqtok.protocols import GivenCodes, Signal
+from vqtok.tokenizers.published._published import Levels, Published
 
 Pass = Callable[[Tensor, int, int], Tensor]
 """(window, skip, own) of one signal's tiles in their order, counted in frames → what is their own.
 """
 
 
+def residual(size: int, depth: int, *, hop: int, rate: float) -> CodeSpec:
+    """Describe one level of Q codes of K entries for every ``hop`` samples."""
+    level = LevelSpec("codes", ("q", "t"), size, (hop,), depth)
+    return CodeSpec(modality="audio", levels=(level,), rate=float(rate))
+
+
 class Network(Protocol):
     """Encoder, residual quantizer and decoder of a published codec; a module."""
 
-    rate: int
-    """Hz."""
     hop: int
     """Samples per frame."""
-    depth: int
-    codebook_size: int
     tile: int | None
     """Frames that one tile owns; None: the network looks at the whole signal."""
     encoder_receptive_field: tuple[int, int]
@@ -64,92 +62,31 @@ class Network(Protocol):
         ...
 
 
-class AudioCodec(nn.Module):
+class AudioCodec(Published):
     """Mono audio ⇄ residual codes; channels of a recording are coded one by one.
+
+    As the published code does, it does not clip: loud samples may lie outside [-1, 1].
 
     Args:
         config: That builds it.
         network: A module.
     """
 
-    def __init__(self, config: Config, network: Network) -> None:
-        super().__init__()
-        self.config = config
-        self.name = ""
-        self.exact = network.tile is not None
-        self.labels = Labels(())
-        self.recompute_stats = RecomputeStats()
+    def __init__(self, config: SpecConfig, network: Network) -> None:
+        super().__init__(config, exact=network.tile is not None)
         self.network = network
-        level = LevelSpec(
-            name="codes",
-            axes=("q", "t"),
-            codebook_size=network.codebook_size,
-            stride=(network.hop,),
-            depth=network.depth,
-        )
-        self.spec = CodeSpec(modality="audio", levels=(level,), rate=float(network.rate))
-
-    def encode(self, x: Signal) -> Codes:
-        """Encode audio with all stages, each item by itself.
-
-        Args:
-            x: (B, 1, L) float32 in [-1, 1] at ``spec.rate`` Hz, L ≥ 1; or as ``Tokenizer`` says.
-
-        Returns:
-            Codes of one level: int64 (B, Q, T), T = ceil(L / hop).
-
-        Raises:
-            UsageError: x is not mono audio with finite values around [-1, 1].
-        """
-        return joined(self.encode_many(list(_given.audio(x))))
-
-    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Encode signals of any lengths, (1, L) each, by themselves."""
-        found = []
-        for x in signals:
-            check_audio(x[None])
-            codes = torch.cat(list(self.encode_stream([x[None]])), dim=-1)
-            found.append(Codes(self.spec, (codes,), (int(x.shape[-1]),)))
-        return found
 
     @undisturbed
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Encode audio that arrives in blocks; memory stays flat if the model is exact.
-
-        Args:
-            blocks: (B, 1, n) float32 pieces of any lengths, in order.
-
-        Yields:
-            int64 (B, Q, t) pieces; joined they are what ``encode`` gives for the joined blocks.
-        """
+        """Encode audio that arrives in blocks; memory stays flat if the model is exact."""
         for z in self._latents(blocks):
             yield torch.cat([self.network.quantize(item[None]) for item in z])
-
-    def decode(
-        self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
-    ) -> Tensor:
-        """Decode to (B, 1, L) float32 at ``spec.rate`` Hz, L samples of the extent.
-
-        As the published code does, it does not clip: loud samples may lie outside [-1, 1].
-        """
-        codes = _given.codes(codes, self.spec, extent)
-        array = torch.as_tensor(codes.levels[0], dtype=torch.int64)
-        return torch.cat(list(self.decode_stream([array], codes.extent[0], label=label)), dim=-1)
 
     @undisturbed
     def decode_stream(
         self, pieces: Iterable[Tensor], length: int | None = None, *, label: Label = None
     ) -> Iterator[Tensor]:
-        """Decode codes that arrive in pieces; memory stays flat if the model is exact.
-
-        Args:
-            pieces: int64 (B, Q, t) of any lengths, in order.
-            length: L, samples to give in total; None: all that the codes stand for, t · hop.
-            label: None: these models have no labels.
-
-        Yields:
-            (B, 1, n) float32 pieces.
-        """
+        """Decode codes that arrive in pieces; memory stays flat if the model is exact."""
         self.labels.number(label)
         given = 0
         for samples in self._render(pieces, quantized=True):
@@ -159,12 +96,8 @@ class AudioCodec(nn.Module):
 
     @undisturbed
     def latents(self, x: Tensor) -> Tensor:
-        """Compute what is quantized: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop).
-
-        Raises:
-            UsageError: x is not mono audio.
-        """
-        check_audio(x)
+        """Compute what is quantized: (B, 1, L) → (B, D, T) float32, T = ceil(L / hop)."""
+        check_signals(x, "audio")
         return torch.cat(list(self._latents([x])), dim=-1)
 
     @undisturbed
@@ -178,7 +111,7 @@ class AudioCodec(nn.Module):
 
         The loss is the commitment term: what remains of the latents after all stages.
         """
-        check_audio(x)
+        check_signals(x, "audio")
         z = torch.cat(list(self._latents([x])), dim=-1)
         codes = torch.cat([self.network.quantize(item[None]) for item in z.detach()])
         z_q = torch.cat([self.network.unquantize(item[None]) for item in codes])
@@ -191,6 +124,12 @@ class AudioCodec(nn.Module):
             commitment,
             {"commitment": commitment.detach()},
         )
+
+    def _encode(self, x: Tensor) -> Levels:
+        return (torch.cat(list(self.encode_stream([x])), dim=-1),)
+
+    def _decode(self, levels: Levels, extent: tuple[int, ...]) -> Tensor:
+        return torch.cat(list(self.decode_stream(levels, extent[0])), dim=-1)
 
     def _latents(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Maps (B, 1, n) samples → (B, D, t)."""
@@ -220,6 +159,3 @@ class AudioCodec(nn.Module):
                 z_q = network.unquantize(item) if quantized else item
                 parts.append(run(z_q, segment.skip, segment.own))
             yield torch.cat(parts)
-
-    def _device(self) -> torch.device:
-        return next(self.parameters()).device

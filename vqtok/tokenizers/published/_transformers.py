@@ -45,13 +45,13 @@ def settings(family: str, keys: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def drawing(drawn: bool) -> Iterator[None]:
-    """Build the library's networks inside; without drawing weights that are to be replaced anyway.
+def drawing() -> Iterator[None]:
+    """Build the library's networks inside; it draws no weights where torch would draw none.
 
-    Args:
-        drawn: False: weights are whatever lies in memory, and are not normalised.
+    Then weights are whatever lies in memory, and are not normalised.
     """
-    if drawn:
+    probe = torch.full((1,), torch.nan).uniform_(generator=torch.Generator())
+    if not probe.isnan():
         yield
         return
     initialization = importlib.import_module("transformers.initialization")

@@ -6,24 +6,18 @@ else is coded in the same call still changes nothing but rounding, as no layer m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.nn.undisturbed import undisturbed
-from vqtok.protocols import Config as AnyConfig
-from vqtok.protocols import Label, RecomputeStats, Reconstructed
-from vqtok.tokenizers import _given
-from vqtok.tokenizers._labels import Labels
-from vqtok.tokenizers._signals import check_images, joined, padded, size_of
+from vqtok.protocols import Label, Reconstructed, SpecConfig
+from vqtok.tokenizers._signals import padded, size_of
 from vqtok.tokenizers.published._lookup import Scores, Table
-
-if TYPE_CHECKING:
-    from vqtok.protocols import GivenCodes, Signal
+from vqtok.tokenizers.published._published import Levels, Published
 
 
 def one_grid(size: int, stride: int) -> CodeSpec:
@@ -32,14 +26,13 @@ def one_grid(size: int, stride: int) -> CodeSpec:
     return CodeSpec(modality="image", levels=(level,))
 
 
-class WholeImages(nn.Module):
+class WholeImages(Published):
     """Images ⇄ codes, by ``encoder``, ``quantize`` and ``decoder``.
 
     A family that does more overrides ``_analyse``, ``_assign``, ``_look_up`` or ``_paint``.
 
     Args:
         config: Of the family.
-        spec: Of the codes.
         multiple: Sides of what the network takes are multiples of this; the last row and column are
             repeated up to it.
         channels: C.
@@ -49,70 +42,14 @@ class WholeImages(nn.Module):
     quantize: Table | Scores
     decoder: nn.Module
 
-    def __init__(self, config: AnyConfig, spec: CodeSpec, *, multiple: int, channels: int) -> None:
-        super().__init__()
-        self.config = config
-        self.spec = spec
-        self.name = ""
-        self.exact = False
-        self.labels = Labels(())
-        self.recompute_stats = RecomputeStats()
-        self.channels = channels
+    def __init__(self, config: SpecConfig, *, multiple: int, channels: int) -> None:
+        super().__init__(config, channels=channels)
         self._multiple = multiple
-
-    @undisturbed
-    def encode(self, x: Signal) -> Codes:
-        """Encode images, one by one.
-
-        Args:
-            x: (B, C, H, W) float32 in [-1, 1], any size from 1x1 up; or as ``Tokenizer`` says.
-
-        Raises:
-            UsageError: x is not a batch of images with C channels and finite values in [-1, 1].
-        """
-        return joined(self.encode_many(list(_given.images(x, self.channels))))
-
-    @undisturbed
-    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Encode images of any sizes, (C, H, W) each, each by itself.
-
-        Raises:
-            UsageError: one is not an image with C channels.
-        """
-        found = []
-        for x in signals:
-            check_images(x[None], self.channels)
-            levels = self._assign(self._analyse(self._entering(x[None])))
-            found.append(self._codes(levels, size_of(x)))
-        return found
-
-    @undisturbed
-    def decode(
-        self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
-    ) -> Tensor:
-        """Decode to (B, C, H, W) float32, clamped to [-1, 1] and cropped to the extent."""
-        self.labels.number(label)
-        codes = _given.codes(codes, self.spec, extent)
-        return torch.cat([
-            self._leaving(
-                self._paint(
-                    self._look_up(
-                        tuple(
-                            torch.as_tensor(level[item : item + 1]).to(self._device(), torch.int64)
-                            for level in codes.levels
-                        )
-                    )
-                ),
-                codes.extent,
-            ).clamp(-1.0, 1.0)
-            for item in range(len(codes))
-        ])  # fmt: skip
 
     @undisturbed
     def latents(self, x: Tensor) -> Any:
         """Compute what is quantized: (B, C, H, W) → (B, D, h, w) float32, of levels a tuple."""
-        check_images(x, self.channels)
-        return self._analyse(self._entering(x))
+        return self._analyse(self._entering(self._checked(x)))
 
     @undisturbed
     def render(self, z_q: Any, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
@@ -122,21 +59,19 @@ class WholeImages(nn.Module):
 
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch; no loss: these networks are used, not trained."""
-        levels = self._assign(self._analyse(self._entering(x)))
+        levels = self._encode(x.to(self._device(), torch.float32))
         shown = self._leaving(self._paint(self._look_up(levels)), size_of(x))
         return Reconstructed(shown, self._codes(levels, size_of(x)), shown.new_zeros(()))
 
-    def _codes(self, levels: tuple[Tensor, ...], extent: tuple[int, int]) -> Codes:
-        """Drop codes that lie wholly behind the edge, as fine levels of padding have."""
-        kept = []
-        for level, codes in zip(self.spec.levels, levels, strict=True):
-            inside = tuple(slice(size) for size in level.shape(extent))
-            kept.append(codes[(slice(None), *inside)])
-        return Codes(self.spec, tuple(kept), extent)
+    def _encode(self, x: Tensor) -> Levels:
+        return self._assign(self._analyse(self._entering(x)))
+
+    def _decode(self, levels: Levels, extent: tuple[int, ...]) -> Tensor:
+        return self._leaving(self._paint(self._look_up(levels)), extent).clamp(-1.0, 1.0)
 
     def _entering(self, x: Tensor) -> Tensor:
         """Prepare a picture for the network."""
-        return padded(x.to(self._device(), torch.float32), self._multiple)
+        return padded(x, self._multiple)
 
     def _leaving(self, x: Tensor, extent: tuple[int, ...]) -> Tensor:
         """Take the picture out of what the network gave."""
@@ -147,11 +82,11 @@ class WholeImages(nn.Module):
         """Maps a picture → what is quantized: a tensor, or a tuple of several."""
         return self.encoder(x)
 
-    def _assign(self, z: Any) -> tuple[Tensor, ...]:
+    def _assign(self, z: Any) -> Levels:
         """Maps what is quantized → codes of each level, (1, *axes)."""
         return (self.quantize.assign(z),)
 
-    def _look_up(self, levels: tuple[Tensor, ...]) -> Any:
+    def _look_up(self, levels: Levels) -> Any:
         """Maps codes of each level → what the decoder takes."""
         return self.quantize.decode(levels[0])
 
@@ -160,5 +95,29 @@ class WholeImages(nn.Module):
         x: Tensor = self.decoder(z_q)
         return x
 
-    def _device(self) -> torch.device:
-        return next(self.parameters()).device
+
+class ResizedImages(WholeImages):
+    """``WholeImages`` of one size.
+
+    Args:
+        config: Of the family.
+        side: Pixels per side that the network takes; other pictures are resized, antialiased,
+            whatever their proportions.
+        channels: C.
+    """
+
+    def __init__(self, config: SpecConfig, *, side: int, channels: int) -> None:
+        super().__init__(config, multiple=1, channels=channels)
+        self.side = side
+
+    def _entering(self, x: Tensor) -> Tensor:
+        return _resized(x, (self.side, self.side))
+
+    def _leaving(self, x: Tensor, extent: tuple[int, ...]) -> Tensor:
+        return _resized(x.float(), extent)
+
+
+def _resized(x: Tensor, extent: tuple[int, ...]) -> Tensor:
+    if tuple(x.shape[-2:]) == tuple(extent):
+        return x
+    return F.interpolate(x, size=extent, mode="bicubic", antialias=True)

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqtok.codes.container import Codes
-from vqtok.codes.spec import CodeSpec
 from vqtok.nn.undisturbed import undisturbed
-from vqtok.protocols import Config, Label, RecomputeStats, Reconstructed
-from vqtok.tokenizers import _given
-from vqtok.tokenizers._labels import Labels
-from vqtok.tokenizers._signals import check_audio, joined
-
-if TYPE_CHECKING:
-    from vqtok.protocols import GivenCodes, Signal
-
-Levels = tuple[Tensor, ...]
+from vqtok.protocols import Label, Reconstructed, SpecConfig
+from vqtok.tokenizers.published._published import Levels, Published
 
 
 class Network(Protocol):
     """What a family defines; a module. Signals are (1, C, L), of any length."""
-
-    spec: CodeSpec
 
     def latents(self, x: Tensor) -> Tensor:
         """Returns what the quantizer is given: (1, D, T)."""
@@ -44,61 +33,16 @@ class Network(Protocol):
         ...
 
 
-class WholeAudioCodec(nn.Module):
+class WholeAudioCodec(Published):
     """Audio ⇄ codes of several levels.
 
     Its networks look at more of the signal than tiles could hold, so that recordings go through
     whole, in memory that grows with them: ``exact`` is False.
     """
 
-    def __init__(self, config: Config, network: Network) -> None:
-        super().__init__()
-        self.config = config
-        self.name = ""
-        self.exact = False
-        self.labels = Labels(())
-        self.recompute_stats = RecomputeStats()
+    def __init__(self, config: SpecConfig, network: Network) -> None:
+        super().__init__(config, channels=config.spec.channels)
         self.network = network
-        self.spec = network.spec
-
-    def encode(self, x: Signal) -> Codes:
-        """Encode audio, each item by itself.
-
-        Args:
-            x: (B, C, L) float32 in [-1, 1] at ``spec.rate`` Hz, C = ``spec.channels``, L ≥ 1; or
-                as ``Tokenizer`` says.
-
-        Raises:
-            UsageError: another shape, or values that are not finite or far from [-1, 1].
-        """
-        return joined(self.encode_many(list(_given.audio(x, self.spec.channels))))
-
-    @undisturbed
-    def encode_many(self, signals: Sequence[Tensor]) -> list[Codes]:
-        """Encode signals of any lengths, (C, L) each, each by itself."""
-        found = []
-        for x in signals:
-            item = self._checked(x[None])
-            levels = self.network.codes(item, self.network.latents(item))
-            found.append(Codes(self.spec, levels, (int(x.shape[-1]),)))
-        return found
-
-    @undisturbed
-    def decode(
-        self, codes: GivenCodes, *, extent: tuple[int, ...] | None = None, label: Label = None
-    ) -> Tensor:
-        """Decode to (B, C, L) float32 at ``spec.rate`` Hz, unclipped as the published code does."""
-        self.labels.number(label)
-        codes = _given.codes(codes, self.spec, extent)
-        parts = []
-        for item in range(len(codes)):
-            levels = tuple(
-                torch.as_tensor(level[item : item + 1]).to(self._device(), torch.int64)
-                for level in codes.levels
-            )
-            z_q = self.network.unquantize(levels)
-            parts.append(self.network.render(z_q, levels, codes.extent[0]))
-        return torch.cat(parts)
 
     @undisturbed
     def latents(self, x: Tensor) -> Tensor:
@@ -130,9 +74,8 @@ class WholeAudioCodec(nn.Module):
         codes = Codes(self.spec, joined, (length,))
         return Reconstructed(torch.cat(audio), codes, loss, {"commitment": loss.detach()})
 
-    def _checked(self, x: Tensor) -> Tensor:
-        check_audio(x, self.spec.channels)
-        return x.to(self._device(), torch.float32)
+    def _encode(self, x: Tensor) -> Levels:
+        return self.network.codes(x, self.network.latents(x))
 
-    def _device(self) -> torch.device:
-        return next(self.parameters()).device
+    def _decode(self, levels: Levels, extent: tuple[int, ...]) -> Tensor:
+        return self.network.render(self.network.unquantize(levels), levels, extent[0])

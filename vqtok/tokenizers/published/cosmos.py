@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.nn.residual import GROUPS
 from vqtok.protocols import Tokenizer
 from vqtok.quantizers import fsq
@@ -67,6 +68,11 @@ class Config:
             raise ValueError(f"patch: {self.patch} is not a power of two")
         fsq.Config(self.levels)  # which says what is wrong with them
 
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        return one_grid(math.prod(self.levels), self.patch * 2**self.halvings)
+
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return Cosmos(self)
@@ -113,9 +119,9 @@ class Cosmos(WholeImages):
     """Images ⇄ one grid of codes."""
 
     def __init__(self, config: Config) -> None:
-        stride = config.patch * 2**config.halvings
-        spec = one_grid(math.prod(config.levels), stride)
-        super().__init__(config, spec, multiple=stride, channels=config.channels)
+        super().__init__(
+            config, multiple=config.patch * 2**config.halvings, channels=config.channels
+        )
         sizes = Sizes(
             config.widths,
             stem=config.stem,
@@ -138,7 +144,6 @@ class Cosmos(WholeImages):
 
     def _entering(self, x: Tensor) -> Tensor:
         (top, bottom), (left, right) = (self._margins(size) for size in x.shape[-2:])
-        x = x.to(self._device(), torch.float32)
         return F.pad(x, (left, right, top, bottom), value=BLACK)
 
     def _leaving(self, x: Tensor, extent: tuple[int, ...]) -> Tensor:

@@ -15,9 +15,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import AudioTokenizer
 from vqtok.tokenizers.published import _transformers
-from vqtok.tokenizers.published._audio import AudioCodec, Pass
+from vqtok.tokenizers.published._audio import AudioCodec, Pass, residual
 
 TILE_S = 10
 
@@ -44,30 +45,30 @@ class Config:
     codebook_dim: int = 8
     sampling_rate: int = 16000
 
-    def build(self, *, drawn: bool = True, **context: Any) -> AudioTokenizer:
-        """Make the tokenizer with fresh weights; needs the transformers package.
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        size, hop = self.codebook_size, prod(self.downsampling_ratios)
+        return residual(size, self.n_codebooks, hop=hop, rate=self.sampling_rate)
 
-        Args:
-            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
-            context: Of no meaning here.
-        """
-        return AudioCodec(self, Network(self, drawn=drawn))
+    def build(self, **context: Any) -> AudioTokenizer:
+        """Make the tokenizer with fresh weights; needs the transformers package."""
+        return AudioCodec(self, Network(self))
 
 
 class Network(nn.Module):
     """The library's modules, and how a signal goes through them tile by tile."""
 
-    def __init__(self, config: Config, *, drawn: bool) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         ratios = config.downsampling_ratios
-        self.rate, self.hop = config.sampling_rate, prod(ratios)
-        self.depth, self.codebook_size = config.n_codebooks, config.codebook_size
+        self.hop = prod(ratios)
         library = _transformers.module("dac", "modeling_dac")
-        with _transformers.drawing(drawn):
+        with _transformers.drawing():
             whole = library.DacModel(_transformers.settings("dac", asdict(config)))
         self.encoder, self.decoder = whole.encoder, whole.decoder
         self.quantizer: Any = whole.quantizer
-        self.tile: int | None = max(1, TILE_S * self.rate // self.hop)
+        self.tile: int | None = max(1, TILE_S * config.sampling_rate // self.hop)
         self.delay = 0
         for ratio in reversed(ratios):
             # kernel 2r, stride r, padding ceil(r / 2): of r·n samples an odd r loses the last.

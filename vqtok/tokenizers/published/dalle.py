@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._lookup import Scores
 from vqtok.tokenizers.published._whole import WholeImages, one_grid
@@ -46,6 +47,11 @@ class Config:
     def __post_init__(self) -> None:
         if min(self.hidden // 4, self.blocks, self.dim, self.codebook_size, self.channels) < 1:
             raise ValueError("all sizes must be positive, and hidden at least 4")
+
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        return one_grid(self.codebook_size, STRIDE)
 
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
@@ -94,8 +100,7 @@ class Dalle(WholeImages):
     """Images ⇄ one grid of codes."""
 
     def __init__(self, config: Config) -> None:
-        spec = one_grid(config.codebook_size, STRIDE)
-        super().__init__(config, spec, multiple=STRIDE, channels=config.channels)
+        super().__init__(config, multiple=STRIDE, channels=config.channels)
         n = config.hidden
         entry: tuple[str, nn.Module] = ("input", nn.Conv2d(config.channels, n, 7, padding=3))
         pool: tuple[str, nn.Module] = ("pool", nn.MaxPool2d(2))

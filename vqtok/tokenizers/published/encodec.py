@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published import _transformers
-from vqtok.tokenizers.published._audio import AudioCodec, Pass
+from vqtok.tokenizers.published._audio import AudioCodec, Pass, residual
 
 TILE_S = 10
 """Seconds of a tile; reflected starts look ahead by some frames, which the first tile must hold."""
@@ -64,14 +65,15 @@ class Config:
     codebook_dim: int | None = None
     use_conv_shortcut: bool = True
 
-    def build(self, *, drawn: bool = True, **context: Any) -> Tokenizer:
-        """Make the tokenizer with fresh weights; needs the transformers package.
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        size, hop = self.codebook_size, prod(self.upsampling_ratios)
+        return residual(size, self.num_quantizers, hop=hop, rate=self.sampling_rate)
 
-        Args:
-            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
-            context: Of no meaning here.
-        """
-        return AudioCodec(self, Network(self, drawn=drawn))
+    def build(self, **context: Any) -> Tokenizer:
+        """Make the tokenizer with fresh weights; needs the transformers package."""
+        return AudioCodec(self, Network(self))
 
 
 class Modules(nn.Module):
@@ -79,13 +81,12 @@ class Modules(nn.Module):
 
     Args:
         found: The library's config.
-        drawn: False: weights are left as they lie in memory.
     """
 
-    def __init__(self, found: Any, *, drawn: bool) -> None:
+    def __init__(self, found: Any) -> None:
         super().__init__()
         library = _transformers.module("encodec", "modeling_encodec")
-        with _transformers.drawing(drawn):
+        with _transformers.drawing():
             whole = library.EncodecModel(found)
         self.encoder = _transformers.unparametrized(whole.encoder)
         self.decoder = _transformers.unparametrized(whole.decoder)
@@ -95,11 +96,10 @@ class Modules(nn.Module):
 class Network(Modules):
     """How a signal goes through the modules tile by tile."""
 
-    def __init__(self, config: Config, *, drawn: bool) -> None:
-        super().__init__(settings(asdict(config)), drawn=drawn)
-        self.rate, self.hop = config.sampling_rate, prod(config.upsampling_ratios)
-        self.codebook_size, self.depth = config.codebook_size, len(self.quantizer.layers)
-        self.tile: int | None = max(1, TILE_S * self.rate // self.hop)
+    def __init__(self, config: Config) -> None:
+        super().__init__(settings(asdict(config)))
+        self.hop = prod(config.upsampling_ratios)
+        self.tile: int | None = max(1, TILE_S * config.sampling_rate // self.hop)
         before, after = _receptive_field(self.encoder), _receptive_field(self.decoder)
         self.encoder_receptive_field = ceil(before.front / self.hop) + 1, 0
         self.decoder_receptive_field = ceil(after.front), 0

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published import encodec
-from vqtok.tokenizers.published._whole_audio import Levels, WholeAudioCodec
+from vqtok.tokenizers.published._published import Levels
+from vqtok.tokenizers.published._whole_audio import WholeAudioCodec
 
 
 @dataclass(frozen=True)
@@ -54,36 +55,36 @@ class Config(encodec.Config):
         if self.chunk_length_s * self.sampling_rate < prod(self.upsampling_ratios):
             raise ValueError("a chunk is shorter than one frame")
 
-    def build(self, *, drawn: bool = True, **context: Any) -> Tokenizer:
-        """Make the tokenizer with fresh weights; needs the transformers package.
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        chunk = int(self.chunk_length_s * self.sampling_rate)
+        stride = (max(1, int((1.0 - self.overlap) * chunk)),)
+        frames = ceil(chunk / prod(self.upsampling_ratios))
+        size, depth = self.codebook_size, self.num_quantizers
+        codes = LevelSpec("codes", ("q", "t"), size, stride, depth, frames)
+        scales = LevelSpec("scale", ("t",), 256, stride, steps=4)
+        return CodeSpec(
+            modality="audio",
+            levels=(codes, scales) if self.normalize else (codes,),
+            rate=float(self.sampling_rate),
+            channels=self.audio_channels,
+        )
 
-        Args:
-            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
-            context: Of no meaning here.
-        """
-        return WholeAudioCodec(self, Network(self, drawn=drawn))
+    def build(self, **context: Any) -> Tokenizer:
+        """Make the tokenizer with fresh weights; needs the transformers package."""
+        return WholeAudioCodec(self, Network(self))
 
 
 class Network(encodec.Modules):
     """How a signal goes through the modules chunk by chunk."""
 
-    def __init__(self, config: Config, *, drawn: bool) -> None:
+    def __init__(self, config: Config) -> None:
         found = encodec.settings(asdict(config))
-        super().__init__(found, drawn=drawn)
+        super().__init__(found)
         self._chunk, self._stride = int(found.chunk_length), int(found.chunk_stride)
         self._hop, self._normalize = prod(config.upsampling_ratios), config.normalize
         self._frames = ceil(self._chunk / self._hop)
-        stride = (self._stride,)
-        codes = LevelSpec(
-            "codes", ("q", "t"), config.codebook_size, stride, config.num_quantizers, self._frames
-        )
-        scales = LevelSpec("scale", ("t",), 256, stride, steps=4)
-        self.spec = CodeSpec(
-            modality="audio",
-            levels=(codes, scales) if config.normalize else (codes,),
-            rate=float(config.sampling_rate),
-            channels=config.audio_channels,
-        )
 
     def latents(self, x: Tensor) -> Tensor:
         """Maps (1, C, L) → (1, D, chunks · frames); zeros where the last chunk has no frames."""

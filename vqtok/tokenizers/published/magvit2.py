@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.nn.residual import EPS, GROUPS, ResBlock
 from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._whole import WholeImages, one_grid
@@ -42,6 +43,11 @@ class Config:
             raise ValueError(f"stem and widths must be multiples of {GROUPS}")
         if min(self.blocks, self.channels) < 1 or not 1 <= self.bits <= 31:
             raise ValueError("blocks and channels must be positive, bits 1 to 31")
+
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        return one_grid(2**self.bits, 2 ** (len(self.widths) - 1))
 
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
@@ -154,9 +160,7 @@ class Magvit2(WholeImages):
     """Images ⇄ one grid of codes."""
 
     def __init__(self, config: Config) -> None:
-        stride = 2 ** (len(config.widths) - 1)
-        spec = one_grid(2**config.bits, stride)
-        super().__init__(config, spec, multiple=stride, channels=config.channels)
+        super().__init__(config, multiple=config.spec.levels[0].stride[0], channels=config.channels)
         self.bits = config.bits
         self.encoder = _Encoder(config)
         self.decoder = _Decoder(config)

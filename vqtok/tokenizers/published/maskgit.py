@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._lookup import Table
 from vqtok.tokenizers.published._maskgit import GROUPS, Decoder, Encoder
@@ -40,6 +41,11 @@ class Config:
         if min(self.blocks, self.dim, self.codebook_size, self.channels) < 1:
             raise ValueError("all sizes must be positive")
 
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        return one_grid(self.codebook_size, 2 ** (len(self.widths) - 1))
+
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return MaskGIT(self)
@@ -49,9 +55,7 @@ class MaskGIT(WholeImages):
     """Images ⇄ one grid of codes."""
 
     def __init__(self, config: Config) -> None:
-        stride = 2 ** (len(config.widths) - 1)
-        spec = one_grid(config.codebook_size, stride)
-        super().__init__(config, spec, multiple=stride, channels=config.channels)
+        super().__init__(config, multiple=config.spec.levels[0].stride[0], channels=config.channels)
         blocks, latent, channels = config.blocks, config.dim, config.channels
         self.encoder = Encoder(config.widths, blocks=blocks, latent=latent, channels=channels)
         self.decoder = Decoder(config.widths, blocks=blocks, latent=latent, channels=channels)

@@ -9,14 +9,15 @@ it: ``exact`` is False. All codebooks are used by default; depth 8 is what most 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 from torch import Tensor, nn
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import AudioTokenizer
 from vqtok.tokenizers.published import _transformers
-from vqtok.tokenizers.published._audio import AudioCodec, Pass
+from vqtok.tokenizers.published._audio import AudioCodec, Pass, residual
 
 
 @dataclass(frozen=True)
@@ -85,23 +86,24 @@ class Config:
     sliding_window: int = 250
     attention_bias: bool = False
 
-    def build(self, *, drawn: bool = True, **context: Any) -> AudioTokenizer:
-        """Make the tokenizer with fresh weights; needs the transformers package.
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        hop = prod(self.upsampling_ratios)
+        stride = int(ceil(self.sampling_rate / hop) / self.frame_rate)  # as the library has it
+        size, depth = self.codebook_size, self.num_quantizers
+        return residual(size, depth, hop=hop * stride, rate=self.sampling_rate)
 
-        Args:
-            drawn: False: weights are left as they lie in memory, for all of them to be replaced.
-            context: Of no meaning here.
-        """
-        return AudioCodec(self, Network(self, drawn=drawn))
+    def build(self, **context: Any) -> AudioTokenizer:
+        """Make the tokenizer with fresh weights; needs the transformers package."""
+        return AudioCodec(self, Network(self))
 
 
 class Network(nn.Module):
     """The library's modules under their published names."""
 
-    def __init__(self, config: Config, *, drawn: bool) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self.rate = config.sampling_rate
-        self.depth, self.codebook_size = config.num_quantizers, config.codebook_size
         self.tile: int | None = None
         self.encoder_receptive_field = self.decoder_receptive_field = (0, 0)
         keys = asdict(config)
@@ -109,9 +111,9 @@ class Network(nn.Module):
         keys["rope_parameters"] = {"rope_type": "default", "rope_theta": theta}
         found = _transformers.settings("mimi", keys)
         library = _transformers.module("mimi", "modeling_mimi")
-        with _transformers.drawing(drawn):
+        with _transformers.drawing():
             whole = library.MimiModel(found)
-        self.hop = prod(config.upsampling_ratios) * int(found.latent_stride)
+        self.hop = config.spec.levels[0].stride[0]
         self.encoder = whole.encoder.encoder_seanet
         self.encoder_transformer: Any = whole.encoder.encoder_transformer
         self.downsample = whole.encoder.downsample

@@ -47,6 +47,13 @@ class Config:
         if least < 1 or self.blocks < 0:
             raise ValueError("all sizes must be positive")
 
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        pairs = (("top", 8), ("bottom", 4))
+        levels = (LevelSpec(name, ("h", "w"), self.codebook_size, (n, n)) for name, n in pairs)
+        return CodeSpec(modality="image", levels=tuple(levels))
+
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return Rosinality(self)
@@ -98,12 +105,7 @@ class Rosinality(WholeImages):
 
     def __init__(self, config: Config) -> None:
         size = config.codebook_size
-        levels = (
-            LevelSpec("top", ("h", "w"), size, (8, 8)),
-            LevelSpec("bottom", ("h", "w"), size, (4, 4)),
-        )
-        spec = CodeSpec(modality="image", levels=levels)
-        super().__init__(config, spec, multiple=8, channels=config.channels)
+        super().__init__(config, multiple=8, channels=config.channels)
         n, d, c = config.width, config.dim, config.channels
         wide = nn.Conv2d(n, n, 3, padding=1)
         self.enc_b = _Coder(
@@ -122,11 +124,10 @@ class Rosinality(WholeImages):
         self.dec = _Coder(
             both, *_residuals(config), _double(n, n // 2), nn.ReLU(), _double(n // 2, c)
         )
-        self._kept: tuple[int, int] | None = None
 
     def latents(self, x: Tensor) -> Any:
         """Maps what is quantized: (B, C, H, W) → latents of the top and of the bottom level."""
-        return self._both(self._entering(x))[1]
+        return self._both(self._entering(self._checked(x)))[1]
 
     def _analyse(self, x: Tensor) -> Tensor:
         return x

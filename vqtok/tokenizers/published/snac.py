@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Tokenizer
+from vqtok.tokenizers.published._published import Levels
 from vqtok.tokenizers.published._snac import Down, LocalAttention, Snake, Stage, Up
-from vqtok.tokenizers.published._whole_audio import Levels, WholeAudioCodec
+from vqtok.tokenizers.published._whole_audio import WholeAudioCodec
 
 NOISE_SEED = 0
 
@@ -66,6 +67,31 @@ class Config:
         if not strides or any(each < 1 or strides[0] % each for each in strides):
             raise ValueError("vq_strides do not divide the first of them")
 
+    @property
+    def hop(self) -> int:
+        """Samples per frame."""
+        return prod(self.encoder_rates)
+
+    @property
+    def stretch(self) -> int:
+        """Frames that signals are padded to multiples of."""
+        return lcm(self.vq_strides[0], self.attn_window_size or 1)
+
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        levels = tuple(
+            LevelSpec(
+                name=f"codes{index}",
+                axes=("t",),
+                codebook_size=self.codebook_size,
+                stride=(self.hop * self.stretch,),
+                steps=self.stretch // stride,
+            )
+            for index, stride in enumerate(self.vq_strides)
+        )
+        return CodeSpec(modality="audio", levels=levels, rate=float(self.sampling_rate))
+
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return WholeAudioCodec(self, Network(self))
@@ -76,25 +102,12 @@ class Network(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self._hop = prod(config.encoder_rates)
-        block = lcm(config.vq_strides[0], config.attn_window_size or 1)
-        self._multiple = self._hop * block
+        self._multiple = config.hop * config.stretch
         self.encoder, self.decoder = _encoder(config), _decoder(config)
         dim = config.encoder_dim << len(config.encoder_rates)
         sizes = {"codebook_size": config.codebook_size, "codebook_dim": config.codebook_dim}
         stages = [Stage(dim, stride=stride, **sizes) for stride in config.vq_strides]
         self.quantizer = nn.ModuleDict({"quantizers": nn.ModuleList(stages)})
-        levels = tuple(
-            LevelSpec(
-                name=f"codes{index}",
-                axes=("t",),
-                codebook_size=config.codebook_size,
-                stride=(self._multiple,),
-                steps=block // stride,
-            )
-            for index, stride in enumerate(config.vq_strides)
-        )
-        self.spec = CodeSpec(modality="audio", levels=levels, rate=float(config.sampling_rate))
 
     def latents(self, x: Tensor) -> Tensor:
         """Maps (1, 1, L) → (1, D, T), T a multiple of the longest stretch."""

@@ -22,8 +22,8 @@ from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published import _maskgit
 from vqtok.tokenizers.published._lookup import Table
-from vqtok.tokenizers.published._resized import ResizedImages
 from vqtok.tokenizers.published._titok import HEAD, Decoder, Encoder
+from vqtok.tokenizers.published._whole import ResizedImages
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ class Config:
         if self.pixel_widths and self.decoder_patch != 2 ** (len(self.pixel_widths) - 1):
             raise ValueError("pixel_widths must make decoder_patch pixels of one")
 
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        level = LevelSpec("codes", ("n",), self.codebook_size, (), depth=self.tokens)
+        return CodeSpec(modality="image", levels=(level,))
+
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return TiTok(self)
@@ -91,9 +97,7 @@ class TiTok(ResizedImages):
     """Images ⇄ n codes without an order in space."""
 
     def __init__(self, config: Config) -> None:
-        level = LevelSpec("codes", ("n",), config.codebook_size, (), depth=config.tokens)
-        spec = CodeSpec(modality="image", levels=(level,))
-        super().__init__(config, spec, side=config.side, channels=config.channels)
+        super().__init__(config, side=config.side, channels=config.channels)
         self.latent_tokens = nn.Parameter(
             nn.init.normal_(torch.empty(config.tokens, config.width), std=config.width**-0.5)
         )

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._lookup import Table
-from vqtok.tokenizers.published._resized import ResizedImages
 from vqtok.tokenizers.published._taming import Decoder, Encoder, Sizes
+from vqtok.tokenizers.published._whole import ResizedImages
 
 SCALES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 RATIO = 0.5
@@ -61,6 +61,15 @@ class Config:
         if least < 1 or self.kernel % 2 == 0:
             raise ValueError("all sizes must be positive, and kernel odd")
 
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        levels = (
+            LevelSpec(f"scale{index}", ("n",), self.codebook_size, (), depth=side * side)
+            for index, side in enumerate(self.scales)
+        )
+        return CodeSpec(modality="image", levels=tuple(levels))
+
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return VAR(self)
@@ -70,13 +79,8 @@ class VAR(ResizedImages):
     """Images ⇄ one sequence of codes per scale, rows from top to bottom."""
 
     def __init__(self, config: Config) -> None:
-        levels = tuple(
-            LevelSpec(f"scale{index}", ("n",), config.codebook_size, (), depth=side * side)
-            for index, side in enumerate(config.scales)
-        )
-        spec = CodeSpec(modality="image", levels=levels)
         size = config.scales[-1] * 2 ** (len(config.widths) - 1)
-        super().__init__(config, spec, side=size, channels=config.channels)
+        super().__init__(config, side=size, channels=config.channels)
         self.scales = config.scales
         last = (len(config.widths) - 1,)
         sizes = Sizes(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.nn.residual import group_norm
 from vqtok.protocols import Tokenizer
 from vqtok.tokenizers.published._lookup import Scores, Table
@@ -66,6 +67,11 @@ class Config:
         if min(self.blocks, self.decoder_blocks, self.dim, self.codebook_size) < 1:
             raise ValueError("blocks, dim and codebook_size must be positive")
 
+    @property
+    def spec(self) -> CodeSpec:
+        """Describe the codes."""
+        return one_grid(self.codebook_size, 2 ** (len(self.widths) - 1))
+
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
         return VQGAN(self)
@@ -75,9 +81,7 @@ class VQGAN(WholeImages):
     """Images ⇄ one grid of codes."""
 
     def __init__(self, config: Config) -> None:
-        stride = 2 ** (len(config.widths) - 1)
-        spec = one_grid(config.codebook_size, stride)
-        super().__init__(config, spec, multiple=stride, channels=config.channels)
+        super().__init__(config, multiple=config.spec.levels[0].stride[0], channels=config.channels)
         sizes = Sizes(
             config.widths,
             stem=config.stem,

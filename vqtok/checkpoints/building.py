@@ -1,4 +1,4 @@
-"""A limit on what a config may build: not much more than the weights beside it can fill.
+"""Build models for weights that are there: nothing is drawn, and not much more made than they fill.
 
 A config is a few bytes and may ask for a network of any size, or of a billion blocks. Building it
 only to find that no weights fit would take all memory or forever.
@@ -7,13 +7,17 @@ only to find that no weights fit would take all memory or forever.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import init
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from vqtok.errors import ConfigError
+from vqtok.checkpoints import weights
+from vqtok.errors import ConfigError, VqtokError
 
 _SPARE_NUMBERS = 1 << 22
 """For buffers that are not stored: windows, masks. 16 MB as float32."""
@@ -26,9 +30,53 @@ _FACTORIES = frozenset(
 )  # fmt: skip
 
 
-def told(error: Exception) -> str:
-    """Returns what an error of a library says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+_FILLERS = frozenset(
+    (Tensor.uniform_, Tensor.normal_, init.uniform_, init.normal_, init.trunc_normal_,
+     init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_)
+)  # fmt: skip
+
+
+def build(make: Callable[[], Any], found: Mapping[str, Tensor], *, place: Path, file: Path) -> Any:
+    """Build a model and put weights in: evaluation mode, float32, no gradients.
+
+    Args:
+        make: Makes the model by its config.
+        found: Its weights by name.
+        place: The config, in messages.
+        file: Of the weights, in messages.
+
+    Raises:
+        ConfigError: a config of which nothing can be built.
+        CheckpointError: weights of another config.
+    """
+    try:
+        # What some networks draw all the same is not taken from the caller's random numbers.
+        with torch.random.fork_rng(devices=[]), Budget(found, place=str(place)), Unfilled():
+            model = make()
+    except VqtokError:
+        raise
+    except Exception as error:  # libraries have errors of their own
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(place, f"model: cannot be built: {text}") from error
+    weights.restore(model, found, file)
+    return model.float().eval().requires_grad_(False)
+
+
+class Unfilled(TorchFunctionMode):
+    """Inside this block tensors are not filled with random numbers, but left as they are."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Do everything but fill."""
+        named = dict(kwargs or {})
+        if func in _FILLERS:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 class Budget(TorchFunctionMode):

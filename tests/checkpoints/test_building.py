@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vqtok.checkpoints.unfilled import Unfilled
+from vqtok.checkpoints.building import Unfilled
 
 
 def test_nothing_random_is_drawn_inside_and_all_is_outside():
