@@ -12,6 +12,7 @@ A step has slots, one for each code that it predicts at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,7 +89,7 @@ class Layout:
 
     def split(self, flat: Tensor) -> tuple[Tensor, ...]:
         """Maps (B, N) in the order of flat codes → one (B, *axes) per level."""
-        sizes = [_product(shape) for shape in self.shapes]
+        sizes = [math.prod(shape) for shape in self.shapes]
         parts = torch.split(flat, sizes, dim=1)
         return tuple(
             part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)
@@ -153,7 +154,7 @@ def _layout(
             ratio = [a / b for a, b in zip(stride, finest, strict=True)]
             cells, streams, number, at = _level(level, shape, pattern, slots=width, ratio=ratio)
             parts.append((_moved(cells, first), _moved(streams, stream), number, at))
-            first, stream = first + _product(shape), stream + _stages(level, depth)
+            first, stream = first + math.prod(shape), stream + _stages(level, depth)
         cells, streams, numbers, at = (torch.cat(x).to(device) for x in zip(*parts, strict=True))
         groups = tuple(_group(cells, streams, number) for number in range(stream))
         inverse = torch.cat([group.cells for group in groups]).argsort()
@@ -193,7 +194,7 @@ def _level(
     level: LevelSpec, shape: Grid, pattern: Pattern, *, slots: int, ratio: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Cells, streams, positions and coordinates of one level's steps, all counted from 0."""
-    index = torch.arange(_product(shape)).view(shape)
+    index = torch.arange(math.prod(shape)).view(shape)
     stages = 1
     if "q" in level.axes:
         axis = level.axes.index("q")
@@ -259,10 +260,3 @@ def _widened(columns: Tensor, slots: int) -> Tensor:
 def _moved(numbers: Tensor, by: int) -> Tensor:
     """Add to all but those that mean "empty"."""
     return torch.where(numbers < 0, numbers, numbers + by)
-
-
-def _product(shape: Grid) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqtok.codes.spec import SPATIAL, CodeSpec
 from vqtok.errors import UsageError
@@ -96,7 +96,8 @@ class _Runs:
     def exactly(self, item: int, flat: Tensor, step: int) -> list[Tensor]:
         """Logits of one item in float64, from all that comes before."""
         if self._exact is None:
-            self._exact = in_float64(self.network)
+            copied = copy.deepcopy(cast(nn.Module, self.network)).double()
+            self._exact = cast(Network, copied)
         condition = self.condition.item(item)
         main = self._exact.run(self.layout, condition, cached=False)
         free = self._exact.run(self.layout, condition.classless(), cached=False)
@@ -112,20 +113,6 @@ def _guided(main: Run, free: Run | None, choice: Choice, flat: Tensor, step: int
     return [b + choice.guidance * (a - b) for a, b in zip(logits, plain, strict=True)]
 
 
-N = TypeVar("N")
-
-
-def in_float64(network: N) -> N:
-    """Makes a copy of a module whose arithmetic is float64."""
-    return cast("N", copy.deepcopy(cast(Any, network)).double())
-
-
-def nothing_given(layout: Layout, count: int, device: torch.device) -> Given:
-    """Makes a prompt without any codes."""
-    flat = torch.zeros(count, layout.count, dtype=torch.int64, device=device)
-    return Given(flat, torch.zeros(layout.count, dtype=torch.bool))
-
-
 def given_by(
     prompt: Prompt | None, spec: CodeSpec, layout: Layout, count: int, device: torch.device
 ) -> Given:
@@ -134,9 +121,9 @@ def given_by(
     Raises:
         UsageError: a prompt of another spec or shape, or that is too small for what is to be kept.
     """
-    given = nothing_given(layout, count, device)
+    flat = torch.zeros(count, layout.count, dtype=torch.int64, device=device)
     if prompt is None:
-        return given
+        return Given(flat, torch.zeros(layout.count, dtype=torch.bool))
     codes, keep = prompt
     if codes.spec.levels != spec.levels:
         raise UsageError("prompt: its codes are not of the tokenizer that this prior is for")
@@ -145,7 +132,7 @@ def given_by(
     if keep < 0:
         raise UsageError(f"prompt: keep {keep} is not 0 or more")
     masks = [torch.zeros(1, *shape, dtype=torch.bool) for shape in layout.shapes]
-    for index, (target, mask) in enumerate(zip(layout.split(given.flat), masks, strict=True)):
+    for index, (target, mask) in enumerate(zip(layout.split(flat), masks, strict=True)):
         array = torch.as_tensor(codes.levels[index], dtype=torch.int64).to(device)
         kept = _kept(spec, index, target.shape[1:], keep)
         found = tuple(array[(slice(None), *kept)].shape[1:])
@@ -155,7 +142,7 @@ def given_by(
             raise UsageError(f"prompt: level {name!r}: {found} codes found, {expected} needed")
         target[(slice(None), *kept)] = array[(slice(None), *kept)]
         mask[(slice(None), *kept)] = True
-    return Given(given.flat, torch.cat([mask.flatten() for mask in masks]))
+    return Given(flat, torch.cat([mask.flatten() for mask in masks]))
 
 
 def _kept(spec: CodeSpec, index: int, shape: Sequence[int], keep: int) -> tuple[slice, ...]:

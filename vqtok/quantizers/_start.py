@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from vqtok import distributed
-from vqtok.protocols import Quantized
-from vqtok.quantizers._rows import Grid, projection
+from vqtok.protocols import Assigned, Quantized
+from vqtok.quantizers._rows import Grid, projection, stretch, to_rows
+from vqtok.quantizers.search.candidates import NearTies
 
 
 class Learning(nn.Module):
@@ -118,6 +119,27 @@ class Warmed(nn.Module, ABC):
         self.project_in = projection(dim, inner)
         self.project_out = projection(inner or dim, dim if inner else None)
 
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantize (B, D, *grid) latents; in training also learn from them."""
+        grid, rows = Grid.of(z), self._rows(z)
+        if not self.training or self.initialised:
+            return self._quantize(rows, grid)
+        self.learning.add(rows)
+        if self.learning.ready(self.warmup):
+            self.place_codebook()
+            return self._quantize(rows, grid)
+        shape = (grid.batch, *(() if self.depth is None else (self.depth,)), *grid.sides)
+        codes = torch.zeros(shape, dtype=torch.int64, device=rows.device)
+        return Quantized(grid.latents(self.project_out(rows)), codes, rows.new_zeros(()))
+
+    @torch.no_grad()
+    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
+        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
+        grid, rows = Grid.of(z), self.project_in(to_rows(z))
+        ties = NearTies.of(rows, tolerance * stretch(self.project_in))
+        codes = self._assign(rows, ties)
+        return Assigned(grid.codes(codes), grid.codes(ties.found))
+
     def place_codebook(self) -> None:
         """Place the entries now, among what has been collected so far.
 
@@ -147,17 +169,18 @@ class Warmed(nn.Module, ABC):
     def begin_averages(self) -> None:
         """Make moving averages fit the entries as they are; without averages nothing is done."""
 
-    def _warming(self, rows: Tensor, grid: Grid) -> Quantized | None:
-        """Collect (N, d) rows of a training step and pass them through; None once placed."""
-        if not self.training or self.initialised:
-            return None
-        self.learning.add(rows)
-        if self.learning.ready(self.warmup):
-            self.place_codebook()
-            return None
-        shape = (grid.batch, *(() if self.depth is None else (self.depth,)), *grid.sides)
-        codes = torch.zeros(shape, dtype=torch.int64, device=rows.device)
-        return Quantized(grid.latents(self.project_out(rows)), codes, rows.new_zeros(()))
+    def _rows(self, z: Tensor) -> Tensor:
+        """Maps (B, D, *grid) → (N, d) rows that training quantizes and collects."""
+        rows: Tensor = self.project_in(to_rows(z))
+        return rows
+
+    @abstractmethod
+    def _quantize(self, rows: Tensor, grid: Grid) -> Quantized:
+        """Quantize (N, d) rows among entries that are placed."""
+
+    @abstractmethod
+    def _assign(self, rows: Tensor, ties: NearTies) -> Tensor:
+        """Find the codes of (N, d) rows, (N,) or (Q, N), and mark near ties."""
 
     @abstractmethod
     def _place(self, sample: Tensor, *, latest: int) -> None:

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from vqtok import distributed
 from vqtok.nn.gradients import straight_through
-from vqtok.protocols import Assigned, Quantized
+from vqtok.protocols import Quantized
 from vqtok.quantizers._kmeans import kmeans
-from vqtok.quantizers._rows import Grid, to_rows
+from vqtok.quantizers._rows import Grid
 from vqtok.quantizers._start import Clock, Warmed
 from vqtok.quantizers._terms import quantized
 from vqtok.quantizers.search.candidates import NearTies
@@ -95,15 +95,11 @@ class Gumbel(Warmed):
         self.learning.clock = Clock()
         self._packed = PackedOnce()
 
-    def forward(self, z: Tensor) -> Quantized:
-        """Quantize (B, D, *grid) latents; training decodes samples, evaluation the likeliest.
+    def _quantize(self, rows: Tensor, grid: Grid) -> Quantized:
+        """Training decodes samples, evaluation the likeliest entries.
 
         Codes are the likeliest ones in both, so that use is never that of the noise.
         """
-        rows, grid = to_rows(z), Grid.of(z)
-        passed = self._warming(rows, grid)
-        if passed is not None:
-            return passed
         if self.training:
             logits = self.logits(rows)
             codes, out, kl = logits.argmax(dim=1), self._sampled(logits), _divergence(logits)
@@ -118,13 +114,8 @@ class Gumbel(Warmed):
                 out = straight_through(soft @ self.entries, out)
         return quantized(grid.latents(out), grid.codes(codes), {"kl": self._weight() * kl})
 
-    @torch.no_grad()
-    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
-        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
-        rows, grid = to_rows(z), Grid.of(z)
-        ties = NearTies.of(rows, tolerance)
-        codes = nearest(_lifted(rows), self.packed(), ties)
-        return Assigned(grid.codes(codes), grid.codes(ties.found))
+    def _assign(self, rows: Tensor, ties: NearTies) -> Tensor:
+        return nearest(_lifted(rows), self.packed(), ties)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""

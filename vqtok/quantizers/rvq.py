@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from vqtok import distributed
 from vqtok.nn.gradients import Gradient, estimate
-from vqtok.protocols import Assigned, Quantized
+from vqtok.protocols import Quantized
 from vqtok.quantizers._codebook import Codebook, check
-from vqtok.quantizers._rows import Grid, rounding, stretch, to_rows
+from vqtok.quantizers._rows import Grid, rounding
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
 from vqtok.quantizers.search.candidates import NearTies
@@ -87,29 +87,19 @@ class Rvq(Warmed):
             for _ in range(config.depth)
         )
 
-    def forward(self, z: Tensor) -> Quantized:
-        """Quantize (B, D, *grid) latents; in training also learn from them."""
-        grid = Grid.of(z)
-        rows = self.project_in(to_rows(z))
-        passed = self._warming(rows, grid)
-        if passed is not None:
-            return passed
+    def _quantize(self, rows: Tensor, grid: Grid) -> Quantized:
         total, stacked, terms = self._stack(rows, grid.batch)
         out = self.project_out(estimate(rows, total, self.config.gradient))
         return quantized(grid.latents(out), grid.codes(stacked), terms)
 
-    @torch.no_grad()
-    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
-        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
-        codes, grid = [], Grid.of(z)
-        residual = self.project_in(to_rows(z))
-        ties = NearTies.of(residual, tolerance * stretch(self.project_in))
+    def _assign(self, rows: Tensor, ties: NearTies) -> Tensor:
+        codes, residual = [], rows
         for stage in self._codebooks():
             codes.append(stage.assign(residual, ties))
             residual = residual - stage.lookup(codes[-1])
             if residual.dtype == torch.float32:
                 ties.tolerance.add_(rounding(residual))
-        return Assigned(grid.codes(torch.stack(codes)), grid.codes(ties.found))
+        return torch.stack(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, n, *grid), n from 1 to Q → (B, D, *grid) float32."""

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 
 from vqtok import distributed
 from vqtok.nn.gradients import Gradient, estimate
-from vqtok.protocols import Assigned, Quantized
+from vqtok.protocols import Quantized
 from vqtok.quantizers._codebook import check
 from vqtok.quantizers._kmeans import kmeans
 from vqtok.quantizers._revival import Life
-from vqtok.quantizers._rows import Grid, stretch, to_rows
+from vqtok.quantizers._rows import Grid
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
 from vqtok.quantizers.search.candidates import NearTies
@@ -86,13 +86,7 @@ class SimVq(Warmed):
         )
         self._packed = PackedOnce()
 
-    def forward(self, z: Tensor) -> Quantized:
-        """Quantize (B, D, *grid) latents."""
-        grid = Grid.of(z)
-        rows = self.project_in(to_rows(z))
-        passed = self._warming(rows, grid)
-        if passed is not None:
-            return passed
+    def _quantize(self, rows: Tensor, grid: Grid) -> Quantized:
         if self.training:
             # A copy: the backward pass needs them as they were before revival.
             entries = self.map(self.frozen.clone())
@@ -110,14 +104,8 @@ class SimVq(Warmed):
         means = {name: term.mean() for name, term in terms.items()}
         return quantized(grid.latents(out), grid.codes(codes), means)
 
-    @torch.no_grad()
-    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
-        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
-        grid = Grid.of(z)
-        rows = self.project_in(to_rows(z))
-        ties = NearTies.of(rows, tolerance * stretch(self.project_in))
-        codes = nearest(rows, self.packed(), ties)
-        return Assigned(grid.codes(codes), grid.codes(ties.found))
+    def _assign(self, rows: Tensor, ties: NearTies) -> Tensor:
+        return nearest(rows, self.packed(), ties)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""

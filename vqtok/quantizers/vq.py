@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from vqtok.nn.gradients import Gradient, estimate
-from vqtok.protocols import Assigned, Quantized
+from vqtok.protocols import Quantized
 from vqtok.quantizers._codebook import Codebook, check
 from vqtok.quantizers._revival import RevivedAt
-from vqtok.quantizers._rows import Grid, stretch, to_rows
+from vqtok.quantizers._rows import Grid
 from vqtok.quantizers._start import Warmed
 from vqtok.quantizers._terms import codebook_terms, quantized
 from vqtok.quantizers.search.candidates import NearTies
@@ -83,13 +83,10 @@ class Vq(Warmed):
             revive_at=config.revive_at,
         )
 
-    def forward(self, z: Tensor) -> Quantized:
-        """Quantize (B, D, *grid) latents; in training also learn from them."""
-        grid = Grid.of(z)
-        rows = self.codebook.unit(self.project_in(to_rows(z)))
-        passed = self._warming(rows, grid)
-        if passed is not None:
-            return passed
+    def _rows(self, z: Tensor) -> Tensor:
+        return self.codebook.unit(super()._rows(z))
+
+    def _quantize(self, rows: Tensor, grid: Grid) -> Quantized:
         codes = self.codebook.assign(rows)
         chosen = self.codebook.lookup(codes)
         terms = codebook_terms(
@@ -101,18 +98,12 @@ class Vq(Warmed):
         means = {name: term.mean() for name, term in terms.items()}
         return quantized(grid.latents(out), grid.codes(codes), means)
 
-    @torch.no_grad()
-    def assign(self, z: Tensor, *, tolerance: float) -> Assigned:
-        """Give codes of (B, D, *grid) latents, and mark those that a move could change."""
-        grid = Grid.of(z)
-        rows = self.project_in(to_rows(z))
-        ties = NearTies.of(rows, tolerance * stretch(self.project_in))
+    def _assign(self, rows: Tensor, ties: NearTies) -> Tensor:
         if self.codebook.cosine:
             # By the sine rule, no direction turns by more; the last term rounds the unit row.
             length = torch.linalg.vector_norm(rows.double(), dim=1)
             ties.tolerance.div_(length / 2 + 2.0**-126).add_(2.0**-23)
-        codes = self.codebook.assign(self.codebook.unit(rows), ties)
-        return Assigned(grid.codes(codes), grid.codes(ties.found))
+        return self.codebook.assign(self.codebook.unit(rows), ties)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid) float32."""
