@@ -264,7 +264,7 @@ class ResumeRoom(Room):
         from vqtok.training.keeper import CheckpointKeeper
         from vqtok.training.log import Journal, records
         from vqtok.training.monitor import MonitorState
-        from vqtok.training.report import curve
+        from vqtok.training.report import cards
         from vqtok.training.trainer import Precision
 
         name, _, content = data.partition(b"\n")
@@ -275,7 +275,7 @@ class ResumeRoom(Room):
             journal = Journal(folder / "log.jsonl", first_step=7)
             for each in journal.evaluations:
                 to_line({"step": each["step"], **each["metrics"]})  # as the card reads them
-            if shown := curve.curves(records(folder / "log.jsonl")):
+            if shown := cards.curves_of(records(folder / "log.jsonl")):
                 draw(shown)
             return "read"
         state = resume.read_state(folder)

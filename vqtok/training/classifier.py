@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,10 +18,10 @@ from vqtok.pipeline.signals import opened
 from vqtok.protocols import Classifier
 from vqtok.training.data.dataset import Batch
 from vqtok.training.data.files import FoundFiles, find_files
-from vqtok.training.data.media import MediaData, MediaTask
+from vqtok.training.data.media import MediaTask
 from vqtok.training.log import Learns
 from vqtok.training.losses.adversarial import Discriminator
-from vqtok.training.recipe import Recipe, load, refuse
+from vqtok.training.recipe import Recipe, load, rebuilt, refuse
 from vqtok.training.task import Measured, Options, Resolved, StepOutput
 
 OTHERS = ("losses", "adversarial", "stage", "features", "gain_db", "samples")
@@ -68,7 +67,7 @@ class ClassifierTask(MediaTask):
     def __init__(self, recipe: Recipe, found: FoundFiles) -> None:
         self.recipe, self.plan, self.count = recipe, recipe.train, len(found.files)
         self.window: tuple[int, ...] = (self.plan.window, self.plan.window)
-        self.media = MediaData(found, self.plan, rate=None)
+        self.split(found, rate=None)
 
     def build(self, device: torch.device, *, name: str) -> nn.Module:
         """Make the network, with fresh weights."""
@@ -88,13 +87,12 @@ class ClassifierTask(MediaTask):
 
     def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
         """Measure accuracy and cross-entropy of whole held-out images."""
-        files = self.media.measured
-        classify: Any = model.probabilities
+        files, classifier = self.measured, cast(Classifier, model)
         right, nats = 0, 0.0
         for file, label in zip(files, files.labels().tolist(), strict=True):
             with opened(file) as source:
                 pixels, _ = image.read(source)
-            found: Tensor = classify(torch.from_numpy(pixels)[None])[0]
+            found = classifier.probabilities(torch.from_numpy(pixels)[None])[0]
             right += int(found.argmax()) == label
             nats += float(F.nll_loss(found.log()[None], torch.tensor([label])))
         return Measured({"accuracy": right / len(files), "nats_per_item": nats / len(files)})
@@ -118,12 +116,10 @@ def resolve(options: Options) -> Resolved:
     if not recipe.train.labels:
         raise ConfigError("train.labels", "false: a classifier has nothing else to learn")
     found = find_files(options.data, kind="image")
-    model: Any = recipe.model
-    if not model.classes:
-        recipe = dataclasses.replace(
-            recipe, model=dataclasses.replace(model, classes=found.files.names)
-        )
-    elif tuple(model.classes) != found.files.names:
+    classes: tuple[str, ...] = getattr(recipe.model, "classes", ())
+    if not classes:
+        recipe = rebuilt(recipe, classes=found.files.names)
+    elif classes != found.files.names:
         raise UsageError("--data", "other directories than the classes that are learned")
     task, left_out = ClassifierTask(recipe, found), tuple(found.left_out.paths)
     return Resolved(recipe, task, found.notes(), found.unreached, left_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,12 +20,12 @@ from vqtok.errors import UsageError, VqtokError
 from vqtok.training.data.code_items import CodeItems, Origin, find_codes
 from vqtok.training.data.code_windows import CodeSampler, fit_window, split_levels
 from vqtok.training.data.dataset import Batch, Dataset
-from vqtok.training.data.groups import groups_of, note_of
+from vqtok.training.data.groups import grouped
 from vqtok.training.data.media import split_numbers
 from vqtok.training.data.sampling import Unreadable
 from vqtok.training.log import Learns
 from vqtok.training.losses.adversarial import Discriminator
-from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load, refuse
+from vqtok.training.recipe import DEFAULT_PRESET, Recipe, load, rebuilt, refuse
 from vqtok.training.report import samples
 from vqtok.training.start import begin_from
 from vqtok.training.task import Measured, Options, Resolved, StepOutput
@@ -101,9 +100,8 @@ class PriorTask:
         self.smaller = int((~fitted.large).sum())
         large = items.with_classes(classes).subset(np.flatnonzero(fitted.large))
         names = (large[number] for number in range(len(large)))
-        groups = groups_of(names) if self.plan.holdout_groups else None
-        self._split_notes = () if groups is None else tuple(filter(None, [note_of(groups)]))
-        training, held = split_numbers(
+        groups, self.split_notes = grouped(names, self.plan)
+        training, held, _ = split_numbers(
             len(large),
             share=self.plan.holdout,
             seed=self.plan.seed,
@@ -119,11 +117,6 @@ class PriorTask:
     def held_out(self) -> int:
         """Items that are never trained on."""
         return len(self._held)
-
-    @property
-    def split_notes(self) -> Sequence[str]:
-        """What of the split people should know."""
-        return self._split_notes
 
     def held_out_names(self, data: Sequence[str]) -> dict[str, Any]:
         """Name no items: several channels of one may be held out."""
@@ -253,21 +246,18 @@ def resolve(options: Options) -> Resolved:
 
 def _fitted(recipe: Recipe, found: CodeItems) -> tuple[Recipe, tuple[str, ...]]:
     """Take classes and stages from the codes, where the recipe leaves them open."""
-    model: Any = recipe.model
     changes: dict[str, object] = {}
     notes: tuple[str, ...] = ()
-    if recipe.train.labels and not getattr(model, "classes", ()):
+    if recipe.train.labels and not getattr(recipe.model, "classes", ()):
         if len(found.names) > 1:
             changes["classes"] = found.names
         else:
             notes = ("all items lie in one directory: the prior has no classes",)
     depth = found.origin.depth
-    is_open = hasattr(model, "depth") and model.depth is None
+    is_open = getattr(recipe.model, "depth", 0) is None
     if depth is not None and depth != found.origin.spec.depth and is_open:
         changes["depth"] = depth
-    if changes:
-        recipe = dataclasses.replace(recipe, model=dataclasses.replace(model, **changes))
-    return recipe, notes
+    return rebuilt(recipe, **changes), notes
 
 
 def _check_origin(origin: Origin, options: Options, start: Prior | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 from collections.abc import Collection, Sequence
@@ -210,6 +211,12 @@ def load(preset: str, *, model: Config | None = None, edits: Sequence[str] = ())
 def parse(data: dict[str, Any], *, where: str = "recipe") -> Recipe:
     """Make a checked recipe of JSON data."""
     return config.parse(data, Recipe, where=where)
+
+
+def rebuilt(recipe: Recipe, **changes: object) -> Recipe:
+    """Change fields of the recipe's model."""
+    model = dataclasses.replace(recipe.model, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(recipe, model=model)
 
 
 def family(recipe: Recipe) -> str:

@@ -8,13 +8,11 @@ another way.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from vqtok.errors import UsageError
 from vqtok.protocols import LearnedCodebook, Quantized
-from vqtok.quantizers.rvq import kept_stages
+from vqtok.quantizers.rvq import Rvq, kept_stages
 
 HELD = ("encoder", "quantizer")
 """Parts of a tokenizer that the stage "decoder" holds still."""
@@ -64,7 +62,7 @@ class _Shortened:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
-    def __call__(self, quantizer: Any, args: tuple[Any, ...], output: Quantized) -> Quantized:
+    def __call__(self, quantizer: Rvq, args: tuple[Tensor], output: Quantized) -> Quantized:
         if not self.model.training:
             return output
         batch, depth = output.codes.shape[:2]

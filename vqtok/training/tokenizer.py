@@ -17,18 +17,18 @@ from vqtok.training.data.code_items import is_codes
 from vqtok.training.data.dataset import Batch
 from vqtok.training.data.files import FoundFiles, Kind, find_files
 from vqtok.training.data.fit import fit, kind_of, modality
-from vqtok.training.data.media import MediaData, MediaTask
+from vqtok.training.data.media import MediaTask
 from vqtok.training.data.survey import survey
 from vqtok.training.log import Learns
 from vqtok.training.losses.adversarial import Discriminator
 from vqtok.training.losses.reconstruction import ReconstructionLoss, check_outputs
-from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, Train, load, refuse
+from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, Train, load, rebuilt, refuse
 from vqtok.training.report import preview
 from vqtok.training.start import begin_from
 from vqtok.training.task import Measured, Options, Resolved, StepOutput
 
 if TYPE_CHECKING:
-    from vqtok.protocols import Reconstructed, Tokenizer
+    from vqtok.protocols import Reconstructed, Tokenizer, TrainableTokenizer
 
 GENTLER = 0.05
 """Learning rate of a decoder that goes on from trained weights, as a share of the recipe's: Adam's
@@ -56,8 +56,7 @@ class Reconstruction:
         self._terms.to(self._device)
         self.discriminator: Discriminator | None = None
         if plan.adversarial is not None:
-            config: Any = model.config
-            channels = config.channels if spec.modality == "image" else 1
+            channels = cast("TrainableTokenizer", model).channels
             self.discriminator = Discriminator(
                 plan.adversarial, modality=spec.modality, channels=channels
             ).to(self._device)
@@ -122,7 +121,7 @@ class TokenizerTask(MediaTask):
         if self.start is not None:
             begin_from(model, cast("nn.Module", self.start))
         rate = None if self.spec.rate is None else int(self.spec.rate)
-        self.media = MediaData(self.found, self.plan, rate=rate)
+        self.split(self.found, rate=rate)
         return model
 
     @property
@@ -147,12 +146,11 @@ class TokenizerTask(MediaTask):
     def seed(self, model: nn.Module, value: int) -> None:
         """Seed the quantizer's choices."""
         self._generator.manual_seed(value)
-        quantizer: Any = model.quantizer
-        quantizer.generator = self._generator
+        cast("TrainableTokenizer", model).quantizer.generator = self._generator
 
     def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
         """Reconstruct held-out files."""
-        files = self.media.measured
+        files = self.measured
         labels = files.labels().tolist() if self.plan.labels else None
         tokenizer = cast("Tokenizer", model)
         return Measured(*preview.measure(tokenizer, files, output, step=step, labels=labels))
@@ -255,10 +253,7 @@ def _fits_half(model: nn.Module) -> bool:
 
 def _labelled(recipe: Recipe, found: FoundFiles) -> Recipe:
     """Give the model the names of the files' directories, if it has none of its own."""
-    model = recipe.model
-    if getattr(model, "labels", None):
+    if getattr(recipe.model, "labels", None):
         return recipe
     # Files that lie in no directory of their own share the label ".".
-    names = tuple(name or "." for name in found.files.names)
-    labelled = dataclasses.replace(model, labels=names)  # type: ignore[type-var]
-    return dataclasses.replace(recipe, model=labelled)
+    return rebuilt(recipe, labels=tuple(name or "." for name in found.files.names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vqtok.training.report.curve import curves
+from vqtok.training.report.cards import curves_of as curves
 
 
 def progress(step: int, loss: float, use: float | None = 0.5) -> dict:

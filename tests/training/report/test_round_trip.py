@@ -18,7 +18,7 @@ from vqtok.backends import torch_backend
 from vqtok.checkpoints import resume
 from vqtok.protocols import Config
 from vqtok.training.log import Evaluated, Event, Progress
-from vqtok.training.report.round_trip import RoundTrips
+from vqtok.training.report.preview import RoundTrips
 from vqtok.training.train import train
 
 SMALL = {

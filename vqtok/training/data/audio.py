@@ -101,15 +101,6 @@ class Stretch(NamedTuple):
     scale: np.float32
 
 
-def draw_stretch(
-    channels: int, length: int, *, size: int, gain_db: float, rng: np.random.Generator
-) -> Stretch:
-    """Draw ``size`` samples of a channel, attenuated by up to ``gain_db``."""
-    channel = int(rng.integers(channels))
-    start = int(rng.integers(max(1, length - size + 1)))
-    return Stretch(channel, start, np.float32(10.0 ** (-gain_db * rng.random() / 20.0) / 32767))
-
-
 class AudioSampler:
     """Cuts windows of recordings, drawn by their durations."""
 
@@ -145,8 +136,11 @@ class AudioSampler:
         return torch.from_numpy(cuts)
 
     def _draw(self, channels: int, length: int, rng: np.random.Generator) -> Stretch:
-        size, gain = self._recipe.window, self._recipe.gain_db
-        return draw_stretch(channels, length, size=size, gain_db=gain, rng=rng)
+        """Draw a window of a channel, attenuated by up to ``gain_db``."""
+        channel = int(rng.integers(channels))
+        start = int(rng.integers(max(1, length - self._recipe.window + 1)))
+        gain_db = -self._recipe.gain_db * rng.random()
+        return Stretch(channel, start, np.float32(10.0 ** (gain_db / 20.0) / 32767))
 
     def _scaled(self, samples: np.ndarray, scale: np.float32) -> np.ndarray:
         """Turn int16 (n,) into (1, window) float32 in [-1, 1], followed by silence if shorter."""

@@ -11,6 +11,8 @@ from collections.abc import Collection
 from statistics import fmean, median
 from typing import Any, Literal, NamedTuple
 
+import torch
+
 from vqtok import config
 from vqtok.codes.rates import digits
 from vqtok.codes.spec import CodeSpec
@@ -54,8 +56,9 @@ class Fitted(NamedTuple):
 
 
 def spec_of(recipe: Recipe) -> CodeSpec:
-    """Build the spec of the recipe's model: modality, strides and rate."""
-    spec: CodeSpec = recipe.model.build().spec
+    """Tell the spec of the recipe's model: modality, strides and rate."""
+    with torch.device("meta"):  # no weights are made for it
+        spec: CodeSpec = recipe.model.build().spec
     return spec
 
 

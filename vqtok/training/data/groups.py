@@ -15,6 +15,7 @@ import numpy as np
 
 from vqtok.media.items import Place
 from vqtok.media.tars import Member
+from vqtok.training.recipe import Train
 
 MOST = 64
 """Files of one group that a number alone tells apart: ``cat_0001`` to ``cat_5000`` are a class."""
@@ -67,6 +68,14 @@ def groups_of(files: Iterable[Place | str]) -> np.ndarray:
     alone = (sizes > most)[groups] if len(groups) else np.zeros(0, bool)
     groups[alone] = len(numbers) + np.arange(int(alone.sum()))
     return groups
+
+
+def grouped(files: Iterable[Place | str], plan: Train) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Number files as ``groups_of``, None if the plan wants none; what to tell people of it."""
+    if not plan.holdout_groups:
+        return None, ()
+    groups = groups_of(files)
+    return groups, tuple(filter(None, [note_of(groups)]))
 
 
 def note_of(groups: np.ndarray) -> str:

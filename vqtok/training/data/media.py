@@ -16,7 +16,7 @@ from vqtok.media.items import Place
 from vqtok.training.data import audio
 from vqtok.training.data.dataset import Dataset, worker_count
 from vqtok.training.data.files import FileList, FileSubset, FoundFiles
-from vqtok.training.data.groups import groups_of, note_of
+from vqtok.training.data.groups import grouped
 from vqtok.training.data.held_out import held_out
 from vqtok.training.data.images import CropSampler, DeviceCropSampler, read_pixels
 from vqtok.training.data.sampling import Sampler, Unreadable
@@ -33,83 +33,63 @@ Check = Callable[[Place], None]
 """Raises ``MediaError`` for a file that cannot be read."""
 
 
-class MediaData:
-    """Splits the files of a run once.
+class MediaTask:
+    """What tasks have in common that learn from files; see ``training.task.Task``."""
 
-    Args:
-        found: All of them.
-        plan: Share and seed of the split, windows, augmentation, labels.
-        rate: Hz of the model, for audio; None: as the files are.
+    plan: Train
+    split_notes: Sequence[str]
+    unreadable: dict[str, str]
 
-    Attributes:
-        notes: What of the split people should know.
+    def split(self, found: FoundFiles, *, rate: int | None) -> None:
+        """Split the files of a run, once.
 
-    Raises:
-        MediaError: no file can be read.
-    """
+        Args:
+            found: All of them.
+            rate: Hz of the model, for audio; None: as the files are.
 
-    def __init__(self, found: FoundFiles, plan: Train, *, rate: int | None) -> None:
-        self.kind, self._plan, self._rate = found.kind, plan, rate
-        groups = groups_of(found.files) if plan.holdout_groups else None
-        self.notes = () if groups is None else tuple(filter(None, [note_of(groups)]))
-        self.training, self.held_out, self.unreadable = split(
+        Raises:
+            MediaError: no file can be read.
+        """
+        groups, self.split_notes = grouped(found.files, self.plan)
+        self._kind, self._rate = found.kind, rate
+        self._training, self._held, self.unreadable = split(
             found.files,
-            share=plan.holdout,
-            seed=plan.seed,
+            share=self.plan.holdout,
+            seed=self.plan.seed,
             check=checker(found.kind, rate=rate),
-            enough=plan.holdout_items,
+            enough=self.plan.holdout_items,
             groups=groups,
         )
 
     @property
     def measured(self) -> FileSubset:
         """Held-out files that are measured while training; they were opened."""
-        return self.held_out[: self._plan.holdout_items]
+        return self._held[: self.plan.holdout_items]
+
+    @property
+    def held_out(self) -> int:
+        """Files that are never trained on."""
+        return len(self._held)
+
+    def held_out_names(self, data: Sequence[str]) -> dict[str, Any]:
+        """Name the held-out files."""
+        return held_out(self._held, data, measured=len(self.measured))
 
     def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
-        """Make batches of the training files."""
+        """Make batches of windows of the training files."""
         return media_dataset(
-            self.training,
-            kind=self.kind,
-            recipe=self._plan,
+            self._training,
+            kind=self._kind,
+            recipe=self.plan,
             rate=self._rate,
             rank=rank,
             ranks=ranks,
             device=device,
         )
 
-
-class MediaTask:
-    """What tasks have in common that learn from files; see ``training.task.Task``."""
-
-    media: MediaData
-
-    @property
-    def held_out(self) -> int:
-        """Files that are never trained on."""
-        return len(self.media.held_out)
-
-    @property
-    def unreadable(self) -> dict[str, str]:
-        """Files that turned out not to be readable: name → why."""
-        return self.media.unreadable
-
-    @property
-    def split_notes(self) -> Sequence[str]:
-        """What of the split people should know."""
-        return self.media.notes
-
-    def held_out_names(self, data: Sequence[str]) -> dict[str, Any]:
-        """Name the held-out files."""
-        return held_out(self.media.held_out, data, measured=len(self.media.measured))
-
-    def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
-        """Make batches of windows of the training files."""
-        return self.media.dataset(rank=rank, ranks=ranks, device=device)
-
     def describe_data(self, dataset: Dataset) -> dict[str, Any]:
         """Describe the training files by the headers of some."""
-        return survey(self.media.training, self.media.kind).to_json(labels=dataset.names)
+        return survey(self._training, self._kind).to_json(labels=dataset.names)
 
 
 def media_dataset(
@@ -207,37 +187,66 @@ def split(
     Raises:
         MediaError: no file can be read.
     """
-    order, count = _drawn(len(files), share=share, seed=seed)
+    numbers = split_numbers(
+        len(files),
+        share=share,
+        seed=seed,
+        check=None if check is None else lambda at: check(files[at]),
+        enough=0 if check is None else enough,
+        groups=groups,
+    )
+    if len(numbers.failures) == len(files):
+        raise MediaError("--data", f"none of the {len(files)} files can be read")
+    unreadable = {
+        str(files[at]): error.without(files[at]) for at, error in numbers.failures.items()
+    }
+    return Split(files.subset(numbers.training), files.subset(numbers.held_out), unreadable)
+
+
+class Numbers(NamedTuple):
+    """Separates items by their numbers, (n,) int64, as ``Split`` does files."""
+
+    training: np.ndarray
+    held_out: np.ndarray
+    failures: dict[int, MediaError]
+
+
+def split_numbers(
+    count: int,
+    *,
+    share: float,
+    seed: int,
+    check: Callable[[int], None] | None = None,
+    enough: int = ENOUGH,
+    groups: np.ndarray | None = None,
+) -> Numbers:
+    """Split items, in the same way for the same seed; see ``split``."""
+    order = np.random.default_rng([seed, count]).permutation(count)
+    wanted = min(max(1, round(share * count)), max(1, count - 1))
     if groups is not None and len(np.unique(groups)) == len(groups):
         groups = None
     if groups is not None:
-        order, count = _together(order, count, groups)
-    good: list[int] = []
-    unreadable: dict[str, str] = {}
-    tried = 0
-    if check is not None:
-        for at in order:
-            if len(good) == min(count, enough):
-                break
-            tried += 1
-            file = files[int(at)]
-            try:
-                check(file)
-            except MediaError as error:
-                unreadable[str(file)] = error.without(file)
-            else:
-                good.append(int(at))
-        if not good:
-            raise MediaError("--data", f"none of the {len(files)} files can be read")
+        order, wanted = _together(order, wanted, groups)
+    good, failures = list[int](), dict[int, MediaError]()
+    for at in map(int, order):
+        if len(good) == min(wanted, enough):
+            break
+        try:
+            if check is not None:
+                check(at)
+            good.append(at)
+        except MediaError as error:
+            failures[at] = error
+    tried, more = len(good) + len(failures), wanted - len(good)
     later = order[tried:]
-    more = count - len(good)
     if groups is not None:
         # Files that could not be read have moved the end into the next group: it ends there.
         while 0 < tried + more < len(order) and _same(order, groups, tried + more):
             more += 1
         more = max(0, min(more, len(later) - 1))
-    training, held = _apart(good, later, more)
-    return Split(files.subset(training), files.subset(held), unreadable)
+    held = np.concatenate([np.sort(good), np.sort(later[:more])]).astype(np.int64)
+    training = np.sort(later[more:])
+    return Numbers(training if len(training) else held, held, failures)
 
 
 def _same(order: np.ndarray, groups: np.ndarray, at: int) -> bool:
@@ -270,37 +279,6 @@ def _together(order: np.ndarray, count: int, groups: np.ndarray) -> tuple[np.nda
         return order, count
     held = np.isin(order, arranged[:end])
     return np.concatenate([order[held], arranged[end:]]), end
-
-
-def split_numbers(
-    count: int,
-    *,
-    share: float,
-    seed: int,
-    enough: int = ENOUGH,
-    groups: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Splits items that were all read already: (training, held out), int64 numbers."""
-    order, held = _drawn(count, share=share, seed=seed)
-    if groups is not None and len(np.unique(groups)) < len(groups):
-        order, held = _together(order, held, groups)
-    first = min(held, enough)
-    return _apart(order[:first], order[first:], held - first)
-
-
-def _drawn(count: int, *, share: float, seed: int) -> tuple[np.ndarray, int]:
-    """Returns all numbers in the order in which they are held out, and how many are."""
-    order = np.random.default_rng([seed, count]).permutation(count)
-    return order, min(max(1, round(share * count)), max(1, count - 1))
-
-
-def _apart(
-    first: Sequence[int] | np.ndarray, later: np.ndarray, more: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Training and held-out numbers, both what is held out ``first`` and ``more`` of the others."""
-    held = np.concatenate([np.sort(first), np.sort(later[:more])]).astype(np.int64)
-    training = np.sort(later[more:])
-    return (training if len(training) else held), held
 
 
 def checker(kind: Literal["image", "audio"], *, rate: int | None) -> Check:

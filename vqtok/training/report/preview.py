@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from vqtok.backends import torch_backend
 from vqtok.media import audio, image
 from vqtok.media.items import Place
 from vqtok.metrics.audio import MEL
+from vqtok.metrics.codebook import Usage
 from vqtok.metrics.image import PSNR
+from vqtok.metrics.latents import Latents
 from vqtok.pipeline.signals import opened
-from vqtok.protocols import Tokenizer
+from vqtok.protocols import RoundTrip, Tokenizer
+from vqtok.quantizers.gaussian import Gaussian
 from vqtok.training.data.audio import read_beginning
 from vqtok.training.report import gallery
-from vqtok.training.report.round_trip import RoundTrips
 
 PREVIEWED = {"image": 6, "audio": 3}
 """Held-out files in a preview."""
@@ -68,7 +73,7 @@ def measure(
     values: list[float] = []
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for index, file in enumerate(files):
-        signal = _centre(file) if rate is None else _beginning(file, rate)
+        signal = _centre(file) if rate is None else read_beginning(file, rate=rate, seconds=SECONDS)
         x = signal[None]
         trip = coder.round_trip(x, label=None if labels is None else int(labels[index]))
         trips.add(trip)
@@ -95,10 +100,6 @@ def _centre(file: Place) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, top : top + SIDE, left : left + SIDE])
 
 
-def _beginning(file: Place, rate: int) -> np.ndarray:
-    return read_beginning(file, rate=rate, seconds=SECONDS)
-
-
 def _clip(
     folder: Path,
     index: int,
@@ -114,3 +115,47 @@ def _clip(
             with audio.Writer(folder / name, rate, 1) as writer:
                 writer.write(samples)
     return names[1]
+
+
+class RoundTrips:
+    """Counts what a model's round trips have in the middle.
+
+    Args:
+        model: A tokenizer in evaluation mode.
+    """
+
+    def __init__(self, model: Tokenizer) -> None:
+        self._usages = {level.name: Usage.of(level) for level in model.spec.levels}
+        quantizer = cast("nn.Module", model).get_submodule("quantizer")
+        self._gaussian = quantizer if isinstance(quantizer, Gaussian) else None
+        self._latents = Latents()
+
+    @torch.inference_mode()
+    def add(self, trip: RoundTrip) -> None:
+        """Take what a coder made of some signals."""
+        if trip.codes is not None:
+            for usage, array in zip(self._usages.values(), trip.codes.levels, strict=True):
+                usage.add(array)
+        if trip.latents is not None and self._gaussian is not None:
+            device = next(self._gaussian.parameters()).device
+            posterior = self._gaussian.posterior(torch.from_numpy(trip.latents).to(device))
+            self._latents.add(posterior.mean, posterior.kl())
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Measures of all signals so far.
+
+        With codes "use" and "perplexity"; if there are several levels those are means over them,
+        and "use_top" and so on are of each. Of a variational autoencoder "kl" in nats per position
+        and "active_units", dimensions; of a plain one nothing.
+        """
+        if self._gaussian is not None:
+            return {"kl": self._latents.kl, "active_units": float(self._latents.active)}
+        totals = {name: usage.total for name, usage in self._usages.items()}
+        found: dict[str, float] = {}
+        if totals:
+            found["use"] = fmean(total.share for total in totals.values())
+            found["perplexity"] = fmean(total.perplexity for total in totals.values())
+        for name, total in totals.items() if len(totals) > 1 else ():
+            found[f"use_{name}"], found[f"perplexity_{name}"] = total.share, total.perplexity
+        return found

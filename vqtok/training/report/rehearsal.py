@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import statistics
 import time
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqtok.checkpoints import weights
 from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec
 from vqtok.training.log import Learns
@@ -95,20 +94,20 @@ def rehearse(run: Run) -> Rehearsal:
     plan = run.plan
     data = run.data_facts
     left = plan.steps - run.step
+    stored = weights.storable(run.model, half=plan.store == "float16", subject=run.output)
     step_s = _time(run)
     total_s = step_s * left
     if plan.minutes is not None:
         total_s = min(total_s, 60.0 * plan.minutes)
     window = run.task.window
     typical = _typical(spec, data)
-    sizes = _stored(run.model)
     nominal = rates.nominal(spec)
     return Rehearsal(
         modality=spec.modality,
         device=started.device,
         precision=started.precision,
-        parameters=_parts(sizes),
-        model_bytes=_bytes(sizes, half=plan.store == "float16"),
+        parameters=_parts(stored),
+        model_bytes=weights.signature("", stored)[1],
         window=window,
         window_tokens=data.get("window", spec.tokens(window)),
         typical=typical,
@@ -116,7 +115,7 @@ def rehearse(run: Run) -> Rehearsal:
         learns=run.task.learns,
         bits_per_pixel=nominal if spec.modality == "image" else None,
         kbit_per_s=nominal if spec.modality == "audio" else None,
-        receptive_field=_receptive_field(run.model),
+        receptive_field=getattr(run.model, "receptive_field", None),
         files=started.files,
         held_out=started.held_out,
         batch=plan.batch * plan.accumulate,
@@ -156,45 +155,12 @@ def _typical(spec: CodeSpec, data: Mapping[str, Any]) -> tuple[int, ...] | None:
     return None
 
 
-def _stored(model: torch.nn.Module) -> dict[str, Tensor]:
-    """Choose what the weights file holds: all but the state that only training needs."""
-    return {k: v for k, v in model.state_dict().items() if "learning" not in k.split(".")}
-
-
 def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, tensor in tensors.items():
         part = name.partition(".")[0]
         counts[part] = counts.get(part, 0) + tensor.numel()
     return counts
-
-
-def _bytes(tensors: Mapping[str, Tensor], *, half: bool) -> int:
-    """Compute the size of a safetensors file: table, filled up to 8 bytes, and numbers."""
-    entries = []
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point():
-            entries.append((2 if half else 4, name, "F16" if half else "F32", tensor))
-        else:
-            size = tensor.element_size()
-            kind = "BOOL" if tensor.dtype == torch.bool else f"I{8 * size}"
-            entries.append((size, name, kind, tensor))
-    table, end = {}, 0
-    # Wide types first, then by name: so the library lays them out.
-    for size, name, kind, tensor in sorted(entries, key=lambda entry: (-entry[0], entry[1])):
-        begin, end = end, end + size * tensor.numel()
-        table[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    length = len(json.dumps(table, separators=(",", ":")))
-    return 8 + 8 * math.ceil(length / 8) + end
-
-
-def _receptive_field(model: Any) -> int | None:
-    if model.spec.modality == "audio":
-        context = getattr(model, "encoder_context", None)
-        frame = getattr(model.config, "frame", None)
-        return None if context is None or frame is None else context * model.hop + frame
-    around = getattr(getattr(model, "encoder", None), "receptive_field", None)
-    return None if around is None else model.stride + 2 * int(around)
 
 
 def _peak(device: torch.device) -> int | None:
