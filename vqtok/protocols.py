@@ -281,11 +281,11 @@ class Graphed(Protocol):
 
     spec: CodeSpec
 
-    def graphs(self, places: Mapping[str, Weight]) -> Graphs:
+    def graphs(self, stored: Mapping[str, Weight]) -> Graphs:
         """Write encoder and decoder.
 
         Args:
-            places: Where each tensor lies in the weights file.
+            stored: Where each tensor lies in the weights file.
         """
 
 

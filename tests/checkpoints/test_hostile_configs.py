@@ -122,7 +122,7 @@ def test_a_hostile_config_of_a_library_is_one_error(tmp_path: Path, name: str):
 
 
 def test_modules_without_numbers_are_counted_too():
-    with Budget({}, place="x"), pytest.raises(ConfigError, match="far larger"):
+    with Budget({}, subject="x"), pytest.raises(ConfigError, match="far larger"):
         held: nn.Module = nn.Identity()
         for _ in range(1_000_000):
             held = nn.Sequential(held)
@@ -130,7 +130,7 @@ def test_modules_without_numbers_are_counted_too():
 
 
 def test_numbers_as_large_as_the_weights_may_be_in_a_config():
-    facts.check_sizes({"a": [{"b": (1 << 20, True, 1e300, "x")}]}, 3, place="x")
-    facts.check_sizes({"a": 1 << 30}, 1 << 30, place="x")
+    facts.check_sizes({"a": [{"b": (1 << 20, True, 1e300, "x")}]}, 3, subject="x")
+    facts.check_sizes({"a": 1 << 30}, 1 << 30, subject="x")
     with pytest.raises(ConfigError, match="far larger than the weights"):
-        facts.check_sizes({"a": [{"b": (1 << 30,)}]}, 1 << 29, place="x")
+        facts.check_sizes({"a": [{"b": (1 << 30,)}]}, 1 << 29, subject="x")

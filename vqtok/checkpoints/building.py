@@ -36,13 +36,15 @@ _FILLERS = frozenset(
 )  # fmt: skip
 
 
-def build(make: Callable[[], Any], found: Mapping[str, Tensor], *, place: Path, file: Path) -> Any:
+def build(
+    make: Callable[[], Any], found: Mapping[str, Tensor], *, subject: Path, file: Path
+) -> Any:
     """Build a model and put weights in: evaluation mode, float32, no gradients.
 
     Args:
         make: Makes the model by its config.
         found: Its weights by name.
-        place: The config, in messages.
+        subject: The config, in messages.
         file: Of the weights, in messages.
 
     Raises:
@@ -51,13 +53,13 @@ def build(make: Callable[[], Any], found: Mapping[str, Tensor], *, place: Path, 
     """
     try:
         # What some networks draw all the same is not taken from the caller's random numbers.
-        with torch.random.fork_rng(devices=[]), Budget(found, place=str(place)), Unfilled():
+        with torch.random.fork_rng(devices=[]), Budget(found, subject=str(subject)), Unfilled():
             model = make()
     except VqtokError:
         raise
     except Exception as error:  # libraries have errors of their own
         text = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(place, f"model: cannot be built: {text}") from error
+        raise ConfigError(subject, f"model: cannot be built: {text}") from error
     weights.restore(model, found, file)
     return model.float().eval().requires_grad_(False)
 
@@ -84,15 +86,15 @@ class Budget(TorchFunctionMode):
 
     Args:
         weights: Tensors of the file by name.
-        place: The config, in messages.
+        subject: The config, in messages.
 
     Raises:
         ConfigError: from inside the block, before a tensor is made that is too much.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], *, place: str) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], *, subject: str) -> None:
         super().__init__()
-        self.place = place
+        self.subject = subject
         self.numbers = 4 * sum(each.numel() for each in weights.values()) + _SPARE_NUMBERS
         self.tensors = 10 * len(weights) + _SPARE_TENSORS
         self.modules = 10 * self.tensors
@@ -135,7 +137,7 @@ class Budget(TorchFunctionMode):
 
     def _refuse(self) -> None:
         raise ConfigError(
-            self.place,
+            self.subject,
             "model: cannot be built: far larger than the weights",
             hint="weights and config.json are not of one model",
         )

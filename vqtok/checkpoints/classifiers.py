@@ -27,7 +27,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Classifier:
 
     Raises:
         UsageError: no such model.
-        ConfigError: a config that does not fit, with the place in it.
+        ConfigError: a config that does not fit, with the location in it.
         CheckpointError: files missing or damaged, or a model that is no classifier.
     """
     folder = directories.resolve(name) if isinstance(name, str) else name

@@ -7,7 +7,7 @@ from vqtok.threads import MOST
 
 
 def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
-    """Settle the device and the number of threads; imports torch.
+    """Choose the device and the number of threads; imports torch.
 
     Args:
         name: "auto" takes cuda, then cpu.
@@ -25,7 +25,7 @@ def pick_device(name: str = "auto", *, threads: int | None = None) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("mps"):
-        # The nearest entry is settled in float64 where rounding could decide; MPS has none.
+        # The nearest entry is decided in float64 where rounding could decide; MPS has none.
         raise UsageError(f"--device {name}", "exact codes need float64", hint="--device cpu has it")
     try:
         # There and back: some devices take numbers and never give them.

@@ -159,7 +159,7 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
 
     Raises:
         UsageError: no such model.
-        ConfigError: a config that does not fit, with the place in it.
+        ConfigError: a config that does not fit, with the location in it.
         CheckpointError: files missing or damaged, or weights that do not fit the config.
     """
     from concurrent.futures import ThreadPoolExecutor
@@ -235,7 +235,7 @@ def built(directory: Path, build: Callable[[], Any]) -> Any:
     from vqtok.checkpoints.building import build as build_model
 
     found = weights.read(directory / WEIGHTS)
-    return build_model(build, found, place=directory / CONFIG, file=directory / WEIGHTS)
+    return build_model(build, found, subject=directory / CONFIG, file=directory / WEIGHTS)
 
 
 def _same_config(directory: Path, text: str) -> bool:

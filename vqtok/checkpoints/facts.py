@@ -243,24 +243,24 @@ def parsed(directory: Path, data: Mapping[str, Any]) -> Config:
         data: Content of its ``config.json``.
 
     Raises:
-        ConfigError: a config that does not fit, with the place in it, or that asks for far more
+        ConfigError: a config that does not fit, with the location in it, or that asks for far more
             than the weights hold.
     """
-    place, numbers = directory / CONFIG, 0
+    subject, numbers = directory / CONFIG, 0
     # What is wrong with weights is said by whoever reads them.
     with suppress(CheckpointError), _weights(directory) as stream:
         numbers = _parameters(stream)
-    check_sizes(data["model"], numbers, place=place)
-    return configs.parse(data["model"], Config, where=f"{place}: model")
+    check_sizes(data["model"], numbers, subject=subject)
+    return configs.parse(data["model"], Config, where=f"{subject}: model")
 
 
-def check_sizes(config: object, numbers: int, *, place: object) -> None:
+def check_sizes(config: object, numbers: int, *, subject: object) -> None:
     """Refuse a config with a number that no size or count of a network can be.
 
     Args:
         config: As JSON has it.
         numbers: In all weights: none of their axes is longer, and there are not more of them.
-        place: The config, in messages.
+        subject: The config, in messages.
 
     Raises:
         ConfigError: far larger than the weights.
@@ -274,7 +274,7 @@ def check_sizes(config: object, numbers: int, *, place: object) -> None:
             waiting.extend(found)
         elif isinstance(found, int) and abs(found) > most:
             raise ConfigError(
-                place,
+                subject,
                 "model: cannot be built: far larger than the weights",
                 hint="weights and config.json are not of one model",
             )

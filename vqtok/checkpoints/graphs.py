@@ -34,8 +34,8 @@ def write(folder: Path, module: Graphed, fingerprint: str) -> bool:
         return False
     if not module.spec.levels:
         return False
-    places, numbers = store.numbers(folder / WEIGHTS)
-    graphs = module.graphs(places)
+    stored, numbers = store.numbers(folder / WEIGHTS)
+    graphs = module.graphs(stored)
     errors = probe.errors(graphs, numbers, folder)
     store.write(folder, graphs, fingerprint=fingerprint, errors=errors)
     return True

@@ -39,15 +39,15 @@ def fetch(name: str) -> Path:
     except ImportError as error:
         reason = "models of the hub need the huggingface_hub package"
         raise UsageError(name, reason, hint="pip install 'vqtok[hf]'") from error
-    place: dict[str, Any] = {"repo_id": repo, "revision": revision or None}
+    source: dict[str, Any] = {"repo_id": repo, "revision": revision or None}
     with suppress(Exception):  # however the cache lacks it, the answer is the same
-        cached = Path(hub.snapshot_download(**place, local_files_only=True))
+        cached = Path(hub.snapshot_download(**source, local_files_only=True))
         if weight_files.is_candidate(cached):
             return cached
     try:
-        wanted = _chosen(hub.list_repo_files(**place))
+        wanted = _chosen(hub.list_repo_files(**source))
         if wanted:
-            return Path(hub.snapshot_download(**place, allow_patterns=wanted))
+            return Path(hub.snapshot_download(**source, allow_patterns=wanted))
     except Exception as error:  # the library's errors are those of several others
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(name, f"cannot download: {reason}") from error

@@ -65,7 +65,7 @@ def load(name: str | Path, *, device: str = "cpu") -> Prior:
 
     Raises:
         UsageError: no such model.
-        ConfigError: a config that does not fit, with the place in it.
+        ConfigError: a config that does not fit, with the location in it.
         CheckpointError: files missing or damaged, weights that do not fit the config, or a model
             that is no prior.
     """

@@ -118,12 +118,12 @@ def find(
             program's checkpoint or model of a hub is opened for it: that is the user's word.
         folders: Where a directory of this name is tried before all others.
     """
-    places: list[Path] = []
+    paths: list[Path] = []
     if name == Path(name).name:  # neither a path nor nothing
-        places += [folder / name for folder in folders if _is_ours(folder / name)]
-        places += [path for path in _directories() if path.name == name]
+        paths += [folder / name for folder in folders if _is_ours(folder / name)]
+        paths += [each for each in _directories() if each.name == name]
     # Two folders of the path may hold different models of one name, so every directory counts.
-    for path in (*places, *_directories()):
+    for path in (*paths, *_directories()):
         with suppress(VqtokError):  # a damaged neighbour must not hide a sound model
             found = _facts(path)
             if found.fingerprint == fingerprint:

@@ -24,7 +24,7 @@ QUIET = 1e-4
 """Power of an STFT bin below which magnitudes stay as they are; a full-scale tone has 32 … 128."""
 
 
-class Judged(NamedTuple):
+class Scored(NamedTuple):
     """What one network says of a batch."""
 
     scores: Tensor
@@ -57,13 +57,13 @@ class Patches(nn.Module):
         self.layers = nn.ModuleList(_normalised(layer) for layer in layers)
         self.last = _normalised(nn.Conv2d(2 * widths[-1], 1, 3, padding=1))
 
-    def forward(self, x: Tensor) -> list[Judged]:
-        """Judge (B, C, H, W) images in [-1, 1] of any size: one entry."""
+    def forward(self, x: Tensor) -> list[Scored]:
+        """Score (B, C, H, W) images in [-1, 1] of any size: one entry."""
         small = 2**self.halvings
         bottom, right = (max(0, small - side) for side in x.shape[-2:])
         if bottom or right:
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
-        return [_judge(x, self.layers, self.last)]
+        return [_scored(x, self.layers, self.last)]
 
 
 class Spectra(nn.Module):
@@ -81,8 +81,8 @@ class Spectra(nn.Module):
         super().__init__()
         self.scales = nn.ModuleList(Spectral(size, width=width) for size in sizes)
 
-    def forward(self, x: Tensor) -> list[Judged]:
-        """Judge (B, 1, L) audio of any length: one entry per STFT size."""
+    def forward(self, x: Tensor) -> list[Scored]:
+        """Score (B, 1, L) audio of any length: one entry per STFT size."""
         return [scale(x) for scale in self.scales]
 
 
@@ -94,16 +94,16 @@ class Spectral(nn.Module):
         self.size = size
         layers = [nn.Conv2d(2, width, (3, 9), padding=(1, 4))]
         layers += [
-            nn.Conv2d(width, width, (3, 9), stride=(1, 2), dilation=(reach, 1), padding=(reach, 4))
-            for reach in (1, 2, 4)
+            nn.Conv2d(width, width, (3, 9), stride=(1, 2), dilation=(step, 1), padding=(step, 4))
+            for step in (1, 2, 4)
         ]
         layers.append(nn.Conv2d(width, width, 3, padding=1))
         self.layers = nn.ModuleList(_normalised(layer) for layer in layers)
         self.last = _normalised(nn.Conv2d(width, 1, 3, padding=1))
 
-    def forward(self, x: Tensor) -> Judged:
-        """Judge (B, 1, L) audio."""
-        return _judge(self.spectrum(x), self.layers, self.last)
+    def forward(self, x: Tensor) -> Scored:
+        """Score (B, 1, L) audio."""
+        return _scored(self.spectrum(x), self.layers, self.last)
 
     def spectrum(self, x: Tensor) -> Tensor:
         """Maps (B, 1, L) audio → (B, 2, T, bins) float32: real and imaginary part, compressed.
@@ -138,11 +138,11 @@ def _normalised(layer: nn.Conv2d) -> nn.Module:
     return normalised
 
 
-def _judge(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> Judged:
+def _scored(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> Scored:
     x = x.contiguous(memory_format=torch.channels_last)
     features = []
     for layer in layers:
         x = F.leaky_relu(layer(x), SLOPE)
         features.append(x)
     scores: Tensor = last(x)
-    return Judged(scores.float(), features)
+    return Scored(scores.float(), features)

@@ -61,7 +61,7 @@ class Layer(nn.Module):
         """Returns the vertical stack.
 
         Args:
-            seen: (B, C, reach + n, W): the rows before, then those to compute.
+            seen: (B, C, radius + n, W): the rows before, then those to compute.
             hint: For the gates.
 
         Returns:
@@ -74,7 +74,7 @@ class Layer(nn.Module):
         """Returns what the horizontal stack adds.
 
         Args:
-            seen: (B, C, n, reach + m): the columns before, then those to compute.
+            seen: (B, C, n, radius + m): the columns before, then those to compute.
             between: (B, 2C, n, m) of the vertical stack.
             hint: For the gates.
         """

@@ -31,11 +31,11 @@ class Builder:
 
     Args:
         module: Its tensors are known by their names in the file.
-        places: Of each tensor of the file.
+        stored: Where each tensor lies in the file.
     """
 
-    def __init__(self, module: nn.Module, places: Mapping[str, Weight]) -> None:
-        self._places = places
+    def __init__(self, module: nn.Module, stored: Mapping[str, Weight]) -> None:
+        self._stored = stored
         self._names = {
             id(tensor): name for name, tensor in module.state_dict(keep_vars=True).items()
         }
@@ -56,13 +56,13 @@ class Builder:
             tensor: Of the module.
             shape: Another one, of as many numbers.
         """
-        place = self._places[self._names[id(tensor)]]
-        name = place.name if not shape else f"{place.name} {'x'.join(map(str, shape))}"
+        found = self._stored[self._names[id(tensor)]]
+        name = found.name if not shape else f"{found.name} {'x'.join(map(str, shape))}"
         if name not in self._weights:
-            self._weights[name] = Weight(name, shape or place.shape, place.half, place.begin)
-            if place.half:
+            self._weights[name] = Weight(name, shape or found.shape, found.half, found.begin)
+            if found.half:
                 self.add("Cast", name, out=f"{name} float32", to=FLOAT)
-        return f"{name} float32" if place.half else name
+        return f"{name} float32" if found.half else name
 
     def constant(self, *numbers: int) -> str:
         """Name an int64 vector."""

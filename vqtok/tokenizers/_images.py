@@ -216,10 +216,10 @@ class TiledImages(nn.Module, ABC):
             raw=None if self.output == "plain" else raw,
         )
 
-    def graphs(self, places: Mapping[str, Weight]) -> Graphs:
+    def graphs(self, stored: Mapping[str, Weight]) -> Graphs:
         """Write encoder and decoder as graphs."""
         (levels,) = self._levels
-        to = Builder(self, places)
+        to = Builder(self, stored)
         given = [Value("x", ("batch", self.channels, "height", "width"))]
         if isinstance(levels, Encoder):
             given += encoder_of_levels(to, levels)
@@ -227,7 +227,7 @@ class TiledImages(nn.Module, ABC):
             to.add("Identity", to.layers(layers_of(self.encoder), "x"), out="z0")
         latents = [("batch", "latent", f"h{i}", f"w{i}") for i in range(len(self.quantizers))]
         encoder = to.graph(given, [Value(f"z{i}", axes) for i, axes in enumerate(latents)])
-        to = Builder(self, places)
+        to = Builder(self, stored)
         image_decoder(to, self.decoder)
         decoder = to.graph(
             [Value(f"q{i}", axes) for i, axes in enumerate(latents)],

@@ -232,12 +232,12 @@ class Codec(nn.Module):
         codes = Codes(self.spec, levels, (length,))
         return Reconstructed(y, codes, quantized.loss, quantized.terms)
 
-    def graphs(self, places: Mapping[str, Weight]) -> Graphs:
+    def graphs(self, stored: Mapping[str, Weight]) -> Graphs:
         """Write encoder, of features, and decoder, to spectra, as graphs."""
-        axes, to = ("batch", "latent", 1, "frames"), Builder(self, places)
+        axes, to = ("batch", "latent", 1, "frames"), Builder(self, stored)
         to.add("Identity", to.layers(self.encoder, "x"), out="z0")
         features = Value("x", ("batch", self.front_end.channels, 1, "frames"))
-        encoder, to = to.graph([features], [Value("z0", axes)]), Builder(self, places)
+        encoder, to = to.graph([features], [Value("z0", axes)]), Builder(self, stored)
         deep = bool(self.labels.names) and self.labels.vectors.ndim == 3
         given = [Value("q0", axes)]
         if deep:

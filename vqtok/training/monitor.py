@@ -129,7 +129,7 @@ class Monitor(nn.Module):
         restart: Callable[[int], bool],
         excused: bool = False,
     ) -> list[str]:
-        """Count a step's codes; at the end of a window, judge each level.
+        """Count a step's codes; at the end of a window, check each level.
 
         Args:
             step: Steps done, this one included.
@@ -152,7 +152,7 @@ class Monitor(nn.Module):
             self._sum_losses(losses)
         if step % WINDOW == 0 and self.state.steps:
             for index in range(len(self.names)):
-                if what := self._judge(index):
+                if what := self._fault(index):
                     warnings.append(self._respond(index, what, restart))
             self._end_window()
         return warnings
@@ -271,7 +271,7 @@ class Monitor(nn.Module):
         state.steps += 1
         state.rest += total(losses) - commitments
 
-    def _judge(self, index: int) -> str:
+    def _fault(self, index: int) -> str:
         """Say what is wrong with a level; nothing: ""."""
         level = self.state.levels[index]
         found = self.window_use(index)

@@ -50,7 +50,7 @@ LAYOUTS: tuple[str, ...] = (
     "dac_pth",
     "encodec_th",
 )
-"""Files of this room, in the order in which they are asked; the first that knows it wins."""
+"""Files of this room, in the order in which they are tried; the first that knows it wins."""
 
 _SHOWN = 8
 
@@ -80,7 +80,7 @@ class Recognised:
 
         path, config = self.info.path, self.match.config
         try:
-            module = building.build(config.build, self.weights, place=path, file=path)
+            module = building.build(config.build, self.weights, subject=path, file=path)
         except ConfigError as error:
             raise CheckpointError(path, f"{self.match.family}: {error.reason}") from error
         module.spec, module.name = self.info.spec, self.info.name
@@ -99,12 +99,12 @@ def recognise(path: Path) -> Match:
     from vqtok.checkpoints.foreign import _reading
 
     found = _reading.read(path)
-    first = _asked(found, by_config=True)
+    first = _first_match(found, by_config=True)
     matched = [] if isinstance(first, VqtokError) or first is None else [(found, first)]
     for other in found.elsewhere():
-        if other.place is found.place or _inside(other, matched):
+        if other.node is found.node or _inside(other, matched):
             continue
-        match = _asked(other, by_config=False)
+        match = _first_match(other, by_config=False)
         if isinstance(match, Match):
             matched.append((other, match))
     if not matched:
@@ -117,12 +117,12 @@ def recognise(path: Path) -> Match:
     return replace(match, notes=(*match.notes, note))
 
 
-def _asked(found: Found, *, by_config: bool) -> Match | VqtokError | None:
+def _first_match(found: Found, *, by_config: bool) -> Match | VqtokError | None:
     """Returns what the first layout that knows these weights makes of them.
 
     Args:
-        found: One place of a file.
-        by_config: Whether also layouts are asked that look at ``config.json`` alone.
+        found: One node of a file.
+        by_config: Whether also layouts are tried that look at ``config.json`` alone.
     """
     for each in _layouts():
         if not by_config and getattr(each, "BY_CONFIG", False):
@@ -157,7 +157,7 @@ def read(path: Path) -> Recognised:
     model = configs.dump(match.config)
     try:
         tensors = {name: _plain(tensor) for name, tensor in sorted(match.weights().items())}
-        check_sizes(model, sum(each.numel() for each in tensors.values()), place=path)
+        check_sizes(model, sum(each.numel() for each in tensors.values()), subject=path)
         found = match.config.spec
     except CheckpointError:
         raise

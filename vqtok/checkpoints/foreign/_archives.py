@@ -65,9 +65,9 @@ class _Contents:
         """Returns where the next piece begins."""
         return self.data.tell()
 
-    def seek(self, place: int, whence: int = 0, /) -> int:
-        """Go to a place of the file."""
-        self.data.seek((0, self.data.tell(), len(self.data))[whence] + place)
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a position of the file."""
+        self.data.seek((0, self.data.tell(), len(self.data))[whence] + offset)
         return self.data.tell()
 
     def read(self, size: int = -1, /) -> bytes:

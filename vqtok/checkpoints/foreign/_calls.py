@@ -31,7 +31,7 @@ _RUNNERS = frozenset(
      "shutil", "smtplib", "socket", "subprocess", "sys", "tempfile", "timeit", "urllib",
      "webbrowser")
 )  # fmt: skip
-"""Packages that only an attack names. Nothing of any package is run; of these it is told."""
+"""Packages that only an attack names. Nothing of any package is run; of these it is said."""
 
 _RUN = frozenset(
     f"builtins.{name}"
@@ -171,11 +171,11 @@ def _first(tensor: Any = None, *rest: Any) -> Tensor | None:
     return tensor if isinstance(tensor, Tensor) else None
 
 
-def _retold(function: Any = None, kind: Any = None, arguments: Any = (), *rest: Any) -> Any:
+def _of_subclass(function: Any = None, kind: Any = None, arguments: Any = (), *rest: Any) -> Any:
     """Returns the tensor of a subclass, as which it is not rebuilt."""
     if not isinstance(arguments, tuple) or not isinstance(function, Name):
         return None
-    made = None if function.text == _RETOLD else called(function, arguments)
+    made = None if function.text == _SUBCLASS else called(function, arguments)
     return made if isinstance(made, Tensor) else None
 
 
@@ -187,7 +187,7 @@ def _list(items: Any = (), *rest: Any) -> Any:
     return items if isinstance(items, list | tuple) else None
 
 
-_RETOLD = "torch._tensor._rebuild_from_type_v2"
+_SUBCLASS = "torch._tensor._rebuild_from_type_v2"
 
 _BUILDERS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuilt,
@@ -196,7 +196,7 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
-    _RETOLD: _retold,
+    _SUBCLASS: _of_subclass,
     ORDERED: _mapping,
     "builtins.dict": _mapping,
     "builtins.set": _list,

@@ -28,7 +28,7 @@ _LARGEST_NUMBER = 256
 """Bytes of an integer; random generators keep some of 16."""
 
 _MOST_KEY = 1 << 64
-"""Python hashes integers by a remainder: any number of larger ones fall into one place."""
+"""Python hashes integers by a remainder: any number of larger ones collide."""
 
 
 class Bytes(Protocol):
@@ -37,7 +37,7 @@ class Bytes(Protocol):
     def __len__(self) -> int: ...
 
     @overload
-    def __getitem__(self, place: int, /) -> int: ...
+    def __getitem__(self, at: int, /) -> int: ...
 
     @overload
     def __getitem__(self, piece: slice, /) -> bytes: ...
@@ -119,11 +119,11 @@ class Machine:
         self.at += 1
         return found
 
-    def remember(self, place: int) -> None:
+    def remember(self, at: int) -> None:
         """Put what is on top of the stack into the memo."""
-        if not 0 <= place <= len(self.data):
+        if not 0 <= at <= len(self.data):
             raise ValueError("a memo beyond all reason")
-        self.memo[place] = self.stack[-1]
+        self.memo[at] = self.stack[-1]
 
     def marked(self) -> list[Any]:
         """Take what lies above the last mark."""
@@ -181,7 +181,7 @@ def _key(found: Any) -> Any:
     if kind is int and -_MOST_KEY < found < _MOST_KEY:
         return found
     if kind is tuple and all(type(each) in (str, int, float, bool, bytes) for each in found):
-        return Inert(None, found)  # tuples of numbers can be made to fall into one place
+        return Inert(None, found)  # tuples of numbers can be made to collide
     raise ValueError("nested beyond all reason: a container as a key")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vqtok import regular
 from vqtok.checkpoints.foreign import _archives
 from vqtok.checkpoints.foreign._calls import Inert
-from vqtok.checkpoints.foreign._places import Place, default, places, tree
+from vqtok.checkpoints.foreign._nodes import Node, default, nodes, tree
 from vqtok.checkpoints.weight_files import weights_in
 from vqtok.checkpoints.weights import read as read_safetensors
 from vqtok.config import read_json
@@ -38,7 +38,7 @@ class Found:
         config: ``config.json`` beside them; empty if there is none.
         extra: What else the file holds, such as {"metadata": {…}}; no tensors.
         parts: Tensors of each further file, by its stem: DALL-E's "encoder" and "decoder".
-        place: Where in the file the tensors lie; None of several files.
+        node: Where in the file the tensors lie; None of several files.
     """
 
     path: Path
@@ -46,26 +46,26 @@ class Found:
     config: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-    place: Place | None = None
+    node: Node | None = None
 
     def elsewhere(self) -> Iterator[Found]:
-        """Returns all places of the file where weights may lie, the better first."""
-        for place in () if self.place is None else places(self.place.root):
-            yield _at(self.path, place, self.config)
+        """Returns all nodes of the file where weights may lie, the better first."""
+        for node in () if self.node is None else nodes(self.node.root):
+            yield _at(self.path, node, self.config)
 
     @property
     def where(self) -> str:
         """The keys that lead to the tensors, as people write them."""
-        return ".".join(self.place.path) if self.place and self.place.path else "the whole file"
+        return ".".join(self.node.path) if self.node and self.node.path else "the whole file"
 
     @property
     def is_average(self) -> bool:
         """Whether these are moving averages of weights."""
-        return self.place is not None and self.place.is_average
+        return self.node is not None and self.node.is_average
 
     def is_part_of(self, other: Found) -> bool:
         """Tell whether these lie inside of others and are not an average beside them."""
-        ours, theirs = (each.place.path if each.place else () for each in (self, other))
+        ours, theirs = (each.node.path if each.node else () for each in (self, other))
         return ours[: len(theirs)] == theirs and self.is_average == other.is_average
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -111,11 +111,11 @@ def read(path: Path) -> Found:
     return _at(path, default(_tree(files[0])), config)
 
 
-def _at(path: Path, place: Place, config: Mapping[str, Any]) -> Found:
-    return Found(path, place.named(), config, place.beside(), place=place)
+def _at(path: Path, node: Node, config: Mapping[str, Any]) -> Found:
+    return Found(path, node.named(), config, node.beside(), node=node)
 
 
-def _tree(path: Path) -> Place:
+def _tree(path: Path) -> Node:
     """Returns what a file holds, by name.
 
     Raises:

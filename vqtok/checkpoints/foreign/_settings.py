@@ -21,11 +21,11 @@ def picked(keys: Mapping[str, Any], make: Callable[..., T], *, path: Path) -> T:
     """Returns the config whose fields are among these keys; all the others are left alone.
 
     Raises:
-        ConfigError: a value of another type, with its place.
+        ConfigError: a value of another type, with its location.
     """
     names = {field.name for field in dataclasses.fields(make)}  # type: ignore[arg-type]
     kept = {key: value for key, value in keys.items() if key in names}
-    check_sizes(kept, _MOST, place=f"{path}: config.json")
+    check_sizes(kept, _MOST, subject=f"{path}: config.json")
     return configs.parse(kept, make, where=f"{path}: config.json")
 
 

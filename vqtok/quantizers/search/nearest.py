@@ -232,7 +232,7 @@ def _two_smallest(left: Tensor, tile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Finds each row's smallest score in a tile, its index, and the next smallest: (R,) each.
 
     ``torch.argmin`` is scalar code, so it is kept away from the full scores: the smallest of each
-    group (vectorised and threaded), then the first smallest group, then the place inside it.
+    group (vectorised and threaded), then the first smallest group, then the position inside it.
     """
     count, (_, groups, width) = len(left), tile.shape
     minima = scratch("minima", (count, groups), left.device)

@@ -277,10 +277,10 @@ def _near(
     row = picked // groups
     group = picked - row * groups
     values = scores.numpy()[row, :, group]
-    place = np.flatnonzero(values <= limit[row][:, None])
-    which = place // width
-    column = place - which * width
-    return row[which], column * groups + group[which], values.reshape(-1)[place]
+    at = np.flatnonzero(values <= limit[row][:, None])
+    which = at // width
+    column = at - which * width
+    return row[which], column * groups + group[which], values.reshape(-1)[at]
 
 
 @lru_cache(maxsize=256)

@@ -107,11 +107,11 @@ class Network(Modules):
 
     def encoding(self) -> Pass:
         """Makes a fresh pass over the windows of one signal."""
-        return _Carried(self.encoder, tail=self._tails[0])
+        return _Stateful(self.encoder, tail=self._tails[0])
 
     def decoding(self) -> Pass:
         """Makes a fresh pass over the windows of one signal's latents."""
-        return _Carried(self.decoder, tail=self._tails[1])
+        return _Stateful(self.decoder, tail=self._tails[1])
 
     def quantize(self, z: Tensor) -> Tensor:
         """Maps (1, D, T) → int64 (1, Q, T)."""
@@ -135,7 +135,7 @@ def settings(keys: Mapping[str, Any]) -> Any:
     )
 
 
-class _Carried:
+class _Stateful:
     """Layers around an LSTM, over the windows of one signal in their order.
 
     What comes before the LSTM sees the window's past again; the LSTM goes on from its state; what

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vqtok.errors import ConfigError
-from vqtok.nn.discriminators import Judged, Patches, Spectra
+from vqtok.nn.discriminators import Patches, Scored, Spectra
 from vqtok.training.recipe import Adversarial
 
 
@@ -96,16 +96,16 @@ class Discriminator(nn.Module):
         seen = y.detach().requires_grad_()
         losses = {}
         with torch.enable_grad():
-            judged = functional_call(self.network, fixed, (seen,))
+            scored = functional_call(self.network, fixed, (seen,))
             if self.weight:
                 # The generator's side of the hinge loss: no hinge, or a model far behind would get
                 # no gradient.
-                loss = -torch.stack([each.scores.mean() for each in judged]).mean()
+                loss = -torch.stack([each.scores.mean() for each in scored]).mean()
                 losses["adversarial"] = self.weight, loss
             if self.features:
                 with torch.no_grad():
                     originals = self.network(x)
-                losses["features"] = self.features, _matching(judged, originals)
+                losses["features"] = self.features, _matching(scored, originals)
         return {
             name: _balanced(loss, seen, y, weight=strength * weight)
             for name, (weight, loss) in losses.items()
@@ -123,11 +123,11 @@ class Discriminator(nn.Module):
             x: Original, the same shape.
         """
         total = y.new_zeros((), dtype=torch.float32)
-        judged = self.network(torch.cat([x.detach().to(y.dtype), y.detach()]))
-        for each in judged:
+        scored = self.network(torch.cat([x.detach().to(y.dtype), y.detach()]))
+        for each in scored:
             original, reconstructed = each.scores.chunk(2)
             total = total + F.relu(1.0 - original).mean() + F.relu(1.0 + reconstructed).mean()
-        return total / len(judged)
+        return total / len(scored)
 
 
 def _balanced(loss: Tensor, seen: Tensor, y: Tensor, *, weight: float) -> Tensor:
@@ -149,11 +149,11 @@ def _balanced(loss: Tensor, seen: Tensor, y: Tensor, *, weight: float) -> Tensor
     return weight * (loss.detach() + along - along.detach())
 
 
-def _matching(judged: list[Judged], originals: list[Judged]) -> Tensor:
+def _matching(scored: list[Scored], originals: list[Scored]) -> Tensor:
     """Compare hidden layers by L1 as a share of the original's mean: EnCodec Eq. 2."""
     shares = [
         F.l1_loss(a.float(), b.float()) / b.float().abs().mean().clamp(min=1e-3)
-        for one, other in zip(judged, originals, strict=True)
+        for one, other in zip(scored, originals, strict=True)
         for a, b in zip(one.features, other.features, strict=True)
     ]
     return torch.stack(shares).mean()

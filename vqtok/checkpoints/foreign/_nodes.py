@@ -1,9 +1,9 @@
-"""Where in a checkpoint a network's weights may lie: a tree of names, and its places by preference.
+"""Where in a checkpoint a network's weights may lie: a tree of names, its nodes by preference.
 
 Training programs keep weights in mappings of mappings (``{"state_dict": …, "ema": …}``), wrappers
 put their own names before or into those of a network (``module.``, ``_orig_mod.``), and networks
 lie in larger ones (``first_stage_model.``). All of that is one tree: keys are split at their dots.
-Any place of it may be the network; ``foreign.recognise`` asks every one.
+Any node of it may be the network; ``foreign.recognise`` asks every one.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _AVERAGES = re.compile(r"(^|_)(ema|avg|averaged?|swa|shadow)(_|$)")
 _MODULE = ("_parameters", "_buffers", "_modules")
 """Where a pickled ``nn.Module`` keeps what its ``state_dict`` names without them."""
 
-_PARTS, _PLACES = 1 << 20, 1 << 16
+_PARTS, _NODES = 1 << 20, 1 << 16
 """Few bytes can hold one list a thousand times, each of which holds another a thousand times."""
 
 _DEEP = 100
 _FEWEST = 4
-"""Tensors of a place that is worth asking about."""
+"""Tensors of a node that is worth asking about."""
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class Node:
     """One node of the tree.
 
     Attributes:
@@ -58,8 +58,8 @@ class Place:
     """
 
     name: str = ""
-    parent: Place | None = None
-    inside: dict[str, Place] = field(default_factory=dict)
+    parent: Node | None = None
+    inside: dict[str, Node] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     plain: dict[str, Any] = field(default_factory=dict)
     count: int = 0
@@ -73,7 +73,7 @@ class Place:
         return () if self.parent is None else (*self.parent.path, self.name)
 
     @property
-    def root(self) -> Place:
+    def root(self) -> Node:
         """The whole file."""
         return self if self.parent is None else self.parent.root
 
@@ -85,7 +85,7 @@ class Place:
     def named(self) -> dict[str, Tensor]:
         """Tensors here and below by name, without what wrappers put into them.
 
-        What a wrapper puts before all of them is a place of its own.
+        What a wrapper puts before all of them is a node of its own.
         """
         found = dict(self._named(""))
         short = {_unwrapped(name): tensor for name, tensor in found.items()}
@@ -97,73 +97,73 @@ class Place:
         return {**above, **self._data()}
 
     def _data(self) -> dict[str, Any]:
-        """Returns values, lists and mappings of a place, but for those that hold tensors."""
+        """Returns values, lists and mappings of a node, but for those that hold tensors."""
         found = dict(self.plain)
-        for name, place in self.inside.items():
-            if not place.count:
-                data = place._data()
-                # Keys of lists are numbers; values and places come back in their order.
-                listed = [data[each] for each in sorted(data, key=int)] if place.listed else data
+        for name, node in self.inside.items():
+            if not node.count:
+                data = node._data()
+                # Keys of lists are numbers; values and nodes come back in their order.
+                listed = [data[each] for each in sorted(data, key=int)] if node.listed else data
                 found[name] = listed
         return found
 
     def _named(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in self.tensors.items():
             yield f"{prefix}{name}", tensor
-        for name, place in self.inside.items():
-            if place.count:
-                yield from place._named(f"{prefix}{name}.")
+        for name, node in self.inside.items():
+            if node.count:
+                yield from node._named(f"{prefix}{name}.")
 
 
-def tree(found: object) -> Place:
+def tree(found: object) -> Node:
     """Returns the tree of what a file holds.
 
     Raises:
         ValueError: nested beyond all reason.
     """
-    root = Place()
-    waiting: deque[tuple[Place, object, tuple[int, ...]]] = deque([(root, found, ())])
+    root = Node()
+    waiting: deque[tuple[Node, object, tuple[int, ...]]] = deque([(root, found, ())])
     parts, made = 0, 0
     while waiting:
-        place, held, above = waiting.popleft()
+        node, held, above = waiting.popleft()
         if id(held) in above:  # it holds itself
             continue
-        place.listed = isinstance(held, list | tuple)
+        node.listed = isinstance(held, list | tuple)
         for key, value in _items(held):
             flat = isinstance(value, list | tuple) and not any(map(_is_nested, value))
             parts += 1 + (len(value) if flat else key.count("."))
             made += not flat and _is_nested(value)
-            if parts > _PARTS or made > _PLACES:
+            if parts > _PARTS or made > _NODES:
                 raise ValueError("nested beyond all reason")
             if isinstance(value, Tensor):
                 *way, last = key.split(".")
-                _below(place, way).tensors[last] = value
+                _below(node, way).tensors[last] = value
             elif _is_nested(value) and not flat:
-                inner = _below(place, key.split("."))
+                inner = _below(node, key.split("."))
                 inner.whole = True
                 waiting.append((inner, value, (*above, id(held))))
             else:
-                place.plain[key] = list(value) if flat else value
+                node.plain[key] = list(value) if flat else value
     _counted(root)
     return root
 
 
-def default(root: Place) -> Place:
-    """Returns the place that keys of training programs and wrappers alone lead to."""
-    place = root
+def default(root: Node) -> Node:
+    """Returns the node that keys of training programs and wrappers alone lead to."""
+    node = root
     while True:
-        inside = [each for each in place.inside.values() if each.count]
+        inside = [each for each in node.inside.values() if each.count]
         known = [each for each in inside if _order(each) < len(CONTAINERS) and each.whole]
-        only = [each for each in inside if each.count == place.count and each.name in WRAPPERS]
+        only = [each for each in inside if each.count == node.count and each.name in WRAPPERS]
         chosen = sorted(known, key=_order)[:1] or only
         if not chosen:
-            return place
-        place = chosen[0]
+            return node
+        node = chosen[0]
 
 
-def places(root: Place) -> Iterator[Place]:
-    """Returns places that may hold a network: averages before weights, known keys first."""
-    found: list[Place] = []
+def nodes(root: Node) -> Iterator[Node]:
+    """Returns nodes that may hold a network: averages before weights, known keys first."""
+    found: list[Node] = []
     level = [root]
     while level:  # those nearer to the root first
         found += [each for each in level if each.count >= _FEWEST]
@@ -171,11 +171,11 @@ def places(root: Place) -> Iterator[Place]:
     yield from sorted(found, key=lambda each: (not each.is_average, len(each.path), _order(each)))
 
 
-def _order(place: Place) -> int:
+def _order(node: Node) -> int:
     """Rank of a key: averages, then the known ones, then all others."""
-    if _AVERAGES.search(place.name):
+    if _AVERAGES.search(node.name):
         return -1
-    return CONTAINERS.index(place.name) if place.name in CONTAINERS else len(CONTAINERS)
+    return CONTAINERS.index(node.name) if node.name in CONTAINERS else len(CONTAINERS)
 
 
 def _is_nested(value: object) -> bool:
@@ -213,25 +213,25 @@ def _shown(key: object) -> str:
     return str(key) if isinstance(key, int | float | type(None)) else type(key).__name__
 
 
-def _below(place: Place, way: list[str]) -> Place:
+def _below(node: Node, way: list[str]) -> Node:
     for name in way:
-        if name not in place.inside:
-            if place.depth == _DEEP:
+        if name not in node.inside:
+            if node.depth == _DEEP:
                 raise ValueError("nested beyond all reason")
-            place.inside[name] = Place(name, place, whole=False, depth=place.depth + 1)
-        place = place.inside[name]
-    return place
+            node.inside[name] = Node(name, node, whole=False, depth=node.depth + 1)
+        node = node.inside[name]
+    return node
 
 
-def _counted(root: Place) -> None:
+def _counted(root: Node) -> None:
     """Put the counts in, from the leaves up."""
     order = [root]
-    for place in order:
-        order.extend(place.inside.values())
-    for place in reversed(order):
-        place.count += len(place.tensors)
-        if place.parent is not None:
-            place.parent.count += place.count
+    for node in order:
+        order.extend(node.inside.values())
+    for node in reversed(order):
+        node.count += len(node.tensors)
+        if node.parent is not None:
+            node.parent.count += node.count
 
 
 def _unwrapped(name: str) -> str:
