@@ -39,7 +39,6 @@ class Run(Protocol):
         Returns:
             (B, K) for each slot that is not empty, in order.
         """
-        ...
 
 
 class Network(Protocol):
@@ -47,12 +46,9 @@ class Network(Protocol):
 
     def lay_out(self, extent: tuple[int, ...]) -> Layout:
         """Returns the order of the codes of a signal of this extent."""
-        ...
 
     def nats(self, flat: Tensor, layout: Layout, condition: Condition) -> Tensor:
         """Returns the cost of each of (B, N) flat codes: (B, N) float32, differentiable."""
-        ...
 
     def run(self, layout: Layout, condition: Condition, *, cached: bool) -> Run:
         """Begin a pass; without a cache each call computes everything anew."""
-        ...

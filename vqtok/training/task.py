@@ -51,7 +51,6 @@ class Objective(Protocol):
             batch: Of the data.
             step: Of the run.
         """
-        ...
 
 
 class Measured(NamedTuple):
@@ -126,32 +125,26 @@ class Task(Protocol):
     @property
     def learns(self) -> Learns:
         """Which kind of model."""
-        ...
 
     @property
     def reads(self) -> Sequence[str]:
         """Fingerprints of models whose codes the model keeps."""
-        ...
 
     @property
     def held_out(self) -> int:
         """How many items are never trained on."""
-        ...
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Why items were left out, by name."""
-        ...
 
     @property
     def fine_tunes(self) -> bool:
         """Whether the model begins with the weights of another."""
-        ...
 
     @property
     def split_notes(self) -> Sequence[str]:
         """What of the split into training and held-out items people should know."""
-        ...
 
     def held_out_names(self, data: Sequence[str]) -> dict[str, Any]:
         """Name the held-out items, as ``data.held_out`` does; empty: they have no names.
@@ -159,22 +152,18 @@ class Task(Protocol):
         Args:
             data: What was trained on.
         """
-        ...
 
     @property
     def spec(self) -> CodeSpec:
         """Of the model's codes, once it is built."""
-        ...
 
     @property
     def monitored(self) -> Sequence[LevelSpec]:
         """Levels whose codes the model makes, so that their use is monitored."""
-        ...
 
     @property
     def window(self) -> tuple[int, ...]:
         """Extent of an item of a batch."""
-        ...
 
     def build(self, device: torch.device, *, name: str) -> nn.Module:
         """Make the model to begin with, on the device; its random weights are torch's.
@@ -183,28 +172,21 @@ class Task(Protocol):
             device: Where it learns.
             name: Its own.
         """
-        ...
 
     def objective(self, model: nn.Module) -> Objective:
         """Make the objective of the model that was built."""
-        ...
 
     def dataset(self, *, rank: int, ranks: int, device: torch.device) -> Dataset:
         """Make the batches."""
-        ...
 
     def seed(self, model: nn.Module, value: int) -> None:
         """Seed the model's random choices of the step to come."""
-        ...
 
     def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
         """Measure a model in evaluation mode, and write previews."""
-        ...
 
     def describe_data(self, dataset: Dataset) -> dict[str, Any]:
         """Describe the training items, as JSON data."""
-        ...
 
     def content(self, model: nn.Module) -> dict[str, Any]:
         """Return the content of the model's ``config.json``."""
-        ...

@@ -82,7 +82,8 @@ class Recognised:
         try:
             module = building.build(config.build, self.weights, subject=path, file=path)
         except ConfigError as error:
-            raise CheckpointError(path, f"{self.match.family}: {error.reason}") from error
+            reason = error.reason.removeprefix("model: ")
+            raise CheckpointError(path, f"{self.match.family}: {reason}") from error
         module.spec, module.name = self.info.spec, self.info.name
         return cast("Tokenizer", module)
 

@@ -47,19 +47,15 @@ class Network(Protocol):
 
     def encoding(self) -> Pass:
         """Maps (1, 1, n) windows of a signal, n ≤ frames · hop → (1, D, own) latents."""
-        ...
 
     def decoding(self) -> Pass:
         """Maps (1, D, n) windows of latents → (1, 1, own · hop) samples, no earlier or later."""
-        ...
 
     def quantize(self, z: Tensor) -> Tensor:
         """Maps (1, D, T) → int64 (1, Q, T)."""
-        ...
 
     def unquantize(self, codes: Tensor) -> Tensor:
         """Maps (1, Q, T), or fewer stages → (1, D, T)."""
-        ...
 
 
 class AudioCodec(Published):

@@ -13,6 +13,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqtok.tokenizers.published._taming import Downward, Level
+
 GROUPS = 32
 EPS = 1e-6
 
@@ -38,19 +40,11 @@ class _Block(nn.Module):
         return out
 
 
-class _Level(nn.Module):
-    upsample_conv: nn.Conv2d
-
-    def __init__(self, inside: int, out: int, blocks: int) -> None:
-        super().__init__()
-        self.block = nn.Sequential(*(_Block(out if i else inside, out) for i in range(blocks)))
-
-    def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = self.block(h)
-        return out
+def _level(inside: int, out: int, blocks: int) -> Level:
+    return Level(*(_Block(out if i else inside, out) for i in range(blocks)))
 
 
-class Encoder(nn.Module):
+class Encoder(Downward):
     """(B, C, H, W) → (B, latent, H/2^(levels-1), W/2^(levels-1))."""
 
     def __init__(self, widths: Sequence[int], *, blocks: int, latent: int, channels: int) -> None:
@@ -58,19 +52,13 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         inner = [widths[0], *widths]
         self.down = nn.ModuleList(
-            _Level(a, b, blocks) for a, b in zip(inner[:-1], widths, strict=True)
+            _level(a, b, blocks) for a, b in zip(inner[:-1], widths, strict=True)
         )
+        for level in list(self.down)[:-1]:
+            cast(Level, level).downsample = nn.AvgPool2d(2)
         self.mid = nn.Sequential(*(_Block(widths[-1], widths[-1]) for _ in range(blocks)))
         self.norm_out = _norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], latent, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the latents."""
-        h = self.conv_in(x)
-        for index, level in enumerate(self.down):
-            h = level(h if index == 0 else F.avg_pool2d(h, 2))
-        out: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(h))))
-        return out
 
 
 class Decoder(nn.Module):
@@ -81,8 +69,8 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(latent, widths[-1], 3, padding=1)
         self.mid = nn.Sequential(*(_Block(widths[-1], widths[-1]) for _ in range(blocks)))
         inner = [*widths[1:], widths[-1]]
-        self.up = nn.ModuleList(_Level(a, b, blocks) for a, b in zip(inner, widths, strict=True))
-        for level, width in zip(cast("list[_Level]", list(self.up)[1:]), widths[1:], strict=True):
+        self.up = nn.ModuleList(_level(a, b, blocks) for a, b in zip(inner, widths, strict=True))
+        for level, width in zip(list(self.up)[1:], widths[1:], strict=True):
             level.upsample_conv = nn.Conv2d(width, width, 3, padding=1)
         self.norm_out = _norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], channels, 3, padding=1)
@@ -90,9 +78,11 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Compute the picture."""
         h = self.mid(self.conv_in(z))
-        for level in reversed(cast("list[_Level]", self.up)):
+        for level in reversed(self.up):
             h = level(h)
             if hasattr(level, "upsample_conv"):
-                h = level.upsample_conv(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+                h = cast(nn.Module, level.upsample_conv)(
+                    F.interpolate(h, scale_factor=2.0, mode="nearest")
+                )
         out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
         return out

@@ -87,7 +87,47 @@ class _Middle(nn.Module):
         return out
 
 
-class Encoder(nn.Module):
+class Level(nn.Module):
+    """Blocks of one size under the published name, and perhaps a step to the next."""
+
+    downsample: nn.Module
+    upsample: nn.Module
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        self.block = nn.Sequential(*blocks)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Compute the blocks."""
+        out: Tensor = self.block(h)
+        return out
+
+
+class Downward(nn.Module):
+    """What encoders have in common: levels, a step behind each that has one, a middle."""
+
+    conv_in: nn.Module
+    down: nn.ModuleList
+    norm_out: nn.Module
+    conv_out: nn.Module
+
+    @property
+    def middle(self) -> nn.Module:
+        """Layers behind the last level."""
+        return self.get_submodule("mid")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the latents."""
+        h = self.conv_in(x)
+        for level in self.down:
+            h = level(h)
+            if hasattr(level, "downsample"):
+                h = cast(nn.Module, level.downsample)(h)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(self.middle(h))))
+        return out
+
+
+class Encoder(Downward):
     """(B, channels, H, W) → (B, latent, H/2^steps, W/2^steps)."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -104,16 +144,6 @@ class Encoder(nn.Module):
         self.mid = _Middle(inside, sizes)
         self.norm_out = sizes.norm(inside)
         self.conv_out = nn.Conv2d(inside, sizes.latent, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the latents."""
-        h = self.conv_in(x)
-        for level in cast("list[_Level]", self.down):
-            h = level(h)
-            if hasattr(level, "downsample"):
-                h = level.downsample(h)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(h))))
-        return out
 
 
 class Decoder(nn.Module):

@@ -18,19 +18,15 @@ class Network(Protocol):
 
     def latents(self, x: Tensor) -> Tensor:
         """Returns what the quantizer is given: (1, D, T)."""
-        ...
 
     def codes(self, x: Tensor, z: Tensor) -> Levels:
         """Codes of each level, (1, *axes), of a signal and its latents."""
-        ...
 
     def unquantize(self, levels: Levels) -> Tensor:
         """Returns (1, D, T) of codes."""
-        ...
 
     def render(self, z_q: Tensor, levels: Levels | None, length: int) -> Tensor:
         """Returns (1, C, length) of latents; ``levels`` for what they say beside them, if known."""
-        ...
 
 
 class WholeAudioCodec(Published):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vqtok.codes.spec import CodeSpec
 from vqtok.nn.residual import EPS, GROUPS, ResBlock
 from vqtok.protocols import Tokenizer
+from vqtok.tokenizers.published._taming import Downward, Level
 from vqtok.tokenizers.published._whole import WholeImages, one_grid
 
 
@@ -54,22 +55,8 @@ class Config:
         return Magvit2(self)
 
 
-def _blocks(inside: int, out: int, count: int) -> nn.Sequential:
-    widths = [inside, *[out] * count]
-    return nn.Sequential(*(ResBlock(width, out, bias=False) for width in widths[:-1]))
-
-
-class _Level(nn.Module):
-    downsample: nn.Conv2d
-    upsample: _Double
-
-    def __init__(self, inside: int, out: int, blocks: int) -> None:
-        super().__init__()
-        self.block = _blocks(inside, out, blocks)
-
-    def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = self.block(h)
-        return out
+def _blocks(inside: int, out: int, count: int) -> list[ResBlock]:
+    return [ResBlock(out if i else inside, out, bias=False) for i in range(count)]
 
 
 class _Double(nn.Module):
@@ -103,29 +90,24 @@ class _Adaptive(nn.Module):
         return out
 
 
-class _Encoder(nn.Module):
+class _Encoder(Downward):
     def __init__(self, config: Config) -> None:
         super().__init__()
         widths, blocks = config.widths, config.blocks
         self.conv_in = nn.Conv2d(config.channels, config.stem, 3, padding=1, bias=False)
         self.down = nn.ModuleList()
         for index, width in enumerate(widths):
-            level = _Level(widths[index - 1] if index else config.stem, width, blocks)
+            level = Level(*_blocks(widths[index - 1] if index else config.stem, width, blocks))
             if index < len(widths) - 1:
                 level.downsample = nn.Conv2d(width, width, 3, stride=2, padding=1)
             self.down.append(level)
-        self.mid_block = _blocks(widths[-1], widths[-1], blocks)
+        self.mid_block = nn.Sequential(*_blocks(widths[-1], widths[-1], blocks))
         self.norm_out = nn.GroupNorm(GROUPS, widths[-1], eps=EPS)
         self.conv_out = nn.Conv2d(widths[-1], config.bits, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv_in(x)
-        for level in cast("list[_Level]", self.down):
-            h = level(h)
-            if hasattr(level, "downsample"):
-                h = level.downsample(h)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(self.mid_block(h))))
-        return out
+    @property
+    def middle(self) -> nn.Module:
+        return self.mid_block
 
 
 class _Decoder(nn.Module):
@@ -133,12 +115,12 @@ class _Decoder(nn.Module):
         super().__init__()
         widths, blocks = config.widths, config.blocks
         self.conv_in = nn.Conv2d(config.bits, widths[-1], 3, padding=1)
-        self.mid_block = _blocks(widths[-1], widths[-1], blocks)
+        self.mid_block = nn.Sequential(*_blocks(widths[-1], widths[-1], blocks))
         inner = [*widths[1:], widths[-1]]
         self.adaptive = nn.ModuleList(_Adaptive(config.bits, width) for width in inner)
         self.up = nn.ModuleList()
         for index, width in enumerate(widths):
-            level = _Level(inner[index], width, blocks)
+            level = Level(*_blocks(inner[index], width, blocks))
             if index > 0:
                 level.upsample = _Double(width)
             self.up.append(level)
@@ -147,7 +129,7 @@ class _Decoder(nn.Module):
 
     def forward(self, z_q: Tensor) -> Tensor:
         h = self.mid_block(self.conv_in(z_q))
-        pairs = zip(cast("list[_Level]", self.up), self.adaptive, strict=True)
+        pairs = zip(cast("list[Level]", self.up), self.adaptive, strict=True)
         for level, adaptive in reversed(list(pairs)):
             h = level(adaptive(h, z_q))
             if hasattr(level, "upsample"):

@@ -69,17 +69,14 @@ class Items(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """Directories that hold the items, sorted."""
-        ...
 
     def labels(self) -> np.ndarray:
         """Number each item's directory by its position in ``names``: (n,) int64."""
-        ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> object:
         """Something that prints as the item's name."""
-        ...
 
 
 class Dataset:

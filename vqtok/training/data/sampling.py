@@ -21,7 +21,6 @@ class Order(Protocol):
             item: Number of the window in the run, from 0.
             rng: The window's own.
         """
-        ...
 
 
 class Sampler(Protocol):
@@ -30,11 +29,9 @@ class Sampler(Protocol):
     @property
     def order(self) -> Order:
         """Chooses the item."""
-        ...
 
     def begin(self) -> None:
         """Prepare what the windows of a batch need; called before each batch."""
-        ...
 
     def cut(self, file: int, rng: np.random.Generator) -> np.ndarray:
         """Cut a window of an item, of the same shape for all.
@@ -42,11 +39,9 @@ class Sampler(Protocol):
         Raises:
             MediaError: the item cannot be read; ``WindowError`` if others of its windows can.
         """
-        ...
 
     def join(self, files: np.ndarray, cuts: np.ndarray) -> Tensor:
         """Stack the windows of a batch, as ``Batch.values``."""
-        ...
 
 
 class WindowError(MediaError):
