@@ -133,11 +133,11 @@ class Run:
         data: Sequence[str] = (),
     ) -> None:
         self.recipe, task, notes, self.unreached, self.left_out = resolved
-        self.task, self.notes = task, (*notes, *task.split_notes)
-        self.plan, self.output, self.command, self.data = self.recipe.train, output, command, data
-        self.device = torch.device(device)
+        self.task, self.plan, self.output = task, self.recipe.train, output
+        self.command, self.data, self.device = command, data, torch.device(device)
         torch.manual_seed(self.plan.seed)
         self.model = task.build(self.device, name=output.name)
+        self.notes = (*notes, *task.split_notes)  # files are split once the model is built
         self.keeper = CheckpointKeeper(
             output, self.plan, quality=task.quality, content=task.content
         )
