@@ -16,7 +16,6 @@ MODULES = [
     "vqtok.checkpoints.directory",
     "vqtok.checkpoints.priors",
     "vqtok.cli",
-    "vqtok.corpus.collection",
     "vqtok.codes.files",
     "vqtok.corpus.reader",
     "vqtok.corpus.writer",

@@ -18,7 +18,7 @@ from vqtok import config, regular
 from vqtok.checkpoints import directory, foreign, resume, weights
 from vqtok.codes import files
 from vqtok.errors import CodesError, VqtokError
-from vqtok.media import lists
+from vqtok.media import inputs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="devices of Linux")
 
@@ -48,7 +48,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "safetensors": ("model.safetensors", weights.read),
     "checkpoint": ("x.ckpt", foreign.recognise),
     "name": ("x.npy", lambda path: directory.describe(str(path))),
-    "list": ("x.txt", lambda path: lists.read_list(f"@{path}")),
+    "list": ("x.txt", lambda path: inputs.read_list(f"@{path}")),
     "resume": (resume.FILE, lambda path: resume.read_state(path.parent)),
 }
 
@@ -102,7 +102,7 @@ def test_what_a_shell_hands_over_is_read(tmp_path: Path):
     os.write(writing, b"a.png\nb.png\n")
     os.close(writing)
     try:
-        assert lists.read_list(f"@/dev/fd/{reading}") == ["a.png", "b.png"]
+        assert inputs.read_list(f"@/dev/fd/{reading}") == ["a.png", "b.png"]
     finally:
         os.close(reading)
     assert regular.is_stream(Path("/dev/stdin"))

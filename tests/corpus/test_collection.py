@@ -9,8 +9,8 @@ import pytest
 
 from tests import coded
 from tests.corpus.samples import small
-from vqtok.corpus.collection import Found, Unread, gather
 from vqtok.corpus.formats import FORMATS
+from vqtok.corpus.reader import Found, Unread, gather
 from vqtok.errors import CodesError
 
 

@@ -12,9 +12,7 @@ import pytest
 from tests.corpus.samples import small
 from tests.pipeline.ledger import pictures
 from vqtok.errors import MediaError, UsageError
-from vqtok.media import beside
-from vqtok.media.beside import with_beside
-from vqtok.media.items import Item, items_of
+from vqtok.media.items import Item, items_of, read_beside, with_beside
 from vqtok.pipeline.corpus_carry import Carry, carry_of
 
 
@@ -42,14 +40,14 @@ def chosen(items: list[Item], folder: Path, given: str | None = None, **options:
 
 def test_members_of_the_same_key_are_found_and_read(items: list[Item]) -> None:
     first, second = (dict(each.beside) for each in items)
-    assert {kind: beside.read(place, largest=9) for kind, place in first.items()} == {
+    assert {kind: read_beside(place, largest=9) for kind, place in first.items()} == {
         "txt": b"caption",
         "cls": b"1",
     }
     with pytest.raises(MediaError, match="not a plain file"):
-        beside.read(second["txt"], largest=9)
+        read_beside(second["txt"], largest=9)
     with pytest.raises(MediaError, match="7 bytes: at most 5"):
-        beside.read(first["txt"], largest=5)
+        read_beside(first["txt"], largest=5)
 
 
 def test_the_default_is_what_lies_beside_members(items: list[Item], tmp_path: Path) -> None:

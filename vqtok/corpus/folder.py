@@ -12,13 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from vqtok.corpus import disk, format, index, items, names
-from vqtok.corpus.compare import compare
-from vqtok.corpus.format import Format
-from vqtok.corpus.index import JOB
+from vqtok.corpus.format import Format, Staging
+from vqtok.corpus.index import JOB, compare
 from vqtok.corpus.info import CorpusInfo, Identity
 from vqtok.corpus.log import Log
 from vqtok.corpus.names import FAILED, HISTOGRAM, INDEX, ITEMS, STATE, Keys
-from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError, UsageError
 

@@ -4,18 +4,83 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
+from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import formats
-from vqtok.corpus.disk import ByteRange
+from vqtok.corpus.disk import ByteRange, Output, move
 from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
-from vqtok.corpus.staging import Staging
+from vqtok.corpus.names import STATE, Keys
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError
+
+
+@dataclass
+class Staging:
+    """Holds what every format needs to write its shards.
+
+    Attributes:
+        folder: Of the corpus.
+        spec: Of the corpus.
+        vocabulary: Of the spec.
+        keys: Unique path of each item.
+        carry: What is carried beside the codes.
+        lengths: Bytes of each growing file that belong to committed shards.
+    """
+
+    folder: Path
+    spec: CodeSpec
+    vocabulary: Vocabulary
+    keys: Keys
+    carry: tuple[str, ...] = ()
+    lengths: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of what is unfinished."""
+        return self.folder / STATE
+
+    @contextmanager
+    def growing(self, name: str) -> Iterator[Output]:
+        """Append to a growing file after its committed part, in place of what may lie there."""
+        start = self.lengths.get(name, 0)
+        with Output(self.state / name, start=start) as out:
+            yield out
+            out.sync()
+        self.lengths[name] = start + out.size
+
+    @contextmanager
+    def fresh(self, name: str) -> Iterator[Output]:
+        """Write a file that gets its name in the corpus when it is whole."""
+        unfinished = self.state / f"new-{name}"
+        with Output(unfinished, name=name) as out:
+            yield out
+            out.sync()
+        move(unfinished, self.folder / name)
+
+    def publish(self, name: str) -> None:
+        """Move a growing file into the corpus, unless an earlier run did.
+
+        Raises:
+            CodesError: it is longer or shorter than its committed shards.
+        """
+        source, target = self.state / name, self.folder / name
+        if not source.exists() and not target.exists():
+            with self.growing(name):
+                pass  # nothing grew: a corpus without items
+        if source.exists():
+            move(source, target)
+        found, expected = target.stat().st_size, self.lengths.get(name, 0)
+        if found != expected:
+            raise CodesError(
+                target, f"{found} bytes found, {expected} expected", hint="-f starts over"
+            )
 
 
 class Format(Protocol):
@@ -29,7 +94,7 @@ class Format(Protocol):
             no such names.
         dots: Whether the last part of a key may hold dots.
         item_files: Whether each item is a file of its own; their paths are in ``items.jsonl``.
-        carries: What it can hold beside codes: of ``carried.KINDS`` and ``LABEL``.
+        carries: What it can hold beside codes: of ``items.KINDS`` and ``LABEL``.
         beside: Where that are members or files: what follows an item's key in their names.
     """
 

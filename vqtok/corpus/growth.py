@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vqtok.corpus import disk, folder, index
-from vqtok.corpus.carried import LABEL, label_of
-from vqtok.corpus.compare import compare
-from vqtok.corpus.format import named
+from vqtok.corpus.format import Staging, named
+from vqtok.corpus.index import compare
 from vqtok.corpus.info import CorpusInfo, Identity
+from vqtok.corpus.items import LABEL, label_of
 from vqtok.corpus.log import Log, Totals
 from vqtok.corpus.names import FAILED, INDEX, digest
 from vqtok.corpus.reader import CorpusReader
-from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import Histogram, Vocabulary
 from vqtok.errors import CodesError, UsageError
 

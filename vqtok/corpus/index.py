@@ -1,17 +1,28 @@
-"""``index.json``, written last: its presence means that the corpus is complete."""
+"""``index.json``: read, compared with the job that is wanted, and written last.
+
+Its presence means that the corpus is complete.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from vqtok.corpus import disk, format
-from vqtok.corpus.info import CorpusInfo, Identity, checking
+import numpy as np
+
+from vqtok.codes import rates
+from vqtok.corpus import disk, items
+from vqtok.corpus.disk import ByteRange
+from vqtok.corpus.format import Format, Staging, named
+from vqtok.corpus.info import CodebookUse, CorpusInfo, Identity, ShardInfo
+from vqtok.corpus.items import checking
+from vqtok.corpus.log import Log, Totals
 from vqtok.corpus.names import FAILED, HISTOGRAM, INDEX, STATE
-from vqtok.corpus.vocabulary import COUNTED, Book, Vocabulary
-from vqtok.errors import CodesError
+from vqtok.corpus.vocabulary import COUNTED, Book, Histogram, Vocabulary
+from vqtok.errors import CodesError, UsageError
 
 JOB = f"{STATE}/job.json"
 """The identity of an unfinished corpus."""
@@ -53,13 +64,7 @@ def read_json(path: Path) -> dict[str, Any]:
     with disk.regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         text = stream.read(min(size, _LARGEST))
-    try:
-        data = json.loads(text) if size <= _LARGEST else None
-    except (ValueError, RecursionError) as error:
-        raise CodesError("damaged: not JSON") from error
-    if not isinstance(data, dict):
-        raise CodesError("damaged: not a JSON object")
-    return data
+    return items.load(text if size <= _LARGEST else "")
 
 
 def is_corpus(folder: Path) -> bool:
@@ -89,7 +94,7 @@ def to_text(info: CorpusInfo) -> str:
 
 
 def _check(info: CorpusInfo) -> None:
-    own, known = info.identity, format.named(info.format)
+    own, known = info.identity, named(info.format)
     if len(info.shards) != own.shards or info.items + info.failed != own.count:
         raise ValueError("its counts are at odds")
     for number, (shard, (first, whole)) in enumerate(zip(info.shards, own.spans(), strict=True)):
@@ -111,3 +116,146 @@ def _check(info: CorpusInfo) -> None:
     found = [Book(use.level, use.stage, use.offset, use.size) for use in info.codebooks]
     if len(found) != counted or (counted and found != vocabulary.books()):
         raise ValueError("its codebooks are not those of its codes")
+
+
+_CALLED = {"count": "number of items", "shard_items": "shard size", "max_pixels": "max pixels"}
+_NOT_SHOWN = ("spec", "names", "parts", "corpus")
+"""What has no value that a person could compare."""
+
+
+def compare(
+    folder: Path, found: Identity, wanted: Identity, *, grows: bool = False, hint: str = ""
+) -> None:
+    """Refuse to go on with a corpus of another job.
+
+    Args:
+        folder: Of the corpus.
+        found: What it is.
+        wanted: What it should be.
+        grows: Items may be added to it: their names and number do not count.
+        hint: How to go on nevertheless; "": by starting over.
+
+    Raises:
+        UsageError: saying what was set otherwise, and how.
+    """
+    theirs, ours = found.to_json(), wanted.to_json()
+    if grows:
+        for each in (theirs, ours):
+            for key in ("count", "names", "parts", "corpus"):
+                each.pop(key, None)
+    if theirs == ours:
+        return
+    what = ", ".join(_differences(theirs, ours))
+    if not grows and _only_names(theirs, ours):
+        hint = hint or "--append adds what is new; -f deletes it and starts over"
+    raise UsageError(
+        folder,
+        f"holds a corpus of another job ({what})",
+        hint=hint or "-f deletes it and starts over; or choose another folder",
+    )
+
+
+def _only_names(theirs: dict[str, Any], ours: dict[str, Any]) -> bool:
+    keys = {*theirs, *ours} - {"count", "names", "parts", "corpus"}
+    return all(theirs.get(key) == ours.get(key) for key in keys)
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
+    """Yield "shard size 30, now 1000" for each setting that differs."""
+    before, now = (
+        each | {f"job {key}": value for key, value in each["job"].items()}
+        for each in (theirs, ours)
+    )
+    keys = sorted({*before, *now} - {"job"}, key=lambda key: (key in _NOT_SHOWN, key))
+    shown = False
+    for key in keys:
+        if before.get(key) == now.get(key):
+            continue
+        name = key.removeprefix("job ")
+        if key not in _NOT_SHOWN:
+            shown = True
+            yield f"{_CALLED.get(name, name)} {_text(before.get(key))}, now {_text(now.get(key))}"
+        elif key == "spec" or (key == "names" and before["count"] == now["count"]):
+            shown = True
+            yield f"other {key}"
+    if not shown:
+        yield "items of several runs"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)
+
+
+def finish(
+    staging: Staging, format: Format, identity: Identity, log: Log, histogram: Histogram
+) -> CorpusInfo:
+    """Complete a corpus; each step may be the last before a kill, and is then taken again.
+
+    Args:
+        staging: Of the corpus, all of whose shards are committed.
+        format: Of the corpus.
+        identity: Of the corpus.
+        log: Its committed shards.
+        histogram: Over all items.
+    """
+    # A corpus that grows has one already; what it describes is replaced from here on.
+    disk.remove(staging.folder / INDEX)
+    for name in format.growing:
+        staging.publish(name)
+    sides = (*_sides(staging, log, histogram), *format.derive(staging))
+    info = summed(identity, log.totals, log.shards, sides, format, histogram)
+    text = to_text(info).encode()
+    disk.put(staging.folder / INDEX, text, by_way_of=staging.state / "new-index")
+    disk.remove_tree(staging.state)
+    return info
+
+
+def summed(
+    identity: Identity,
+    totals: Totals,
+    shards: Sequence[ShardInfo],
+    sides: Sequence[ByteRange],
+    format: Format,
+    histogram: Histogram,
+) -> CorpusInfo:
+    """Sum up a corpus: what its index says."""
+    spec, vocabulary = identity.spec, Vocabulary(identity.spec)
+    counts = totals.codes or [0] * len(spec.levels)
+    audio = spec.modality == "audio"
+    return CorpusInfo(
+        identity=identity,
+        items=totals.items,
+        failed=totals.failed,
+        tokens=sum(counts),
+        bits=rates.bits(spec.levels, counts),
+        pixels=None if audio else totals.samples,
+        seconds=totals.samples / spec.rate if audio and spec.rate else None,
+        shards=tuple(shards),
+        sides=tuple(sides),
+        codebooks=tuple(_codebooks(vocabulary, histogram.counts)),
+        layout=format.layout(vocabulary),
+        carried={kind: totals.carried.get(kind, 0) for kind in identity.carry},
+    )
+
+
+def _sides(staging: Staging, log: Log, histogram: Histogram) -> Iterator[ByteRange]:
+    if log.totals.failed:
+        staging.publish(FAILED)
+        yield disk.measure(staging.folder, FAILED, size=staging.lengths[FAILED])
+    counts = histogram.dense()
+    if counts is not None:
+        with staging.fresh(HISTOGRAM) as out:
+            little = counts.astype(counts.dtype.newbyteorder("<"))
+            np.lib.format.write_array(cast(Any, out), little, version=(1, 0), allow_pickle=False)
+        yield out.written
+
+
+def _codebooks(vocabulary: Vocabulary, counts: np.ndarray | None) -> Iterator[CodebookUse]:
+    if counts is None:
+        return
+    for book in vocabulary.books():
+        own = counts[book.offset : book.offset + book.size]
+        codes, used = int(own.sum()), int(np.count_nonzero(own))
+        yield CodebookUse(**vars(book), codes=codes, used=used)

@@ -6,15 +6,14 @@ Everything read is untrusted: types and ranges are checked before anything is co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vqtok.codes import rates
 from vqtok.codes.spec import CodeSpec, integer
-from vqtok.corpus.carried import KINDS, LABEL
 from vqtok.corpus.disk import ByteRange
+from vqtok.corpus.items import KINDS, LABEL, checking
 from vqtok.corpus.vocabulary import Book
 from vqtok.errors import CodesError
 
@@ -42,7 +41,7 @@ class Identity:
         count: Its length.
         shard_items: Items in a shard.
         parts: Items of each run that added some, each with shards of its own; (): one run.
-        carry: What is carried beside the codes, sorted: of ``carried.KINDS`` and ``LABEL``.
+        carry: What is carried beside the codes, sorted: of ``items.KINDS`` and ``LABEL``.
     """
 
     format: str
@@ -95,17 +94,6 @@ class Identity:
                 raise ValueError("it carries what no corpus does")
             spec = CodeSpec.from_json(data["spec"])
             return build(cls, data, spec=spec, job=data["job"], parts=parts, carry=carry)
-
-
-@contextmanager
-def checking() -> Iterator[None]:
-    """Turn every way in which JSON can be something else into one error."""
-    try:
-        yield
-    except KeyError as error:
-        raise CodesError(f"damaged: {error} is missing") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CodesError(f"damaged: {error}") from error
 
 
 def build(cls: type[Built], data: Any, **known: Any) -> Built:

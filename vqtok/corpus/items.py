@@ -1,10 +1,16 @@
-"""Items of a corpus, and their names, numbers and headers as lines of JSON."""
+"""Items of a corpus: names, numbers and headers as lines of JSON, and what goes along with codes.
+
+An item may carry its caption, its class and its JSON, each as the bytes that it had. A *label* is
+the folder in an item's name; tables have a column for it.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +73,17 @@ def load(text: str | bytes) -> dict[str, Any]:
     return data
 
 
+@contextmanager
+def checking(subject: object = "") -> Iterator[None]:
+    """Turn every way in which JSON can be something else into one error."""
+    try:
+        yield
+    except KeyError as error:
+        raise CodesError(subject, f"damaged: {error} is missing") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CodesError(subject, f"damaged: {error}") from error
+
+
 def label(entry: Entry) -> dict[str, Any]:
     """Return name, number and the whole header; ``read_label`` reads it back."""
     return {**entry.header.to_json(), "name": entry.name, "number": entry.number}
@@ -92,10 +109,8 @@ def read_label(data: Mapping[str, Any], spec: CodeSpec) -> Label:
     header = Header.from_json({**spec.to_json(), **data})
     if not fits(header.spec, spec):
         raise CodesError("an item of another model than the corpus")
-    try:
+    with checking():
         number = integer(data.get("number"), "number", low=0)
-    except ValueError as error:
-        raise CodesError(f"damaged: {error}") from error
     return Label(number, names.read(data.get("name")), header)
 
 
@@ -111,10 +126,8 @@ def shapes(data: object, spec: CodeSpec) -> list[tuple[int, ...]]:
     for level, shape in zip(spec.levels, data, strict=True):
         if not isinstance(shape, list) or len(shape) != len(level.axes):
             raise CodesError("damaged: a shape of another rank")
-        try:
+        with checking():
             found.append(tuple(integer(size, "shape") for size in shape))
-        except ValueError as error:
-            raise CodesError(f"damaged: {error}") from error
     return found
 
 
@@ -141,3 +154,59 @@ def lines(path: Path, *, start: int, size: int) -> Iterator[dict[str, Any]]:
 
 
 _ABSENT = object()
+
+
+KINDS = ("cls", "json", "txt")
+"""Files beside an item that are carried: those suffixes of WebDataset."""
+
+LABEL = "label"
+
+LARGEST = 1 << 24
+"""Bytes of one carried file: a caption is far smaller, and whole groups are held in memory."""
+
+_LENGTH = struct.Struct("<I")
+
+
+def label_of(name: str) -> str:
+    """Return the folder of an item's name; "" if it has none."""
+    return name.rpartition("/")[0]
+
+
+def pack(carried: Mapping[str, bytes], codes: bytes) -> bytes:
+    """Join what is carried and a codes file into one record of a spool."""
+    sizes = dump({kind: len(data) for kind, data in carried.items()}).encode()
+    return b"".join(
+        [_LENGTH.pack(len(sizes)), sizes, *(carried[k] for k in sorted(carried)), codes]
+    )
+
+
+def unpack(payload: bytes) -> tuple[dict[str, bytes], bytes]:
+    """Invert ``pack``.
+
+    Raises:
+        CodesError: damaged.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(payload)
+        start = _LENGTH.size + length
+        found: dict[str, bytes] = {}
+        for kind, size in sorted(load(payload[_LENGTH.size : start]).items()):
+            found[kind] = payload[start : start + size]
+            start += size
+    except (struct.error, TypeError) as error:
+        raise CodesError("damaged spool: run the command again") from error
+    return found, payload[start:]
+
+
+def text(kind: str, data: bytes) -> str:
+    """Decode what a column of text is to hold.
+
+    Raises:
+        CodesError: it is not UTF-8.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise CodesError(
+            f"its {kind} is not UTF-8, which a column of text needs", hint="--format tar holds it"
+        ) from error

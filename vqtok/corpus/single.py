@@ -13,11 +13,10 @@ from pathlib import Path
 
 from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import disk, folder
-from vqtok.corpus.carried import KINDS, LABEL
-from vqtok.corpus.finish import summed
 from vqtok.corpus.formats.tar import FORMAT, entries
+from vqtok.corpus.index import summed
 from vqtok.corpus.info import CorpusInfo, Identity
-from vqtok.corpus.items import Entry
+from vqtok.corpus.items import KINDS, LABEL, Entry
 from vqtok.corpus.log import Totals
 from vqtok.corpus.names import INDEX, STATE, digest
 from vqtok.corpus.vocabulary import Histogram, Vocabulary

@@ -2,7 +2,7 @@
 
 A record is a CRC-32 of all that follows, the payload's length, the item's number, what the payload
 is, and the payload: codes as ``.safetensors``, those with what is carried beside them
-(``carried.pack``), or the reason of a failure. A process that is killed
+(``items.pack``), or the reason of a failure. A process that is killed
 leaves at most one torn record, at the end; everything from the first bad record on is cut off.
 """
 

@@ -18,12 +18,10 @@ import numpy as np
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import disk, items
-from vqtok.corpus.carried import KINDS, LABEL, label_of, text
 from vqtok.corpus.disk import ByteRange
-from vqtok.corpus.format import Format
+from vqtok.corpus.format import Format, Staging
 from vqtok.corpus.info import CorpusInfo, ShardInfo
-from vqtok.corpus.items import Entry
-from vqtok.corpus.staging import Staging
+from vqtok.corpus.items import KINDS, LABEL, Entry, label_of, text
 from vqtok.errors import CodesError, UsageError
 
 GROUP_BYTES = 4 << 20

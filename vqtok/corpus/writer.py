@@ -9,25 +9,22 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec
-from vqtok.corpus import disk, finish, items, spool
-from vqtok.corpus.carried import LABEL, LARGEST, label_of, pack, unpack
+from vqtok.corpus import disk, items, spool
 from vqtok.corpus.folder import Lock, check, keys_of, prepare
-from vqtok.corpus.format import named
+from vqtok.corpus.format import Staging, named
 from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.growth import Growth, begin, grow
-from vqtok.corpus.index import is_corpus
+from vqtok.corpus.index import finish, is_corpus
 from vqtok.corpus.info import CorpusInfo, Identity, ShardInfo
-from vqtok.corpus.items import Entry
+from vqtok.corpus.items import LABEL, LARGEST, Entry, label_of, pack, unpack
 from vqtok.corpus.log import Log
 from vqtok.corpus.names import COMMAND, FAILED, digest
-from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import Histogram, Vocabulary, fits
 from vqtok.errors import CodesError, UsageError
 
@@ -57,7 +54,7 @@ class CorpusWriter:
         shard_items: Items in a shard; also how many results wait in a spool.
         restart: Start over, deleting what the corpus in the folder owns and nothing else.
         append: Add those items to a finished corpus that it does not have.
-        carry: What is carried beside the codes: of ``carried.KINDS`` and ``carried.LABEL``.
+        carry: What is carried beside the codes: of ``items.KINDS`` and ``items.LABEL``.
         command: What a person would type to go on; shown while the corpus is unfinished.
 
     Attributes:
@@ -141,12 +138,7 @@ class CorpusWriter:
     def __enter__(self) -> CorpusWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def pending(self) -> Iterator[int]:
@@ -215,7 +207,7 @@ class CorpusWriter:
         if missing:
             raise CodesError(self._staging.folder, f"{missing} items have no result yet")
         with self._naming_the_folder():
-            self._info = finish.finish(
+            self._info = finish(
                 self._staging, self._format, self._identity, self._log, self._histogram
             )
         self.complete = True

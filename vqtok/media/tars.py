@@ -108,7 +108,7 @@ def _headers(tar: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
             if file.read(6).startswith(_MAGIC):
                 raise compressed(tar)
             file.seek(0)
-            with tarfile.open(fileobj=_Headers(file, size), mode="r:") as archive:
+            with tarfile.open(fileobj=cast(BinaryIO, _Headers(file, size)), mode="r:") as archive:
                 while (info := archive.next()) is not None:
                     archive.members = []  # type: ignore[attr-defined]  # it would keep every header
                     end = info.offset_data + info.size
@@ -160,12 +160,12 @@ def _could_be_file(path: PurePosixPath) -> bool:
     return sum(sizes) + len(sizes) <= _LONGEST_NAME and max(sizes, default=0) <= _LONGEST_PART
 
 
-class _Headers(io.RawIOBase):
+class _Headers:
     """A tar as its headers are read: no header makes tarfile read much, or for ever."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        super().__init__()
         self._file = file
+        self.seek, self.tell = file.seek, file.tell
         # Each header is read once, and one byte before it.
         self._left = 2 * size + _LONGEST_HEADER
 
@@ -177,18 +177,6 @@ class _Headers(io.RawIOBase):
         if self._left < 0:
             raise tarfile.ReadError("headers in a circle")
         return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
 
 
 class _Window(io.RawIOBase):

@@ -19,11 +19,12 @@ import numpy as np
 
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
-from vqtok.corpus.carried import LARGEST
+from vqtok.corpus.items import LARGEST
 from vqtok.errors import UsageError, VqtokError
-from vqtok.media import beside, image
+from vqtok.media import image
 from vqtok.media.audio.loudness import Loudness
 from vqtok.media.image.pixels import parse_background
+from vqtok.media.items import Item, read_beside
 from vqtok.media.plan import Job
 from vqtok.pipeline import recordings, signals
 from vqtok.pipeline.encode import CodingOptions, Encoded, encode_image
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.spec import CodeSpec
     from vqtok.corpus.writer import CorpusWriter
-    from vqtok.media.items import Item
 
 BATCH = 1 << 21
 """Numbers that go through the model together: ten pictures of 256x256, or 87 s at 24 kHz."""
@@ -80,7 +80,7 @@ class Rejected:
 
 Outcome = Coded | Rejected
 
-Engine = Callable[[Sequence["Item"], Iterable[int]], Iterator[Outcome]]
+Engine = Callable[[Sequence[Item], Iterable[int]], Iterator[Outcome]]
 """Items and the numbers of those to encode → an outcome for each, in any order."""
 
 
@@ -187,7 +187,7 @@ def _carried(item: Item, writer: CorpusWriter) -> dict[str, bytes]:
         VqtokError: unreadable, or nothing that the corpus can hold.
     """
     wanted = [(kind, place) for kind, place in item.beside if kind in writer.carry]
-    found = {kind: beside.read(place, largest=LARGEST) for kind, place in wanted}
+    found = {kind: read_beside(place, largest=LARGEST) for kind, place in wanted}
     if found:
         writer.check_carried(found)
     return found

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqtok.corpus.carried import KINDS, LABEL, label_of
 from vqtok.corpus.format import named
 from vqtok.corpus.index import identity_of
+from vqtok.corpus.items import KINDS, LABEL, label_of
 from vqtok.errors import UsageError
 from vqtok.media.tars import Member
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from vqtok.codes import files
 from vqtok.corpus.formats import FORMATS
 from vqtok.errors import UsageError, VqtokError
-from vqtok.media.beside import with_beside
-from vqtok.media.items import Item, items_of
+from vqtok.media.items import Item, items_of, with_beside
 from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, LeftOut, supported
 from vqtok.media.plan import Job as Job
 from vqtok.media.plan import Plan as Plan

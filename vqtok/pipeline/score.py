@@ -13,7 +13,8 @@ import numpy as np
 
 from vqtok.codes import files
 from vqtok.codes.container import Codes
-from vqtok.corpus.collection import Found, Unread, gather, is_corpus
+from vqtok.corpus.index import is_corpus
+from vqtok.corpus.reader import Found, Unread, gather
 from vqtok.errors import CodesError, UsageError, VqtokError
 from vqtok.media.inputs import STDIN, expanded, inputs_of
 from vqtok.media.kinds import Kind

@@ -18,11 +18,10 @@ import numpy as np
 
 from vqtok.corpus import disk, items
 from vqtok.corpus.disk import ByteRange
-from vqtok.corpus.format import Format
+from vqtok.corpus.format import Format, Staging
 from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
 from vqtok.corpus.names import ITEMS, TOKENS
-from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError, UsageError
 

@@ -19,13 +19,11 @@ from typing import Any, BinaryIO, cast
 from vqtok.codes import files
 from vqtok.codes.spec import integer
 from vqtok.corpus import disk, items, names
-from vqtok.corpus.carried import KINDS
 from vqtok.corpus.disk import ByteRange
-from vqtok.corpus.format import Format
+from vqtok.corpus.format import Format, Staging
 from vqtok.corpus.info import CorpusInfo, ShardInfo
-from vqtok.corpus.items import Entry
+from vqtok.corpus.items import KINDS, Entry, checking
 from vqtok.corpus.names import ITEMS
-from vqtok.corpus.staging import Staging
 from vqtok.corpus.vocabulary import fits
 from vqtok.errors import CodesError
 
@@ -77,10 +75,8 @@ class Files(Format):
         """Yield the items of a shard from their files."""
         (listed,) = shard.ranges
         for line in items.lines(folder / ITEMS, start=listed.start, size=listed.bytes):
-            try:
+            with checking(folder / ITEMS):
                 number = integer(line.get("number"), "number", low=0)
-            except ValueError as error:
-                raise CodesError(folder / ITEMS, f"damaged: {error}") from error
             path, data = _listed(folder, line)
             kinds = line.get("carried", {})
             if not isinstance(kinds, dict) or not set(kinds) <= set(info.identity.carry):
@@ -107,10 +103,8 @@ def _listed(folder: Path, line: object) -> tuple[Path, bytes]:
     if not isinstance(line, dict):
         raise CodesError(folder / ITEMS, "damaged: not an object")
     path = folder / names.read(line.get("path"))
-    try:
+    with checking(folder / ITEMS):
         size = integer(line.get("bytes"), "bytes", low=0)
-    except ValueError as error:
-        raise CodesError(folder / ITEMS, f"damaged: {error}") from error
     data = _content(path, size)
     if hashlib.sha256(data).hexdigest() != line.get("sha256"):
         raise CodesError(path, "damaged: another checksum than when written")

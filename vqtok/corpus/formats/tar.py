@@ -18,12 +18,10 @@ from typing import BinaryIO, cast
 from vqtok.codes import files
 from vqtok.codes.spec import CodeSpec
 from vqtok.corpus import disk, items
-from vqtok.corpus.carried import KINDS
 from vqtok.corpus.disk import ByteRange
-from vqtok.corpus.format import Format
+from vqtok.corpus.format import Format, Staging
 from vqtok.corpus.info import CorpusInfo, ShardInfo
-from vqtok.corpus.items import Entry
-from vqtok.corpus.staging import Staging
+from vqtok.corpus.items import KINDS, Entry
 from vqtok.errors import CodesError
 
 

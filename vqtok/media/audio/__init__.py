@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -42,6 +41,11 @@ class Reader:
     Args:
         source: A file, or a stream (which need not be seekable: pipes are spooled to disk first).
 
+    Attributes:
+        info: What the file says about itself.
+        rate, channels, format, length: Of it.
+        declared: Its length: here it is known from the start.
+
     Raises:
         MediaError: not a readable audio file, truncated, or without samples.
     """
@@ -56,42 +60,14 @@ class Reader:
             if self.info.length == 0:
                 raise MediaError(self._name, "no audio samples")
             self._stack = stack.pop_all()
+        self.rate, self.channels, self.format = self.info.rate, self.info.channels, self.info.format
+        self.length = self.declared = self.info.length
 
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def rate(self) -> int:
-        """Hz."""
-        return self.info.rate
-
-    @property
-    def channels(self) -> int:
-        """1 for mono, 2 for stereo, …."""
-        return self.info.channels
-
-    @property
-    def format(self) -> str:
-        """See ``AudioInfo``."""
-        return self.info.format
-
-    @property
-    def declared(self) -> int:
-        """Samples per channel, known from the start."""
-        return self.info.length
-
-    @property
-    def length(self) -> int:
-        """Samples per channel."""
-        return self.info.length
 
     def close(self) -> None:
         """Close the file; streams that the caller opened stay open."""

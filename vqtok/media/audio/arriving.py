@@ -11,16 +11,15 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.audio import trailing, wav
+from vqtok.media.audio import wav
 from vqtok.media.audio.frames import check_samples, mixed
-from vqtok.media.audio.headers import no_samples, truncated
+from vqtok.media.audio.headers import check_strange, no_samples, strange_bytes, truncated
 from vqtok.media.audio.resample import resample
 from vqtok.media.audio.views import Lenient
 from vqtok.media.kinds import HEAD_BYTES, sniff_format
@@ -110,12 +109,7 @@ class Arriving:
     def __enter__(self) -> Arriving:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def close_too(self, stack: ExitStack) -> None:
@@ -176,8 +170,8 @@ class Arriving:
                     return
             # To the end: who writes chunks behind the samples must not find the pipe closed.
             order, size = self._header.order, self._header.size
-            strange = trailing.strange_bytes(self._stream.read, order=order, padded=size % 2 > 0)
-            trailing.check(strange, is_declared=False, format="WAV", name=self._name)
+            strange = strange_bytes(self._stream.read, order=order, padded=size % 2 > 0)
+            check_strange(strange, is_declared=False, format="WAV", name=self._name)
         except OSError as error:
             raise MediaError(self._name, f"cannot read: {os_message(error)}") from error
 

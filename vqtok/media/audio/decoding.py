@@ -10,8 +10,8 @@ import numpy as np
 import soundfile
 
 from vqtok.errors import MediaError
-from vqtok.media.audio import channels, mpeg
-from vqtok.media.audio.frames import check_samples
+from vqtok.media.audio import mpeg
+from vqtok.media.audio.frames import check_samples, from_file
 from vqtok.media.audio.libav import Track
 from vqtok.media.audio.links import CONVERT, Link
 from vqtok.media.audio.views import Lenient, behind, bytes_at
@@ -64,7 +64,7 @@ class Forward(soundfile.SoundFile):  # type: ignore[misc]
     def take(self, count: int) -> np.ndarray:
         """Decode the next (n, C) float32 samples, at most ``count``; none at the end."""
         frames: np.ndarray = self.read(count, dtype="float32", always_2d=True)
-        return channels.from_file(frames, self.subtype) if self.is_surround else frames
+        return from_file(frames, self.subtype) if self.is_surround else frames
 
 
 def recognised(stream: BinaryIO, name: str) -> tuple[str, BinaryIO]:

@@ -1,4 +1,4 @@
-"""Does a file hold all the audio that its header promises? libsndfile does not say.
+"""Does a file hold all the audio that its header promises, and no more? libsndfile does not say.
 
 It shortens a truncated WAV in silence, and gives no sample of a WAV whose header was never finished
 (recorders and pipes leave 0 there). Nor does it look at what lies behind the samples.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from typing import BinaryIO
 
 from vqtok.errors import MediaError
-from vqtok.media.audio import trailing, wav
+from vqtok.media.audio import wav
 from vqtok.media.audio.views import behind, bytes_at, size_of
 
 _UNKNOWN = 0xFFFFFFFF
@@ -55,11 +56,11 @@ def _wav(stream: BinaryIO, size: int, name: str) -> BinaryIO:
             raise truncated(name, header.size, found, header.unit if is_plain else 0)
         stream.seek(header.start + header.size)
         padded = bool(header.size % 2)
-        strange = trailing.strange_bytes(stream.read, order=header.order, padded=padded)
+        strange = strange_bytes(stream.read, order=header.order, padded=padded)
         is_open = header.size == 0 and strange > 8
         if not is_open:
             is_declared = abs(header.file_size - size) <= 1
-            trailing.check(strange, is_declared=is_declared, format="WAV", name=name)
+            check_strange(strange, is_declared=is_declared, format="WAV", name=name)
     if is_open and found > header.size:
         head = wav.resized(bytes_at(stream, 0, header.start), found)
         return behind(stream, header.start, head=head)
@@ -93,9 +94,9 @@ def _aiff(stream: BinaryIO, size: int, name: str) -> BinaryIO:
                 raise MediaError(name, what, hint="ffmpeg -i FILE -f wav - | vqtok encode -")
             if not is_open:
                 stream.seek(start + declared)
-                strange = trailing.strange_bytes(stream.read, order=">", padded=bool(declared % 2))
+                strange = strange_bytes(stream.read, order=">", padded=bool(declared % 2))
                 is_declared = abs(whole + 8 - size) <= 1
-                trailing.check(strange, is_declared=is_declared, format="AIFF", name=name)
+                check_strange(strange, is_declared=is_declared, format="AIFF", name=name)
             return stream
     raise no_samples(name)
 
@@ -128,7 +129,7 @@ def _caf(stream: BinaryIO, size: int, name: str) -> BinaryIO:
         has_samples = has_samples or key == b"data"
         offset = start + declared
     if any(bytes_at(stream, offset, size - offset)):
-        trailing.check(size - offset, is_declared=True, format="CAF", name=name)
+        check_strange(size - offset, is_declared=True, format="CAF", name=name)
     return stream
 
 
@@ -142,7 +143,7 @@ def _w64(stream: BinaryIO, size: int, name: str) -> BinaryIO:
         if key == b"data" and offset + declared > size:
             raise truncated(name, declared - 24, size - offset - 24, 0)
         if declared < 24 or not is_chunk or offset + declared > size:
-            trailing.check(size - offset, is_declared=True, format="W64", name=name)
+            check_strange(size - offset, is_declared=True, format="W64", name=name)
             break
         has_samples = has_samples or key == b"data"
         offset += declared + -declared % 8
@@ -162,3 +163,71 @@ def truncated(name: str, declared: int, found: int, unit: int) -> MediaError:
 def no_samples(name: str) -> MediaError:
     """Returns the error of a file that is cut within its header."""
     return MediaError(name, "truncated: the file ends before any sample")
+
+
+_MOST_JUNK = 4096
+"""Bytes that may be anything, if the header does not count them as its own."""
+
+_PIECE = 1 << 16
+_ID3V1_BYTES = 128
+# These begin samples, or another file.
+_NOT_BEHIND = (b"data", b"SSND", b"RIFF", b"RIFX", b"RF64", b"FORM")
+
+
+def strange_bytes(read: Callable[[int], bytes], *, order: str, padded: bool) -> int:
+    """Count what is neither a chunk, nor a tag, nor zeros.
+
+    Args:
+        read: Gives so many of the next bytes, fewer at the end; from behind the last sample on.
+        order: "<" or ">".
+        padded: A byte of padding should come first; not all programs write it.
+    """
+    while True:
+        held = read(1).strip(b"\0") if padded else b""
+        head = held + read(8 - len(held))
+        padded = False
+        if len(head) < 8:
+            return len(head.strip(b"\0"))
+        key, size = struct.unpack(order + "4sI", head)
+        if not any(head):
+            continue
+        if head[:3] == b"TAG":
+            _pass(read, _ID3V1_BYTES - 8)
+            continue
+        is_chunk = all(0x20 <= byte < 0x7F for byte in key) and key not in _NOT_BEHIND
+        passed = _pass(read, size if is_chunk else -1)
+        if not is_chunk or passed < size:
+            return 8 + passed
+        padded = bool(size % 2)
+
+
+def check_strange(strange: int, *, is_declared: bool, format: str, name: str) -> None:
+    """Refuse a file whose header may tell of fewer samples than there are.
+
+    Args:
+        strange: From ``strange_bytes``.
+        is_declared: The header counts them as part of the file.
+        format: Of the file.
+        name: Of the file.
+
+    Raises:
+        MediaError: too many are strange.
+    """
+    if strange > (8 if is_declared else _MOST_JUNK):
+        raise MediaError(
+            name,
+            f"{strange} bytes behind the declared samples are neither chunks of {format} nor tags",
+            hint="ffmpeg -i FILE -f wav - | vqtok encode - takes what is declared, "
+            "with -ignore_length 1 before -i all of a WAV",
+        )
+
+
+def _pass(read: Callable[[int], bytes], size: int) -> int:
+    """Read over so many bytes, all if negative; returns how many there were."""
+    done = 0
+    while size < 0 or done < size:
+        data = read(_PIECE if size < 0 else min(_PIECE, size - done))
+        if not data:
+            break
+        done += len(data)
+    return done

@@ -35,16 +35,13 @@ class Loudness:
     """
 
     def __init__(self, rate: int) -> None:
-        self._frame = max(1, rate // FRAMES_PER_S)
-        self._rest: np.ndarray | None = None
+        self._frames = _Frames(rate)
         self._bins = round((40.0 - SILENT) / _STEP)
         self._counts: np.ndarray | None = None
 
     def add(self, samples: np.ndarray) -> None:
         """Take the next (C, n) samples."""
-        joined = samples if self._rest is None else np.concatenate([self._rest, samples], axis=1)
-        levels = frame_levels(joined, self._frame)
-        self._rest = joined[:, levels.shape[1] * self._frame :]
+        levels = self._frames.levels(samples)
         if self._counts is None:
             self._counts = np.zeros((len(samples), self._bins), np.int64)
         places = np.clip((levels - SILENT) / _STEP, 0, self._bins - 1).astype(np.intp)
@@ -58,6 +55,21 @@ class Loudness:
             return ()
         levels = SILENT + _STEP * (np.arange(self._bins) + 0.5)
         return tuple(round(gated(levels, counts), 2) for counts in self._counts)
+
+
+class _Frames:
+    """Cuts blocks into frames of 25 ms, whatever the sizes of the blocks."""
+
+    def __init__(self, rate: int) -> None:
+        self.size = max(1, rate // FRAMES_PER_S)
+        self._rest: np.ndarray | None = None
+
+    def levels(self, samples: np.ndarray) -> np.ndarray:
+        """Take the next (C, n) samples; give the levels of the frames that are whole now."""
+        joined = samples if self._rest is None else np.concatenate([self._rest, samples], axis=1)
+        levels = frame_levels(joined, self.size)
+        self._rest = joined[:, levels.shape[1] * self.size :]
+        return levels
 
 
 def frame_levels(samples: np.ndarray, frame: int) -> np.ndarray:
@@ -110,8 +122,8 @@ def restored(
     Yields:
         (C, n) float32 pieces, as they come.
     """
-    frame = max(1, rate // FRAMES_PER_S)
-    found = _measured(sound(), frame)
+    frames = _Frames(rate)
+    found = _measured(sound(), frames)
     curves = np.stack(
         [
             _gains(levels, peak, level)
@@ -119,7 +131,7 @@ def restored(
         ]
     )
     # Gains hold in the middle of a frame and are joined by straight lines.
-    middles = (np.arange(curves.shape[1]) + 0.5) * frame
+    middles = (np.arange(curves.shape[1]) + 0.5) * frames.size
     at = 0
     for piece in sound():
         where = np.arange(at, at + piece.shape[1])
@@ -128,19 +140,15 @@ def restored(
         yield (piece * gains).astype(np.float32)
 
 
-def _measured(pieces: Iterable[np.ndarray], frame: int) -> _Measured:
+def _measured(pieces: Iterable[np.ndarray], frames: _Frames) -> _Measured:
     levels: list[np.ndarray] = []
-    rest, peaks = np.zeros((1, 0)), np.zeros(1)
+    peaks = np.zeros(1)
     for piece in pieces:
-        if not levels:
-            rest, peaks = np.zeros((len(piece), 0), piece.dtype), np.zeros(len(piece))
-        joined = np.concatenate([rest, piece], axis=1)
-        levels.append(frame_levels(joined, frame))
-        rest = joined[:, levels[-1].shape[1] * frame :]
+        levels.append(frames.levels(piece))
         peaks = np.maximum(peaks, np.abs(piece).max(axis=1, initial=0.0))
-    whole = np.concatenate([np.full((len(rest), 0), SILENT), *levels], axis=1)
+    whole = np.concatenate(levels or [np.zeros((1, 0))], axis=1)
     # What is less than a frame goes with the one before.
-    last = whole[:, -1:] if whole.size else np.full((len(rest), 1), SILENT)
+    last = whole[:, -1:] if whole.size else np.full((len(whole), 1), SILENT)
     return _Measured(np.concatenate([whole, last], axis=1), peaks)
 
 

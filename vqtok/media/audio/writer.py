@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -15,7 +14,7 @@ import soundfile
 from vqtok import atomic
 from vqtok.errors import MediaError, UsageError
 from vqtok.media.audio import wav
-from vqtok.media.audio.channels import to_file
+from vqtok.media.audio.frames import to_file
 from vqtok.media.audio.ogg import fix_serial
 from vqtok.media.audio.resample import Resampler
 from vqtok.media.audio.sinks import FileSink, WavSink
@@ -138,12 +137,7 @@ class Writer:
         """
         self._length = length
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._abandon(error)
             return

@@ -16,7 +16,8 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from vqtok.codes.spec import CodeSpec
-from vqtok.corpus.collection import Found, Unread, gather, is_corpus
+from vqtok.corpus.index import is_corpus
+from vqtok.corpus.reader import Found, Unread, gather
 from vqtok.errors import CodesError, UsageError
 from vqtok.media.inputs import walk
 from vqtok.media.kinds import MODALITIES
