@@ -36,8 +36,14 @@ from vqtok.tokenizers.exact import tiling2d
 DATA = Path(__file__).parent / "data"
 MODELS = Path(__file__).parent.parent / "models"
 NAMES = {"image": "image-f8", "audio": "audio-24k"}
-SIZES = [(256, 384), (131, 257), (64, 64), (64, 64), (200, 40), (9, 1), (120, 264), (131, 257)]
-SECONDS = [11.3, 2.0, 0.4, 2.0, 1.37, 0.01, 3.21, 0.4]
+SIZES = {
+    "few": [(131, 257), (64, 64), (64, 64), (9, 1), (40, 72)],
+    "all": [(256, 384), (131, 257), (64, 64), (64, 64), (200, 40), (9, 1), (120, 264), (131, 257)],
+}
+SECONDS = {
+    "few": [2.0, 0.4, 0.4, 0.01, 1.37],
+    "all": [11.3, 2.0, 0.4, 2.0, 1.37, 0.01, 3.21, 0.4],
+}
 CHUNKS = {"image": (48, 64, 104, 160, 256), "audio": (3, 40, 75, 200, 599)}
 """Pixels or frames per tile: none of them is the usual one."""
 
@@ -47,25 +53,31 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module", params=["few", pytest.param("all", marks=pytest.mark.slow)])
+def scale(request: pytest.FixtureRequest) -> str:
+    """How many files, and how large: "all" are larger than a tile of the usual size."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
 def model(kind: str) -> Any:
     return vqtok.load(MODELS / NAMES[kind])
 
 
 @pytest.fixture(scope="module")
-def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(kind: str, scale: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pieces of a real photo or of real speech, of many sizes, some of them equal."""
     target = tmp_path_factory.mktemp("media") / kind
     target.mkdir()
     if kind == "image":
         photo = Image.open(DATA / "photo.png").convert("RGB")
-        for i, (height, width) in enumerate(SIZES):
+        for i, (height, width) in enumerate(SIZES[scale]):
             left, top = 31 * i % (photo.width - width), 17 * i % (photo.height - height)
             photo.crop((left, top, left + width, top + height)).save(target / f"{i}.png")
         return target
     speech, rate = soundfile.read(DATA / "speech.wav", dtype="float32")
     long = np.tile(speech, 4)
-    for i, seconds in enumerate(SECONDS):
+    for i, seconds in enumerate(SECONDS[scale]):
         part = long[1000 * i :][: round(seconds * rate)] * (1 - i / 10)
         soundfile.write(target / f"{i}.wav", part, rate, subtype="PCM_16")
     return target

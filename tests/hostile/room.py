@@ -14,6 +14,11 @@ from vqtok.errors import VqtokError
 CRAFTED = 1_000_000_000
 """Seeds from here on are the files that were made by hand, in order."""
 
+SOME = 2_000_000_000
+"""Seeds from here on are every eighth of those: of three forms of one thing, each in turn."""
+
+EVERY = 8
+
 MAX_PIXELS = 1_000_000
 """Allowed in a picture here: 12 MB as float32, far below the limit of memory."""
 
@@ -40,8 +45,13 @@ class Room(ABC):
         """The hostile file of a seed, and what is wrong with it."""
         if seed < CRAFTED:
             return self.mutant(seed)
-        name, data = list(self.crafted.items())[seed - CRAFTED]
+        name, data = self.chosen(seed)[0]
         return Mutant(data, name)
+
+    def chosen(self, seed: int) -> list[tuple[str, bytes]]:
+        """The files made by hand from this seed on."""
+        files = list(self.crafted.items())
+        return files[EVERY * (seed - SOME) :: EVERY] if seed >= SOME else files[seed - CRAFTED :]
 
     @cached_property
     def crafted(self) -> dict[str, bytes]:

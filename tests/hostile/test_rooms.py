@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import arena
-from tests.hostile.conftest import ROOMS, SHORT
+from tests.hostile.conftest import ROOMS, SHORT, SHORT_FIRST
 from tests.hostile.crafted import MARKER
+from tests.hostile.room import CRAFTED
 
 LONG = int(os.environ.get("VQTOK_HOSTILE", "12000"))
 """Inputs of the long run, over all rooms."""
@@ -28,11 +29,23 @@ def check(report: arena.Report, room: str, *, at_least: int) -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_damaged_file_is_a_clean_error_or_a_sound_result(short_run: arena.Report, room: str):
-    check(short_run, room, at_least=SHORT)
+    check(short_run, room, at_least=SHORT[room])
 
 
 def test_nothing_is_written_outside_of_the_output(short_run: arena.Report):
     assert not short_run.faults_of("all"), short_run.faults_of("all")
+    assert not Path(MARKER).exists()
+
+
+@pytest.mark.slow
+def test_all_files_made_by_hand_and_more_damaged_ones_are_clean_errors_or_sound_results(
+    tmp_path: Path,
+):
+    tasks = [(room, SHORT_FIRST, 70) for room in ROOMS] + [(room, CRAFTED, 1000) for room in ROOMS]
+    report = arena.run(tmp_path, tasks)
+    assert not report.faults, "\n\n".join(report.faults)
+    for room in ROOMS:
+        check(report, room, at_least=70)
     assert not Path(MARKER).exists()
 
 

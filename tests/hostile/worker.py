@@ -27,8 +27,8 @@ from pathlib import Path
 CPU_S = 5.0
 """Processor seconds that one input may take."""
 
-WALL_S = 60.0
-"""Seconds that one input may take on a busy machine, in which it perhaps only waits."""
+WALL_S = 600.0
+"""Seconds after which an input hangs: on a busy machine it waits much longer than it computes."""
 
 RESIDENT = 300
 """Megabytes that one input may add to what is in memory."""
@@ -71,7 +71,7 @@ def _task(rooms, text: str) -> tuple[str, int, int]:
     name, start, count = text.split(":")
     first, number = int(start), int(count)
     if first >= CRAFTED:
-        number = min(number, CRAFTED + len(rooms[name].crafted) - first)
+        number = min(number, len(rooms[name].chosen(first)))
     return name, first, number
 
 

@@ -16,7 +16,10 @@ from vqtok.errors import UsageError
 from vqtok.priors._network import Condition
 from vqtok.protocols import Prompt
 
-LEARNERS = [VARIANTS[number] for number in (0, 6, 9, 17, 18)]
+LEARNERS = [
+    pytest.param(*VARIANTS[number], marks=marks)
+    for number, marks in ((0, ()), (6, pytest.mark.slow), (9, ()), (17, pytest.mark.slow), (18, ()))
+]
 
 every_prior = pytest.mark.parametrize(("name", "given", "spec"), VARIANTS, ids=NAMES)
 
