@@ -92,6 +92,6 @@ def test_very_many_stages_of_a_large_codebook_are_counted_at_once() -> None:
     usage.add(codes)
     usage.add(codes)
     total = usage.total
-    assert time.process_time() - start < 2  # stage by stage, each a megabyte, it takes minutes
+    assert time.process_time() - start < 20  # stage by stage, each a megabyte, it takes minutes
     assert (total.tokens, total.used, total.entries) == (4 * stages, 2 * stages, stages * size)
     assert total.entropy_bits == pytest.approx(1.0)

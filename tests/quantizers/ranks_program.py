@@ -19,6 +19,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tests.programs import LIMIT_S
 from vqtok import config, distributed
 
 STEPS = 24
@@ -108,7 +109,7 @@ def main(rank: int, world: int, folder: Path) -> None:
         init_method=f"file://{folder}/meeting",
         rank=rank,
         world_size=world,
-        timeout=timedelta(seconds=240),
+        timeout=timedelta(seconds=LIMIT_S),
     )
     digests: dict[str, list[str]] = {}
     for case in CASES:

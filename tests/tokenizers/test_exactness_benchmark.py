@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.programs import LIMIT_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,7 +19,7 @@ def test_the_benchmark_compares_every_way_of_coding(tmp_path: Path) -> None:
     photo.crop((0, 0, 144, 72)).save(tmp_path / "photo.png")
     command = [sys.executable, "benchmarks/exactness.py", "--images", str(tmp_path)]
     report = tmp_path / "exactness.json"
-    subprocess.run([*command, "--json", str(report)], cwd=ROOT, check=True, timeout=300)
+    subprocess.run([*command, "--json", str(report)], cwd=ROOT, check=True, timeout=LIMIT_S)
     rows = json.loads(report.read_text())
     assert [row["way"] for row in rows][:4] == [
         "two threads",
