@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 import vqtok
+from tests.programs import environment
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,6 +40,15 @@ def test_ci_runs_every_test_that_the_readme_leaves_out() -> None:
     marks = re.findall(r'^  "(\w+): .*(?:left out|skipped)', project, flags=re.M)
     assert sorted(marks) == ["long", "outside", "slow"]
     assert "python -m pytest -n auto -rs -m 'slow or outside'" in script
+
+
+@pytest.mark.slow
+def test_the_fast_tests_are_of_every_room() -> None:
+    command = [sys.executable, "-m", "pytest", "-n0", "--collect-only", "-m", "fast"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stdout
+    tested = re.findall(r"^tests/(\w+)/", done.stdout, flags=re.M)
+    assert {path.parent.name for path in (ROOT / "vqtok").glob("*/__init__.py")} <= set(tested)
 
 
 def test_a_commit_is_checked_as_ci_checks_it() -> None:
