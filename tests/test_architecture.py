@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -31,6 +32,12 @@ OUTSIDE = {room: set(re.findall(r"\w+", outside)) for room, _, outside in _TABLE
 LONGEST = 400
 CONTRACTS = PACKAGE / "protocols.py"
 """All contracts are in one file, which is the one to read first: it may be longer."""
+
+
+@cache
+def parsed(source: str) -> ast.Module:
+    """The syntax tree of a source, parsed once for all checks."""
+    return ast.parse(source)
 
 
 def room_of(path: Path) -> str:
@@ -61,7 +68,7 @@ def imports_of(tree: ast.AST) -> Iterator[tuple[str, bool]]:
 def import_faults(room: str, source: str) -> list[str]:
     """What the table forbids in a file of this room."""
     faults = []
-    for module, inside in imports_of(ast.parse(source)):
+    for module, inside in imports_of(parsed(source)):
         top, _, rest = module.partition(".")
         if not top:
             faults.append(f"relative import of {module}")
@@ -87,7 +94,7 @@ MODULES = {
 def needed(source: str) -> set[str]:
     """Modules and names of vqtok in a file's imports, those for type checking among them."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.startswith("vqtok")}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vqtok"):
@@ -122,35 +129,46 @@ def private_faults(name: str, source: str) -> list[str]:
     return faults
 
 
+def opening_faults(source: str) -> list[str]:
+    """What is missing at the top of a file."""
+    tree = parsed(source)
+    faults = [] if ast.get_docstring(tree) else ["no docstring"]
+    if len(tree.body) > 1 and "from __future__ import annotations" not in source:
+        faults.append("annotations are not postponed")
+    return faults
+
+
 def style_faults(source: str, *, longest: int = LONGEST) -> list[str]:
     """Assertions used as validation, and length."""
     faults = [
         f"line {node.lineno}: assert"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.Assert)
     ]
     lines = len(source.splitlines())
     return faults + ([f"{lines} lines"] if lines > longest else [])
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_go_down(path: Path):
-    assert import_faults(room_of(path), path.read_text(encoding="utf-8")) == []
+def faults_by_file(check: Callable[[Path, str], list[str]]) -> dict[str, list[str]]:
+    """File → what a check finds in it; files without faults are left out."""
+    found = {str(path.relative_to(PACKAGE)): check(path, path.read_text("utf-8")) for path in FILES}
+    assert len(found) > 300
+    return {name: faults for name, faults in found.items() if faults}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_file_asserts_or_outgrows_its_room(path: Path):
-    longest = LONGEST if path != CONTRACTS else 600
-    assert style_faults(path.read_text(encoding="utf-8"), longest=longest) == []
+def test_imports_only_go_down():
+    assert faults_by_file(lambda path, source: import_faults(room_of(path), source)) == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_file_says_what_it_is_and_postpones_annotations(path: Path):
-    source = path.read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    assert ast.get_docstring(tree)
-    if len(tree.body) > 1:
-        assert "from __future__ import annotations" in source
+def test_no_file_asserts_or_outgrows_its_room():
+    longest = {CONTRACTS: 600}
+    assert faults_by_file(
+        lambda path, source: style_faults(source, longest=longest.get(path, LONGEST))
+    ) == {}  # fmt: skip
+
+
+def test_every_file_says_what_it_is_and_postpones_annotations():
+    assert faults_by_file(lambda path, source: opening_faults(source)) == {}
 
 
 def test_no_files_import_each_other_in_a_ring():
@@ -158,8 +176,8 @@ def test_no_files_import_each_other_in_a_ring():
 
 
 def test_private_names_stay_in_their_folders():
-    faults = [private_faults(name, path.read_text("utf-8")) for name, path in MODULES.items()]
-    assert [fault for each in faults for fault in each] == []
+    names = {path: name for name, path in MODULES.items()}
+    assert faults_by_file(lambda path, source: private_faults(names[path], source)) == {}
 
 
 def test_rings_and_private_names_are_found():
@@ -220,3 +238,8 @@ def test_the_import_check_allows_what_the_table_allows(room: str, source: str):
 @pytest.mark.parametrize("source", ["assert x > 0", "x = 1\n" * (LONGEST + 1)])
 def test_the_style_check_can_fail(source: str):
     assert style_faults(source) != []
+
+
+@pytest.mark.parametrize("source", ["", "from __future__ import annotations", '"""A."""\nx = 1'])
+def test_the_check_of_openings_can_fail(source: str):
+    assert opening_faults(source) != []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.programs import environment
 
@@ -65,8 +66,11 @@ def watched(*arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_an_evaluation_reads_its_model_once():
-    opened = watched("eval", str(PHOTO), "-m", "image-f8", "--metrics", "psnr")["opened"]
+def test_an_evaluation_reads_its_model_once(tmp_path: Path):
+    with Image.open(PHOTO) as photo:
+        photo.crop((0, 0, 64, 48)).save(tmp_path / "small.png")
+    small = str(tmp_path / "small.png")
+    opened = watched("eval", small, "-m", "image-f8", "--metrics", "psnr")["opened"]
     assert opened.count("config.json") == 1
 
 

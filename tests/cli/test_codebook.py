@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,27 @@ from vqtok.plots import codes as plots
 from vqtok.protocols import Config
 
 
-def save(name: str, data: dict[str, Any], **training: Any) -> None:
+def save(folder: Path, data: dict[str, Any], **training: Any) -> None:
     torch.manual_seed(0)
     model = parse(data, Config).build().eval()
-    directory.save(name, model, training=training or None)
+    directory.save(folder, model, training=training or None)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ "one" of one level and its measured use, "two" of two levels, "stack" of three stages."""
+    folder = tmp_path_factory.mktemp("models")
+    save(folder / "one", TINY_IMAGE, metrics={"use": 0.5, "perplexity": 20.0})
+    save(folder / "two", MODEL)
+    stack = {"type": "quantizers/rvq", "codebook_size": 16, "depth": 3}
+    save(folder / "stack", TINY_IMAGE | {"quantizer": stack})
+    return folder
 
 
 @pytest.fixture(autouse=True)
-def models(here: Path) -> Path:
-    """ "one" of one level and its measured use, "two" of two levels, "stack" of three stages."""
-    save("one", TINY_IMAGE, metrics={"use": 0.5, "perplexity": 20.0})
-    save("two", MODEL)
-    stack = {"type": "quantizers/rvq", "codebook_size": 16, "depth": 3}
-    save("stack", TINY_IMAGE | {"quantizer": stack})
-    return here
+def models(here: Path, made: Path) -> Path:
+    """The models of ``made``, each test's own."""
+    return shutil.copytree(made, here, dirs_exist_ok=True)
 
 
 def test_an_entry_is_the_middle_of_a_field_of_itself() -> None:
@@ -54,8 +62,10 @@ def test_entries_of_a_level_are_seen_while_the_others_say_one_thing() -> None:
     np.testing.assert_allclose(shown, field[:, 4:6, 4:6].numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("by", ["colour", "pca"])
-@pytest.mark.parametrize("model", ["one", "two", "stack", "audio-24k"])
+@pytest.mark.parametrize(
+    ("model", "by"),
+    [("one", "colour"), ("one", "pca"), ("two", "pca"), ("stack", "colour"), ("audio-24k", "pca")],
+)
 def test_every_kind_of_model_has_a_picture(vqtok: Run, model: str, by: str) -> None:
     run = vqtok("info", model, "--plot", "book.png", "--by", by)
     assert run.exit_code == 0, run.stderr

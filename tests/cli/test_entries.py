@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.conftest import IMAGE_EDITS
+
 
 @pytest.fixture
 def folder(here: Path, picture) -> str:
@@ -85,7 +87,7 @@ def test_info_describes_the_others(vqtok, here, picture):
 
 
 def test_training_goes_on_with_the_others_and_says_so(vqtok, folder):
-    small = ("--set", "train.window=16", "--set", "train.workers=0", "--batch", "2")
+    small = [word for edit in (*IMAGE_EDITS, "train.workers=0") for word in ("--set", edit)]
     result = vqtok("train", "--data", folder, "-o", "m", "--preset", "image-f8-small", "-n", *small)
     assert result.exit_code == 1, result.stderr
     for subject in ("d/self: cannot read", "d/socket.png: not a regular file"):

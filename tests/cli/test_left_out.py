@@ -10,6 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.training.conftest import IMAGE_EDITS
+
 FLAGS = {
     "encode": ("-o", "out/"),
     "encode --format tar": ("-o", "corpus/"),
@@ -56,7 +58,8 @@ def test_decode_counts_it_too(vqtok, folder: Path) -> None:
 
 
 def test_training_counts_it_too(vqtok, folder: Path) -> None:
-    result = vqtok("train", "--data", folder, "-o", "run", "--dry-run")
+    small = [word for edit in IMAGE_EDITS for word in ("--set", edit)]
+    result = vqtok("train", "--data", folder, "-o", "run", "--dry-run", *small)
     assert "left out: 1 .npy, 2 .txt" in result.stderr
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.codes import strategies as some
@@ -62,6 +62,7 @@ def parse_index(path: Path) -> tuple[type, list[int], list[int], list[int]]:
     return {8: np.uint16, 4: np.int32}[code], list(lengths), list(pointers), list(ends)
 
 
+@settings(max_examples=40)
 @given(corpus=corpora())
 def test_every_document_is_an_item_and_every_sequence_a_channel(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus

@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @formats
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_flipped_bit_or_a_cut_is_told_with_the_files_name(
     place: Path, format: str, data: st.DataObject
@@ -141,7 +141,7 @@ def holders(data: Any) -> list[tuple[Any, Any]]:
 
 
 @formats
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_an_index_of_any_content_is_read_or_refused(place: Path, format: str, data: st.DataObject):
     folder = place / format
@@ -225,7 +225,7 @@ def forge(folder: Path, name: str, change: Any) -> None:
 
 
 @pytest.mark.parametrize("format", ["files", "bin"])
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(name=st.sampled_from(["name", "number", "path", "bytes", "shapes", "extent"]), change=junk)
 @example(name="path", change="../../etc/passwd")
 @example(name="name", change="/etc/passwd")

@@ -118,7 +118,7 @@ def test_killed_at_any_step_it_resumes_to_the_same_bytes(place: Path, format: st
 
 
 @formats
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(steps=st.lists(st.integers(0, 60), max_size=8), seed=st.integers(0, 99))
 def test_killed_again_and_again_it_resumes_to_the_same_bytes(
     place: Path, format: str, steps: list[int], seed: int

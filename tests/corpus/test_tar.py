@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import webdataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.codes import strategies as some
@@ -38,6 +38,7 @@ def samples_of(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+@settings(max_examples=25)
 @given(corpus=corpora())
 def test_webdataset_finds_every_item_whole(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus

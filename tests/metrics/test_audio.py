@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pesq import pesq as pesq_package
 from pystoi import stoi as stoi_package
 from torch import Tensor
-from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from vqtok.metrics import audio
 
@@ -32,6 +31,8 @@ def speechlike(rate: int, *, seconds: float, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("level", [1e-3, 0.1, 2.0])
 def test_si_sdr_equals_torchmetrics(level: float) -> None:
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
     x = noise(4000, seed=1, batch=3).double() + 0.05
     y = 0.7 * x + level * noise(4000, seed=2, batch=3).double() - 0.1
     reference = scale_invariant_signal_distortion_ratio(y, x, zero_mean=True)
@@ -52,6 +53,8 @@ def test_si_sdr_of_silence_is_not_defined() -> None:
 
 def brute_force(x: Tensor, y: Tensor, reach: int) -> tuple[float, int]:
     """The definition: every delay, one by one, by torchmetrics."""
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
     best = (-math.inf, 0)
     for delay in sorted(range(-reach, reach + 1), key=lambda d: (abs(d), -d)):
         a = x[max(0, -delay) : len(x) - max(0, delay)]

@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from vqtok.media.image import to_uint8
 from vqtok.metrics import image
@@ -118,6 +117,8 @@ def test_ms_ssim_equals_the_formula_restated_with_scipy(size: tuple[int, int]) -
 
 
 def test_ms_ssim_is_near_torchmetrics_which_also_counts_a_reflected_border() -> None:
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
     pair = picture(384, 384, seed=6, noise=0.1)
     x, y = (torch.from_numpy(to_uint8(each)).float()[None] / 255 for each in pair)
     reference = multiscale_structural_similarity_index_measure(y, x, data_range=1.0)

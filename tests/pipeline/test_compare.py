@@ -18,7 +18,7 @@ from vqtok.errors import CodesError, UsageError
 from vqtok.media.classical import code_image
 from vqtok.media.plan import Job
 from vqtok.metrics import image
-from vqtok.pipeline import compare
+from vqtok.pipeline import compare, evaluate
 from vqtok.pipeline.classical import Classical
 from vqtok.pipeline.compare import Compared, Comparison, Method
 from vqtok.pipeline.evaluate import EvaluateOptions, ItemReport
@@ -178,8 +178,11 @@ def test_a_file_that_no_row_is_for_is_that_files_failure(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["opus", "mp3"])
-def test_long_recordings_get_their_bits_segment_by_segment(tmp_path: Path, name: str) -> None:
-    path = write_audio(tmp_path / "a.wav", seconds=61.5)
+def test_long_recordings_get_their_bits_segment_by_segment(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "SEGMENT_S", 2)
+    path = write_audio(tmp_path / "a.wav", seconds=4.1)
     run = Comparison([model(Samples()), compare.classical(name)], options=SDR)
     parts: list[float] = []
     (found,) = compared(list(run.run([Job(path, None, "audio")], on_part=parts.append)))

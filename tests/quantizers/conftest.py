@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import pytest
@@ -63,14 +64,23 @@ def latents(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(batch, DIM, *grid, generator=generator)
 
 
+_TRAINED: dict[str, tuple[nn.Module, Tensor]] = {}
+"""Name and settings → the quantizer, and torch's random state behind it."""
+
+
 def trained(name: str, settings: dict[str, Any]) -> nn.Module:
-    """A quantizer in training mode whose entries a few batches have placed."""
-    torch.manual_seed(0)
-    module = built(name, settings)
-    module.generator = torch.Generator().manual_seed(1)
-    for step in range(6):
-        module(latents(4, 5, 5, seed=100 + step))
-    return module
+    """A quantizer in training mode whose entries a few batches have placed: a copy of its own."""
+    key = f"{name} {settings}"
+    if key not in _TRAINED:
+        torch.manual_seed(0)
+        module = built(name, settings)
+        module.generator = torch.Generator().manual_seed(1)
+        for step in range(6):
+            module(latents(4, 5, 5, seed=100 + step))
+        _TRAINED[key] = module, torch.get_rng_state()
+    module, state = _TRAINED[key]
+    torch.set_rng_state(state)
+    return copy.deepcopy(module)
 
 
 class Made(NamedTuple):

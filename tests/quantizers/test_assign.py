@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -36,11 +38,11 @@ def test_no_small_move_changes_a_code_that_is_no_near_tie(make: Made, tolerance:
     assigned = module.assign(z, tolerance=tolerance)
     before, near = rows_of(assigned.codes, module.depth), assigned.near_tie.flatten()
     changed = torch.zeros_like(near)
-    for seed in range(200):
-        move = latents(4, 8, 8, seed=1000 + seed)
+    for seed in range(1000, 1200, 25):  # 25 moves in one batch: no code depends on batch mates
+        move = torch.cat([latents(4, 8, 8, seed=seed + each) for each in range(25)])
         move *= 0.999 * tolerance / torch.linalg.vector_norm(move, dim=1, keepdim=True)
-        after = rows_of(module(z + move).codes, module.depth)
-        changed |= (after != before).any(dim=1)
+        after = rows_of(module(z.repeat(25, 1, 1, 1) + move).codes, module.depth)
+        changed |= (after.view(25, *before.shape) != before).any(dim=2).any(dim=0)
     assert changed.any()
     assert not (changed & ~near).any()
 
@@ -65,6 +67,13 @@ def test_a_difference_below_float32_decides_between_two_entries() -> None:
     assert nearest(z, entries).tolist() == [0, 1]
 
 
+@cache
+def case(count: int, size: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Latents and entries, the same objects at every call."""
+    return gaussian(count, dim), gaussian(size, dim, seed=1)
+
+
+@cache
 def brute(z: Tensor, entries: Tensor, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Codes and near ties from all distances in float64."""
     left, right = z.double().numpy(), entries.double().numpy()
@@ -82,7 +91,7 @@ def test_near_ties_are_those_of_all_distances_in_float64(
     count: int, size: int, dim: int, tolerance: float, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_nearest, "TILE", tile)
-    z, entries = gaussian(count, dim), gaussian(size, dim, seed=1)
+    z, entries = case(count, size, dim)
     ties = NearTies.of(z.double(), tolerance)
     codes = nearest(z, Packed(entries), ties)
     expected, near = brute(z, entries, tolerance)

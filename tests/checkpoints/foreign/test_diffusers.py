@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import VQModel
 
 from tests.checkpoints.foreign.conftest import agrees, picture, randomised
 from vqtok.checkpoints import foreign
 
 
 def made(**changes: Any) -> Any:
+    from diffusers import VQModel  # seconds, of no use to a run without these tests
+
     sizes: dict[str, Any] = {
         "block_out_channels": (32, 32, 64),
         "down_block_types": ("DownEncoderBlock2D",) * 2 + ("AttnDownEncoderBlock2D",),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -51,6 +51,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("mode", "format", "options"), FILES)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_window_is_a_part_of_the_whole(mode, format, options, data) -> None:
     turn = data.draw(st.integers(1, 8), label="orientation")

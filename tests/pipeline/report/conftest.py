@@ -50,6 +50,18 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small pictures, two short recordings and one that is damaged: a page in a moment."""
+    folder = tmp_path_factory.mktemp("few")
+    for index, size in enumerate(((40, 24), (64, 48), (24, 40))):
+        write_image(folder / f"{index}.png", size=size, seed=index)
+    for name in ("a.wav", "b.wav"):
+        write_audio(folder / name, seconds=1)
+    (folder / "damaged.png").write_text("no <b>picture</b>")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def page(media: Path) -> Path:
     target = media.parent / f"{media.name}-page" / "report.html"
     make(media, target)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqtok import config
@@ -148,6 +148,7 @@ def test_a_weight_of_zero_leaves_its_term_out() -> None:
     assert set(adversary("image", weight=0.0).generator_terms(y, x, step=0)) == {"features"}
 
 
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(KINDS),
     levels=st.tuples(*[st.sampled_from((-1.0, 0.0, 1e-30, 1.0))] * 2),
