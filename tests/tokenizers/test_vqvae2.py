@@ -73,7 +73,7 @@ def same(one: Codes, other: Codes) -> bool:
 
 @pytest.mark.parametrize(("network", "levels"), FORMS)
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
 def test_any_size_comes_back_at_its_own_size(
     network: str, levels: int, quantizer: str, height: int, width: int

@@ -108,6 +108,7 @@ def test_samples_out_of_range_are_found_wherever_they_are(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp", "tiff", "bmp"])
 @pytest.mark.parametrize("grey", [False, True])
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(1, HEIGHT - 1), unique=True))
 def test_bands_make_the_same_file_as_the_whole(format: str, grey: bool, cuts: list[int]) -> None:
     pixels = np.random.default_rng(1).uniform(-1.1, 1.1, (3, HEIGHT, WIDTH)).astype(np.float32)
