@@ -95,6 +95,7 @@ def test_the_readme_is_one_page_that_leads_to_every_other() -> None:
     assert all(f"(docs/{name})" in text for name in PAGES if name != README.name)
 
 
+@pytest.mark.slow
 def test_every_snippet_runs(desk: Path) -> None:
     run("vqtok encode photo.png -o codes.npy -f", desk)
     files, arrays = blocks(PAGES["python.md"], "python")

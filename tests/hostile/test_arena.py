@@ -14,6 +14,7 @@ from tests.hostile.mutations import mutate, mutate_json, seal_flac, seal_ogg, se
 from tests.hostile.rooms import TrapRoom
 
 
+@pytest.mark.slow
 def test_every_broken_promise_is_noticed(tmp_path: Path):
     report = arena.run(tmp_path, [("trap", 0, len(TrapRoom.TRAPS))], cpu_s=2.0)
     found = {text.split(": ")[1].splitlines()[0]: text for text in report.faults}

@@ -228,8 +228,17 @@ def trained(folder: Path, s: State, x: Tensor) -> Path:
     return folder.with_suffix(".pt")
 
 
-@pytest.mark.parametrize("save", [pair, whole, scripted, plain, trained])
-@pytest.mark.parametrize(("patch", "halvings", "attends"), [(4, 1, 1), (2, 2, -1)])
+@pytest.mark.parametrize(
+    ("patch", "halvings", "attends", "save"),
+    [
+        *((4, 1, 1, save) for save in (pair, whole, scripted, plain, trained)),
+        (2, 2, -1, pair),
+        *(
+            pytest.param(2, 2, -1, save, marks=pytest.mark.slow)
+            for save in (whole, scripted, plain, trained)
+        ),
+    ],
+)
 def test_codes_and_pixels_are_those_of_cosmos(
     tmp_path: Path, save: Any, patch: int, halvings: int, attends: int
 ):
