@@ -13,7 +13,8 @@ import pytest
 from tests.hostile import arena
 from tests.hostile.conftest import ROOMS, SHORT, SHORT_FIRST
 from tests.hostile.crafted import MARKER
-from tests.hostile.room import CRAFTED
+from tests.hostile.programs import FORMS, CheckpointRoom
+from tests.hostile.room import CRAFTED, EVERY, SOME
 
 LONG = int(os.environ.get("VQTOK_HOSTILE", "12000"))
 """Inputs of the long run, over all rooms."""
@@ -25,6 +26,13 @@ def check(report: arena.Report, room: str, *, at_least: int) -> None:
     assert sum(counts.values()) >= at_least
     # Damage that is always refused, or never, would try one half of the code only.
     assert 0.03 < sum(counts.get(each, 0) for each in arena.USED) / sum(counts.values()) < 0.8
+
+
+def test_what_is_tried_of_files_made_by_hand_is_of_every_form(tmp_path: Path):
+    made = CheckpointRoom(tmp_path, tmp_path)
+    names = [name for name, _ in made.chosen(SOME)]
+    assert len(names) >= len(made.crafted) // EVERY
+    assert {name.rpartition(", ")[2] for name in names} == set(FORMS)
 
 
 @pytest.mark.parametrize("room", ROOMS)
