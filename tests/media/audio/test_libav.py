@@ -98,6 +98,34 @@ def test_surround_has_the_order_of_wav(channels: int) -> None:
     np.testing.assert_allclose(found, tone(channels), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "made",
+    [(".m4a", "-c:a", "aac"), (".wv", "-c:a", "wavpack"), (".mka", "-c:a", "libvorbis")],
+    ids=["aac", "wavpack", "vorbis"],
+)
+def test_planes_of_eight_channels_and_more_are_those_of_ffmpeg(made: tuple[str, ...]) -> None:
+    data = ffmpeg.encoded(tone(8), RATE, *made)
+    found, info = audio.read(io.BytesIO(data))
+    expected = ffmpeg.decoded(data, 8)
+    assert info.channels == 8
+    count = min(found.shape[1], expected.shape[1])
+    assert count > LENGTH - 1024
+    np.testing.assert_allclose(found[:, :count], expected[:, :count], atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".oga"])
+def test_flac_of_32_bits_has_its_samples(suffix: str) -> None:
+    made = (suffix, "-c:a", "flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "32")
+    data = ffmpeg.encoded(tone(2), RATE, *made, "-strict", "-2")
+    found, info = audio.read(io.BytesIO(data))
+    assert (info.length, info.rate, info.channels) == (LENGTH, RATE, 2)
+    np.testing.assert_array_equal(found, ffmpeg.decoded(data, 2))
+    part = excerpt(io.BytesIO(data), rate=RATE, start=20_000, length=500)
+    np.testing.assert_allclose(part, found[:, 20_000:20_500], atol=1e-6)
+    with pytest.raises(MediaError, match="truncated"):
+        audio.read(io.BytesIO(data[: len(data) // 2]))
+
+
 @pytest.mark.parametrize("name", ["aac", "alac", "wma", "mp4", "fragments", "webm", "mka"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
 def test_truncated_files_are_refused(

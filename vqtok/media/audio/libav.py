@@ -14,12 +14,16 @@ import numpy as np
 
 from vqtok.errors import MediaError
 from vqtok.media.audio.views import Lenient, bytes_at, size_of
+from vqtok.media.kinds import LIBAV_FORMATS
 
 if TYPE_CHECKING:
     import av
 
 _FULL = {"u1": (128.0, 128.0), "i2": (0.0, 2.0**15), "i4": (0.0, 2.0**31), "i8": (0.0, 2.0**63)}
 """Of each kind of integers: the value of silence, and what is full scale above it."""
+
+_MOST_PLANES = 7
+"""Channels of which PyAV counts the planes rightly: from 8 on it reads behind the last of them."""
 
 # An encoder fills its last frame, at most two of AAC: what is beyond the end that an MP4 tells.
 _MOST_PADDING = 4096
@@ -89,6 +93,7 @@ class Track:
         self.samplerate = self.channels = 0
         self.subtype = self._stream.codec_context.name.upper()
         self._done, self._packets = 0, 0
+        self._packing: av.AudioResampler | None = None
         self._decoded = self._blocks()
         self._waiting = next(self._decoded, np.zeros((0, 1), np.float32))
         self.frames = self._told() or 1 << 62
@@ -142,12 +147,25 @@ class Track:
             before, after = f"{self.samplerate} Hz, channels: {self.channels}", frame.sample_rate
             what = f"sound of {before} goes on with {after} Hz, channels: {channels}"
             raise MediaError(self._name, what, hint="ffmpeg -i FILE -f wav - | vqtok encode -")
-        data: np.ndarray = frame.to_ndarray()
-        data = data.T if frame.format.is_planar else data.reshape(-1, channels)
+        if frame.format.is_planar and channels <= _MOST_PLANES:
+            data: np.ndarray = frame.to_ndarray().T
+        else:
+            data = self._interleaved(frame).reshape(-1, channels)
         if data.dtype.kind != "f":
             silence, full = _FULL[data.dtype.str[1:]]
             data = (data.astype(np.float64) - silence) / full
         return np.ascontiguousarray(data, np.float32)
+
+    def _interleaved(self, frame: Any) -> np.ndarray:
+        """Returns the samples of a frame, those of all channels one after the other."""
+        if not frame.format.is_planar:
+            return np.asarray(frame.to_ndarray())
+        if self._packing is None:
+            import av
+
+            self._packing = av.AudioResampler(format=frame.format.packed)
+        packed = [each.to_ndarray() for each in self._packing.resample(frame)]
+        return np.concatenate(packed, axis=1)
 
     def _damaged(self, position: int) -> MediaError:
         at = position / self.samplerate if position else 0.0
@@ -161,9 +179,10 @@ def _library(format: str, name: str) -> Any:
         MediaError: it is not installed.
     """
     if importlib.util.find_spec("av") is None:
+        what = format if format in LIBAV_FORMATS else f"this kind of {format}"
         raise MediaError(
             name,
-            f"{format} is read by an extra that is not installed",
+            f"{what} is read by an extra that is not installed",
             hint="pip install 'vqtok[av]', or ffmpeg -i FILE -f wav - | vqtok encode -",
         )
     import av

@@ -19,6 +19,9 @@ from vqtok.media.kinds import LIBAV_FORMATS
 
 _CAF_CODECS = (b"lpcm", b"alaw", b"ulaw", b"alac")
 
+_MOST_FLAC_BITS = 24
+"""Bits of a sample of FLAC that libsndfile decodes."""
+
 CONVERT = "ffmpeg -i FILE -f wav - | vqtok encode -"
 """What to type where another program reads more than this one."""
 
@@ -172,10 +175,13 @@ def _flac(stream: BinaryIO) -> list[Link]:
 def _flac_link(stream: BinaryIO, start: int, stop: int) -> Link:
     info = flac.read_info(stream, start)
     total = None if info is None else flac.counted(stream, info, stop)
+    is_foreign = info is not None and info.bits > _MOST_FLAC_BITS
     if info is None or not total or total < info.total:
-        return Link(view(stream, [Run(start, stop - start)]))  # decoding it tells where it is cut
+        whole = view(stream, [Run(start, stop - start)])
+        return Link(whole, is_foreign=is_foreign)  # decoding it tells where it is cut
     head = flac.with_total(stream, start, total)
-    return Link(view(stream, [Run(start + len(head), stop - start - len(head))], head=head), total)
+    rest = view(stream, [Run(start + len(head), stop - start - len(head))], head=head)
+    return Link(rest, total, is_foreign=is_foreign)
 
 
 def nearly(stream: BinaryIO, format: str, name: str) -> list[Link]:
