@@ -7,9 +7,12 @@ or pixels, T frames, L samples. ``*grid`` is the code grid: (H, W) for images, (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
+
+from vqtok.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -440,6 +443,24 @@ class Prompt(NamedTuple):
     keep: int
     """Rows (images), frames (audio, video) or tokens that are kept from the start, counted on the
     first level. Other levels keep what lies in the same part of the signal."""
+
+
+def check_choice(
+    *, temperature: float, top_k: int | None, top_p: float | None, guidance: float
+) -> None:
+    """Check how codes are to be drawn: numbers that ``Prior.sample`` takes.
+
+    Raises:
+        UsageError: one that it does not take.
+    """
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise UsageError(f"temperature {temperature} is not 0 or more")
+    if top_k is not None and top_k < 1:
+        raise UsageError(f"top-k {top_k} is not 1 or more")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UsageError(f"top-p {top_p} is not above 0 and at most 1")
+    if not (guidance >= 0 and math.isfinite(guidance)):
+        raise UsageError(f"guidance {guidance} is not 0 or more")
 
 
 class Prior(Protocol):

@@ -49,6 +49,14 @@ def test_every_format_is_made_and_decoded_back(vqtok, here, format):
     assert back.stdout.splitlines() == [f"out/{name}" for name in expected]
 
 
+def test_a_device_that_is_not_there_leaves_no_folder(vqtok, here):
+    pictures(here / "photos", 1)
+    result = vqtok("encode", "photos", "-o", "corpus", "--format", "tar", "--device", "nope")
+    assert result.exit_code == 2
+    assert "--device nope: not available" in result.stderr
+    assert not (here / "corpus").exists()
+
+
 def test_recordings_keep_channels_rate_and_length(vqtok, here):
     recordings(here / "clips", 4)
     assert vqtok("encode", "clips", "-o", "c", "--format", "bin", "--depth", "2").exit_code == 0

@@ -229,16 +229,23 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "its fingerprint is",
     ),
     "a temperature": (["-m", "p", "--temperature", "-1", "-o", "x.png"], "temperature"),
+    "a top-k": (["-m", "p", "--top-k", "0", "-o", "x.png"], "top-k"),
+    "a top-p": (["-m", "p", "--top-p", "2", "-o", "x.png"], "top-p"),
+    "a guidance": (["-m", "p", "--guidance", "nan", "-o", "x.png"], "guidance"),
+    "a number of samples": (["-m", "p", "--count", "9" * 25, "-o", "x.png"], "more than"),
+    "a grid of gigabytes": (["-m", "p", "--count", "999999", "-o", "x.png"], "-o DIR/"),
+    "a size of gigabytes": (["-m", "p", "--size", "99999x99999", "-o", "x.png"], "99999x99999"),
 }
 
 
+@pytest.mark.parametrize("dry", [(), ("-n",)], ids=["", "dry"])
 @pytest.mark.parametrize("case", WRONG)
 def test_what_cannot_be_is_said_before_anything_is_written(
-    case: str, vqtok: Run, priors: Path
+    case: str, dry: tuple[str, ...], vqtok: Run, priors: Path
 ) -> None:
     arguments, message = WRONG[case]
     before = sorted(priors.iterdir())
-    result = vqtok("sample", *arguments)
+    result = vqtok("sample", *arguments, *dry)
     assert result.exit_code == 2, result.stderr
     assert message in result.stderr
     assert sorted(priors.iterdir()) == before

@@ -61,6 +61,8 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
         return
     if alone and _is_there(console, folder, target, chosen):
         return
+    if chosen.engine == "local":  # those of Ray's workers are elsewhere
+        models.runtime.check_device()
     found, totals = _run(console, plan, plan.info, folder, chosen, models)
     failures = totals.failures
     if alone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import typer
 from vqtok.cli import options
 from vqtok.cli.console import Console, check_stdout
 from vqtok.errors import UsageError
+from vqtok.protocols import check_choice
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import Learned, ModelInfo
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 LARGEST_SCALE = 64
 """Times that pictures are enlarged at most."""
+
+MOST_SAMPLES = 1_000_000
+MOST_CANDIDATES = 10_000
 
 CANDIDATES = 4
 """For each sample, if a classifier chooses."""
@@ -185,19 +190,17 @@ def sample(chosen: Choices) -> None:
 
 def _sample_codes(console: Console, chosen: Choices, info: ModelInfo, learned: Learned) -> None:
     """Sample from a prior of codes."""
-    from vqtok.pipeline import prior_models, sample_plan
+    from vqtok.pipeline import prior_models
 
     plan, names = _planned(chosen, info, info.classes)
-    if chosen.dry_run:
-        _show(console, plan, names, chosen.count)
-        return
-    extent = sample_plan.extent_of(
-        info.spec, learned.extent, size=chosen.size, seconds=chosen.seconds
-    )
+    extent = _extent(chosen, plan, info, learned.extent)
     classifier = None if chosen.reject is None else prior_models.classifier_of(info, chosen.reject)
     reads = None
     if plan.kind != "codes" or chosen.tokenizer is not None or classifier is not None:
         reads = prior_models.tokenizer_of(info, learned, chosen.tokenizer)
+    if chosen.dry_run:
+        _show(console, plan, names, chosen.count)
+        return
     console.note("loading torch")
     from vqtok.pipeline import sample as pipeline
 
@@ -227,15 +230,14 @@ def _sample_codes(console: Console, chosen: Choices, info: ModelInfo, learned: L
 
 def _sample_latents(console: Console, chosen: Choices, info: ModelInfo) -> None:
     """Sample latents of N(0, I), which a variational autoencoder decodes."""
-    from vqtok.pipeline import latent_models, sample_plan
+    from vqtok.pipeline import latent_models
 
     plan, names = _planned(chosen, info, latent_models.labels_of(info))
     latent_models.check(info, plan, _only_codes(chosen))
+    extent = _extent(chosen, plan, info, latent_models.usual_extent(info))
     if chosen.dry_run:
         _show(console, plan, names, chosen.count)
         return
-    usual = latent_models.usual_extent(info)
-    extent = sample_plan.extent_of(info.spec, usual, size=chosen.size, seconds=chosen.seconds)
     console.note("loading torch")
     from vqtok.pipeline import sample as pipeline
 
@@ -258,6 +260,7 @@ def _planned(
     """Resolve what is written, and the class of each sample."""
     from vqtok.pipeline import sample_plan
 
+    _check_numbers(chosen)
     names = sample_plan.spread(classes, chosen.classes or (), chosen.count)
     plan = sample_plan.plan(
         chosen.output,
@@ -269,6 +272,31 @@ def _planned(
     )
     _check(plan, chosen)
     return plan, names
+
+
+def _extent(
+    chosen: Choices, plan: SamplePlan, info: ModelInfo, usual: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Resolve what the signals measure.
+
+    Raises:
+        UsageError: no size, or more pixels in one picture than are read back.
+    """
+    from vqtok.media.image import MAX_PIXELS
+    from vqtok.pipeline import sample_plan
+
+    extent = sample_plan.extent_of(info.spec, usual, size=chosen.size, seconds=chosen.seconds)
+    pictures = chosen.count if plan.is_grid else 1
+    pixels = pictures * math.prod(extent) * (chosen.scale or 1) ** 2
+    if plan.kind == "image" and pixels > MAX_PIXELS:
+        size = "x".join(str(each) for each in extent[::-1])
+        what = f"{pictures} of {size}" if pictures > 1 else size
+        raise UsageError(
+            f"-o {chosen.output}",
+            f"a picture of {what} has more than {MAX_PIXELS} pixels",
+            hint="-o DIR/" if pictures > 1 else None,
+        )
+    return extent
 
 
 def _settings(
@@ -329,6 +357,24 @@ def _print(console: Console, results: Iterator[Sampled]) -> None:
             elif each.target is not None and each.target != last and not console.quiet:
                 console.path(each.target)
             last = each.target
+
+
+def _check_numbers(chosen: Choices) -> None:
+    """Refuse numbers that no model takes, in a dry run too.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if chosen.count > MOST_SAMPLES:
+        raise UsageError(f"--count {chosen.count}", f"more than {MOST_SAMPLES}")
+    if chosen.candidates is not None and chosen.candidates > MOST_CANDIDATES:
+        raise UsageError(f"--candidates {chosen.candidates}", f"more than {MOST_CANDIDATES}")
+    check_choice(
+        temperature=chosen.temperature,
+        top_k=chosen.top_k,
+        top_p=chosen.top_p,
+        guidance=chosen.guidance,
+    )
 
 
 def _check(plan: SamplePlan, chosen: Choices) -> None:

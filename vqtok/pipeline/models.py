@@ -59,6 +59,17 @@ class Runtime:
                 "--backend onnx", f"computes on CPUs, not on {self.device}", hint="--device cpu"
             )
 
+    def check_device(self) -> None:
+        """Refuse a device that is not there; torch is imported only for one that needs it.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if self.device not in ("auto", "cpu"):
+            from vqtok.checkpoints.devices import pick_device
+
+            pick_device(self.device)
+
     def coder(self, info: ModelInfo) -> Coder:
         """Load a model into the backend that suits it.
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqtok.errors import UsageError
+from vqtok.protocols import check_choice
 
 TOLERANCE = 1e-4
 """By how much logits may differ between float32 and float64: twenty times what a model trained on
@@ -41,14 +41,12 @@ class Choice:
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
-            raise UsageError(f"temperature {self.temperature} is not 0 or more")
-        if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"top-k {self.top_k} is not 1 or more")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UsageError(f"top-p {self.top_p} is not above 0 and at most 1")
-        if not (self.guidance >= 0 and math.isfinite(self.guidance)):
-            raise UsageError(f"guidance {self.guidance} is not 0 or more")
+        check_choice(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            guidance=self.guidance,
+        )
 
 
 class Noise:
