@@ -52,13 +52,14 @@ def is_foreign(path: Path) -> bool:
 def is_candidate(path: Path) -> bool:
     """Checks whether this may be a checkpoint of another program: by its name, or its first bytes.
 
-    Many have a suffix of other files, ``model_best.pth.tar``, or none, as the blobs of a cache.
+    Many have a suffix of other files, ``model_best.pth.tar``, one of their own, ``best.model``, or
+    none, as the blobs of a cache. In a directory those of their own are not looked into.
     """
     if path.is_file():
         suffix = path.suffix.lower()
         if suffix in SUFFIXES:
             return suffix != ".safetensors" or not _holds_codes(path)
-        return _is_unnamed(path) and _holds_weights(path)
+        return _holds_weights(path)
     return path.is_dir() and bool(_candidates(path))
 
 

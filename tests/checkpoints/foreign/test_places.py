@@ -145,6 +145,12 @@ def test_files_are_known_by_content(tmp_path: Path, name: str, legacy: bool):
     assert is_foreign(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["best.model", "x.weights", "x.gz", "x.png"])
+def test_a_file_that_is_named_is_known_by_content_under_any_suffix(tmp_path: Path, name: str):
+    path = saved(tmp_path / name, {"state_dict": STATE})
+    assert directory.describe(path).foreign == "VQ-VAE-2 (rosinality)"
+
+
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04" + bytes(40), b"\x80\x04N.", b"x" * 8 + b"{}"])
 def test_other_files_without_a_suffix_are_none(tmp_path: Path, data: bytes):
     (tmp_path / "notes").write_bytes(data)
