@@ -16,6 +16,9 @@ def export(
         Path,
         typer.Option("-o", "--output", metavar="DIR", help="Folder to write."),
     ],
+    page: Annotated[
+        bool, typer.Option("--page", help="Add a page that runs the graphs in a browser.")
+    ] = False,
     force: options.Force = False,
     *,
     messages: options.Messages,
@@ -30,12 +33,13 @@ def export(
     Examples:
       vqtok export image-f8 -o graphs/
       vqtok export my-codec/ -o codec-graphs/
+      vqtok export audio-24k -o web/ --page
     """  # noqa: D301
     from vqtok.pipeline import export as pipeline
 
     console = messages.console()
     info = pipeline.check(model, output, force=force)
-    written = pipeline.export(info, output)
+    written = pipeline.export(info, output, page=page)
     if console.as_json:
         console.json({"model": info.name, "files": [str(path) for path in written]})
         return

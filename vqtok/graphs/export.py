@@ -281,11 +281,15 @@ def signal(facts: Mapping[str, Any]) -> dict[str, Any]:
             "axes": ["batch", 1, "length"],
             "range": [-1, 1],
             "rate_hz": facts["rate"],
+            "multiple": facts["hop"],
+            "fill": "zeros",
             "padding": f"zeros behind the end, to a multiple of {facts['hop']} samples",
         }
     return {
         "name": "pixels",
         "axes": ["batch", facts["channels"], "height", "width"],
         "range": [-1, 1],
+        "multiple": facts["stride"],
+        "fill": "edge",
         "padding": f"the last row and column again, to multiples of {facts['stride']} pixels",
     }

@@ -12,6 +12,7 @@ from vqtok.checkpoints.directory import ModelInfo
 from vqtok.errors import CheckpointError, UsageError
 from vqtok.graphs import export as graphs
 from vqtok.graphs import store
+from vqtok.pipeline.web import page as web
 
 SPEC, CARD = "spec.json", "README.md"
 
@@ -39,12 +40,13 @@ def check(name: str, target: Path, *, force: bool) -> ModelInfo:
     return info
 
 
-def export(info: ModelInfo, target: Path) -> list[Path]:
+def export(info: ModelInfo, target: Path, *, page: bool = False) -> list[Path]:
     """Write what ``check`` found: the files, in order.
 
     Args:
         info: The model.
         target: Made if missing, replaced whole if it is there.
+        page: Whether a page for browsers is among them.
 
     Raises:
         CheckpointError: a model without graphs, or a target that cannot be written.
@@ -58,17 +60,18 @@ def export(info: ModelInfo, target: Path) -> list[Path]:
     spec = {
         "vqtok": store.FORMAT,
         "model": info.name,
-        "fingerprint": info.fingerprint,
+        **info.spec.to_json(),
         "signal": graphs.signal(stored.facts),
-        "levels": info.spec.to_json()["levels"],
         "labels": stored.facts["labels"],
     }
     files: dict[str, bytes] = {
         store.ENCODER: made.encoder.to_bytes(),
         store.DECODER: made.decoder.to_bytes(),
         SPEC: configs.to_json(spec).encode(),
-        CARD: _card(info, spec).encode(),
+        CARD: (_card(info, spec) + (web.text() if page else "")).encode(),
     }
+    if page:
+        files[web.PAGE] = web.page(spec).encode()
     try:
         with atomic.directory(target) as temporary:
             for name, data in files.items():

@@ -20,7 +20,7 @@ def find() -> str | None:
 
 
 class Browser:
-    """One page in a browser that may not reach any network; use as a context.
+    """One page in a browser that reaches no network but 127.0.0.1; use as a context.
 
     Attributes:
         requests: Addresses that the page asked for, its own among them; data URIs are none.
@@ -33,11 +33,12 @@ class Browser:
         self._read, to_write = os.pipe()
         self.requests: list[str] = []
         self.errors: list[str] = []
+        self._downloads: list[Path] = []
         self._buffer, self._number, self._session = b"", 0, ""
         flags = [
             "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
             "--autoplay-policy=no-user-gesture-required", "--window-size=1000,800",
-            f"--user-data-dir={self._folder.name}", "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={self._folder.name}", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         ]  # fmt: skip
         script = f'exec 3<&{to_read} 4>&{to_write}; exec "$@"'
         self._process = subprocess.Popen(
@@ -69,9 +70,10 @@ class Browser:
         os.close(self._read)
         self._folder.cleanup()
 
-    def open(self, page: Path) -> None:
-        """Load a file and all that is in it."""
-        self.call("Page.navigate", url=page.resolve().as_uri())
+    def open(self, page: Path | str) -> None:
+        """Load a file, or what is at an address, and all that is in it."""
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        self.call("Page.navigate", url=url)
         self.run(
             "new Promise(done => document.readyState === 'complete' ? done()"
             " : addEventListener('load', done))"
@@ -90,6 +92,25 @@ class Browser:
         """One key down and up."""
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
+
+    def choose(self, selector: str, path: Path) -> None:
+        """Give a file to an input for files."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path.resolve())])
+
+    def download(self, selector: str, folder: Path) -> Path:
+        """Click on a link, and wait until what it leads to is saved."""
+        self.call(
+            "Browser.setDownloadBehavior",
+            behavior="allow",
+            downloadPath=str(folder),
+            eventsEnabled=True,
+        )
+        self.run(f"document.querySelector({selector!r}).click()")
+        while not self._downloads:
+            self._note(self._receive())
+        return self._downloads.pop()
 
     def call(self, method: str, **parameters: Any) -> Any:
         """A command of the protocol and its answer; events on the way are noted."""
@@ -124,6 +145,8 @@ class Browser:
         if method == "Network.requestWillBeSent":
             url = values["request"]["url"]
             self.requests += [] if url.startswith("data:") else [url]
+        elif method == "Browser.downloadProgress" and values["state"] == "completed":
+            self._downloads.append(Path(values["filePath"]))
         elif method == "Runtime.exceptionThrown":
             self.errors.append(str(values["exceptionDetails"]))
         elif method == "Log.entryAdded" and values["entry"]["level"] == "error":

@@ -6,11 +6,8 @@ every request, and every script and style but the two that it holds.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ import numpy as np
 from vqtok import __version__, atomic
 from vqtok.errors import MediaError
 from vqtok.media.opening import os_message
+from vqtok.pipeline import html
 from vqtok.pipeline.compare import Compared
 from vqtok.pipeline.report import sections
 from vqtok.pipeline.report.examples import Examples
@@ -27,10 +25,10 @@ from vqtok.pipeline.results import Failed
 from vqtok.plots import quality
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
     from vqtok.media.plan import Job
     from vqtok.pipeline.evaluated import Summary
+
+PACKAGE = "vqtok.pipeline.report"
 
 POINTS = 400
 """Files of each kind that are drawn as points: with more, every so many-th."""
@@ -95,7 +93,9 @@ class Report:
         Raises:
             MediaError: it cannot be written.
         """
-        page = _template().stream(**self._contents(summaries, likes))
+        page = html.template(PACKAGE, "page.html.j2", finalize=sections.shown).stream(
+            **self._contents(summaries, likes)
+        )
         try:
             with atomic.file(target) as temporary:
                 page.dump(str(temporary), encoding="utf-8")
@@ -115,11 +115,11 @@ class Report:
                 shown.append(
                     sections.section(rows, likes.get(kind), self._points, examples, numbers)
                 )
-        style, script = (Markup(_asset(name)) for name in ("style.css", "script.js"))
+        style, script = (Markup(html.asset(PACKAGE, name)) for name in ("style.css", "script.js"))
         return {
             "title": "Evaluation of " + " and ".join(each.files for each in shown),
             "policy": "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; "
-            f"form-action 'none'; style-src {_hash(style)}; script-src {_hash(script)}",
+            f"form-action 'none'; style-src {html.hashed(style)}; script-src {html.hashed(script)}",
             "style": style,
             "script": script,
             "version": __version__,
@@ -132,28 +132,3 @@ class Report:
             "colour": quality.colour,
             "measured": sections.measured,
         }
-
-
-def _template() -> Template:
-    """Returns the page, in which every text is one line of UTF-8, and escaped."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=sections.shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")
-
-
-def _asset(name: str) -> str:
-    return files("vqtok.pipeline.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """States how the page's policy names the one script, or style, that may be there."""
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

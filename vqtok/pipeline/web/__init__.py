@@ -1,0 +1,1 @@
+"""The page that runs exported graphs in a browser."""
