@@ -33,7 +33,8 @@ def test_the_wheel_holds_every_shipped_model_whole(wheel: Path) -> None:
     for path in shipped:
         assert packed[f"vqtok/models/{path.relative_to(ROOT / 'models')}"] == path.read_bytes()
     assert "vqtok/presets/image-f8.json" in packed
-    assert "vqtok/pipeline/report/page.html.j2" in packed
+    for name in ("page.html.j2", "script.js", "style.css"):
+        assert {f"vqtok/pipeline/{room}/{name}" for room in ("report", "web")} <= packed.keys()
     assert "vqtok/py.typed" in packed
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
 import re
 import subprocess
@@ -100,6 +103,28 @@ def test_the_program_in_the_readme_runs(name: str, here: Path, vqtok: Run):
             assert back.size == (37, 21)
     else:
         assert len(soundfile.read("out/back.wav")[0]) == 1234
+
+
+def test_a_page_holds_its_script_and_may_load_from_its_own_folder_alone(here: Path, vqtok: Run):
+    done = vqtok("export", "image-f8", "-o", "out", "--page")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.split()[-1] == "out/index.html"
+    page = Path("out/index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<[^>]*\s(on\w+|style)=", page.partition("<script")[0])
+    assert not re.search(r"https?:|//[\w.]+/", re.sub(r"http://localhost\S*", "", page))
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', page)
+    allowed = dict(rule.split(" ", 1) for rule in html.unescape(policy).split("; "))
+    assert allowed["default-src"] == "'none'"
+    assert allowed["connect-src"] == "'self'"
+    for name, rule in (("script", "script-src"), ("style", "style-src")):
+        (text,) = re.findall(rf"<{name}[^>]*>(.*?)</{name}>", page, flags=re.S)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in allowed[rule]
+    spec = json.loads(Path("out/spec.json").read_text())
+    assert (spec["signal"]["multiple"], spec["signal"]["fill"]) == (8, "edge")
+    assert "npm install" in Path("out/README.md").read_text()
+    assert vqtok("export", "image-f8", "-o", "plain").exit_code == 0
+    assert not Path("plain/index.html").exists()
 
 
 def test_what_cannot_be_exported_is_refused_with_the_reason(here: Path, vqtok: Run):

@@ -61,7 +61,8 @@ def text() -> str:
     return f"""
 ## In a browser
 
-`index.html` encodes and decodes files where it is opened. It needs two files of onnxruntime-web, and a web server:
+`index.html` encodes and decodes files where it is opened. It needs two files of onnxruntime-web,
+and a web server:
 
 ```sh
 npm install --prefix npm onnxruntime-web
@@ -70,5 +71,6 @@ cp npm/node_modules/onnxruntime-web/dist/{{{names}}} ort/
 python3 -m http.server --bind 127.0.0.1 8000
 ```
 
-It is then at http://127.0.0.1:8000/. On a server of yours it needs `index.html`, `spec.json`, both graphs and `ort/`.
+It is then at http://127.0.0.1:8000/. Another server needs `index.html`, `spec.json`, both graphs
+and `ort/`.
 """

@@ -140,12 +140,21 @@ async function recording(file) {
     throw new Trouble(`${file.name} is no recording that this browser reads.`);
   });
   checkLength(file.name, sound.length);
-  const channels = Array.from({ length: sound.numberOfChannels }, (_, c) => sound.getChannelData(c));
+  const channels = Array.from({ length: sound.numberOfChannels }, (_, c) => {
+    return rescaled(sound.getChannelData(c));
+  });
   const mixed = channels[0].slice();
   for (const channel of channels.slice(1)) channel.forEach((x, i) => { mixed[i] += x; });
   if (channels.length > 1) mixed.forEach((x, i) => { mixed[i] = x / channels.length; });
   const note = channels.length > 1 ? `${channels.length} channels, mixed to one` : "";
   return { planes: [mixed], extent: [sound.length], bytes: file.size, note, source: {} };
+}
+
+/** Divide samples of 16 bits by 32768: of positive ones some browsers make the 32767th part. */
+function rescaled(plane) {
+  const whole = (x) => Math.round(x * 32767);
+  const are16 = plane.every((x) => x <= 0 || Math.abs(x * 32767 - whole(x)) < 0.004);
+  return are16 ? plane.map((x) => (x > 0 ? whole(x) / 32768 : x)) : plane;
 }
 
 function checkLength(name, length) {
