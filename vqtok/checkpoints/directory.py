@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import atomic
 from vqtok import config as configs
-from vqtok.checkpoints import facts, foreign, graphs, weights
+from vqtok.checkpoints import facts, foreign, weights
 from vqtok.checkpoints.facts import (
     CARD,
     CONFIG,
@@ -37,7 +37,7 @@ from vqtok.checkpoints.registry import (
     survey,
 )
 from vqtok.checkpoints.weight_files import is_foreign
-from vqtok.errors import CheckpointError, VqtokError
+from vqtok.errors import CheckpointError, UsageError, VqtokError
 from vqtok.graphs import sessions, store
 from vqtok.protocols import Graphed
 
@@ -132,7 +132,7 @@ def write(
             with atomic.file(directory / WEIGHTS) as temporary:
                 weights.write(temporary, tensors)
             if graphed:
-                graphs.write(directory, graphed, fingerprint(directory, data))
+                _add_graphs(directory, graphed, fingerprint(directory, data))
             return
         with atomic.directory(directory) as temporary:
             if directory.is_dir():
@@ -141,7 +141,7 @@ def write(
                 (temporary / name).write_text(text, encoding="utf-8")
             weights.write(temporary / WEIGHTS, tensors)
             if graphed:
-                graphs.write(temporary, graphed, fingerprint(temporary, data))
+                _add_graphs(temporary, graphed, fingerprint(temporary, data))
     except OSError as error:
         raise CheckpointError(directory, f"cannot write: {error.strerror or error}") from error
 
@@ -202,9 +202,33 @@ def write_graphs(directory: Path) -> bool:
     if not (isinstance(tokenizer, Graphed) and tokenizer.spec.levels):
         return False
     try:
-        return graphs.write(directory, tokenizer, tokenizer.spec.fingerprint)
+        return _add_graphs(directory, tokenizer, tokenizer.spec.fingerprint)
     except OSError as error:
         raise CheckpointError(directory, f"cannot write: {error.strerror or error}") from error
+
+
+def _add_graphs(folder: Path, module: Graphed, fingerprint: str) -> bool:
+    """Write the graphs of a model beside its weights, with what they err by.
+
+    Returns:
+        False if none can be: continuous latents, or no onnxruntime.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    from vqtok.graphs import probe
+
+    try:
+        sessions.require()
+    except UsageError:
+        return False
+    if not module.spec.levels:
+        return False
+    stored, numbers = store.numbers(folder / WEIGHTS)
+    graphs = module.graphs(stored)
+    errors = probe.errors(graphs, numbers, folder)
+    store.write(folder, graphs, fingerprint=fingerprint, errors=errors)
+    return True
 
 
 def parsed_as(kind: str, directory: Path, data: Mapping[str, Any], *, hint: str) -> Config:

@@ -19,9 +19,8 @@ from vqtok.cli.evaluate.command import evaluate
 from vqtok.cli.export import export
 from vqtok.cli.info import info
 from vqtok.cli.models import models
-from vqtok.cli.ranks import is_first_rank
 from vqtok.cli.sample import sample
-from vqtok.cli.surroundings import closed_pipe_raises
+from vqtok.cli.surroundings import closed_pipe_raises, is_first_rank
 from vqtok.cli.train import train
 from vqtok.errors import ExitCode, VqtokError, explained, of_writing, os_message
 

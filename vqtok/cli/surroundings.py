@@ -1,7 +1,7 @@
 """What the process is started with, made such that no command stumbles over it.
 
 Signals that end it, closed standard streams, encodings that lack our signs, a working directory
-that is gone, libraries that print or end the process by themselves.
+that is gone, libraries that print or end the process by themselves, other processes of torchrun.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from vqtok.cli import terminal
+from vqtok.errors import UsageError
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -34,6 +35,9 @@ SIGNS = {
 """What is printed for signs that a terminal's encoding lacks; "?" for the others."""
 
 _TO_PROGRAMS, _TO_PEOPLE = "vqtok-to-programs", "vqtok-to-people"
+_NUMBERS_OF_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+_ADDRESS_OF_RANKS = ("MASTER_ADDR", "MASTER_PORT", "RANK")
+
 _WANTED_ALONE = ("-h", "--help", "-V", "--version")
 
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -143,6 +147,35 @@ def watch() -> None:
 
     if register(handler, None, owner) == 0:
         atexit.register(end)  # Python's own end comes before C's, and there is no Python after it
+
+
+def is_first_rank() -> bool:
+    """Check that this process prints and writes: the first of those that torchrun started."""
+    number = os.environ.get("RANK", "")
+    return not number.isdecimal() or int(number) == 0
+
+
+def check_ranks() -> None:
+    """Refuse an environment that torchrun cannot have made.
+
+    Raises:
+        UsageError: naming the variable.
+    """
+    hint = "torchrun sets it; without torchrun, unset it"
+    for name in _NUMBERS_OF_RANKS:
+        value = os.environ.get(name, "")
+        if value and not (value.isascii() and value.isdecimal() and len(value) < 10):
+            raise UsageError(f"{name}={value}", "not a number", hint=hint)
+    count = int(os.environ.get("WORLD_SIZE") or 1)
+    if count < 1:
+        raise UsageError("WORLD_SIZE=0", "no process at all", hint=hint)
+    if count == 1:
+        return
+    for name in _ADDRESS_OF_RANKS:
+        if not os.environ.get(name):
+            raise UsageError(f"WORLD_SIZE={count}", f"several processes need {name}", hint=hint)
+    if int(os.environ["RANK"]) >= count:
+        raise UsageError(f"RANK={os.environ['RANK']}", f"there are {count} processes", hint=hint)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vqtok.cli import ranks, terminal
+from vqtok.cli import terminal
 from vqtok.cli import train_options as flags
 from vqtok.cli.console import Console, named
 from vqtok.cli.rehearsal_view import lines_of
+from vqtok.cli.surroundings import check_ranks, is_first_rank
 from vqtok.cli.training_view import LABEL, duration, watching
 from vqtok.errors import ExitCode, UsageError, VqtokError
 
@@ -38,8 +39,8 @@ def train(chosen: flags.Choices) -> None:
       vqtok train --data photos/ --minutes 30
       vqtok train --data codes/ --preset prior-transformer -o my-prior/
     """  # noqa: D301
-    ranks.check()
-    first = ranks.is_first_rank()
+    check_ranks()
+    first = is_first_rank()
     messages = chosen.messages
     console = Console(
         quiet=messages.quiet or not first,
@@ -98,7 +99,7 @@ def _rehearse(console: Console, data: list[str], output: Path, plan: dict[str, A
     _left_out(console, facts.unreadable)
     if console.as_json:
         console.json({"output": str(output), **facts.to_json()})
-    elif ranks.is_first_rank():
+    elif is_first_rank():
         rows = [("output", f"{output} (nothing is written now)"), *lines_of(facts)]
         console.result("\n".join(f"{name:<{LABEL}}{text}" for name, text in rows))
     if facts.unreached:
@@ -132,7 +133,7 @@ def _stoppable(console: Console) -> Iterator[Callable[[], bool]]:
         if wished:
             raise KeyboardInterrupt
         wished = True
-        if ranks.is_first_rank():
+        if is_first_rank():
             terminal.message("\nStopping after this step; Ctrl-C again quits now")
 
     before = signal.getsignal(signal.SIGINT)
