@@ -158,3 +158,41 @@ def test_a_transparent_colour_of_a_users_image_is_that_of_the_file(
         given = with_key_in_bytes(opened)
     found = np.asarray(given.convert("RGBA"))[..., 3] == 0
     np.testing.assert_array_equal(found, (samples == key).all(axis=2))
+
+
+def shortened(data: bytes, by: int) -> bytes:
+    """The PNG, whose stream of pixels ends as it should, ``by`` bytes before all are there."""
+    at = data.index(b"IDAT") - 4
+    (length,) = struct.unpack(">I", data[at : at + 4])
+    rows = zlib.decompress(data[at + 8 : at + 8 + length])
+    return data[:at] + chunk(b"IDAT", zlib.compress(rows[: len(rows) - by])) + data[-12:]
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("kind", "bits"), KINDS)
+def test_rows_that_are_missing_are_not_read_as_black(
+    kind: int, bits: int, interlaced: bool
+) -> None:
+    palette = np.zeros((1 << bits, 3)) if kind == 3 else None
+    for seed, most in ((0, 1 << bits), (1, 1)):  # noise, and a picture that is black
+        samples = np.random.default_rng(seed).integers(0, most, (9, 13, CHANNELS[kind]))
+        whole = png(samples, kind, bits, palette=palette, interlaced=interlaced)
+        image.read(io.BytesIO(shortened(whole, 0)))
+        row = 1 + (13 * bits * CHANNELS[kind] + 7) // 8
+        with pytest.raises(MediaError, match="bytes of pixels"):
+            image.read(io.BytesIO(shortened(whole, row)))
+
+
+def test_around_a_frame_that_fills_a_part_of_its_gif_the_background_shows() -> None:
+    picture = Image.new("P", (6, 4), 1)
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    stream = io.BytesIO()
+    picture.save(stream, "GIF")
+    data = bytearray(stream.getvalue())
+    data[6:10] = struct.pack("<HH", 10, 7)  # the canvas grows, the frame stays
+    found, info = image.read(io.BytesIO(bytes(data)), background="#0000ff")
+    assert (info.width, info.height) == (10, 7)
+    red, blue = (1, -1, -1), (-1, -1, 1)
+    expected = np.broadcast_to(np.reshape(blue, (3, 1, 1)), (3, 7, 10)).copy()
+    expected[:, :4, :6] = np.reshape(red, (3, 1, 1))
+    np.testing.assert_array_equal(found, expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -14,6 +15,20 @@ WEBP_HEAD_BYTES = 30
 _USUAL = {0xC0, 0xC1, 0xC2}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
+
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples of a pixel, by colour type."""
+# First column and row of each pass, and its steps.
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+_PART_BYTES = 1 << 20
 
 _PARTS = {"TIFF": "pages", "JPEG": "pictures", "HEIC": "pictures"}
 """What the frames of a file are called, where it is no animation."""
@@ -88,6 +103,32 @@ def jpeg_that_is_not_read(stream: BinaryIO) -> str | None:
                 return f"{bits[0]} bits per sample"
             return None if head[1] in _USUAL else f"frames of kind SOF{head[1] - 0xC0}"
         stream.seek(int.from_bytes(head[2:], "big") - 2, 1)
+
+
+def png_bytes(stream: BinaryIO) -> tuple[int, int]:
+    """Counts bytes of pixels that a PNG holds, and those that its header promises (W3C PNG, 7.3).
+
+    Each row of each pass (8.1) has a byte more, its filter. Counting stops at what is promised.
+    """
+    stream.seek(16)
+    width, height, depth, colour, *_, interlaced = struct.unpack(">IIBBBBB", stream.read(13))
+    bits = depth * _PNG_CHANNELS[colour]
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
+    expected = sum(h * (1 + (w * bits + 7) // 8) for w, h in sizes if w > 0 and h > 0)
+    inflating, there = zlib.decompressobj(), 0
+    stream.seek(8)
+    while there < expected and len(head := stream.read(8)) == 8:
+        (length,) = struct.unpack(">I", head[:4])
+        if head[4:] != b"IDAT":
+            stream.seek(length + 4, 1)
+            continue
+        waiting = stream.read(length)
+        stream.seek(4, 1)
+        while waiting and there < expected and not inflating.eof:
+            there += len(inflating.decompress(waiting, _PART_BYTES))
+            waiting = inflating.unconsumed_tail
+    return there, expected
 
 
 def webp_canvas(head: bytes) -> tuple[int, int] | None:

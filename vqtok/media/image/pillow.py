@@ -50,6 +50,7 @@ class PillowFile:
     def __init__(self, image: Image.Image, stream: BinaryIO, *, most: int) -> None:
         self._image, self._stream, self.size = image, stream, image.size
         self._raw = _raw_mode(image)  # first: looking for EXIF data may decode the image
+        self._frame = _extent(image) if image.format == "GIF" else None
         self.info = self._facts(most)
         if image.format == "JPEG2000" and self.info.bits != 8 and image.mode != "I;16":
             # Pillow rounds to 8 bits without a limit, white to 256, which is black; and shifts
@@ -61,9 +62,11 @@ class PillowFile:
         if enough is not None:
             self._image.draft(None, (enough, enough))
         if self._image.format == "PNG":
-            return self._png()
+            decoded = self._png()
+            self._check_rows(decoded)
+            return decoded
         self._image.load()
-        return self._image
+        return self._on_canvas()
 
     def _facts(self, most: int) -> ImageInfo:
         image = self._image
@@ -82,9 +85,38 @@ class PillowFile:
             mode="LA" if self._raw.startswith("LA") else image.mode,
             format=_NAMES.get(format, format),
             frames=frames,
-            has_alpha=image.mode in ALPHA_MODES or "transparency" in image.info,
+            has_alpha=image.mode in ALPHA_MODES
+            or "transparency" in image.info
+            or self._is_partial(),
             bits=self._bits(),
         )
+
+    def _is_partial(self) -> bool:
+        """Tells whether the first frame of a GIF is smaller than its canvas."""
+        return self._frame is not None and self._frame != (0, 0, *self.size)
+
+    def _on_canvas(self) -> Image.Image:
+        """Make a canvas transparent around a frame that fills a part, where Pillow has colour 0."""
+        image = self._image
+        if not self._is_partial() or "transparency" in image.info:
+            return image
+        canvas = Image.new("RGBA", image.size)
+        canvas.paste(image.crop(self._frame).convert("RGB"), self._frame)
+        return canvas
+
+    def _check_rows(self, decoded: Image.Image | Raster) -> None:
+        """Checks that a PNG's data has all rows; Pillow leaves those that are missing at zero.
+
+        Raises:
+            OSError: some are missing.
+        """
+        width, height = self.size
+        last = decoded.crop((0, height - 1, width, height))
+        is_zero = not np.any(last.values if isinstance(last, Raster) else np.asarray(last))
+        if is_zero or self._image.info.get("interlace"):
+            there, expected = facts.png_bytes(self._stream)
+            if there < expected:
+                raise OSError(f"{there} of {expected} bytes of pixels")
 
     def _bits(self) -> int:
         """Bits per sample in the file."""
@@ -200,6 +232,12 @@ def with_key_in_bytes(image: Image.Image) -> Image.Image:
     made = image.copy()
     made.info["transparency"] = key
     return made
+
+
+def _extent(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of the frame that is to be decoded; None: it has been."""
+    tiles = getattr(image, "tile", ())
+    return tiles[0][1] if tiles else None
 
 
 def _raw_mode(image: Image.Image) -> str:
