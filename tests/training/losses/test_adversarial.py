@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vqtok import config
 from vqtok.errors import ConfigError
-from vqtok.nn.discriminators import Judged
+from vqtok.nn.discriminators import Scored
 from vqtok.training import recipe
 from vqtok.training.losses.adversarial import SETTINGS, Discriminator
 from vqtok.training.recipe import Adversarial
@@ -63,12 +63,12 @@ def test_both_losses_equal_their_formulas(monkeypatch: pytest.MonkeyPatch) -> No
     discriminator = adversary("image", weight=0.5, features=2.0)
     rng = np.random.default_rng(0)
 
-    def judged(x: torch.Tensor) -> list[Judged]:
+    def scored(x: torch.Tensor) -> list[Scored]:
         """Two networks whose features and scores are functions of each item's mean."""
         mean = x.mean((1, 2, 3))[:, None, None, None]
-        return [Judged(3 * mean, [mean, mean**2]), Judged(1 - mean, [2 * mean, mean + 1])]
+        return [Scored(3 * mean, [mean, mean**2]), Scored(1 - mean, [2 * mean, mean + 1])]
 
-    monkeypatch.setattr(discriminator.network, "forward", judged)
+    monkeypatch.setattr(discriminator.network, "forward", scored)
     y, x = (torch.from_numpy(rng.standard_normal((3, 3, 4, 4))).float() for _ in range(2))
     a, b = (each.double().numpy().mean((1, 2, 3)) for each in (y, x))
     hinge = [
