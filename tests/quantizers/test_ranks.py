@@ -55,6 +55,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def test_alone_nothing_changes() -> None:
+    rows = torch.randn(5, 3)
+    assert (distributed.world(), distributed.rank()) == (1, 0)
+    assert distributed.summed(rows)[0] is rows
+    assert torch.equal(distributed.gathered(rows), rows)
+    assert distributed.agreed(rows) is rows and distributed.pooled(rows) is rows
+    assert distributed.share(7) == (7, slice(0, 7))
+    assert torch.equal(distributed.picked(rows, torch.tensor([4, 0]), [5]), rows[[4, 0]])
+
+
 @pytest.mark.parametrize("case", ranks_program.CASES)
 def test_two_ranks_learn_the_codebook_of_the_joint_batch(folder: Path, case: str) -> None:
     *_, expected = ranks_program.states(case, 0, 1)
@@ -86,13 +96,3 @@ def test_the_cases_hold_a_revival() -> None:
 
 def test_evaluation_does_not_wait_for_other_ranks(folder: Path) -> None:
     assert json.loads((folder / "0.json").read_text())["evaluation"] != [""]
-
-
-def test_alone_nothing_changes() -> None:
-    rows = torch.randn(5, 3)
-    assert (distributed.world(), distributed.rank()) == (1, 0)
-    assert distributed.summed(rows)[0] is rows
-    assert torch.equal(distributed.gathered(rows), rows)
-    assert distributed.agreed(rows) is rows and distributed.pooled(rows) is rows
-    assert distributed.share(7) == (7, slice(0, 7))
-    assert torch.equal(distributed.picked(rows, torch.tensor([4, 0]), [5]), rows[[4, 0]])
