@@ -12,8 +12,12 @@ END = "<!-- end of families -->\n"
 
 
 def table() -> str:
-    rows = [f"| {each.name} | {each.reads} | {each.tested} |\n" for each in foreign.families()]
-    return "| family | what is read | tested against |\n| --- | --- | --- |\n" + "".join(rows)
+    rows = [
+        f"| {each.name} | {each.reads} | {each.tested} | {each.exported} |\n"
+        for each in foreign.families()
+    ]
+    head = "| family | what is read | tested against | graphs of `vqtok export` take |\n"
+    return head + "| --- | --- | --- | --- |\n" + "".join(rows)
 
 
 def with_table(text: str) -> str:

@@ -10,7 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeGuard,
+    TypeVar,
+    runtime_checkable,
+)
 
 from vqtok.errors import UsageError
 
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
     from torch import Generator, Tensor
+    from torch.nn import Module
 
     from vqtok.codes.container import Codes
     from vqtok.codes.spec import CodeSpec
@@ -290,6 +300,38 @@ class Graphed(Protocol):
         Args:
             stored: Where each tensor lies in the weights file.
         """
+
+
+class Halves(NamedTuple):
+    """The networks of a tokenizer as two modules that torch's exporter can trace."""
+
+    encoder: Module
+    """(B, C, *space), sides multiples of ``multiple`` → a tuple of the codes of each level."""
+    decoder: Module
+    """Codes of each level, then the tensors that ``noise`` gives → (B, C, *space)."""
+    channels: int
+    """C."""
+    multiple: int
+    """Of pixels per side, or samples."""
+    fill: Literal["edge", "black", "resize", "zeros"]
+    """How signals of other sizes are brought to such: the last row and column again; black around
+    them; another size; silence behind the end."""
+    longest: int | None = None
+    """Samples that are coded together, if recordings are coded in chunks."""
+    step: int | None = None
+    """Samples from the begin of a chunk to that of the next one."""
+    noise: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]] | None = None
+    """Noise that decoding of these codes draws, (1, 1, n) each; None: it draws none."""
+    density: tuple[int, ...] = ()
+    """How many numbers of noise there are for ``multiple`` samples, of each."""
+
+
+@runtime_checkable
+class Halved(Protocol):
+    """A tokenizer whose networks are exported by tracing them."""
+
+    def halves(self) -> Halves:
+        """Give the networks; of a copy where tracing would leave something behind."""
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,24 @@ from tests.cli.conftest import Run
 from tests.tokenizers import test_codec, test_vqvae
 from vqtok.checkpoints import directory
 
-WITHOUT = {"levels of a number", "three strided levels"}
-"""Forms whose search is not exported: they are of quantizers/fsq."""
+QUANTIZERS: list[dict[str, Any]] = [
+    {"type": "quantizers/vq", "codebook_size": 50, "cosine": True, "codebook_dim": 3},
+    {"type": "quantizers/fsq", "levels": [5, 4, 3]},
+    {"type": "quantizers/lfq", "bits": 5},
+    {"type": "quantizers/bsq", "bits": 4},
+    {"type": "quantizers/gumbel", "codebook_size": 50},
+    {"type": "quantizers/grouped", "quantizer": {"type": "quantizers/gumbel", "codebook_size": 9}},
+    {"type": "quantizers/grouped", "quantizer": {"type": "quantizers/fsq", "levels": [4, 3]}},
+    {
+        "type": "quantizers/grouped",
+        "quantizer": {"type": "quantizers/rvq", "codebook_size": 20, "depth": 3},
+    },
+]
+
+
+def changed_in(build: Callable[..., Any], *form: str, quantizer: dict[str, Any]) -> Any:
+    """A model with another quantizer."""
+    return changed(build(*form), quantizer=quantizer)
 
 
 def saved(model: Any, here: Path) -> Any:
@@ -40,17 +57,16 @@ def saved(model: Any, here: Path) -> Any:
 @pytest.mark.parametrize(
     "form",
     [
-        *(make for name, make in IMAGES.items() if name not in WITHOUT),
+        *IMAGES.values(),
         *SOUNDS.values(),
         lambda: changed(test_vqvae.build("convnext"), labels=LABELS),
-        lambda: changed(
-            test_vqvae.build("convnext"),
-            quantizer={
-                "type": "quantizers/vq",
-                "codebook_size": 50,
-                "cosine": True,
-                "codebook_dim": 3,
-            },
+        *(
+            partial(changed_in, test_vqvae.build, "convnext", quantizer=quantizer)
+            for quantizer in QUANTIZERS
+        ),
+        *(
+            partial(changed_in, test_codec.build, quantizer=quantizer)
+            for quantizer in (QUANTIZERS[2], QUANTIZERS[-1])
         ),
     ],
 )
@@ -63,6 +79,7 @@ def test_codes_and_signals_are_those_of_the_model(form: Callable[[], Any], here:
     model = saved(made, here)
     done = vqtok("export", "./model", "-o", "out")
     assert done.exit_code == 0, done.stderr
+    assert "compared with torch: 0 of" in done.stderr
     assert done.stdout.split() == [
         f"out/{name}" for name in ("encoder.onnx", "decoder.onnx", "spec.json", "README.md")
     ]
@@ -128,11 +145,11 @@ def test_a_page_holds_its_script_and_may_load_from_its_own_folder_alone(here: Pa
 
 
 def test_what_cannot_be_exported_is_refused_with_the_reason(here: Path, vqtok: Run):
-    saved(IMAGES["levels of a number"](), here)
+    continuous = {"type": "quantizers/gaussian"}
+    saved(changed(test_vqvae.build("convnext"), quantizer=continuous), here)
     done = vqtok("export", "./model", "-o", "out")
     assert done.exit_code == 2
-    reason = "the search of quantizers/fsq has no graph"
-    assert f"Error: model: not exported: {reason}" in done.stderr
+    assert "Error: model: an autoencoder without codes" in done.stderr
     assert not Path("out").exists()
 
 
@@ -145,4 +162,8 @@ def test_what_is_there_is_kept(here: Path, vqtok: Run):
     assert vqtok("export", "image-f8", "-o", "out").exit_code == 0
     done = vqtok("export", "image-f8", "-o", "out")
     assert (done.exit_code, "-f overwrites" in done.stderr) == (2, True)
-    assert vqtok("export", "image-f8", "-o", "out", "-f", "--json").exit_code == 0
+    done = vqtok("export", "image-f8", "-o", "out", "-f", "--json")
+    assert done.exit_code == 0
+    agreement = json.loads(done.stdout)["agreement"]
+    assert agreement["codes"] > agreement["differing"] == 0
+    assert agreement["error"] < 1e-4

@@ -25,14 +25,15 @@ def export(
 ) -> None:
     """Write a model as ONNX graphs for other programs.
 
-    MODEL is a NAME or a directory. DIR holds encoder.onnx, pixels or samples to codes with the
-    search inside, decoder.onnx, codes to pixels or samples, spec.json with ranges, strides and
-    codebook sizes, and a README.md with programs in Python and JavaScript that run them.
+    MODEL is a NAME, a directory, or a checkpoint of another program. DIR holds encoder.onnx, pixels
+    or samples to codes with the search inside, decoder.onnx, codes to pixels or samples, spec.json
+    with ranges, strides and codebook sizes, and a README.md with programs in Python and JavaScript
+    that run them. The graphs are first compared with the model on random signals.
 
     \b
     Examples:
       vqtok export image-f8 -o graphs/
-      vqtok export my-codec/ -o codec-graphs/
+      vqtok export last.ckpt -o vqgan-graphs/
       vqtok export audio-24k -o web/ --page
     """  # noqa: D301
     from vqtok.pipeline import export as pipeline
@@ -41,7 +42,10 @@ def export(
     info = pipeline.check(model, output, force=force)
     written = pipeline.export(info, output, page=page)
     if console.as_json:
-        console.json({"model": info.name, "files": [str(path) for path in written]})
+        files = [str(path) for path in written.paths]
+        agreement = written.agreement.to_json()
+        console.json({"model": info.name, "files": files, "agreement": agreement})
         return
-    for path in written:
+    for path in written.paths:
         console.result(str(path))
+    console.say(written.agreement.told())

@@ -7,14 +7,13 @@ rounding may differ from those of ``vqtok encode``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
-from vqtok.errors import UsageError
-from vqtok.graphs.graph import Graph, Node, Value
-from vqtok.graphs.quantizers import Stages, quantizers_of
+from vqtok.graphs.graph import FLOAT, INT64, Graph, Node, Value
+from vqtok.graphs.quantizers import Groups, Levels, Quantizer, Signs, Stages, quantizers_of
 from vqtok.graphs.spectra import LIMITS, QUIET, Spectra
 from vqtok.graphs.store import GAIN, Stored
 
@@ -40,24 +39,16 @@ def exported(stored: Stored, levels: tuple[str, ...]) -> Exported:
     Args:
         stored: Graphs and numbers of the model.
         levels: Names of its levels.
-
-    Raises:
-        UsageError: a model that other programs cannot run so, and why.
     """
-    stages: list[Stages] = []
-    for quantizer in quantizers_of(stored.facts, stored.arrays):
-        if not isinstance(quantizer, Stages) or quantizer.lifted:
-            kind = stored.facts["quantizers"][len(stages)]["type"]
-            raise UsageError(f"not exported: the search of {kind} has no graph")
-        stages.append(quantizer)
+    quantizers = quantizers_of(stored.facts, stored.arrays)
     sound = "hop" in stored.facts
     encoder, decoder = _Writer(stored.encoder, stored), _Writer(stored.decoder, stored)
-    _encode(encoder, stages, levels, _spectra(stored) if sound else None)
+    _encode(encoder, quantizers, levels, _spectra(stored) if sound else None)
     vectors = stored.arrays["labels.vectors"] if stored.facts["labels"] else None
-    _decode(decoder, stages, levels, _spectra(stored) if sound else None, vectors)
+    _decode(decoder, quantizers, levels, _spectra(stored) if sound else None, vectors)
     grid = ("frames",) if sound else ("h", "w")
     codes = []
-    for index, (name, each) in enumerate(zip(levels, stages, strict=True)):
+    for index, (name, each) in enumerate(zip(levels, quantizers, strict=True)):
         axes = tuple(f"{axis}{index}" for axis in grid)
         codes.append(Value(name, ("batch", *(["stages"] if each.stacked else []), *axes), True))
     whole = (
@@ -108,13 +99,13 @@ class _Writer:
         self._nodes.append(node)
 
     def graph(self, inputs: list[Value], outputs: list[Value]) -> Graph:
-        """Return the whole."""
-        nodes, constants = tuple(self._nodes), self._constants
-        return replace(Graph(nodes, tuple(inputs), tuple(outputs)), constants=constants)
+        """Return what leads from inputs to outputs."""
+        whole = Graph(tuple(self._nodes), (), (), constants=self._constants)
+        return whole.part(inputs, outputs)
 
 
 def _encode(
-    to: _Writer, stages: list[Stages], levels: tuple[str, ...], spectra: Spectra | None
+    to: _Writer, quantizers: list[Quantizer], levels: tuple[str, ...], spectra: Spectra | None
 ) -> None:
     """Write signals → codes, each level's behind its latents."""
     if spectra is not None:
@@ -123,30 +114,17 @@ def _encode(
         to.add("Add", to.add("Mul", "pixels", _number(0.4)), _number(0.5), out="x")
     else:
         to.add("Identity", "pixels", out="x")
-    places = {f"z{level}": level for level in range(len(stages))}
+    places = {f"z{level}": level for level in range(len(quantizers))}
     for node in to.inner.nodes:
         to.keep(node)
         level = places.get(node.outputs[0])
         if level is not None:
-            last = level == len(stages) - 1
-            _search(to, level, stages[level], levels[level], spectra is not None, last)
+            _search(to, level, quantizers[level], levels[level], spectra is not None)
 
 
-def _search(to: _Writer, level: int, quantizer: Stages, name: str, sound: bool, last: bool) -> None:
+def _search(to: _Writer, level: int, quantizer: Quantizer, name: str, sound: bool) -> None:
     """Write latents → codes, and what they stand for, for the next level."""
-    residual = _linear(to, to.add("Transpose", f"z{level}", perm=TO_LAST), quantizer.maps[0])
-    if quantizer.turned:
-        residual = to.add("LpNormalization", residual, axis=-1, p=2)
-    found, total = [], ""
-    for codebook in quantizer.codebooks:
-        centred = to.add("Sub", residual, codebook.centre)
-        right = codebook.right
-        scores = to.add("Add", to.add("MatMul", centred, right[:-1].copy()), right[-1].copy())
-        codes = to.add("ArgMin", scores, axis=-1, keepdims=0)
-        entry = to.add("Gather", codebook.entries, codes, axis=0)
-        residual = to.add("Sub", residual, entry)
-        total = entry if not total else to.add("Add", total, entry)
-        found.append(codes)
+    found = _assign(to, to.add("Transpose", f"z{level}", perm=TO_LAST), quantizer)
     if sound:  # (B, 1, T) each
         joined = to.add("Concat", *found, axis=1)
         if quantizer.stacked:
@@ -159,14 +137,91 @@ def _search(to: _Writer, level: int, quantizer: Stages, name: str, sound: bool, 
         )
     else:
         to.add("Identity", found[0], out=name)
-    if not last:
-        back = _linear(to, total, quantizer.maps[1])
-        to.add("Transpose", back, perm=TO_FIRST, out=f"q{level}")
+    to.add("Transpose", _look_up(to, found, quantizer), perm=TO_FIRST, out=f"q{level}")
+
+
+def _assign(to: _Writer, rows: str, quantizer: Quantizer) -> list[str]:
+    """Write (B, h, w, D) rows → codes of each stage, (B, h, w)."""
+    if isinstance(quantizer, Groups):
+        groups = to.add("Reshape", rows, _integers(0, 0, 0, len(quantizer.parts), -1))
+        found = []
+        for index, part in enumerate(quantizer.parts):
+            place = np.array(index, dtype=np.int64)
+            found.append(_assign(to, to.add("Gather", groups, place, axis=3), part))
+        return [codes for stage in zip(*found, strict=True) for codes in stage]
+    if isinstance(quantizer, Stages):
+        return _nearest(to, _linear(to, rows, quantizer.maps[0]), quantizer)
+    quantizer = cast("Signs | Levels", quantizer)
+    rows = _linear(to, rows, quantizer.maps[0])
+    if isinstance(quantizer, Signs):
+        digits = to.add("Cast", to.add("Greater", rows, _number(0)), to=INT64)
+    else:
+        half = (quantizer.levels - 1) * (1 + quantizer.MARGIN) / 2
+        offset = np.where(quantizer.levels % 2 == 0, 0.5, 0.0)
+        shifted = to.add("Add", rows, np.arctanh(offset / half).astype(np.float32))
+        scaled = to.add("Mul", to.add("Tanh", shifted), half.astype(np.float32))
+        steps = to.add("Round", to.add("Sub", scaled, offset.astype(np.float32)))
+        digits = to.add("Add", to.add("Cast", steps, to=INT64), quantizer.levels // 2)
+    return [to.add("ReduceSum", to.add("Mul", digits, quantizer.basis), _integers(-1), keepdims=0)]
+
+
+def _nearest(to: _Writer, rows: str, quantizer: Stages) -> list[str]:
+    """Write rows → codes of entries, of each stage."""
+    if quantizer.turned:
+        rows = to.add("LpNormalization", rows, axis=-1, p=2)
+    elif quantizer.looked_up is not None:
+        rows = to.add("Pad", rows, _integers(0, 0, 0, 0, 0, 0, 0, 1))
+    found: list[str] = []
+    for index, codebook in enumerate(quantizer.codebooks):
+        if index:
+            before = quantizer.codebooks[index - 1].entries
+            rows = to.add("Sub", rows, to.add("Gather", before, found[-1], axis=0))
+        centred, right = to.add("Sub", rows, codebook.centre), codebook.right
+        scores = to.add("Add", to.add("MatMul", centred, right[:-1].copy()), right[-1].copy())
+        found.append(to.add("ArgMin", scores, axis=-1, keepdims=0))
+    return found
+
+
+def _look_up(to: _Writer, codes: list[str], quantizer: Quantizer) -> str:
+    """Write codes of each stage, (B, *grid) → (B, *grid, D) rows."""
+    if isinstance(quantizer, Groups):
+        count = len(quantizer.parts)
+        parts = [_look_up(to, codes[i::count], part) for i, part in enumerate(quantizer.parts)]
+        return to.add("Concat", *parts, axis=-1)
+    if isinstance(quantizer, Stages):
+        tables = [each.entries for each in quantizer.codebooks]
+        if quantizer.looked_up is not None:
+            tables = [quantizer.looked_up]
+        total, *more = (
+            to.add("Gather", table, each, axis=0) for table, each in zip(tables, codes, strict=True)
+        )
+        for each in more:
+            total = to.add("Add", total, each)
+        # Of raised logits, codes stand for entries, which no map follows.
+        return total if quantizer.looked_up is not None else _linear(to, total, quantizer.maps[1])
+    quantizer = cast("Signs | Levels", quantizer)
+    last = to.add("Unsqueeze", codes[0], _integers(-1))
+    digits = to.add("Div", last, quantizer.basis)
+    if isinstance(quantizer, Signs):
+        bits = to.add("Cast", to.add("Mod", digits, _integers(2)), to=FLOAT)
+        rows = to.add("Mul", to.add("Sub", bits, _number(0.5)), 2 * np.array(quantizer.value))
+    else:
+        half = quantizer.levels // 2
+        steps = to.add("Sub", to.add("Mod", digits, quantizer.levels), half)
+        rows = to.add("Div", to.add("Cast", steps, to=FLOAT), half.astype(np.float32))
+    return _linear(to, rows, quantizer.maps[1])
+
+
+def _depth(quantizer: Quantizer) -> int:
+    """Count the stages of a quantizer."""
+    if isinstance(quantizer, Groups):
+        return sum(map(_depth, quantizer.parts))
+    return len(quantizer.codebooks) if isinstance(quantizer, Stages) else 1
 
 
 def _decode(
     to: _Writer,
-    stages: list[Stages],
+    quantizers: list[Quantizer],
     levels: tuple[str, ...],
     spectra: Spectra | None,
     vectors: np.ndarray | None,
@@ -177,16 +232,13 @@ def _decode(
         chosen = to.add("Gather", vectors.astype(np.float32), "label", axis=0)
     elif vectors is not None:
         to.add("Gather", GAIN * vectors.astype(np.float32), "label", axis=0, out="vectors")
-    for level, (quantizer, name) in enumerate(zip(stages, levels, strict=True)):
-        total = ""
-        for index, codebook in enumerate(quantizer.codebooks):
-            codes = name
-            if quantizer.stacked:
-                codes = to.add("Gather", name, np.array(index, dtype=np.int64), axis=1)
-            entry = to.add("Gather", codebook.entries, codes, axis=0)
-            total = entry if not total else to.add("Add", total, entry)
-        rows = _linear(to, total, quantizer.maps[1])
-        if chosen and level == len(stages) - 1:
+    for level, (quantizer, name) in enumerate(zip(quantizers, levels, strict=True)):
+        codes = [name]
+        if quantizer.stacked:
+            places = (np.array(index, dtype=np.int64) for index in range(_depth(quantizer)))
+            codes = [to.add("Gather", name, place, axis=1) for place in places]
+        rows = _look_up(to, codes, quantizer)
+        if chosen and level == len(quantizers) - 1:
             rows = to.add("Add", rows, chosen)
         if spectra is None:
             to.add("Transpose", rows, perm=TO_FIRST, out=f"q{level}")

@@ -117,17 +117,12 @@ class Stages:
         looked_up: Array | None = None,
     ) -> None:
         self.codebooks, self.maps = codebooks, maps
-        self.stacked, self._lift, self._looked_up = stacked, lift, looked_up
+        self.stacked, self._lift, self.looked_up = stacked, lift, looked_up
 
     @property
     def turned(self) -> bool:
         """Whether rows are looked up by direction."""
         return self._lift is _turned
-
-    @property
-    def lifted(self) -> bool:
-        """Whether what is searched is not what codes stand for."""
-        return self._looked_up is not None
 
     def assign(self, rows: Array, *, tolerance: float, threads: int = 1) -> Assigned:
         """Give codes of (N, D) rows."""
@@ -143,8 +138,8 @@ class Stages:
 
     def decode(self, codes: Array) -> Array:
         """Codes → (N, D)."""
-        if self._looked_up is not None:
-            return self._looked_up[codes]
+        if self.looked_up is not None:
+            return self.looked_up[codes]
         pairs = zip(self.codebooks, codes if self.stacked else codes[None], strict=False)
         total = sum(codebook.entries[each] for codebook, each in pairs)
         return self.maps[1](np.asarray(total, dtype=np.float32))
@@ -161,20 +156,20 @@ class Signs:
 
     def __init__(self, bits: int, value: float, maps: tuple[Linear, Linear]) -> None:
         self.stacked = False
-        self._basis, self._value = 1 << np.arange(bits, dtype=np.int64), np.float32(value)
-        self._in, self._out = maps
+        self.basis, self.value = 1 << np.arange(bits, dtype=np.int64), np.float32(value)
+        self.maps = maps
 
     def assign(self, rows: Array, *, tolerance: float, threads: int = 1) -> Assigned:
         """Give codes of (N, D) rows."""
-        rows = self._in(rows)
-        ties = NearTies(rows, tolerance * self._in.stretch)
+        rows = self.maps[0](rows)
+        ties = NearTies(rows, tolerance * self.maps[0].stretch)
         near = (np.abs(rows) <= ties.tolerance[:, None]).any(axis=1)
-        return Assigned(((rows > 0) * self._basis).sum(axis=1), near)
+        return Assigned(((rows > 0) * self.basis).sum(axis=1), near)
 
     def decode(self, codes: Array) -> Array:
         """Codes → (N, D)."""
-        bits = (codes.astype(np.int64)[:, None] & self._basis) > 0
-        return self._out(np.where(bits, self._value, -self._value))
+        bits = (codes.astype(np.int64)[:, None] & self.basis) > 0
+        return self.maps[1](np.where(bits, self.value, -self.value))
 
 
 class Levels:
@@ -190,27 +185,27 @@ class Levels:
 
     def __init__(self, levels: tuple[int, ...], maps: tuple[Linear, Linear]) -> None:
         self.stacked = False
-        self._levels = np.array(levels, dtype=np.int64)
-        self._basis = np.cumprod([1, *levels[:-1]], dtype=np.int64)
-        self._in, self._out = maps
+        self.levels = np.array(levels, dtype=np.int64)
+        self.basis = np.cumprod([1, *levels[:-1]], dtype=np.int64)
+        self.maps = maps
 
     def assign(self, rows: Array, *, tolerance: float, threads: int = 1) -> Assigned:
         """Give codes of (N, D) rows."""
-        rows = self._in(rows)
-        ties = NearTies(rows, tolerance * self._in.stretch)
-        half = (self._levels - 1) * (1 + self.MARGIN) / 2
-        offset = np.where(self._levels % 2 == 0, 0.5, 0.0)
+        rows = self.maps[0](rows)
+        ties = NearTies(rows, tolerance * self.maps[0].stretch)
+        half = (self.levels - 1) * (1 + self.MARGIN) / 2
+        offset = np.where(self.levels % 2 == 0, 0.5, 0.0)
         bounded = np.tanh(rows.astype(np.float64) + np.arctanh(offset / half)) * half - offset
         moved = ties.tolerance[:, None] * half + 2.0**-40
         near = (np.abs(bounded - np.floor(bounded) - 0.5) <= moved).any(axis=1)
         steps = np.rint(bounded).astype(np.int64)
-        return Assigned(((steps + self._levels // 2) * self._basis).sum(axis=1), near)
+        return Assigned(((steps + self.levels // 2) * self.basis).sum(axis=1), near)
 
     def decode(self, codes: Array) -> Array:
         """Codes → (N, D)."""
-        digits = codes.astype(np.int64)[:, None] // self._basis % self._levels
-        half = self._levels // 2
-        return self._out(((digits - half) / half).astype(np.float32))
+        digits = codes.astype(np.int64)[:, None] // self.basis % self.levels
+        half = self.levels // 2
+        return self.maps[1](((digits - half) / half).astype(np.float32))
 
 
 class Groups:
@@ -222,11 +217,11 @@ class Groups:
 
     def __init__(self, parts: list[Quantizer]) -> None:
         self.stacked = True
-        self._parts = parts
+        self.parts = parts
 
     def assign(self, rows: Array, *, tolerance: float, threads: int = 1) -> Assigned:
         """Give codes of (N, D) rows."""
-        pairs = zip(self._parts, np.split(rows, len(self._parts), axis=1), strict=True)
+        pairs = zip(self.parts, np.split(rows, len(self.parts), axis=1), strict=True)
         found = [
             part.assign(np.ascontiguousarray(own), tolerance=tolerance, threads=threads)
             for part, own in pairs
@@ -239,8 +234,8 @@ class Groups:
     def decode(self, codes: Array) -> Array:
         """Codes → (N, D); a group without a code is zeros."""
         parts: list[Array] = []
-        for index, part in enumerate(self._parts):
-            mine = codes[index :: len(self._parts)]
+        for index, part in enumerate(self.parts):
+            mine = codes[index :: len(self.parts)]
             if not len(mine):
                 parts.append(np.zeros_like(parts[0]))
             else:

@@ -71,13 +71,23 @@ class Network:
             return self._sessions[threads]
 
     def _open(self, threads: int) -> Any:
-        runtime = require()
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors are raised as well
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry(_FOLDER, str(self._folder.resolve()))
-        return runtime.InferenceSession(
-            self._graph.to_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        return session(self._graph.to_bytes(), folder=self._folder, threads=threads)
+
+
+def session(data: bytes, *, folder: Path | None = None, threads: int = 1) -> Any:
+    """Open a graph with onnxruntime.
+
+    Args:
+        data: An ONNX file.
+        folder: Where its weights lie; None: inside.
+        threads: CPU threads to use.
+    """
+    runtime = require()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised as well
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if folder is not None:
+        options.add_session_config_entry(_FOLDER, str(folder.resolve()))
+    return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -60,9 +60,9 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
         """Compute the block; ``given`` goes to the norm."""
         h = self.norm(x, *given)
-        q, k, v = (each(h).flatten(2).mT[:, None] for each in (self.q, self.k, self.v))
+        q, k, v = (each(h).flatten(2).transpose(1, 2)[:, None] for each in (self.q, self.k, self.v))
         # Never the whole matrix of positions by positions, which large pictures cannot afford.
-        seen = F.scaled_dot_product_attention(q, k, v)[:, 0].mT  # (B, C, H·W)
+        seen = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)  # (B, C, H·W)
         out: Tensor = self.proj_out(seen.reshape(x.shape))
         return x + out
 

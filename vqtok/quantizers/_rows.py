@@ -14,7 +14,7 @@ BLOCK = 1 << 14
 
 def to_rows(z: Tensor) -> Tensor:
     """Maps (B, D, *grid) to (N, D) float32, or float64 if z is; row-major in the grid."""
-    rows = z.movedim(1, -1).reshape(-1, z.shape[1])
+    rows = z.movedim(1, z.ndim - 1).reshape(-1, z.shape[1])
     return rows if rows.dtype == torch.float64 else rows.float()
 
 
@@ -38,7 +38,8 @@ class Grid(NamedTuple):
 
     def latents(self, rows: Tensor) -> Tensor:
         """Maps (N, D) → (B, D, *grid)."""
-        return rows.reshape(self.batch, *self.sides, rows.shape[-1]).movedim(-1, 1)
+        latents = rows.reshape(self.batch, *self.sides, rows.shape[-1])
+        return latents.movedim(latents.ndim - 1, 1)
 
     def codes(self, rows: Tensor) -> Tensor:
         """Maps (N,) → (B, *grid); of several stages (Q, N) → (B, Q, *grid)."""

@@ -24,11 +24,13 @@ class Family:
         name: As people call it.
         reads: Which files.
         tested: Against what the tests compare codes and pixels or samples.
+        exported: What the graphs of ``vqtok export`` take.
     """
 
     name: str
     reads: str
     tested: str
+    exported: str = "any size"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from vqtok.checkpoints.foreign._settings import picked, require
 from vqtok.errors import CheckpointError
 from vqtok.tokenizers.published import dac
 
-DAC = Family("DAC `.pth`", "files of descript-audio-codec", "`descript-audio-codec`")
+DAC = Family("DAC `.pth`", "files of descript-audio-codec", "`descript-audio-codec`", "any length")
 FAMILIES = (DAC,)
 
 _FIELDS = {

@@ -15,7 +15,9 @@ from vqtok.checkpoints.foreign._reading import Found
 from vqtok.errors import CheckpointError
 from vqtok.tokenizers.published import encodec
 
-ENCODEC = Family("EnCodec `.th`", "files of the encodec package: the 24 kHz model", "`encodec`")
+ENCODEC = Family(
+    "EnCodec `.th`", "files of the encodec package: the 24 kHz model", "`encodec`", "any length"
+)
 FAMILIES = (ENCODEC,)
 
 RULES = (

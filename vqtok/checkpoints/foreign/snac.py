@@ -10,7 +10,12 @@ from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._settings import picked
 from vqtok.tokenizers.published import snac
 
-SNAC = Family("SNAC", "directories of the snac package", "`snac`")
+SNAC = Family(
+    "SNAC",
+    "directories of the snac package",
+    "`snac`",
+    "any length; the decoder's noise is an input",
+)
 FAMILIES = (SNAC,)
 BY_CONFIG = True
 

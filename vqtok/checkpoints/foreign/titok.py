@@ -24,6 +24,7 @@ FAMILY = Family(
     "TiTok",
     "directories of the Hugging Face hub, or `tokenizer_titok_….bin`; pictures of 256x256",
     "an independent statement of the published network",
+    "256x256",
 )
 FAMILIES = (FAMILY,)
 

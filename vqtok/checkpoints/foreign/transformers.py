@@ -12,15 +12,23 @@ from vqtok.checkpoints.foreign._settings import picked, require
 from vqtok.tokenizers.published import dac, encodec, encodec_chunked, mimi
 
 ENCODEC = Family(
-    "EnCodec 24 kHz", "Hugging Face directories with `model_type` encodec", "`transformers`"
+    "EnCodec 24 kHz",
+    "Hugging Face directories with `model_type` encodec",
+    "`transformers`",
+    "any length",
 )
 CHUNKED = Family(
     "EnCodec 48 kHz",
     "Hugging Face directories with `model_type` encodec, in chunks",
     "`transformers`",
+    "a chunk at a time",
 )
-DAC = Family("DAC", "Hugging Face directories with `model_type` dac", "`transformers`")
-MIMI = Family("Mimi", "Hugging Face directories with `model_type` mimi", "`transformers`")
+DAC = Family(
+    "DAC", "Hugging Face directories with `model_type` dac", "`transformers`", "any length"
+)
+MIMI = Family(
+    "Mimi", "Hugging Face directories with `model_type` mimi", "`transformers`", "any length"
+)
 FAMILIES = (ENCODEC, CHUNKED, DAC, MIMI)
 BY_CONFIG = True
 

@@ -17,6 +17,7 @@ FAMILY = Family(
     "VAR",
     "`vae_ch160v4096z32.pth`: ten scales, pictures of 256x256",
     "an independent statement of the published network",
+    "256x256",
 )
 FAMILIES = (FAMILY,)
 

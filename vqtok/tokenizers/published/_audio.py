@@ -9,18 +9,19 @@ published code; in longer ones latents may differ from those of one pass in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.nn.undisturbed import undisturbed
-from vqtok.protocols import Label, Reconstructed, SpecConfig
+from vqtok.protocols import Halves, Label, Reconstructed, SpecConfig
 from vqtok.tokenizers._signals import check_signals, concatenated
 from vqtok.tokenizers.exact.tiling1d import segments
+from vqtok.tokenizers.published._halves import Half
 from vqtok.tokenizers.published._published import Levels, Published
 
 Pass = Callable[[Tensor, int, int], Tensor]
@@ -56,6 +57,9 @@ class Network(Protocol):
 
     def unquantize(self, codes: Tensor) -> Tensor:
         """Maps (1, Q, T), or fewer stages → (1, D, T)."""
+
+    def traceable(self) -> Network:
+        """Returns it, or a copy, in a form that tracing fixes to no length."""
 
 
 class AudioCodec(Published):
@@ -119,6 +123,26 @@ class AudioCodec(Published):
             Codes(self.spec, (codes,), (length,)),
             commitment,
             {"commitment": commitment.detach()},
+        )
+
+    def halves(self) -> Halves:
+        """Give the networks, to be traced."""
+        network = self.network.traceable()
+
+        def encode(x: Tensor) -> Levels:
+            z = network.encoding()(x, 0, x.shape[-1] // network.hop)
+            return (network.quantize(z),)
+
+        def decode(codes: Tensor) -> Tensor:
+            return network.decoding()(network.unquantize(codes), 0, codes.shape[-1])
+
+        module = cast(nn.Module, network)
+        return Halves(
+            Half(module, encode),
+            Half(module, decode),
+            channels=1,
+            multiple=network.hop,
+            fill="zeros",
         )
 
     def _encode(self, x: Tensor) -> Levels:

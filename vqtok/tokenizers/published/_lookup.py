@@ -31,22 +31,19 @@ class Table(nn.Module):
 
     def assign(self, z: Tensor) -> Tensor:
         """Codes of (B, D, *grid) latents: int64 (B, *grid)."""
-        rows = z.movedim(1, -1)  # (B, *grid, D)
-        flat = rows.reshape(-1, rows.shape[-1]).float()
-        if self.lookup == "dot":
-            return _largest(flat, self.embedding.weight).reshape(rows.shape[:-1])
+        rows = z.flatten(2).transpose(1, 2).reshape(-1, z.shape[1]).float()
         entries = self.embedding.weight
         if self.lookup == "cosine":
-            flat, entries = F.normalize(flat, dim=-1), F.normalize(entries, dim=-1)
-        return _closest(flat, entries).reshape(rows.shape[:-1])
+            rows, entries = F.normalize(rows, dim=-1), F.normalize(entries, dim=-1)
+        find = _largest if self.lookup == "dot" else closest
+        return find(rows, entries).reshape(z.shape[:1] + z.shape[2:])
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid)."""
         entries = self.embedding(codes)
         if self.lookup == "cosine":
             entries = F.normalize(entries, dim=-1)
-        out: Tensor = entries.movedim(-1, 1).contiguous()
-        return out
+        return _channels_first(entries)
 
 
 class Scores(nn.Module):
@@ -65,18 +62,27 @@ class Scores(nn.Module):
 
     def assign(self, z: Tensor) -> Tensor:
         """Codes of (B, inside, h, w) latents: int64 (B, h, w)."""
-        rows = max(1, _BLOCK // (self.proj.out_channels * z.shape[-1] * len(z)))
-        parts = [self.proj(part).argmax(dim=1) for part in torch.split(z, rows, dim=2)]
+        rows = max(1, _BLOCK // (self.proj.out_channels * z.shape[-1] * z.shape[0]))
+        parts = [self.proj(part).argmax(dim=1) for part in _split(z, rows, dim=2)]
         return torch.cat(parts, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, h, w) → (B, D, h, w)."""
-        entries: Tensor = self.embed(codes)
-        return entries.movedim(-1, 1).contiguous()
+        return _channels_first(self.embed(codes))
 
 
-def _closest(rows: Tensor, entries: Tensor) -> Tensor:
-    """Finds each row's nearest entry, in the arithmetic that trained these codebooks.
+def _channels_first(entries: Tensor) -> Tensor:
+    """Maps (B, *grid, D) → (B, D, *grid)."""
+    return entries.permute(0, entries.ndim - 1, *range(1, entries.ndim - 1)).contiguous()
+
+
+def _split(x: Tensor, size: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """Split a tensor, but not while it is traced: the number of parts would become fixed."""
+    return (x,) if torch.onnx.is_in_onnx_export() else torch.split(x, size, dim=dim)
+
+
+def closest(rows: Tensor, entries: Tensor) -> Tensor:
+    """Find each row's nearest entry, in the arithmetic that trained these codebooks.
 
     Dead entries of theirs lie together near zero, closer than float32 can tell apart; which of
     them it names is then part of the model.
@@ -84,7 +90,7 @@ def _closest(rows: Tensor, entries: Tensor) -> Tensor:
     block = max(1, _BLOCK // len(entries))
     lengths = (entries**2).sum(dim=1)
     found = []
-    for part in torch.split(rows, block):
+    for part in _split(rows, block):
         distances = (part**2).sum(dim=1, keepdim=True) + lengths - 2 * (part @ entries.T)
         found.append(distances.argmin(dim=1))
     return torch.cat(found)
@@ -92,4 +98,4 @@ def _closest(rows: Tensor, entries: Tensor) -> Tensor:
 
 def _largest(rows: Tensor, entries: Tensor) -> Tensor:
     block = max(1, _BLOCK // len(entries))
-    return torch.cat([(part @ entries.T).argmax(dim=1) for part in torch.split(rows, block)])
+    return torch.cat([(part @ entries.T).argmax(dim=1) for part in _split(rows, block)])

@@ -54,13 +54,18 @@ class Down(nn.Module):
 class Noise(nn.Module):
     """Adds noise, as loud as the signal tells; drawn from torch's current generator."""
 
+    given: Tensor | None = None
+    """Noise that is taken instead, (B, 1, T)."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.linear = nn.Conv1d(dim, dim, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, T) → (B, C, T)."""
-        noise = torch.randn((x.shape[0], 1, x.shape[2]), device=x.device, dtype=x.dtype)
+        noise = self.given
+        if noise is None:
+            noise = torch.randn((x.shape[0], 1, x.shape[2]), device=x.device, dtype=x.dtype)
         return x + noise * self.linear(x)  # type: ignore[no-any-return]
 
 
@@ -106,18 +111,18 @@ class LocalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, T) → (B, C, T); T is a multiple of the window."""
         parts = self.to_qkv(self.norm(x.transpose(1, 2))).chunk(3, dim=-1)
+        batch, _, frames = x.shape
+        # Sizes and axes by their numbers: exporters mistake -1 for another one.
+        sizes = (batch, frames // self.window, self.window, self.heads, self.HEAD)
         q, k, v = (
-            part.unflatten(1, (-1, self.window))
-            .unflatten(3, (self.heads, -1))
-            .permute(0, 3, 1, 2, 4)
-            for part in parts
+            part.reshape(sizes).permute(0, 3, 1, 2, 4) for part in parts
         )  # (B, heads, T / window, window, HEAD)
         times = torch.arange(self.window, device=x.device).type_as(self.rel_pos.inv_freq)
         angles = torch.einsum("i,j->ij", times, self.rel_pos.inv_freq)
-        angles = torch.cat((angles, angles), dim=-1)
+        angles = torch.cat((angles, angles), dim=1)
         q, k = _turned(q, angles), _turned(k, angles)
         out = F.scaled_dot_product_attention(q, k, v).permute(0, 2, 3, 1, 4)
-        out = self.to_out(out.flatten(3).flatten(1, 2))
+        out = self.to_out(out.reshape(batch, frames, self.heads * self.HEAD))
         return out.transpose(1, 2) + x  # type: ignore[no-any-return]
 
 
@@ -143,7 +148,7 @@ class Stage(nn.Module):
             - 2 * found @ entries.t()
             + entries.pow(2).sum(1, keepdim=True).t()
         )
-        codes = (-distance).max(1)[1].view(len(z), -1)
+        codes = (-distance).max(1)[1].reshape(z_e.shape[0], z_e.shape[2])
         z_q = self.codebook(codes).transpose(1, 2)
         # Not z_q itself: the published code rounds so, and the next stage sees the remainder.
         return codes, self._out(z_e + (z_q - z_e))
@@ -159,4 +164,4 @@ class Stage(nn.Module):
 
 def _turned(x: Tensor, angles: Tensor) -> Tensor:
     first, second = x.chunk(2, dim=-1)
-    return x * angles.cos() + torch.cat((-second, first), dim=-1) * angles.sin()
+    return x * angles.cos() + torch.cat((-second, first), dim=x.ndim - 1) * angles.sin()

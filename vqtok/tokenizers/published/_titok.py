@@ -71,7 +71,7 @@ class _Transformer(nn.Module):
 
     def _mixed(self, patches: Tensor, tokens: Tensor) -> Tensor:
         """Joins (B, grid², W) patches and (B, n, W) tokens to (B, 1 + grid² + n, W), unnormed."""
-        first = self.class_embedding.expand(len(patches), -1, -1)
+        first = self.class_embedding.expand(patches.shape[0], -1, -1)
         placed = torch.cat([first, patches], dim=1) + self.positional_embedding
         both = torch.cat([placed, tokens + self.latent_token_positional_embedding], dim=1)
         out: Tensor = self.transformer(self.ln_pre(both))
@@ -113,7 +113,7 @@ class Encoder(_Transformer):
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Compute the latents of (n, W) tokens."""
         patches = self.patch_embed(x).flatten(2).transpose(1, 2)  # (B, grid², W)
-        mixed = self._mixed(patches, tokens.expand(len(x), -1, -1))
+        mixed = self._mixed(patches, tokens.expand(x.shape[0], -1, -1))
         out = self.ln_post(mixed[:, 1 + self.patches :])  # (B, n, W)
         batch, count, width = out.shape
         out = out.reshape(batch, width, count) if self.scrambled else out.transpose(1, 2)
@@ -141,9 +141,9 @@ class Decoder(_Transformer):
     def forward(self, z_q: Tensor) -> Tensor:
         """Compute what became of each patch."""
         tokens = self.decoder_embed(z_q.transpose(1, 2))  # (B, n, W)
-        mixed = self._mixed(self.mask_token.expand(len(z_q), self.patches, -1), tokens)
+        mixed = self._mixed(self.mask_token.expand(z_q.shape[0], self.patches, -1), tokens)
         out: Tensor = self.ln_post(mixed[:, 1 : 1 + self.patches]).transpose(1, 2)
-        return out.reshape(len(z_q), -1, self.grid, self.grid)
+        return out.reshape(z_q.shape[0], -1, self.grid, self.grid)
 
 
 def _drawn(*shape: int) -> nn.Parameter:

@@ -6,16 +6,20 @@ import importlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from copy import deepcopy
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from vqtok.errors import UsageError
 
 HINT = "pip install 'vqtok[hf]'"
 
 _lock = threading.RLock()
+
+Copied = TypeVar("Copied", bound=nn.Module)
 
 
 def module(family: str, name: str) -> Any:
@@ -64,6 +68,42 @@ def drawing() -> Iterator[None]:
                 yield
         finally:
             parametrizations.weight_norm = plain
+
+
+class _Convolution(nn.Module):
+    """A convolution of the library for lengths that are multiples of its stride.
+
+    Args:
+        given: The library's, which finds out by the length what to pad.
+    """
+
+    def __init__(self, given: Any) -> None:
+        super().__init__()
+        self.conv, self.norm = given.conv, getattr(given, "norm", None)
+        total = int(given.padding_total)
+        self.right = 0 if given.causal else total // 2
+        self.left, self.mode = total - self.right, given.pad_mode
+
+    def forward(self, x: Tensor, padding_cache: None = None) -> Tensor:
+        """Maps (B, C, T) → (B, C', T / stride)."""
+        if self.mode == "reflect" and self.left and not self.right:
+            # Of a few frames, what is mirrored is silence behind them.
+            x = F.pad(x, (0, self.left))
+            x = F.pad(x, (self.left, 0), mode="reflect")[..., : -self.left]
+        elif self.left or self.right:
+            x = F.pad(x, (self.left, self.right), mode=self.mode)
+        out: Tensor = self.conv(x)
+        return out if self.norm is None else cast(Tensor, self.norm(out))
+
+
+def traceable(network: Copied) -> Copied:
+    """Copy a network with convolutions that tracing fixes to no length."""
+    copy = deepcopy(network)
+    for each in list(copy.modules()):
+        for name, part in list(each.named_children()):
+            if hasattr(part, "_get_extra_padding_for_conv1d"):
+                setattr(each, name, _Convolution(part))
+    return copy
 
 
 def unparametrized(network: nn.Module) -> nn.Module:

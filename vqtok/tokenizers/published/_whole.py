@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.nn.undisturbed import undisturbed
-from vqtok.protocols import Label, Reconstructed, SpecConfig
+from vqtok.protocols import Halves, Label, Reconstructed, SpecConfig
 from vqtok.tokenizers._signals import padded, size_of
+from vqtok.tokenizers.published._halves import Half
 from vqtok.tokenizers.published._lookup import Scores, Table
 from vqtok.tokenizers.published._published import Levels, Published
 
@@ -63,6 +64,16 @@ class WholeImages(Published):
         shown = self._leaving(self._paint(self._look_up(levels)), size_of(x))
         return Reconstructed(shown, self._codes(levels, size_of(x)), shown.new_zeros(()))
 
+    def halves(self) -> Halves:
+        """Give the networks, to be traced."""
+        return Halves(
+            Half(self, lambda x: self._assign(self._analyse(x))),
+            Half(self, lambda *levels: self._paint(self._look_up(levels)).clamp(-1.0, 1.0)),
+            channels=self.channels,
+            multiple=self._multiple,
+            fill="edge",
+        )
+
     def _encode(self, x: Tensor) -> Levels:
         return self._assign(self._analyse(self._entering(x)))
 
@@ -109,6 +120,10 @@ class ResizedImages(WholeImages):
     def __init__(self, config: SpecConfig, *, side: int, channels: int) -> None:
         super().__init__(config, multiple=1, channels=channels)
         self.side = side
+
+    def halves(self) -> Halves:
+        """Give the networks, to be traced: of one size."""
+        return super().halves()._replace(multiple=self.side, fill="resize")
 
     def _entering(self, x: Tensor) -> Tensor:
         return _resized(x, (self.side, self.side))

@@ -9,12 +9,15 @@ from torch import Tensor
 
 from vqtok.codes.container import Codes
 from vqtok.nn.undisturbed import undisturbed
-from vqtok.protocols import Label, Reconstructed, SpecConfig
+from vqtok.protocols import Halves, Label, Reconstructed, SpecConfig
 from vqtok.tokenizers.published._published import Levels, Published
 
 
 class Network(Protocol):
     """What a family defines; a module. Signals are (1, C, L), of any length."""
+
+    def halves(self) -> Halves:
+        """Gives the networks, to be traced."""
 
     def latents(self, x: Tensor) -> Tensor:
         """Returns what the quantizer is given: (1, D, T)."""
@@ -69,6 +72,10 @@ class WholeAudioCodec(Published):
         joined = tuple(map(torch.cat, zip(*columns, strict=True)))
         codes = Codes(self.spec, joined, (length,))
         return Reconstructed(torch.cat(audio), codes, loss, {"commitment": loss.detach()})
+
+    def halves(self) -> Halves:
+        """Give the networks, to be traced."""
+        return self.network.halves()
 
     def _encode(self, x: Tensor) -> Levels:
         return self.network.codes(x, self.network.latents(x))

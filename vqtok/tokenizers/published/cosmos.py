@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec
 from vqtok.nn.residual import GROUPS
-from vqtok.protocols import Tokenizer
+from vqtok.protocols import Halves, Tokenizer
 from vqtok.quantizers import fsq
 from vqtok.tokenizers.published._taming import Decoder, Encoder, Sizes
 from vqtok.tokenizers.published._whole import WholeImages, one_grid
@@ -141,6 +141,10 @@ class Cosmos(WholeImages):
         self.quant_conv = nn.Conv2d(config.latent, len(config.levels), 1)
         self.quantizer = fsq.Config(config.levels, diversity=0.0).build(dim=len(config.levels))
         self.post_quant_conv = nn.Conv2d(len(config.levels), config.latent, 1)
+
+    def halves(self) -> Halves:
+        """Give the networks, to be traced."""
+        return super().halves()._replace(fill="black")
 
     def _entering(self, x: Tensor) -> Tensor:
         (top, bottom), (left, right) = (self._margins(size) for size in x.shape[-2:])

@@ -113,6 +113,10 @@ class Network(Modules):
         """Makes a fresh pass over the windows of one signal's latents."""
         return _Stateful(self.decoder, tail=self._tails[1])
 
+    def traceable(self) -> Network:
+        """Copies it with convolutions that take any number of whole frames."""
+        return _transformers.traceable(self)
+
     def quantize(self, z: Tensor) -> Tensor:
         """Maps (1, D, T) → int64 (1, Q, T)."""
         codes: Tensor = self.quantizer.encode(z)  # (Q, 1, T)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.protocols import Tokenizer
-from vqtok.tokenizers.published import encodec
+from vqtok.protocols import Halves, Tokenizer
+from vqtok.tokenizers.published import _transformers, encodec
+from vqtok.tokenizers.published._halves import Half
 from vqtok.tokenizers.published._published import Levels
 from vqtok.tokenizers.published._whole_audio import WholeAudioCodec
 
@@ -84,7 +85,7 @@ class Network(encodec.Modules):
         super().__init__(found)
         self._chunk, self._stride = int(found.chunk_length), int(found.chunk_stride)
         self._hop, self._normalize = prod(config.upsampling_ratios), config.normalize
-        self._frames = ceil(self._chunk / self._hop)
+        self._frames, self._channels = ceil(self._chunk / self._hop), config.audio_channels
 
     def latents(self, x: Tensor) -> Tensor:
         """Maps (1, C, L) → (1, D, chunks · frames); zeros where the last chunk has no frames."""
@@ -124,6 +125,29 @@ class Network(encodec.Modules):
             used = ceil(min(left, self._chunk) / self._hop)
             heard.append(self.decoder(part[..., :used]) * scales[index])
         return _faded(heard, self._stride)[..., :length]
+
+    def halves(self) -> Halves:
+        """Give the networks, to be traced: of one chunk."""
+        network = _transformers.traceable(self)
+
+        def encode(x: Tensor) -> Levels:
+            scale = network._scale(x)
+            codes = network.quantizer.encode(network.encoder(x / scale)).transpose(0, 1)
+            return (codes, _bytes_by_hand(scale[:, 0])) if network._normalize else (codes,)
+
+        def decode(codes: Tensor, scale: Tensor | None = None) -> Tensor:
+            y: Tensor = network.decoder(network.unquantize((codes,)))
+            return y if scale is None else y * _number_by_hand(scale)[..., None]
+
+        return Halves(
+            Half(network, encode),
+            Half(network, decode),
+            channels=self._channels,
+            multiple=self._hop,
+            fill="zeros",
+            longest=self._chunk,
+            step=self._stride,
+        )
 
     def _chunks(self, x: Tensor) -> list[Tensor]:
         starts = range(0, x.shape[-1], self._stride)
@@ -170,3 +194,25 @@ def _numbers(found: Tensor) -> Tensor:
     whole = (found.view(-1, 4) << shifts).sum(dim=1)
     signed = torch.where(whole >= 1 << 31, whole - (1 << 32), whole).to(torch.int32)
     return signed.view(torch.float32).nan_to_num(0.0, 0.0, 0.0)
+
+
+_POWERS = 2.0 ** torch.arange(-126, 128)
+_ONE = 1 << 23
+"""Of the fraction of a float32: its exponent begins there."""
+
+
+def _bytes_by_hand(numbers: Tensor) -> Tensor:
+    """Maps (B, 1) float32 above zero → int64 (B, 4), as ``_bytes`` does, by operators of ONNX."""
+    exponent = (numbers >= _POWERS.to(numbers.device)).sum(dim=-1, keepdim=True).clamp(min=1)
+    fraction = numbers / _POWERS.to(numbers.device)[exponent - 1] - 1  # exact
+    whole = exponent * _ONE + (fraction * _ONE).long()
+    return whole // 256 ** torch.arange(4, device=numbers.device) % 256
+
+
+def _number_by_hand(found: Tensor) -> Tensor:
+    """Maps int64 (B, 4) → (B, 1) float32, as ``_numbers`` does, but for the very smallest."""
+    whole = (found * 256 ** torch.arange(4, device=found.device)).sum(dim=-1, keepdim=True)
+    sign, exponent = 1 - whole // (1 << 31) * 2, whole // _ONE % 256
+    power = _POWERS.to(found.device)[exponent.clamp(1, 254) - 1]
+    number = sign * power * (1 + (whole % _ONE).float() / _ONE)
+    return torch.where((exponent > 0) & (exponent < 255), number, torch.zeros_like(number))

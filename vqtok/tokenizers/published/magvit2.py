@@ -67,8 +67,8 @@ class _Double(nn.Module):
         self.conv1 = nn.Conv2d(width, 4 * width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(x).unflatten(1, (2, 2, x.shape[1]))  # (B, rows, columns, C, h, w)
-        return cast(Tensor, h.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3))
+        h = self.conv1(x).unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2)
+        return F.pixel_shuffle(h, 2)
 
 
 class _Adaptive(nn.Module):
@@ -148,9 +148,11 @@ class Magvit2(WholeImages):
         self.decoder = _Decoder(config)
 
     def _assign(self, z: Tensor) -> tuple[Tensor, ...]:
-        positions = torch.arange(self.bits, device=z.device)[:, None, None]
-        return (((z > 0).long() << positions).sum(dim=1),)
+        return (((z > 0).long() * self._worth(z.device)).sum(dim=1),)
 
     def _look_up(self, levels: tuple[Tensor, ...]) -> Tensor:
-        positions = torch.arange(self.bits, device=levels[0].device)[:, None, None]
-        return ((levels[0][:, None] >> positions) & 1).float() * 2 - 1
+        return (levels[0][:, None] // self._worth(levels[0].device) % 2).float() * 2 - 1
+
+    def _worth(self, device: torch.device) -> Tensor:
+        """Give what each bit adds to a code: (bits, 1, 1)."""
+        return 2 ** torch.arange(self.bits, device=device)[:, None, None]

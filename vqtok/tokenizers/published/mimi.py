@@ -9,15 +9,18 @@ it: ``exact`` is False. All codebooks are used by default; depth 8 is what most 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import ceil, prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec
 from vqtok.protocols import AudioTokenizer
 from vqtok.tokenizers.published import _transformers
 from vqtok.tokenizers.published._audio import AudioCodec, Pass, residual
+from vqtok.tokenizers.published._lookup import closest
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,16 @@ class Network(nn.Module):
 
         return run
 
+    def traceable(self) -> Network:
+        """Copies it, with attention masked by hand and codebooks searched by one product."""
+        copy = _transformers.traceable(self)
+        for name in ("encoder_transformer", "decoder_transformer"):
+            setattr(copy, name, _Masked(getattr(copy, name)))
+        for each in copy.quantizer.modules():
+            if hasattr(each, "embed_sum"):
+                each.quantize = partial(closest, entries=each.embed)
+        return copy
+
     def quantize(self, z: Tensor) -> Tensor:
         """Maps (1, D, T) → int64 (1, Q, T)."""
         codes: Tensor = self.quantizer.encode(z)  # (Q, 1, T)
@@ -156,6 +169,23 @@ class Network(nn.Module):
         """Maps (1, Q, T), or fewer stages → (1, D, T)."""
         z_q: Tensor = self.quantizer.decode(codes)
         return z_q
+
+
+class _Masked(nn.Module):
+    """One of the transformers, which is told what each frame sees: itself and those before it."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner, self.window = inner, int(inner.config.sliding_window)
+
+    def forward(self, h: Tensor) -> Any:
+        """Maps (B, T, D) → what the library returns."""
+        frames = torch.arange(h.shape[1], device=h.device)
+        back = frames[:, None] - frames
+        seen = (back >= 0) & (back < self.window)
+        return self.inner(
+            h, attention_mask=seen[None, None], position_ids=frames[None], use_cache=False
+        )
 
 
 def _forget(network: nn.Module, keys: Any) -> None:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.protocols import Tokenizer
-from vqtok.tokenizers._signals import size_of
 from vqtok.tokenizers.published._lookup import Table
 from vqtok.tokenizers.published._whole import WholeImages
 
@@ -146,10 +145,12 @@ class Rosinality(WholeImages):
 
     def _look_up(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         top, bottom = levels
-        rows, columns = (2 * side for side in size_of(top))
+        rows, columns = 2 * top.shape[-2], 2 * top.shape[-1]
         below, right = rows - bottom.shape[-2], columns - bottom.shape[-1]
-        whole = F.pad(bottom[:, None].double(), (0, right, 0, below), mode="replicate")
-        return self.quantize_t.decode(top), self.quantize_b.decode(whole[:, 0].long())
+        if below or right:
+            whole = F.pad(bottom[:, None].double(), (0, right, 0, below), mode="replicate")
+            bottom = whole[:, 0].long()
+        return self.quantize_t.decode(top), self.quantize_b.decode(bottom)
 
     def _paint(self, z_q: tuple[Tensor, ...]) -> Tensor:
         top, bottom = z_q

@@ -8,6 +8,8 @@ attention the windows lie at fixed places, but recordings go through whole: ``ex
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import lcm, prod
 from typing import Any
@@ -17,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.protocols import Tokenizer
+from vqtok.protocols import Halves, Tokenizer
+from vqtok.tokenizers.published._halves import Half
 from vqtok.tokenizers.published._published import Levels
-from vqtok.tokenizers.published._snac import Down, LocalAttention, Snake, Stage, Up
+from vqtok.tokenizers.published._snac import Down, LocalAttention, Noise, Snake, Stage, Up
 from vqtok.tokenizers.published._whole_audio import WholeAudioCodec
 
 NOISE_SEED = 0
@@ -102,6 +105,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self._hop, self._rates = config.hop, config.decoder_rates
         self._multiple = config.hop * config.stretch
         self.encoder, self.decoder = _encoder(config), _decoder(config)
         dim = config.encoder_dim << len(config.encoder_rates)
@@ -130,17 +134,57 @@ class Network(nn.Module):
             total = total + stage.decode(codes)
         return torch.as_tensor(total)
 
+    def halves(self) -> Halves:
+        """Give the networks, to be traced; noise is handed to the decoder."""
+        places = [each for each in self.decoder.modules() if isinstance(each, Noise)]
+        rates, count = self._rates, len(self._stages())
+        density = [self._multiple // prod(rates[index + 1 :]) for index in range(len(rates))]
+        density = density[: len(places)]
+
+        def encode(x: Tensor) -> Levels:
+            return self.codes(x, self.encoder(x))
+
+        def decode(*given: Tensor) -> Tensor:
+            for place, noise in zip(places, given[count:], strict=True):
+                place.given = noise
+            try:
+                y: Tensor = self.decoder(self.unquantize(given[:count]))
+            finally:
+                for place in places:
+                    place.given = None
+            return y
+
+        def noise(levels: Levels) -> Levels:
+            blocks = levels[0].shape[-1] * self._stages()[0].stride * self._hop // self._multiple
+            with self._drawing(levels[0].device):
+                return tuple(torch.randn(1, 1, blocks * each) for each in density)
+
+        return Halves(
+            Half(self, encode),
+            Half(self, decode),
+            channels=1,
+            multiple=self._multiple,
+            fill="zeros",
+            noise=noise if places else None,
+            density=tuple(density),
+        )
+
     def _stages(self) -> list[Stage]:
         stages: Any = self.quantizer["quantizers"]
         return list(stages)
 
     def render(self, z_q: Tensor, levels: Levels | None, length: int) -> Tensor:
         """Maps (1, D, T) → (1, 1, length)."""
-        devices = [z_q.device] if z_q.is_cuda else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(NOISE_SEED)
+        with self._drawing(z_q.device):
             y: Tensor = self.decoder(z_q)
         return y[..., :length]
+
+    @contextmanager
+    def _drawing(self, device: torch.device) -> Iterator[None]:
+        """Draw the same random numbers each time, and leave the caller's alone."""
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(NOISE_SEED)
+            yield
 
 
 def _encoder(config: Config) -> nn.Module:

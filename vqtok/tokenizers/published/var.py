@@ -103,7 +103,7 @@ class VAR(ResizedImages):
     def _assign(self, z: Tensor) -> tuple[Tensor, ...]:
         rest, levels = z.float(), []
         for index, side in enumerate(self.scales):
-            seen = F.interpolate(rest, size=(side, side), mode="area")
+            seen = _shrunk(rest, side)
             codes = self.quantize.assign(rest if side == self.scales[-1] else seen)
             levels.append(codes.flatten(1))
             rest = rest - self._part(index, codes.flatten(1))
@@ -129,6 +129,16 @@ class VAR(ResizedImages):
         convolution = cast(nn.Conv2d, self.shared[_nearest_tick(position, len(self.shared))])
         out: Tensor = entries * (1 - RATIO) + convolution(entries) * RATIO
         return out
+
+
+def _shrunk(x: Tensor, side: int) -> Tensor:
+    """Means of (B, D, h, w) over windows that may overlap: (B, D, side, side)."""
+    if not torch.onnx.is_in_onnx_export():
+        return F.interpolate(x, size=(side, side), mode="area")
+    # ONNX has no such windows: each side is multiplied by the matrix of its means.
+    full = int(x.shape[-1])
+    means = F.adaptive_avg_pool1d(torch.eye(full), side)  # (full, side)
+    return means.T @ x @ means
 
 
 def _nearest_tick(position: float, count: int) -> int:
