@@ -19,6 +19,7 @@ from vqtok.cli.evaluate.command import evaluate
 from vqtok.cli.export import export
 from vqtok.cli.info import info
 from vqtok.cli.models import models
+from vqtok.cli.plain_values import take_plain_values
 from vqtok.cli.sample import sample
 from vqtok.cli.surroundings import closed_pipe_raises, is_first_rank
 from vqtok.cli.train import train
@@ -42,6 +43,17 @@ class _Group(TyperGroup):
         if options.get("standalone_mode", True):
             sys.exit(code or ExitCode.DONE)
         return code
+
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        take_plain_values(parameters)
+        return parameters
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            take_plain_values(command.get_params(ctx))
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         try:

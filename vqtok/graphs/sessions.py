@@ -87,6 +87,7 @@ def session(data: bytes, *, folder: Path | None = None, threads: int = 1) -> Any
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised as well
+    options.enable_mem_pattern = False  # else a second run holds the memory of two
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if folder is not None:
         options.add_session_config_entry(_FOLDER, str(folder.resolve()))

@@ -50,6 +50,10 @@ class OnnxAudio(OnnxCoder):
         return Network(self._stored.encoder, self._folder)
 
     @cached_property
+    def _decoder(self) -> Network:
+        return Network(self._stored.decoder, self._folder)
+
+    @cached_property
     def _float64(self) -> Float64:
         return Float64(self._stored.encoder, self._arrays)
 

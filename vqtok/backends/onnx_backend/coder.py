@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.graphs.exact import ExactCodes
 from vqtok.graphs.quantizers import quantizers_of
-from vqtok.graphs.sessions import Network
 from vqtok.graphs.store import Stored
 from vqtok.protocols import Label, RecomputeStats, RoundTrip
 from vqtok.tokenizers.given import arrays
@@ -91,10 +89,6 @@ class OnnxCoder:
         start = time.perf_counter()
         y = self.decode(codes, label=label)
         return RoundTrip(y, codes, None, encode_s, time.perf_counter() - start)
-
-    @cached_property
-    def _decoder(self) -> Network:
-        return Network(self._stored.decoder, self._folder)
 
     def _vector(self, label: Label) -> np.ndarray | None:
         """Take the vector, or vectors, of a label; None: the model has none."""

@@ -16,6 +16,7 @@ from vqtok.errors import UsageError
 from vqtok.graphs.exact import Position
 from vqtok.graphs.float64 import Float64, Region, Source
 from vqtok.graphs.graph import Graph, Value
+from vqtok.graphs.parts import in_parts
 from vqtok.graphs.sessions import Network
 from vqtok.graphs.store import Stored
 from vqtok.protocols import Label
@@ -43,20 +44,20 @@ class Levels:
         self.count = count
         pixels, *quantized = graph.inputs
         if count == 1:
-            self._features = Network(graph, folder)
+            self._features = Network(in_parts(graph), folder)
         else:
             axes = graph.outputs[0].axes
             features = [Value(f"features{level}", axes) for level in range(count)]
             contexts = [Value(f"context{level}", axes) for level in range(count)]
-            self._features = Network(graph.part([pixels], features), folder)
+            self._features = Network(in_parts(graph.part([pixels], features)), folder)
             # The coarsest level has no context.
             known = [[], *([each] for each in contexts[1:])]
             self._latents = [
-                Network(graph.part([features[level], *known[level]], [z]), folder)
+                Network(in_parts(graph.part([features[level], *known[level]], [z])), folder)
                 for level, z in enumerate(graph.outputs)
             ]
             self._contexts = [
-                Network(graph.part([q, *known[level]], [contexts[level + 1]]), folder)
+                Network(in_parts(graph.part([q, *known[level]], [contexts[level + 1]])), folder)
                 for level, q in enumerate(quantized)
             ]
         self._graph, self._arrays = graph, arrays
@@ -109,6 +110,10 @@ class OnnxImages(OnnxCoder):
     @cached_property
     def _levels(self) -> Levels:
         return Levels(self._stored.encoder, len(self._exact), self._folder, self._arrays)
+
+    @cached_property
+    def _decoder(self) -> Network:
+        return Network(in_parts(self._stored.decoder), self._folder)
 
     def encode_many(self, signals: Sequence[Array]) -> list[Codes]:
         """Encode (C, H, W) images of any sizes, each as if it were alone."""
