@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,11 +141,15 @@ def numbers(weights: Path) -> tuple[dict[str, Weight], dict[str, np.ndarray]]:
     try:
         with regular.opened(weights) as stream:
             known = places(stream, weights)
-            whole = np.memmap(stream, np.uint8, mode="r")
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         reason = f"cannot read: {error.strerror or error}"
         raise CheckpointError(weights, reason) from error
-    return known, {name: _array(weights, whole, place) for name, place in known.items()}
+    whole = np.frombuffer(mapped, np.uint8)
+    arrays = {name: _array(weights, whole, place) for name, place in known.items()}
+    if hasattr(mmap, "MADV_DONTNEED"):  # most of what was looked at is not needed again
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return known, arrays
 
 
 def _array(weights: Path, whole: np.ndarray, place: Weight) -> np.ndarray:
