@@ -87,6 +87,7 @@ def inspect(place: str | BinaryIO, *, model: str | None = None, size: str | None
         return folder_facts(path)
     try:
         info = directory.describe(place)
+        _check_weights(info)
         return facts_of(info.name, info)
     except UsageError as error:
         if error.subject == repr(place):
@@ -94,6 +95,20 @@ def inspect(place: str | BinaryIO, *, model: str | None = None, size: str | None
             # It may have been meant as either, so both are named.
             raise UsageError(place, "no such file or model", hint=error.hint) from error
         raise
+
+
+def _check_weights(info: ModelInfo) -> None:
+    """Checks that another program's weights are those of its config, if its library is here.
+
+    Raises:
+        VqtokError: they are not.
+    """
+    if info.read.open is not None:
+        try:
+            info.read.open()
+        except UsageError as error:
+            if not isinstance(error.__cause__, ImportError):
+                raise
 
 
 def _check_reachable(path: Path) -> None:
