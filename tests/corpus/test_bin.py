@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.codes import strategies as some
 from tests.corpus.samples import Corpus, corpora, item, small
+from tests.examples import examples
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec, LevelSpec
@@ -62,7 +63,7 @@ def parse_index(path: Path) -> tuple[type, list[int], list[int], list[int]]:
     return {8: np.uint16, 4: np.int32}[code], list(lengths), list(pointers), list(ends)
 
 
-@settings(max_examples=40)
+@examples(40, many=100)
 @given(corpus=corpora())
 def test_every_document_is_an_item_and_every_sequence_a_channel(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.corpus.samples import contents, small
+from tests.examples import examples
 from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.index import is_corpus
 from vqtok.corpus.reader import CorpusReader
@@ -36,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @formats
-@settings(max_examples=25)
+@examples(25, many=60)
 @given(data=st.data())
 def test_a_flipped_bit_or_a_cut_is_told_with_the_files_name(
     place: Path, format: str, data: st.DataObject
@@ -141,7 +142,7 @@ def holders(data: Any) -> list[tuple[Any, Any]]:
 
 
 @formats
-@settings(max_examples=40)
+@examples(40, many=150)
 @given(data=st.data())
 def test_an_index_of_any_content_is_read_or_refused(place: Path, format: str, data: st.DataObject):
     folder = place / format
@@ -225,7 +226,7 @@ def forge(folder: Path, name: str, change: Any) -> None:
 
 
 @pytest.mark.parametrize("format", ["files", "bin"])
-@settings(max_examples=40)
+@examples(40, many=100)
 @given(name=st.sampled_from(["name", "number", "path", "bytes", "shapes", "extent"]), change=junk)
 @example(name="path", change="../../etc/passwd")
 @example(name="name", change="/etc/passwd")

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.corpus.samples import Corpus, contents, small
+from tests.examples import examples
 from tests.programs import LIMIT_S, environment
 from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.index import is_corpus
@@ -118,7 +119,7 @@ def test_killed_at_any_step_it_resumes_to_the_same_bytes(place: Path, format: st
 
 
 @formats
-@settings(max_examples=10)
+@examples(10, many=25)
 @given(steps=st.lists(st.integers(0, 60), max_size=8), seed=st.integers(0, 99))
 def test_killed_again_and_again_it_resumes_to_the_same_bytes(
     place: Path, format: str, steps: list[int], seed: int

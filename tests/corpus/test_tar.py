@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 import webdataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.codes import strategies as some
 from tests.corpus.samples import Corpus, corpora, item, small
+from tests.examples import examples
 from vqtok.codes import files
 from vqtok.corpus import disk, items
 from vqtok.corpus.items import Entry
@@ -38,7 +39,7 @@ def samples_of(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-@settings(max_examples=25)
+@examples(25, many=100)
 @given(corpus=corpora())
 def test_webdataset_finds_every_item_whole(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus

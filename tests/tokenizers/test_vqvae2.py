@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.tokenizers.test_vqvae import picture
 from vqtok import config
 from vqtok.codes import rates
@@ -73,7 +74,7 @@ def same(one: Codes, other: Codes) -> bool:
 
 @pytest.mark.parametrize(("network", "levels"), FORMS)
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
-@settings(max_examples=4, deadline=None)
+@examples(4, many=8, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
 def test_any_size_comes_back_at_its_own_size(
     network: str, levels: int, quantizer: str, height: int, width: int

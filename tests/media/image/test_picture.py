@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.examples import examples
 from vqtok.errors import MediaError
 from vqtok.media import image
 from vqtok.media.image.picture import _TURNS
@@ -51,7 +52,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("mode", "format", "options"), FILES)
-@settings(max_examples=25)
+@examples(25, many=100)
 @given(data=st.data())
 def test_a_window_is_a_part_of_the_whole(mode, format, options, data) -> None:
     turn = data.draw(st.integers(1, 8), label="orientation")
@@ -108,7 +109,7 @@ def test_samples_out_of_range_are_found_wherever_they_are(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp", "tiff", "bmp"])
 @pytest.mark.parametrize("grey", [False, True])
-@settings(max_examples=30)
+@examples(30, many=100)
 @given(cuts=st.lists(st.integers(1, HEIGHT - 1), unique=True))
 def test_bands_make_the_same_file_as_the_whole(format: str, grey: bool, cuts: list[int]) -> None:
     pixels = np.random.default_rng(1).uniform(-1.1, 1.1, (3, HEIGHT, WIDTH)).astype(np.float32)

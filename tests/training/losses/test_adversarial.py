@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.nn.discriminators import Scored
@@ -148,7 +149,7 @@ def test_a_weight_of_zero_leaves_its_term_out() -> None:
     assert set(adversary("image", weight=0.0).generator_terms(y, x, step=0)) == {"features"}
 
 
-@settings(max_examples=40)
+@examples(40, many=100)
 @given(
     kind=st.sampled_from(KINDS),
     levels=st.tuples(*[st.sampled_from((-1.0, 0.0, 1e-30, 1.0))] * 2),
