@@ -18,7 +18,7 @@ WITHIN = 1e-4
 TIES = 0.01
 """Share of codes that may hang on rounding, and one of each signal; more is another search."""
 
-COUNTS = ((4, 2), (2, 7))
+COUNTS = ((9, 8), (5, 15))
 """Sizes that are compared, in multiples of what the graphs take."""
 
 BATCH = 2
