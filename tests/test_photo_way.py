@@ -50,11 +50,11 @@ found = {
 print(json.dumps(found), file=sys.stderr)
 """
 
-PHOTO_FILES, PHOTO_FUNCTIONS = 52, 350
+PHOTO_FILES, PHOTO_FUNCTIONS = 54, 365
 """Of vqtok that are entered at most, 3 functions more than here for quotas of CPUs of another kind;
 40 and 200 are the aim. ``graphs`` alone has 9 and 83 of them."""
 
-CORPUS_FILES, TRAINING_FILES = 71, 108
+CORPUS_FILES, TRAINING_FILES = 73, 110
 """The same; 55 and 70 are the aim."""
 
 
