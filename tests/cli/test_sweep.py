@@ -45,7 +45,10 @@ VALUES = (
     *("folder", "photo.png", "absent/x", "photo.png/x", "@absent", "@photo.png", "*", "[", "~"),
     *("ünï😀", "a\x1b[31mb\nc", "\u202etxt", "x" * 300, "x" * 5000, "\udcff"),
 )
-FAST = ("", "-1", "a\x1b[31mb\nc")
+FAST = ("", "-1", HUGE, "a\x1b[31mb\nc")
+
+PART = 7
+"""Every which command of all is tried in CI: options have other numbers of values, so all occur."""
 
 BASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "encode": (
@@ -176,6 +179,15 @@ def test_no_odd_value_is_more_than_a_line(arena: Path, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_some_odd_values_of_many_are_no_more_than_a_line(arena: Path, name: str) -> None:
+    found: list[str] = []
+    for option, arguments in list(cases(name, VALUES, 9))[::PART]:
+        found += faults_of(arguments, option, arena)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_odd_value_of_many_is_more_than_a_line(arena: Path, name: str) -> None:
     found: list[str] = []

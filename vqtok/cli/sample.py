@@ -66,7 +66,9 @@ class Choices:
             "them.",
         ),
     ] = None
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Other samples.")] = 0
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Other samples.")
+    ] = 0
     temperature: Annotated[
         float,
         typer.Option(

@@ -15,7 +15,13 @@ from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
 
-LARGEST = {"batch": 1_000_000, "accumulate": 1_000_000, "window": 2**28, "workers": 1024}
+LARGEST = {
+    "batch": 1_000_000,
+    "accumulate": 1_000_000,
+    "window": 2**28,
+    "workers": 1024,
+    "seed": 2**40,  # a step's own seed, some million times as large, is an int64
+}
 """Values of ``Train`` beyond which a run would never come to its first step."""
 
 DEFAULT_PRESET = {"image": "image-f8", "audio": "audio-24k", "codes": "prior-transformer"}
@@ -157,8 +163,9 @@ class Train:
         for name in ("holdout", "average"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be at least 0 and below 1")
-        if self.samples < 0:
-            raise ValueError("samples must be at least 0")
+        for name in ("samples", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0")
         if not 0.0 <= self.decay <= 1.0:
             raise ValueError("decay must be between 0 and 1")
         if not self.matrix_rate > 0.0:
