@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -15,8 +14,6 @@ from vqtok.cli import surroundings
 def main() -> NoReturn:
     """Runs the ``vqtok`` command; leaves by ``sys.exit`` or the signal that ended it."""
     surroundings.heed_signals()
-    # Imports make objects by the hundred thousand that all stay: nothing is garbage among them.
-    gc.set_threshold(10_000, *gc.get_threshold()[1:])
     threads.configure()
     threads.configure_products()
     surroundings.prepare()
