@@ -234,6 +234,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a guidance": (["-m", "p", "--guidance", "nan", "-o", "x.png"], "guidance"),
     "a number of samples": (["-m", "p", "--count", "9" * 25, "-o", "x.png"], "more than"),
     "a grid of gigabytes": (["-m", "p", "--count", "999999", "-o", "x.png"], "-o DIR/"),
+    "codes of gigabytes": (["-m", "p", "--size", "99999x99999", "-o", "x.npy"], "pixels"),
+    "a year": (["-m", "a", "--seconds", "3e7", "-o", "x.npy"], "samples of sound"),
     "a size of gigabytes": (["-m", "p", "--size", "99999x99999", "-o", "x.png"], "99999x99999"),
 }
 

@@ -23,6 +23,11 @@ SUFFIX = {"image": "png", "audio": "wav"}
 
 CODES = ("npy", "safetensors")
 
+MAX_PIXELS = 2**27
+"""Of one sample: 2 million positions of codes of 8x8 pixels."""
+MOST_SAMPLES = 2**31
+"""Samples of one recording: 24 hours at 24 kHz."""
+
 
 @dataclass(frozen=True)
 class SamplePlan:
@@ -178,12 +183,17 @@ def extent_of(
         if spec.modality != "image" or match is None:
             reason = "not WIDTHxHEIGHT" if spec.modality == "image" else "the prior is of audio"
             raise UsageError(f"--size {size}", reason)
-        return (int(match[2]), int(match[1]))
+        width, height = int(match[1]), int(match[2])
+        if width * height > MAX_PIXELS:
+            raise UsageError(f"--size {size}", f"more than {MAX_PIXELS} pixels")
+        return (height, width)
     if seconds is not None:
         length = round(seconds * (spec.rate or 0.0)) if math.isfinite(seconds) else 0
         if spec.modality != "audio" or length < 1:
             reason = "too short" if spec.modality == "audio" else "the prior is of pictures"
             raise UsageError(f"--seconds {seconds:g}", reason)
+        if length > MOST_SAMPLES:
+            raise UsageError(f"--seconds {seconds:g}", f"more than {MOST_SAMPLES} samples of sound")
         return (length,)
     if not usual:
         flag = "--size WxH" if spec.modality == "image" else "--seconds T"
