@@ -236,6 +236,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a grid of gigabytes": (["-m", "p", "--count", "999999", "-o", "x.png"], "-o DIR/"),
     "codes of gigabytes": (["-m", "p", "--size", "99999x99999", "-o", "x.npy"], "pixels"),
     "a year": (["-m", "a", "--seconds", "3e7", "-o", "x.npy"], "samples of sound"),
+    "a seed": (["-m", "p", "--seed", "9" * 25, "-o", "x.png"], "generators"),
     "a size of gigabytes": (["-m", "p", "--size", "99999x99999", "-o", "x.png"], "99999x99999"),
 }
 

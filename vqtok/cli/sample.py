@@ -66,9 +66,7 @@ class Choices:
             "them.",
         ),
     ] = None
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Other samples.")
-    ] = 0
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Other samples.")] = 0
     temperature: Annotated[
         float,
         typer.Option(
@@ -369,6 +367,8 @@ def _check_numbers(chosen: Choices) -> None:
     """
     if chosen.count > MOST_SAMPLES:
         raise UsageError(f"--count {chosen.count}", f"more than {MOST_SAMPLES}")
+    if chosen.seed >= 2**63:
+        raise UsageError(f"--seed {chosen.seed}", "beyond what generators take")
     if chosen.candidates is not None and chosen.candidates > MOST_CANDIDATES:
         raise UsageError(f"--candidates {chosen.candidates}", f"more than {MOST_CANDIDATES}")
     check_choice(
