@@ -171,27 +171,19 @@ def faults_of(arguments: list[str], option: Any, here: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_odd_value_is_more_than_a_line(arena: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("values", "bases", "part"),
+    [
+        pytest.param(FAST, 1, 1, id="few"),
+        pytest.param(VALUES, 9, PART, id="some", marks=pytest.mark.slow),
+        pytest.param(VALUES, 9, 1, id="all", marks=pytest.mark.long),
+    ],
+)
+def test_no_odd_value_is_more_than_a_line(
+    arena: Path, name: str, values: tuple[str, ...], bases: int, part: int
+) -> None:
     found: list[str] = []
-    for option, arguments in cases(name, FAST, 1):
-        found += faults_of(arguments, option, arena)
-    assert not found, "\n".join(found)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
-def test_some_odd_values_of_many_are_no_more_than_a_line(arena: Path, name: str) -> None:
-    found: list[str] = []
-    for option, arguments in list(cases(name, VALUES, 9))[::PART]:
-        found += faults_of(arguments, option, arena)
-    assert not found, "\n".join(found)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", COMMANDS)
-def test_no_odd_value_of_many_is_more_than_a_line(arena: Path, name: str) -> None:
-    found: list[str] = []
-    for option, arguments in cases(name, VALUES, 9):
+    for option, arguments in list(cases(name, values, bases))[::part]:
         found += faults_of(arguments, option, arena)
     assert not found, "\n".join(found)
 
