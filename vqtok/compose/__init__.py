@@ -1,0 +1,1 @@
+"""From codes of corpora to the token ids that a language model trains on, and back."""
