@@ -28,7 +28,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 QUICK = {"Open-MAGVIT2", "SNAC"}
 """Families that the default run has, one of pictures and one of sound."""
 
-PADS_INSIDE = {"EnCodec 24 kHz", "EnCodec 48 kHz", "EnCodec `.th`", "Mimi"}
+PADS_INSIDE = {
+    "EnCodec 24 kHz",
+    "EnCodec 48 kHz",
+    "EnCodec `.th`",
+    "Mimi",
+    "WavTokenizer",
+    "WavTokenizer `.ckpt`",
+}
 """Fill up an unfinished frame in every layer, which no padding before the graph can do."""
 
 FAMILIES = [

@@ -88,6 +88,16 @@ def transformers(family: str) -> Make:
     return make
 
 
+def wavtokenizer(folder: Path) -> Path:
+    module("wavtokenizer").made().save_pretrained(folder / "m")
+    return folder / "m"
+
+
+def wavtokenizer_ckpt(folder: Path) -> Path:
+    module("wavtokenizer").published(folder / "m.ckpt")
+    return folder / "m.ckpt"
+
+
 def snac(folder: Path) -> Path:
     tests = module("snac")
     tests.published(tests.upstream.__wrapped__(), folder / "m", **tests.VARIANTS["as 44k"])
@@ -127,6 +137,8 @@ CHECKPOINTS: dict[str, Make] = {
     "EnCodec 48 kHz": transformers("encodec 48"),
     "DAC": transformers("dac"),
     "Mimi": transformers("mimi"),
+    "WavTokenizer": wavtokenizer,
+    "WavTokenizer `.ckpt`": wavtokenizer_ckpt,
     "SNAC": snac,
     "DAC `.pth`": dac_pth,
     "EnCodec `.th`": encodec_th,

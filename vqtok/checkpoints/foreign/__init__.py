@@ -46,6 +46,7 @@ LAYOUTS: tuple[str, ...] = (
     "cosmos",
     "taming",
     "transformers",
+    "wavtokenizer",
     "snac",  # before DAC, whose names are much like its own
     "dac_pth",
     "encodec_th",

@@ -36,14 +36,20 @@ def module(family: str, name: str) -> Any:
         ) from error
 
 
-def settings(family: str, keys: Mapping[str, Any]) -> Any:
+def settings(family: str, keys: Mapping[str, Any], *, name: str = "") -> Any:
     """Returns the library's own config object of some of its keys; tuples become lists.
+
+    Args:
+        family: As of ``module``.
+        keys: For the config.
+        name: Of its class, where that is not the family's, capitalized.
 
     Raises:
         UsageError: as ``module``.
         ValueError: numbers that the library refuses.
     """
-    make = getattr(module(family, f"configuration_{family}"), f"{family.capitalize()}Config")
+    name = name or f"{family.capitalize()}Config"
+    make = getattr(module(family, f"configuration_{family}"), name)
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
     return make(**plain)
 
