@@ -113,6 +113,7 @@ def decode_file(
     named = models.named()
     if named is not None:
         named.spec.require_codes(named.name)
+        named.require_decoder()
     foreign = None if named is None else named.spec
     job = _only(plans.for_decode([_file(source)], foreign=foreign, force=True))
     made = _free(target or job.target or "", job, overwrite)

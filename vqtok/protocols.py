@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     Signal = Tensor | np.ndarray | Image
     GivenCodes = Codes | Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
 
+NO_DECODER = "encodes only: this model has no decoder"
+
 Pixels = TypeVar("Pixels")
 """A tensor, or an array of numpy."""
 
@@ -61,6 +63,11 @@ class SpecConfig(Config, Protocol):
     @property
     def spec(self) -> CodeSpec:
         """Describe the codes, without a fingerprint."""
+
+
+def decodes(config: Config) -> bool:
+    """Tell whether a tokenizer of this config has a decoder; one that has none says so itself."""
+    return bool(getattr(config, "decodes", True))
 
 
 class Quantized(NamedTuple):

@@ -19,8 +19,8 @@ from vqtok import config as configs
 from vqtok import regular
 from vqtok.codes import safetensors
 from vqtok.codes.spec import RANKS, CodeSpec, integer
-from vqtok.errors import CheckpointError, CodesError, ConfigError
-from vqtok.protocols import Config
+from vqtok.errors import CheckpointError, CodesError, ConfigError, UsageError
+from vqtok.protocols import NO_DECODER, Config, decodes
 
 if TYPE_CHECKING:
     from vqtok.protocols import Tokenizer
@@ -86,6 +86,7 @@ class ModelInfo:
         training: ``training.json``; empty if there is none or it cannot be read, as it only tells.
         foreign: Family of a checkpoint that another program wrote; "" of model directories.
         notes: What there is to know of such a checkpoint: what of it is not used, and why.
+        decodes: Whether there is a decoder; False: codes are all that it gives.
         read: What loading need not read again.
     """
 
@@ -101,12 +102,22 @@ class ModelInfo:
     learned: Learned | None = None
     foreign: str = ""
     notes: tuple[str, ...] = ()
+    decodes: bool = True
     read: Read = field(default_factory=lambda: Read(), repr=False, compare=False)
 
     @property
     def family(self) -> str:
         """What it is: "tokenizers", "priors" or "classifiers"; else what its config says."""
         return str(self.config.get("type")).partition("/")[0]
+
+    def require_decoder(self) -> None:
+        """Do nothing if codes can be decoded.
+
+        Raises:
+            UsageError: the model has no decoder.
+        """
+        if not self.decodes:
+            raise UsageError(self.name, NO_DECODER)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -143,6 +154,7 @@ def facts(directory: Path, content: Mapping[str, Any] | None = None) -> ModelInf
         size_bytes=size_bytes,
         training=_training(directory / TRAINING),
         learned=learned,
+        decodes=data.get("decodes") is not False,
         read=Read(config=data),
     )
 
@@ -283,7 +295,8 @@ def check_sizes(config: object, numbers: int, *, subject: object) -> None:
 def content(spec: CodeSpec, config: Config) -> dict[str, Any]:
     """Return what every ``config.json`` holds."""
     unsigned = {key: value for key, value in spec.to_json().items() if key != "fingerprint"}
-    return {"vqtok": FORMAT, "spec": unsigned, "model": configs.dump(config)}
+    data = {"vqtok": FORMAT, "spec": unsigned, "model": configs.dump(config)}
+    return data if decodes(config) else data | {"decodes": False}
 
 
 def read_spec(directory: Path, data: Mapping[str, Any]) -> CodeSpec:

@@ -45,7 +45,12 @@ def fetch(name: str) -> Path:
         if weight_files.is_candidate(cached):
             return cached
     try:
-        wanted = _chosen(hub.list_repo_files(**source))
+        files = hub.list_repo_files(**source)
+        wanted = _chosen(files)
+        indices = [each for each in wanted if each.endswith(".index.json")]
+        if indices:
+            held = Path(hub.snapshot_download(**source, allow_patterns=wanted))
+            wanted += [each for each in weight_files.shards(held / indices[0]) if each in files]
         if wanted:
             return Path(hub.snapshot_download(**source, allow_patterns=wanted))
     except Exception as error:  # the library's errors are those of several others
@@ -55,11 +60,11 @@ def fetch(name: str) -> Path:
 
 
 def _chosen(files: Sequence[str]) -> list[str]:
-    """Returns the config, and the weights: in one format where they lie there in several."""
+    """Returns the config, and the weights, in one format where they lie there in several.
+
+    Of shards this is their index.
+    """
     weights = [each for each in (WEIGHTS, *weight_files.WHOLE) if each in files][:1]
     if not weights:
         weights = [each for each in sorted(files) if each.lower().endswith(weight_files.SUFFIXES)]
-    if any(each.endswith(".index.json") for each in weights):
-        stem = weights[0].removesuffix(".safetensors.index.json")
-        weights += [each for each in files if each.startswith(f"{stem}-")]
     return [CONFIG, *weights] if weights else []

@@ -7,7 +7,8 @@ from pathlib import Path
 from vqtok import regular
 from vqtok.checkpoints.facts import our_config
 from vqtok.codes import safetensors
-from vqtok.errors import CheckpointError, CodesError
+from vqtok.config import read_json
+from vqtok.errors import CheckpointError, CodesError, ConfigError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".th", ".bin", ".pkl", ".jit")
 
@@ -18,12 +19,17 @@ WHOLE = (
     "diffusion_pytorch_model.safetensors",
     "pytorch_model.bin",
     "diffusion_pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.bin.index.json",
     "autoencoder.jit",
 )
 """The first of these that is there is taken: the same weights lie there in several formats."""
 
 _PAIRS = (("encoder.pkl", "decoder.pkl"), ("encoder.jit", "decoder.jit"))
 """Networks whose sides lie in a file each."""
+
+TOKENIZERS = frozenset(("vqmodel", "gen_vision_model", "vision_tokenizer", "vqgan"))
+"""What language models call the tokenizer that lies among their weights."""
 
 _BELOW = ("vqvae", "movq", "vae", "checkpoints", "ckpts")
 """Directories of a pipeline or a run in which its tokenizer lies."""
@@ -80,6 +86,27 @@ def weights_in(path: Path) -> list[Path]:
         names = ", ".join(str(each.relative_to(path)) for each in found[:4])
         raise CheckpointError(path, f"several checkpoints in it: {names}", hint="name one file")
     return found
+
+
+def shards(index: Path) -> dict[str, list[str]]:
+    """Returns the files that an index names, and of each the tensors that are wanted, by name.
+
+    Of a language model with a tokenizer inside, these are the tokenizer's alone.
+
+    Raises:
+        CheckpointError: not an index, or one that leads out of its directory.
+    """
+    try:
+        table = {str(name): str(file) for name, file in read_json(index)["weight_map"].items()}
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(index, "damaged: not an index of shards") from error
+    wanted = [name for name in table if not TOKENIZERS.isdisjoint(name.split("."))] or list(table)
+    files: dict[str, list[str]] = {}
+    for name in wanted:
+        if Path(table[name]).name != table[name]:  # an index must not lead out of its directory
+            raise CheckpointError(index, f"damaged: {table[name]!r} is not a file beside it")
+        files.setdefault(table[name], []).append(name)
+    return dict(sorted(files.items()))
 
 
 def _is_unnamed(path: Path) -> bool:

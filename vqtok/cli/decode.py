@@ -34,6 +34,7 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
     foreign = None if named is None else named.spec
     if named is not None:
         named.spec.require_codes(named.name)
+        named.require_decoder()
     elif flags.size is not None:
         raise UsageError("--size", "the codes of which model?", hint="-m NAME")
     size = arrays.size_of(flags.size, foreign) if flags.size and foreign else None

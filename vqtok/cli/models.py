@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from vqtok.cli import options, table
 from vqtok.cli.console import show_error
 from vqtok.cli.table import Column
 from vqtok.errors import ExitCode
+
+if TYPE_CHECKING:
+    from vqtok.pipeline.model_facts import ModelFacts
 
 
 def models(messages: options.Messages, wide: options.Wide = False) -> None:
@@ -32,7 +37,7 @@ def models(messages: options.Messages, wide: options.Wide = False) -> None:
         columns = [
             Column("name", [each.info.name for each in found]),
             Column("for", [each.info.spec.modality for each in found]),
-            Column("rate", [each.rate_text for each in found]),
+            Column("rate", [_rate(each) for each in found]),
             Column("parameters", [f"{each.info.parameters / 1e6:.2f} M" for each in found], drop=2),
             Column("size", [f"{each.info.size_bytes / 1e6:.1f} MB" for each in found], drop=1),
             Column("fingerprint", [each.info.fingerprint for each in found], drop=3),
@@ -45,3 +50,7 @@ def models(messages: options.Messages, wide: options.Wide = False) -> None:
         show_error(str(error), error.hint)
     if damaged:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _rate(facts: ModelFacts) -> str:
+    return facts.rate_text if facts.info.decodes else f"{facts.rate_text}, encodes only"

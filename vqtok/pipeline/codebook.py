@@ -58,6 +58,7 @@ def draw(info: ModelInfo, *, by: By = "colour", use: str | None = None) -> np.nd
     from vqtok.checkpoints import directory
 
     info.spec.require_codes(info.name)
+    info.require_decoder()
     is_image = info.spec.modality == "image"
     by = by if is_image else "pca"  # sound has no colour
     if any("n" in level.axes for level in info.spec.levels):

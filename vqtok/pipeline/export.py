@@ -47,6 +47,7 @@ def check(name: str, target: Path, *, force: bool) -> ModelInfo:
         reason = f"not exported: {kind} has no codes of its own"
         raise UsageError(name, reason, hint="vqtok models lists those that are installed")
     info.spec.require_codes(info.name)
+    info.require_decoder()
     if target.is_file():
         raise UsageError(target, "a file, not a directory", hint="name a new directory")
     if target.is_dir() and any(target.iterdir()):

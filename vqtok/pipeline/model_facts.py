@@ -78,6 +78,7 @@ class ModelFacts:
             "type": info.config.get("type"),
             "quantizer": _quantizer(info.config),
             "labels": list(self.labels),
+            "decodes": self.info.decodes,
         }
         own["rate_hz"] = own.pop("rate")
         data = self._data("model", own)
@@ -100,6 +101,7 @@ class ModelFacts:
             ("size", self._size),
             *_levels(info),
             ("rate", self.rate_text),
+            *((("decoder", "none: this model encodes only"),) if not info.decodes else ()),
         ]
         if info.spec.rate is not None:
             rows.append(("sampling", f"{info.spec.rate:.0f} Hz"))

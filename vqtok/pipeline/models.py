@@ -210,6 +210,7 @@ class Models:
         Raises:
             CodesError: the named model is another one, or none on the search path has the
                 fingerprint.
+            UsageError: it has no decoder.
         """
         from vqtok.checkpoints import directory
 
@@ -217,6 +218,7 @@ class Models:
         if self.name is not None:
             info = self._describe(self.name)
             _check_same(info, header)
+            info.require_decoder()
             return info
         if wanted not in self._found:
             self._found[wanted] = directory.find(wanted, name=header.model)
@@ -228,6 +230,7 @@ class Models:
                 hint="put its directory on VQTOK_MODELS, or pass -m DIRECTORY",
             )
         _check_same(found, header)
+        found.require_decoder()
         return found
 
     def named(self) -> ModelInfo | None:

@@ -98,6 +98,17 @@ def wavtokenizer_ckpt(folder: Path) -> Path:
     return folder / "m.ckpt"
 
 
+def language_model(name: str, prefix: str, **options: Any) -> Make:
+    """A directory of a language model with a tokenizer inside; prefix "": the tokenizer alone."""
+
+    def make(folder: Path) -> Path:
+        tests = module("language_models")
+        state = getattr(tests, name)(**options).state_dict()
+        return Path(tests.inside(folder / "lm", state, prefix, kind=name))
+
+    return make
+
+
 def snac(folder: Path) -> Path:
     tests = module("snac")
     tests.published(tests.upstream.__wrapped__(), folder / "m", **tests.VARIANTS["as 44k"])
@@ -133,6 +144,9 @@ CHECKPOINTS: dict[str, Make] = {
     "VQGAN": taming,
     "Gumbel VQGAN": lambda folder: taming(folder, gumbel=True),
     "IBQ": ibq,
+    "Janus": language_model("janus", "model.vqmodel."),
+    "Chameleon": language_model("chameleon", "model.vqmodel."),
+    "Emu3.5 IBQ of Apertus": language_model("apertus", "model.vision_tokenizer."),
     "EnCodec 24 kHz": transformers("encodec"),
     "EnCodec 48 kHz": transformers("encodec 48"),
     "DAC": transformers("dac"),

@@ -149,3 +149,9 @@ def test_sizes_that_cannot_be_are_an_error_of_the_file(tmp_path: Path):
     torch.save(state | {"quantize.embedding.weight": torch.ones(8, 4)}, tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match="multiples of 32"):
         foreign.open(tmp_path / "x.ckpt")
+
+
+def test_a_directory_with_a_yaml_beside_its_checkpoint_is_read_as_emu_has_it(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("n_embed: 131072\n")
+    torch.save(randomised(Upstream(blocks=4)).state_dict(), tmp_path / "model.ckpt")
+    assert foreign.recognise(tmp_path).family == "IBQ"

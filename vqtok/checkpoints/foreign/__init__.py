@@ -18,6 +18,7 @@ from vqtok import config as configs
 from vqtok.checkpoints.facts import ModelInfo, Read, check_sizes, content, name_of
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.errors import CheckpointError, ConfigError, VqtokError
+from vqtok.protocols import decodes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ LAYOUTS: tuple[str, ...] = (
     "var",
     "titok",
     "cosmos",
+    "apertus",
     "taming",
     "transformers",
     "wavtokenizer",
@@ -180,6 +182,7 @@ def read(path: Path) -> Recognised:
         training={},
         foreign=match.family,
         notes=(*match.left_out, *match.notes),
+        decodes=decodes(match.config),
     )
     return Recognised(match, tensors, info)
 

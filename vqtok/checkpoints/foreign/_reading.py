@@ -17,7 +17,7 @@ from vqtok import regular
 from vqtok.checkpoints.foreign import _archives
 from vqtok.checkpoints.foreign._calls import Inert
 from vqtok.checkpoints.foreign._nodes import Node, default, nodes, tree
-from vqtok.checkpoints.weight_files import weights_in
+from vqtok.checkpoints.weight_files import shards, weights_in
 from vqtok.checkpoints.weights import read as read_safetensors
 from vqtok.config import read_json
 from vqtok.errors import CheckpointError, ConfigError
@@ -157,16 +157,16 @@ def _object(path: Path) -> Any:
 
 
 def _sharded(index: Path) -> dict[str, Tensor]:
-    try:
-        table = read_json(index)["weight_map"]
-        shards = sorted({str(each) for each in table.values()})
-    except (ConfigError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(index, "damaged: not an index of shards") from error
+    """Returns the tensors that are wanted; no other shards are opened, no other numbers read."""
     tensors: dict[str, Tensor] = {}
-    for name in shards:
-        if Path(name).name != name:  # an index must not lead out of its directory
-            raise CheckpointError(index, f"damaged: {name!r} is not a file beside it")
-        tensors.update(read_safetensors(index.parent / name))
+    for name, wanted in shards(index).items():
+        held = _object(index.parent / name)
+        if not isinstance(held, Mapping):
+            raise CheckpointError(index.parent / name, "damaged: no weights by name in it")
+        missing = [each for each in wanted if not isinstance(held.get(each), Tensor)]
+        if missing:
+            raise CheckpointError(index.parent / name, f"damaged: no {missing[0]} in it")
+        tensors.update({each: held[each] for each in wanted})
     return tensors
 
 

@@ -162,6 +162,8 @@ def _model(models: Models, *, alone: bool) -> tuple[Method, str]:
     from vqtok.pipeline.compare import ALL, Method
 
     info = models.named()
+    if info is not None:
+        info.require_decoder()
     # A model that is alone tells each file of another kind that it is not for it.
     kinds = ALL if alone or info is None else (info.spec.modality,)
     row = Method(

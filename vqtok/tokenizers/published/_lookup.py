@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Lookup = Literal["nearest", "cosine", "dot"]
+Lookup = Literal["nearest", "cosine", "unit", "dot"]
 
 _BLOCK = 1 << 24
 """Scores in memory at once: 64 MB."""
@@ -20,8 +20,9 @@ class Table(nn.Module):
     Args:
         size: K.
         dim: D.
-        lookup: "nearest" entry; nearest direction, "cosine", whose entries have length 1; or the
-            largest "dot" product (IBQ, 2412.02692).
+        lookup: "nearest" entry; nearest direction, "cosine", whose entries have length 1; the
+            nearest entry, of which decoders get the direction, "unit"; or the largest "dot" product
+            (IBQ, 2412.02692).
     """
 
     def __init__(self, size: int, dim: int, lookup: Lookup = "nearest") -> None:
@@ -41,7 +42,7 @@ class Table(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid) → (B, D, *grid)."""
         entries = self.embedding(codes)
-        if self.lookup == "cosine":
+        if self.lookup in ("cosine", "unit"):
             entries = F.normalize(entries, dim=-1)
         return _channels_first(entries)
 

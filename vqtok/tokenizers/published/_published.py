@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
+from vqtok.errors import UsageError
 from vqtok.nn.undisturbed import undisturbed
-from vqtok.protocols import Config, Label, RecomputeStats, SpecConfig
+from vqtok.protocols import NO_DECODER, Config, Label, RecomputeStats, SpecConfig, decodes
 from vqtok.tokenizers import _given
 from vqtok.tokenizers._labels import Labels
 from vqtok.tokenizers._signals import check_signals, joined
@@ -38,6 +39,7 @@ class Published(nn.Module, ABC):
         self.spec, self.name = config.spec, ""
         self.channels, self.exact = channels, exact
         self.labels, self.recompute_stats = Labels(()), RecomputeStats()
+        self.decodes = decodes(config)
 
     def encode(self, x: Signal) -> Codes:
         """Encode a batch, or what else ``Tokenizer`` says, each item by itself."""
@@ -57,6 +59,7 @@ class Published(nn.Module, ABC):
     ) -> Tensor:
         """Decode to (B, C, *extent) float32."""
         self.labels.number(label)
+        self._require_decoder()
         codes = _given.codes(codes, self.spec, extent)
         levels = [torch.as_tensor(each, dtype=torch.int64) for each in codes.levels]
         items = zip(*(torch.split(each.to(self._device()), 1) for each in levels), strict=True)
@@ -77,6 +80,15 @@ class Published(nn.Module, ABC):
             inside = tuple(slice(size) for size in level.shape(extent))
             kept.append(codes[(slice(None), *inside)])
         return Codes(self.spec, tuple(kept), extent)
+
+    def _require_decoder(self) -> None:
+        """Do nothing if there is a decoder.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if not self.decodes:
+            raise UsageError(self.name or "this model", NO_DECODER)
 
     def _checked(self, x: Tensor) -> Tensor:
         """Bring (B, C, *space) to the device.

@@ -56,10 +56,12 @@ class WholeImages(Published):
     def render(self, z_q: Any, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """Decode latents or entries: (B, C, *extent) in [-1, 1]."""
         self.labels.number(label)
+        self._require_decoder()
         return self._leaving(self._paint(z_q), extent).clamp(-1.0, 1.0)
 
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch; no loss: these networks are used, not trained."""
+        self._require_decoder()
         levels = self._encode(x.to(self._device(), torch.float32))
         shown = self._leaving(self._paint(self._look_up(levels)), size_of(x))
         return Reconstructed(shown, self._codes(levels, size_of(x)), shown.new_zeros(()))

@@ -52,6 +52,7 @@ class WholeAudioCodec(Published):
     def render(self, z_q: Tensor, extent: tuple[int, ...], *, label: Label = None) -> Tensor:
         """Decode (B, D, T) float32 to (B, C, extent[0])."""
         self.labels.number(label)
+        self._require_decoder()
         return torch.cat([self.network.render(z[None], None, extent[0]) for z in z_q])
 
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
@@ -59,6 +60,7 @@ class WholeAudioCodec(Published):
 
         The loss is the commitment term: what remains of the latents after all stages.
         """
+        self._require_decoder()
         length, audio, columns, losses = int(x.shape[-1]), [], [], []
         for item in x:
             signal = self._checked(item[None])

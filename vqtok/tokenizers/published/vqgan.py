@@ -30,7 +30,7 @@ class Config:
         widths: Channels per level, fine to coarse; each level but the first halves the size.
         stem: Channels before the first level.
         blocks: Residual blocks per level of the encoder.
-        decoder_blocks: The same of the decoder.
+        decoder_blocks: The same of the decoder; 0: there is none, and the model encodes only.
         attention: Levels with attention in the encoder, 0 being the finest.
         decoder_attention: The same in the decoder.
         middle_attention: Whether there is attention in the middle of both.
@@ -38,8 +38,9 @@ class Config:
         decoder_latent: Channels that the decoder takes.
         dim: D, dimension of the entries.
         codebook_size: K.
-        lookup: "nearest" entry, nearest direction ("cosine"), largest product ("dot"), or largest
-            learned score ("scores").
+        lookup: "nearest" entry, nearest direction ("cosine"), nearest entry of which the decoder is
+            given the direction ("unit"), largest product ("dot"), or largest learned score
+            ("scores").
         channels: Of the pictures.
         groups: Of the norms; every width is a multiple of it.
     """
@@ -54,7 +55,7 @@ class Config:
     decoder_latent: int
     dim: int
     codebook_size: int
-    lookup: Literal["nearest", "cosine", "dot", "scores"] = "nearest"
+    lookup: Literal["nearest", "cosine", "unit", "dot", "scores"] = "nearest"
     middle_attention: bool = True
     channels: int = 3
     groups: int = 32
@@ -64,13 +65,18 @@ class Config:
             raise ValueError("groups must be positive and widths not empty")
         if any(each % self.groups or each < 1 for each in (self.stem, *self.widths)):
             raise ValueError(f"stem and widths must be multiples of {self.groups}")
-        if min(self.blocks, self.decoder_blocks, self.dim, self.codebook_size) < 1:
+        if min(self.blocks, self.dim, self.codebook_size) < 1 or self.decoder_blocks < 0:
             raise ValueError("blocks, dim and codebook_size must be positive")
 
     @property
     def spec(self) -> CodeSpec:
         """Describe the codes."""
         return one_grid(self.codebook_size, 2 ** (len(self.widths) - 1))
+
+    @property
+    def decodes(self) -> bool:
+        """Whether there is a decoder."""
+        return self.decoder_blocks > 0
 
     def build(self, **context: Any) -> Tokenizer:
         """Make the tokenizer with fresh weights."""
@@ -99,13 +105,14 @@ class VQGAN(WholeImages):
             attention=config.decoder_attention,
             latent=config.decoder_latent,
         )
-        self.decoder = self._decoding(back, config.dim)
+        if config.decodes:
+            self.decoder = self._decoding(back, config.dim)
+            self.post_quant_conv = nn.Conv2d(config.dim, config.decoder_latent, 1)
         self.quant_conv = nn.Conv2d(config.latent, config.dim, 1)
         if config.lookup == "scores":
             self.quantize = Scores(config.codebook_size, config.dim, config.dim)
         else:
             self.quantize = Table(config.codebook_size, config.dim, config.lookup)
-        self.post_quant_conv = nn.Conv2d(config.dim, config.decoder_latent, 1)
 
     def _decoding(self, sizes: Sizes, dim: int) -> nn.Module:
         """Make the decoder; ``dim`` is that of the entries."""
