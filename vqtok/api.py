@@ -36,7 +36,7 @@ def encode_file(
 
     Args:
         source: The file.
-        target: Codes file to write too, ``.npy`` or ``.safetensors``.
+        target: Codes file to write too, ``.npy``, ``.safetensors`` or ``.vqz``.
         model: NAME or directory; None: image-f8 for images, audio-24k for audio.
         depth: Keep the first N residual stages; None: all.
         mono: Mix the channels of audio down to one.
@@ -64,13 +64,18 @@ def encode_file(
     (result,) = encode.encode(
         [job],
         coder_for=lambda kind: models.load(models.info_for_kind(kind)),
-        options=encode.EncodeOptions(depth=depth, mono=mono, background=background),
+        options=encode.EncodeOptions(
+            depth=depth,
+            mono=mono,
+            background=background,
+            context_for=models.contexts.packing,
+        ),
         stdout=made,
     )
     if isinstance(result, Failed):
         raise result.error
     made.seek(0)
-    return files.read(job.target or made)
+    return files.read(job.target or made, contexts=models.contexts)
 
 
 def decode_file(
@@ -120,7 +125,9 @@ def decode_file(
     (result,) = decode.decode(
         [replace(job, target=made)],
         coder_for=lambda header: models.load(models.info_for_header(header)),
-        options=decode.DecodeOptions(depth=depth, foreign=foreign, size=size, label=label),
+        options=decode.DecodeOptions(
+            depth=depth, foreign=foreign, size=size, label=label, contexts=models.contexts
+        ),
     )
     if isinstance(result, Failed):
         raise result.error
@@ -197,13 +204,17 @@ def read_codes(
     Raises:
         CodesError: unreadable, damaged, without a header and no model, or of another model.
     """
+    from vqtok.pipeline.models import Models
+
     if model is None:
-        return files.read(source)
+        return files.read(source, contexts=Models().contexts)
     from vqtok.checkpoints import directory
     from vqtok.pipeline import arrays
 
     place = Path(source) if isinstance(source, str) else source
-    found = arrays.read(place, directory.describe(str(model)).spec, size=size)
+    found = arrays.read(
+        place, directory.describe(str(model)).spec, size=size, contexts=Models(str(model)).contexts
+    )
     return Codes.stack([codes for codes, _ in found]), found[0][1]
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from vqtok.codes.container import Codes
+    from vqtok.codes.packed.context import ContextModel
     from vqtok.codes.spec import CodeSpec
     from vqtok.graphs.graph import Weight
     from vqtok.graphs.store import Graphs
@@ -307,6 +308,14 @@ class Graphed(Protocol):
         Args:
             stored: Where each tensor lies in the weights file.
         """
+
+
+@runtime_checkable
+class Packing(Protocol):
+    """A prior that can be rounded to integers, to pack codes with."""
+
+    def packed(self) -> ContextModel:
+        """Round the weights."""
 
 
 class Halves(NamedTuple):

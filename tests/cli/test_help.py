@@ -9,7 +9,18 @@ import typer.main
 
 import vqtok as package
 
-COMMANDS = ["encode", "decode", "eval", "train", "sample", "convert", "info", "models"]
+COMMANDS = [
+    "encode",
+    "decode",
+    "pack",
+    "unpack",
+    "eval",
+    "train",
+    "sample",
+    "convert",
+    "info",
+    "models",
+]
 LETTERS = {
     "-m": "--model", "-o": "--output", "-f": "--force", "-n": "--dry-run", "-q": "--quiet",
     "-v": "--verbose", "-j": "--jobs", "-b": "--batch", "-h": "--help", "-V": "--version",

@@ -37,9 +37,10 @@ from vqtok.checkpoints.registry import (
     survey,
 )
 from vqtok.checkpoints.weight_files import is_foreign
+from vqtok.codes.packed import context
 from vqtok.errors import CheckpointError, UsageError, VqtokError
 from vqtok.graphs import sessions, store
-from vqtok.protocols import Graphed
+from vqtok.protocols import Graphed, Packing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,6 +132,8 @@ def write(
             (directory / store.FACTS).unlink(missing_ok=True)
             with atomic.file(directory / WEIGHTS) as temporary:
                 weights.write(temporary, tensors)
+            if isinstance(module, Packing):
+                module.packed().write(directory / context.FILE)
             if graphed:
                 _add_graphs(directory, graphed, fingerprint(directory, data))
             return
@@ -140,6 +143,8 @@ def write(
             for name, text in texts.items():
                 (temporary / name).write_text(text, encoding="utf-8")
             weights.write(temporary / WEIGHTS, tensors)
+            if isinstance(module, Packing):
+                module.packed().write(temporary / context.FILE)
             if graphed:
                 _add_graphs(temporary, graphed, fingerprint(temporary, data))
     except OSError as error:

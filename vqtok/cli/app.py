@@ -19,6 +19,7 @@ from vqtok.cli.evaluate.command import evaluate
 from vqtok.cli.export import export
 from vqtok.cli.info import info
 from vqtok.cli.models import models
+from vqtok.cli.pack import pack, unpack
 from vqtok.cli.plain_values import take_plain_values
 from vqtok.cli.sample import sample
 from vqtok.cli.surroundings import closed_pipe_raises, is_first_rank
@@ -92,6 +93,8 @@ app = typer.Typer(
 
 app.command("encode")(options.command(encode))
 app.command("decode")(options.command(decode))
+app.command("pack")(options.command(pack))
+app.command("unpack")(options.command(unpack))
 app.command("eval")(options.command(evaluate))
 app.command("train")(options.command(train))
 app.command("sample")(options.command(sample))

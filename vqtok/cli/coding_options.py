@@ -23,9 +23,9 @@ class EncodeChoices:
         typer.Option(
             "--format",
             metavar="NAME",
-            help="npy, safetensors or stream (audio codes that leave as they are made); default: "
-            "by the suffix of -o, else safetensors; stream for audio from stdin to stdout. "
-            "For a corpus: files, tar, bin, parquet or arrow.",
+            help="npy, safetensors, vqz (packed, as vqtok pack does) or stream (audio codes that "
+            "leave as they are made); default: by the suffix of -o, else safetensors; stream for "
+            "audio from stdin to stdout. For a corpus: files, tar, bin, parquet or arrow.",
         ),
     ] = None
     reading: options.Reading

@@ -72,6 +72,7 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
             threads=flags.jobs,
             label=flags.label,
             levels=tuple(flags.levels.split(",")) if flags.levels else (),
+            contexts=lambda header, fingerprint: models.contexts(header, fingerprint),
         )
         return pipeline.decode(
             plan.jobs,

@@ -53,7 +53,11 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
         from vqtok.pipeline import encode as pipeline
 
         chosen = pipeline.EncodeOptions(
-            depth=flags.depth, format=flags.format, threads=flags.jobs, **flags.reading.given()
+            depth=flags.depth,
+            format=flags.format,
+            threads=flags.jobs,
+            context_for=lambda header: models.contexts.packing(header),
+            **flags.reading.given(),
         )
         results = pipeline.encode(
             plan.jobs,

@@ -1,10 +1,11 @@
-"""One item's codes as a file: ``.npy`` or ``.safetensors``, each with all that decoding needs.
+"""One item's codes as a file: ``.npy``, ``.safetensors`` or ``.vqz``, with all that decoding needs.
 
 On disk there is no batch axis: an image or mono recording is ``(h, w)`` or ``(q, t)``, a recording
 of C > 1 channels ``(c, q, t)``. ``.safetensors`` holds one tensor per level, named by level.
 ``.npy`` holds one array, the levels of a hierarchy flattened into one sequence, coarse → fine
 (``(c, n)`` for C > 1 channels), and the header as a second record. The same codes and header always
-make the same bytes. Streams (``codes.streams``), ``.npy`` files too, are read wherever codes are.
+make the same bytes. ``.vqz`` is the same in few bytes (``packed``). Streams (``codes.streams``),
+``.npy`` files too, are read wherever codes are.
 
 Codes are held once, written from where they are and read to where they stay.
 """
@@ -16,7 +17,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -25,8 +26,12 @@ from vqtok.codes import _bytes, _layout, npy, safetensors, streams
 from vqtok.codes import header as headers
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
+from vqtok.codes.packed import MAGIC, SUFFIX
 from vqtok.codes.spec import LARGEST, CodeSpec
 from vqtok.errors import CodesError, UsageError
+
+if TYPE_CHECKING:
+    from vqtok.codes.packed.vqz import Context, Contexts
 
 __all__ = [
     "SUFFIXES",
@@ -42,12 +47,17 @@ __all__ = [
     "write",
 ]
 
-SUFFIXES = (".npy", ".safetensors")
-_FORMATS = ("npy", "safetensors")
+SUFFIXES = (".npy", ".safetensors", SUFFIX)
+_FORMATS = tuple(suffix[1:] for suffix in SUFFIXES)
 
 
 def write(
-    target: str | Path | BinaryIO, codes: Codes, header: Header, *, format: str | None = None
+    target: str | Path | BinaryIO,
+    codes: Codes,
+    header: Header,
+    *,
+    format: str | None = None,
+    context: Context | None = None,
 ) -> None:
     """Write one item's codes.
 
@@ -55,7 +65,8 @@ def write(
         target: A path, replaced in one step when the file is whole, or a binary stream.
         codes: Batch of one image, or of the channels of one recording. Tensors are taken to numpy.
         header: Its spec, extent and channels must be those of the codes.
-        format: "npy" or "safetensors"; None: by the path's suffix, safetensors for a stream.
+        format: "npy", "safetensors" or "vqz"; None: by the path's suffix, safetensors for a stream.
+        context: What ``.vqz`` is packed with; None: counts of the codes alone.
 
     Raises:
         CodesError: codes out of range or at odds with the header, or a file that cannot be written.
@@ -68,21 +79,27 @@ def write(
     text = headers.encode(header)
     headers.decode(text)  # a header that could not be read back must not be written
     if not isinstance(target, Path):
-        _put(target, plain, text, chosen)
+        _put(target, plain, text, chosen, context)
         return
     try:
         with atomic.file(target) as temporary, temporary.open("wb") as stream:
-            _put(stream, plain, text, chosen)
+            _put(stream, plain, text, chosen, context)
     except OSError as error:
         raise CodesError(target, f"cannot write: {error.strerror}") from error
 
 
-def read(source: str | Path | BinaryIO, *, subject: object = "stdin") -> tuple[Codes, Header]:
+def read(
+    source: str | Path | BinaryIO,
+    *,
+    subject: object = "stdin",
+    contexts: Contexts | None = None,
+) -> tuple[Codes, Header]:
     """Read a file that ``write`` made, checking everything.
 
     Args:
         source: A path, or a binary stream, read to its end.
         subject: What errors call a stream.
+        contexts: Finds what ``.vqz`` was packed with; None: such files are refused.
 
     Returns:
         Codes as numpy arrays (B, *axes), B = 1 or the number of channels, and the header.
@@ -93,6 +110,8 @@ def read(source: str | Path | BinaryIO, *, subject: object = "stdin") -> tuple[C
     with _opened(source, subject=subject) as (stream, size):
         if _is_stream(stream):
             return streams.read(streams.Incoming(stream))
+        if _is_packed(stream):
+            return _unpacked(stream, contexts)
         where, header = _ours(stream, size)
         return _layout.assemble(_arrays(stream, where), header), header
 
@@ -108,11 +127,19 @@ def read_header(source: str | Path) -> Header:
             return streams.read(stream)[1]
         if _is_stream(stream):
             return streams.read_closing(stream, size)
+        if _is_packed(stream):
+            from vqtok.codes.packed import vqz
+
+            return vqz.opened(vqz.whole(stream)).header
         return _ours(stream, size)[1]
 
 
 def read_foreign(
-    source: str | Path | BinaryIO, spec: CodeSpec, *, extent: tuple[int, ...] | None = None
+    source: str | Path | BinaryIO,
+    spec: CodeSpec,
+    *,
+    extent: tuple[int, ...] | None = None,
+    contexts: Contexts | None = None,
 ) -> tuple[Codes, Header]:
     """Read codes that another program wrote without a header, and ours as ``read`` does.
 
@@ -120,6 +147,7 @@ def read_foreign(
         source: A path, or a binary stream, read to its end.
         spec: Of the model that the codes are for.
         extent: Original size; None: grid × stride, the largest that gives these grids.
+        contexts: As ``read`` takes it.
 
     Returns:
         Codes and a header made up from the spec; its ``vqtok`` is "" if the file had none.
@@ -131,6 +159,8 @@ def read_foreign(
     with _opened(source) as (stream, size):
         if _is_stream(stream):
             return streams.read(streams.Incoming(stream))
+        if _is_packed(stream):
+            return _unpacked(stream, contexts)
         where, header = _open(stream, size)
         arrays = _arrays(stream, where)
         if header is None:
@@ -139,7 +169,7 @@ def read_foreign(
 
 
 def read_plain(
-    source: str | Path | BinaryIO,
+    source: str | Path | BinaryIO, *, contexts: Contexts | None = None
 ) -> tuple[Codes, Header] | dict[str, np.ndarray]:
     """Read a file as ``read`` does, or the arrays of one that has no header.
 
@@ -149,6 +179,8 @@ def read_plain(
     with _opened(source) as (stream, size):
         if _is_stream(stream):
             return streams.read(streams.Incoming(stream))
+        if _is_packed(stream):
+            return _unpacked(stream, contexts)
         where, header = _open(stream, size)
         arrays = _arrays(stream, where)
         return arrays if header is None else (_layout.assemble(arrays, header), header)
@@ -158,7 +190,8 @@ def has_header(source: Path) -> bool:
     """Tell whether a file says what its codes are; one that cannot be read does not."""
     try:
         with _opened(source) as (stream, size):
-            return _is_stream(stream) or _open(stream, size)[1] is not None
+            whole = _is_stream(stream) or _is_packed(stream)
+            return whole or _open(stream, size)[1] is not None
     except CodesError:
         return False
 
@@ -203,8 +236,12 @@ def check_model(header: Header, spec: CodeSpec, *, name: str) -> None:
     )
 
 
-def _put(stream: BinaryIO, codes: Codes, header: str, format: str) -> None:
-    if format == "npy":
+def _put(stream: BinaryIO, codes: Codes, header: str, format: str, context: Context | None) -> None:
+    if format == "vqz":
+        from vqtok.codes.packed import vqz
+
+        _bytes.write(stream, memoryview(vqz.dump(codes, header, context)))
+    elif format == "npy":
         npy.write(stream, codes.flat(), header)
     else:
         safetensors.write(stream, codes.arrays(), header)
@@ -261,7 +298,7 @@ def _opened(
 
 
 def _begins(head: bytes) -> bool:
-    return head.startswith(npy.MAGIC) or safetensors.looks_like(head)
+    return head.startswith((npy.MAGIC, MAGIC)) or safetensors.looks_like(head)
 
 
 def _of_pipe(stream: BinaryIO) -> tuple[BinaryIO, int]:
@@ -279,7 +316,7 @@ def _of_pipe(stream: BinaryIO) -> tuple[BinaryIO, int]:
     whole = _bytes.Spool(cast(BinaryIO, incoming))
     head = whole.read(9)
     whole.seek(0)
-    stop = len(head)
+    stop = whole.hold(streams.MOST_HELD + 1) if head.startswith(MAGIC) else len(head)
     if head.startswith(npy.MAGIC):
         stop = _checked(npy.next_record(whole).stop)
         if whole.hold(stop + 1) > stop:
@@ -301,6 +338,19 @@ def _checked(stop: int) -> int:
             hint="save them to a file first",
         )
     return stop
+
+
+def _is_packed(stream: BinaryIO) -> bool:
+    stream.seek(0)
+    found = stream.read(len(MAGIC)) == MAGIC
+    stream.seek(0)
+    return found
+
+
+def _unpacked(stream: BinaryIO, contexts: Contexts | None) -> tuple[Codes, Header]:
+    from vqtok.codes.packed import vqz
+
+    return vqz.load(vqz.whole(stream), contexts)
 
 
 def _is_stream(stream: BinaryIO) -> bool:

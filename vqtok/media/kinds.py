@@ -24,7 +24,7 @@ AUDIO_SUFFIXES = (
 )
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".wmv", ".avi", ".flv")
 """The sound of a film is read if the film is named; in a directory it would be one among photos."""
-CODES_SUFFIXES = (".npy", ".safetensors")
+CODES_SUFFIXES = (".npy", ".safetensors", ".vqz")
 READ_ONLY = (
     *(".gif", ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx"),
     *(suffix for suffix in AUDIO_SUFFIXES[8:]),
@@ -64,6 +64,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"OggS", "OGG"),
     (b"ID3", "MP3"),
     (b"\x93NUMPY", "npy"),
+    (b"\x93VQZ", "vqz"),
     (b".snd", "AU"),
     (b"dns.", "AU"),
     (b"caff\0\1", "CAF"),
@@ -104,7 +105,7 @@ _KIND_OF_FORMAT: dict[str, Kind] = {
     **dict.fromkeys(("PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP", "AVIF", "HEIC"), "image"),
     "JPEG 2000": "image",
     **dict.fromkeys(AUDIO_FORMATS, "audio"),
-    **dict.fromkeys(("npy", "safetensors"), "codes"),
+    **dict.fromkeys(("npy", "safetensors", "vqz"), "codes"),
 }
 # A safetensors file starts with its header's length; more than this is no header.
 _MAX_SAFETENSORS_HEADER = 100_000_000

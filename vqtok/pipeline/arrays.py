@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import TYPE_CHECKING, BinaryIO, overload
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from vqtok.codes.spec import CodeSpec
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError, UsageError, VqtokError
 from vqtok.media.plan import Job, Plan
+
+if TYPE_CHECKING:
+    from vqtok.codes.packed.vqz import Contexts
 
 TOKENS = ".bin"
 """Suffix of token files, whose bytes do not say what they are."""
@@ -53,7 +56,11 @@ def size_of(text: str, spec: CodeSpec) -> tuple[int, ...]:
 
 
 def read(
-    source: Path | BinaryIO, spec: CodeSpec, *, size: tuple[int, ...] | None = None
+    source: Path | BinaryIO,
+    spec: CodeSpec,
+    *,
+    size: tuple[int, ...] | None = None,
+    contexts: Contexts | None = None,
 ) -> Sequence[Item]:
     """Read all items of a file.
 
@@ -61,6 +68,7 @@ def read(
         source: A codes file, an array without a header, a token file, or a binary stream.
         spec: Of the model that arrays and tokens are for.
         size: Original size of their items; None: grid times stride.
+        contexts: Finds what ``.vqz`` was packed with.
 
     Raises:
         CodesError: unreadable or damaged, or it does not fit the model.
@@ -69,7 +77,7 @@ def read(
     try:
         if isinstance(source, Path) and source.suffix.lower() == TOKENS:
             return _token_file(source, spec, size)
-        found = files.read_plain(source)
+        found = files.read_plain(source, contexts=contexts)
         if isinstance(found, dict) and len(found) == 1:
             (array,) = found.values()
             depth = _depth_of(array.reshape(-1)[:1], spec) if array.ndim in (1, 2) else 0

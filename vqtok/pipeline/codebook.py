@@ -18,6 +18,7 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError, UsageError, one_line
 from vqtok.metrics.codebook import Usage
+from vqtok.pipeline.models import Models
 from vqtok.plots import codes as code_plots
 from vqtok.plots import sheet
 
@@ -245,7 +246,7 @@ def counted(info: ModelInfo, use: str) -> list[np.ndarray]:
         return counts
     if not path.is_file():
         raise UsageError(f"--use {use}", "neither a codes file nor a corpus")
-    codes, header = files.read(path)
+    codes, header = files.read(path, contexts=Models(str(info.path)).contexts)
     _check_same(info, header.spec, use)
     counts = []
     for level, array in zip(codes.spec.levels, codes.levels, strict=True):

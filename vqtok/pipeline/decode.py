@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from vqtok.pipeline.results import Done, Failed
 from vqtok.pipeline.workers import finish_later
 from vqtok.protocols import Coder, ImageCoder, is_audio, is_image
 
+if TYPE_CHECKING:
+    from vqtok.codes.packed.vqz import Contexts
+
 Found = tuple[Codes, Header] | streams.Reader
 """The codes; or, if they come through a pipe and may be long in coming, their stream."""
 
@@ -45,6 +48,7 @@ class DecodeOptions:
         threads: Pictures written while the model works on the next.
         label: The class or speaker that decoding is conditioned on; None: the model has none.
         levels: Names of the levels that are kept, the others being the same everywhere; (): all.
+        contexts: Finds what ``.vqz`` was packed with.
     """
 
     depth: int | None = None
@@ -55,6 +59,7 @@ class DecodeOptions:
     threads: int = 2
     label: str | None = None
     levels: tuple[str, ...] = ()
+    contexts: Contexts | None = None
 
 
 def decode(
@@ -96,7 +101,9 @@ def decode(
     writer = stdout if stdout is not None else sys.stdout.buffer
 
     # The items of one file come one after the other.
-    arrays_of = lru_cache(maxsize=1)(partial(arrays.read, spec=chosen.foreign, size=chosen.size))  # type: ignore[arg-type]
+    arrays_of = lru_cache(maxsize=1)(
+        partial(arrays.read, spec=chosen.foreign, size=chosen.size, contexts=chosen.contexts)  # type: ignore[arg-type]
+    )
     codes_of = read or partial(_codes_of, stdin=reader, options=chosen, arrays_of=arrays_of)
     works = (
         _decode(job, codes_of, writer, coder_for, chosen, on_start=on_start, on_part=on_part)
@@ -173,14 +180,14 @@ def _codes_of(
             return streams.Reader(incoming)
         source = cast(BinaryIO, incoming)
     if options.foreign is None:
-        return files.read(source)
+        return files.read(source, contexts=options.contexts)
     if isinstance(job, arrays.ArrayJob) and job.source is not None:
         try:
             return arrays_of(job.source)[job.item]
         except CodesError as error:
             error.about(job.source)
             raise
-    found = arrays.read(source, options.foreign, size=options.size)
+    found = arrays.read(source, options.foreign, size=options.size, contexts=options.contexts)
     if len(found) > 1:
         what = f"{len(found)} items in one array, one expected"
         raise CodesError(job.source or "stdin", what)

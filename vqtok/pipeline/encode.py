@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from vqtok.pipeline.plans import STREAM
 from vqtok.pipeline.results import Done, Failed
 from vqtok.pipeline.workers import prefetch
 from vqtok.protocols import AudioCoder, Coder, ImageCoder, is_audio, is_image
+
+if TYPE_CHECKING:
+    from vqtok.codes.packed.vqz import Context
 
 LARGE = 1 << 24
 """Pixels of pictures that are decoded and written one by one, not beside each other."""
@@ -55,13 +58,15 @@ class EncodeOptions(CodingOptions):
     """How to encode.
 
     Attributes:
-        format: "npy", "safetensors" or, for audio, "stream"; None: by the target's suffix; stream
-            for audio that goes from stdin to stdout.
+        format: "npy", "safetensors", "vqz" or, for audio, "stream"; None: by the target's suffix;
+            stream for audio that goes from stdin to stdout.
         threads: Pictures decoded before the model needs them.
+        context_for: Header → what ``.vqz`` is packed with, or None.
     """
 
     format: str | None = None
     threads: int = 2
+    context_for: Callable[[Header], Context | None] = lambda header: None
 
 
 class Encoded(NamedTuple):
@@ -229,11 +234,13 @@ def _write(
 ) -> tuple[Header, Shapes]:
     """Write codes that are all there."""
     codes, header = encoded.named(_name(job), coder, depth=options.depth)
+    packed = options.format == "vqz" or (job.target is not None and job.target.suffix == ".vqz")
+    context = options.context_for(header) if packed else None
     if job.target is not None:
-        files.write(job.target, codes, header, format=options.format)
+        files.write(job.target, codes, header, format=options.format, context=context)
     else:
         try:
-            files.write(stdout, codes, header, format=options.format)
+            files.write(stdout, codes, header, format=options.format, context=context)
             stdout.flush()
         except OSError as error:
             raise CodesError("stdout", f"cannot write: {os_message(error)}") from error

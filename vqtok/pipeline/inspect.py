@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vqtok.checkpoints.directory import ModelInfo
+    from vqtok.codes.header import Header
+    from vqtok.codes.packed.vqz import Context
     from vqtok.pipeline.codebook import By
 
 __all__ = [
@@ -174,7 +176,7 @@ def code_picture(
         return corpus_picture(path)
     from vqtok.codes import files
 
-    codes, header = files.read(place if path is None else path)
+    codes, header = files.read(place if path is None else path, contexts=_contexts)
     if model is not None:
         from vqtok.pipeline.models import Models
 
@@ -213,7 +215,7 @@ def _codes(source: Path | BinaryIO) -> CodesFacts:
     from vqtok.codes import files
     from vqtok.metrics.codebook import Usage
 
-    codes, header = files.read(source)
+    codes, header = files.read(source, contexts=_contexts)
     levels = []
     for level, array in zip(codes.spec.levels, codes.levels, strict=True):
         usage = Usage.of(level)
@@ -228,6 +230,13 @@ def _codes(source: Path | BinaryIO) -> CodesFacts:
         size_bytes=source.stat().st_size if isinstance(source, Path) else None,
         found=None if found is None else str(found.path),
     )
+
+
+def _contexts(header: Header, fingerprint: str) -> Context:
+    """Finds what codes were packed with."""
+    from vqtok.pipeline.models import Models
+
+    return Models().contexts(header, fingerprint)
 
 
 def _image(source: Path | BinaryIO) -> ImageFacts:

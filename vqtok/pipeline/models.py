@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from vqtok.protocols import RecomputeStats
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.files import Header
+    from vqtok.pipeline.contexts import Contexts
     from vqtok.protocols import Coder
 
 DEFAULTS = {"image": "image-f8", "audio": "audio-24k"}
@@ -127,6 +129,7 @@ class Models:
         on_machine: Called with what a loaded model computes on and with.
         on_inexact: Called with the facts of a model that cannot promise that its codes depend on
             nothing but the file.
+        context: Context model, or the directory of one, in the place of those beside models.
     """
 
     def __init__(
@@ -139,8 +142,10 @@ class Models:
         on_load: Callable[[ModelInfo], None] | None = None,
         on_machine: Callable[[str], None] | None = None,
         on_inexact: Callable[[ModelInfo], None] | None = None,
+        context: Path | None = None,
     ) -> None:
         self.name = name
+        self._context = context
         self.runtime = Runtime(device, threads, backend)
         self.on_load = on_load
         self.on_machine = on_machine
@@ -152,6 +157,13 @@ class Models:
     def remember(self, info: ModelInfo) -> None:
         """Take the facts of the named model, read already."""
         self._infos[str(self.name)] = info
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """Finds what codes are packed and unpacked with."""
+        from vqtok.pipeline.contexts import Contexts
+
+        return Contexts(self.info_for_header, self._context)
 
     def check(self, kinds: Collection[str] = ()) -> None:
         """Find out early, and without torch, what would fail for every input.

@@ -91,7 +91,7 @@ def for_encode(
         raise UsageError(
             f"--format {format}",
             "unknown codes format",
-            hint=f"npy, safetensors or {STREAM}; for a corpus: {', '.join(FORMATS)}",
+            hint=f"npy, safetensors, vqz or {STREAM}; for a corpus: {', '.join(FORMATS)}",
         )
     made = plan(
         inputs,
@@ -110,7 +110,7 @@ def for_encode(
             raise UsageError(
                 job.target,
                 f"unknown suffix for codes {suffix!r}",
-                hint=".npy or .safetensors, or --format",
+                hint=".npy, .safetensors or .vqz, or --format",
             )
     return made
 

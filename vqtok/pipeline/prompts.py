@@ -13,6 +13,7 @@ from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError
 from vqtok.media import audio, image
 from vqtok.media.kinds import modality
+from vqtok.pipeline.models import Models
 from vqtok.protocols import Coder, Prompt
 
 
@@ -32,7 +33,7 @@ def read(path: Path, spec: CodeSpec, *, name: str, coder: Callable[[], Coder]) -
     """
     kind = modality(path)
     if kind == "codes":
-        codes, header = files.read_foreign(path, spec)
+        codes, header = files.read_foreign(path, spec, contexts=Models().contexts)
         files.check_model(header, spec, name=name)
         return Codes(spec, tuple(level[:1] for level in codes.levels), codes.extent)
     if kind != spec.modality:

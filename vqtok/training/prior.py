@@ -31,7 +31,7 @@ from vqtok.training.start import begin_from
 from vqtok.training.task import Measured, Options, Resolved, StepOutput
 
 if TYPE_CHECKING:
-    from vqtok.protocols import Prior, Tokenizer
+    from vqtok.protocols import Prior, Quantizer, Tokenizer
 
 OTHERS = (
     "losses", "adversarial", "stage", "features", "shrink", "flip", "gain_db", "cache", "cache_gb",
@@ -129,7 +129,8 @@ class PriorTask:
 
     def build(self, device: torch.device, *, name: str) -> nn.Module:
         """Make the prior, with the weights of the start if there is one."""
-        prior: Prior = self.recipe.model.build(spec=self.spec)
+        entries = () if self.start is not None else self._entries(str(device))
+        prior: Prior = self.recipe.model.build(spec=self.spec, entries=entries)
         prior.name = name
         self.spec = prior.spec
         model = cast("nn.Module", prior).to(device)
@@ -192,6 +193,13 @@ class PriorTask:
                 self._tokenizer = None
         return self._tokenizer
 
+    def _entries(self, device: str) -> list[np.ndarray]:
+        """Read what each code stands for, by level and stage; nothing if the tokenizer is away."""
+        tokenizer = (
+            self._find_tokenizer(device) if hasattr(self.recipe.model, "embedding") else None
+        )
+        return [] if tokenizer is None else entries_of(tokenizer)
+
     def describe_data(self, dataset: Dataset) -> dict[str, Any]:
         """Describe the codes."""
         origin = self.origin
@@ -211,6 +219,27 @@ class PriorTask:
         """Return the content of the prior's ``config.json``."""
         prior = cast("Prior", model)
         return priors.content(prior, tokenizer=self.origin.model, extent=self.window)
+
+
+@torch.inference_mode()
+def entries_of(tokenizer: Tokenizer) -> list[np.ndarray]:
+    """Look up the vector of each entry, by level and stage; nothing of networks without lookups.
+
+    Returns:
+        (K, D) float32 each; those of stages are moved by one and the same vector.
+    """
+    found: list[np.ndarray] = []
+    device = next(cast("nn.Module", tokenizer).parameters()).device
+    quantizers: Sequence[Quantizer] = getattr(tokenizer, "quantizers", ())
+    for quantizer in quantizers:
+        codes = torch.arange(quantizer.codebook_size, device=device)[None]
+        for stage in range(quantizer.depth or 1):
+            stacked = codes
+            if quantizer.depth is not None:
+                before = torch.zeros_like(codes)[:, None].expand(-1, stage, -1)
+                stacked = torch.cat([before, codes[:, None]], dim=1)
+            found.append(quantizer.decode(stacked)[0].T.float().cpu().numpy())
+    return found
 
 
 def resolve(options: Options) -> Resolved:

@@ -1,0 +1,104 @@
+"""``vqtok pack`` and ``unpack``: there and back, as files, folders and what other commands read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqtok.codes import files
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors"])
+def test_packed_codes_unpack_to_the_same_bytes(vqtok, picture, here, suffix):
+    vqtok("encode", picture(), "-o", f"codes.{suffix}")
+    result = vqtok("pack", f"codes.{suffix}", "-o", "small.vqz")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "small.vqz\n"
+    assert "bits a code, headers included" in result.stderr
+    assert vqtok("unpack", "small.vqz", "-o", f"again.{suffix}").exit_code == 0
+    assert (here / f"again.{suffix}").read_bytes() == (here / f"codes.{suffix}").read_bytes()
+
+
+def test_codes_are_packed_as_they_are_made_and_decoded_as_any(vqtok, picture, here):
+    vqtok("encode", picture(), "-o", "codes.npy")
+    assert vqtok("encode", "photo.png", "-o", "codes.vqz").exit_code == 0
+    vqtok("pack", "codes.npy", "-o", "later.vqz")
+    assert (here / "codes.vqz").read_bytes() == (here / "later.vqz").read_bytes()
+    vqtok("decode", "codes.npy", "-o", "a.png")
+    assert vqtok("decode", "codes.vqz", "-o", "b.png").exit_code == 0
+    assert (here / "a.png").read_bytes() == (here / "b.png").read_bytes()
+    plain, packed = (
+        json.loads(vqtok("info", f"codes.{suffix}", "--json").stdout) for suffix in ("npy", "vqz")
+    )
+    assert packed["size_bytes"] == (here / "codes.vqz").stat().st_size
+    differing = {key for key in plain if plain[key] != packed[key]}
+    assert plain.keys() == packed.keys()
+    assert differing <= {"subject", "source", "file", "size_bytes"}, differing
+
+
+def test_packed_codes_go_through_pipes(vqtok, picture, here):
+    made = vqtok("encode", picture(), "-o", "-", "--format", "vqz").stdout_bytes
+    assert vqtok("decode", "-", "-o", "a.png", input=made).exit_code == 0
+    vqtok("encode", "photo.png", "-o", "b.npy")
+    vqtok("decode", "b.npy", "-o", "b.png")
+    assert (here / "a.png").read_bytes() == (here / "b.png").read_bytes()
+
+
+def test_a_folder_is_packed_and_goes_on_where_it_was_stopped(vqtok, picture, here):
+    for number in range(3):
+        picture(f"photos/{number}.png", width=20 + number)
+    vqtok("encode", "photos/", "-o", "codes/", "--format", "npy")
+    vqtok("pack", "codes/1.npy", "-o", "packed/")
+    result = vqtok("pack", "codes/", "-o", "packed/", "--skip-existing")
+    assert result.exit_code == 0
+    assert "skipped 1 existing output" in result.stderr
+    assert vqtok("unpack", "packed/", "-o", "again/", "--format", "npy").exit_code == 0
+    for number in range(3):
+        expected = (here / f"codes/{number}.npy").read_bytes()
+        assert (here / f"again/{number}.npy").read_bytes() == expected
+
+
+def test_one_bad_file_fails_alone(vqtok, picture, here):
+    vqtok("encode", picture(), "-o", "good.npy")
+    (here / "bad.npy").write_bytes((here / "good.npy").read_bytes()[:-3])
+    result = vqtok("pack", "bad.npy", "good.npy", "-o", "packed/")
+    assert result.exit_code == 1
+    assert "bad.npy: " in result.stderr
+    assert [path.name for path in (here / "packed").iterdir()] == ["good.vqz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("pack", "codes.npy", "-o", "codes.npy2"), "not what is written"),
+        (("pack", "codes.npy", "-o", "x.npy"), "not what is written"),
+        (("unpack", "codes.npy", "-o", "x.vqz"), "not what is written"),
+        (("unpack", "codes.npy", "--format", "vqz"), "npy or safetensors"),
+        (("pack", "-"), "not streams"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused_before_any_work(vqtok, picture, arguments, words):
+    vqtok("encode", picture(), "-o", "codes.npy")
+    result = vqtok(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_corpus_is_refused_with_what_to_do(vqtok, picture):
+    picture("photos/a.png")
+    vqtok("encode", "photos/", "--format", "tar", "-o", "corpus/")
+    result = vqtok("pack", "corpus/", "-o", "packed/")
+    assert result.exit_code == 2
+    assert "corpus" in result.stderr
+
+
+def test_recordings_keep_channels_rate_and_stages(vqtok, recording, here: Path):
+    vqtok("encode", recording(), "-o", "sound.npy")
+    vqtok("pack", "sound.npy")
+    before, header = files.read(here / "sound.npy")
+    after, again = files.read(here / "sound.vqz")
+    assert again == header
+    np.testing.assert_array_equal(before.levels[0], after.levels[0])
