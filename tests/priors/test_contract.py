@@ -47,7 +47,8 @@ def changed(codes: Codes, cell: int) -> Codes:
 
 
 def test_every_file_of_the_family_is_tested() -> None:
-    assert {name for name, _, _ in VARIANTS} == set(config.members("priors"))
+    # A context model sees its surroundings alone and knows no classes: test_context.py.
+    assert {name for name, _, _ in VARIANTS} | {"context"} == set(config.members("priors"))
 
 
 @every_prior
