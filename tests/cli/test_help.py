@@ -12,6 +12,7 @@ import vqtok as package
 COMMANDS = [
     "encode",
     "decode",
+    "compose",
     "pack",
     "unpack",
     "eval",

@@ -62,6 +62,7 @@ BASES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("flat.npy", "-m", "image-f8", "-o", "out/f.png"),
         ("corpus", "-o", "out/"),
     ),
+    "compose": (("corpus", "-o", "out/tokens"), ("corpus", "-o", "out/rows", "--layout", "rows")),
     "eval": (("photo.png",), ("speech.wav", "-o", "out/"), ("c.npy", "-m", "p")),
     "train": (("--data", "photos", "-o", "out/t", "--preset", "tiny.json", "-n"),),
     "sample": (

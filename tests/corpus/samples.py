@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from tests.codes import strategies as some
 from vqtok.codes.container import Codes
 from vqtok.codes.files import Header, Source
 from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.corpus import items
 from vqtok.corpus.info import CorpusInfo
 from vqtok.corpus.items import Entry
 from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.runs import Run, RunItem
 from vqtok.corpus.writer import CorpusWriter
 
 SPECS = {
@@ -100,8 +102,23 @@ class Corpus:
         for entry in found:
             assert_is(entry, self.names[entry.number], self.results[entry.number])
             assert entry.carried == (self.carried[entry.number] if self.carried else {})
+        runs = [run for number in range(len(reader.info.shards)) for run in reader.runs(number)]
+        assert [item.number for run in runs for item in run.items] == good
+        for entry, (run, own, flat) in zip(found, each_item(runs), strict=True):
+            assert (own.name, own.carried) == (entry.name, entry.carried)
+            assert own.label == items.short_label(entry, reader.spec)
+            assert (run.shapes, run.channels) == (entry.codes.shapes, len(entry.codes))
+            np.testing.assert_array_equal(
+                flat, np.atleast_2d(entry.codes.flat()).reshape(flat.shape)
+            )
         failed = [(self.names[n], r) for n, r in enumerate(self.results) if isinstance(r, str)]
         assert list(reader.failures()) == failed
+
+
+def each_item(runs: Iterable[Run]) -> Iterator[tuple[Run, RunItem, np.ndarray]]:
+    for run in runs:
+        for number, own in enumerate(run.items):
+            yield run, own, run.flat[number * run.channels : (number + 1) * run.channels]
 
 
 def assert_is(entry: Entry, name: str, result: Result) -> None:

@@ -120,6 +120,8 @@ def test_a_crafted_row_is_one_line(
     store(path, replaced(rows, column, values(rows.to_pylist()[0])))
     with pytest.raises(CodesError, match=rf"shard-00000\.{format}: .*{message}"):
         list(CorpusReader(tmp_path))
+    with pytest.raises(CodesError, match=rf"shard-00000\.{format}: "):
+        list(CorpusReader(tmp_path).runs(0))
 
 
 @formats

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from vqtok.cli import options, terminal
+from vqtok.cli.compose import compose
 from vqtok.cli.console import show_error
 from vqtok.cli.convert import convert
 from vqtok.cli.decode import decode
@@ -95,6 +96,7 @@ app.command("encode")(options.command(encode))
 app.command("decode")(options.command(decode))
 app.command("pack")(options.command(pack))
 app.command("unpack")(options.command(unpack))
+app.command("compose")(options.command(compose))
 app.command("eval")(options.command(evaluate))
 app.command("train")(options.command(train))
 app.command("sample")(options.command(sample))

@@ -65,6 +65,20 @@ class DecodeChoices:
     ] = None
     label: options.Label = None
     size: options.Size = None
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            "--vocabulary",
+            metavar="PATH",
+            help="vocabulary.json of a composed stream: FILE is token ids in JSON.",
+        ),
+    ] = None
+    lenient: Annotated[
+        bool,
+        typer.Option(
+            "--lenient", help="With --vocabulary: cut or fill damaged blocks, and say which."
+        ),
+    ] = False
     native_rate: Annotated[
         bool,
         typer.Option("--native-rate", help="Leave audio at the model's rate, not the original's."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vqtok.cli import batch, corpus_decode, options
+from vqtok.cli import batch, corpus_decode, options, stream_decode
 from vqtok.cli.coding_options import DecodeChoices
 from vqtok.cli.console import Progress, check_stdout
 from vqtok.errors import UsageError
@@ -12,8 +12,9 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
     """Turn codes back into images and audio files.
 
     FILE is a codes file, a directory of them (with all that is below it), a quoted pattern,
-    @list.txt (a path on each line), or - for standard input; or one corpus. What comes out has the
-    original's size, or length, channels and rate. The model is found by the fingerprint in the
+    @list.txt (a path on each line), or - for standard input; or one corpus, one composed stream, or
+    with --vocabulary token ids in JSON, as a model sampled them. What comes out has the original's
+    size, or length, channels and rate. The model is found by the fingerprint in the
     file; -m is needed for arrays without a header and for token files: (h, w), (B, h, w), (q, t),
     or flat with --size.
 
@@ -25,6 +26,9 @@ def decode(files: options.Files, flags: DecodeChoices) -> None:
     from vqtok.pipeline import arrays, plans
 
     console = flags.messages.console()
+    if stream_decode.is_for(files, flags):
+        stream_decode.decode(console, files, flags)
+        return
     folder = corpus_decode.corpus_of(files)
     if folder is not None:
         corpus_decode.decode(console, folder, flags)

@@ -267,6 +267,30 @@ Append = Annotated[
     typer.Option("--append", help="Add to a finished corpus the items that it does not have."),
 ]
 
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do the I-th of N parts, I from 0 to N-1: parts follow each other.",
+    ),
+]
+
+
+def shard_of(text: str | None) -> tuple[int, int]:
+    """Read ``--shard 3/16``.
+
+    Raises:
+        UsageError: no such part.
+    """
+    if text is None:
+        return 0, 1
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and int(part) < int(parts) <= MOST):
+        raise UsageError(f"--shard {text}", "no part", hint="--shard 0/4 to --shard 3/4")
+    return int(part), int(parts)
+
+
 DEFAULT_JOBS = min(4, available())
 """Default of -j: a picture is read and written in less time than a model takes."""
 

@@ -159,6 +159,11 @@ def shapes_of(spec: CodeSpec, layout: BlockLayout, count: int) -> Shapes:
         steps -= max(layout.delays)
     if rest or steps < 1:
         raise ValueError(f"{count} codes are not whole frames of {per_step}")
+    return shapes_of_steps(spec, steps)
+
+
+def shapes_of_steps(spec: CodeSpec, steps: int) -> Shapes:
+    """Return the shapes of the levels of a recording of so many steps of the coarsest."""
     return tuple(
         tuple(stages_of(level) if axis == "q" else steps * ratio for axis in level.axes)
         for level, ratio in _ratios(spec)

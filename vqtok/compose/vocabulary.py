@@ -66,6 +66,11 @@ class Vocabulary:
         """Return "uint16" or, where ids need it, "int32"."""
         return "uint16" if self.size <= 1 << 16 else "int32"
 
+    @property
+    def token_bytes(self) -> int:
+        """Return the bytes of one token."""
+        return np.dtype(self.dtype).itemsize
+
     def blocks(self, number: int, text: TextTokenizer | None = None) -> Blocks:
         """Return what makes blocks of a tokenizer's codes."""
         own = self.tokenizers[number]

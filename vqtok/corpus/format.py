@@ -17,6 +17,7 @@ from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
 from vqtok.corpus.names import STATE, Keys
+from vqtok.corpus.runs import Run, of_entries
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError
 
@@ -162,6 +163,14 @@ class Format(Protocol):
             CodesError: naming the file that is damaged.
         """
         ...
+
+    def runs(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Run]:
+        """Yield what ``read`` does, many items at a time.
+
+        Raises:
+            CodesError: naming the file that is damaged.
+        """
+        return of_entries(self.read(folder, info, shard), info.spec)
 
 
 def named(name: str) -> Format:

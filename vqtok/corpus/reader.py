@@ -19,6 +19,7 @@ from vqtok.corpus.format import named
 from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
 from vqtok.corpus.names import FAILED, HISTOGRAM
+from vqtok.corpus.runs import Run
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError
 
@@ -62,6 +63,26 @@ class CorpusReader:
             for each in shard.ranges:
                 each.check(self._folder)
             yield from self._shard(shard)
+
+    def runs(self, number: int) -> Iterator[Run]:
+        """Yield the items of a shard many at a time; its checksum is checked first.
+
+        Raises:
+            CodesError: naming the shard that is missing, truncated or damaged.
+        """
+        shard = self.info.shards[number]
+        for each in shard.ranges:
+            each.check(self._folder)
+        path = self._folder / shard.ranges[0].path
+        last, count = shard.first - 1, 0
+        for run in self._format.runs(self._folder, self.info, shard):
+            for item in run.items:
+                if not last < item.number < shard.first + shard.count:
+                    raise CodesError(path, f"item {item.number} out of order")
+                last, count = item.number, count + 1
+            yield run
+        if count != shard.count - shard.failed:
+            raise CodesError(path, f"{count} items found, {shard.count - shard.failed} expected")
 
     def failures(self) -> Iterator[tuple[str, str]]:
         """Yield (name, reason) of every item without codes, in order.

@@ -10,6 +10,8 @@ carries the spec under "vqtok". Rows are written in groups of a few megabytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.format import Format, Staging
 from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import KINDS, LABEL, Entry, label_of, text
+from vqtok.corpus.runs import Run, channels_of, check_range, item_of
 from vqtok.errors import CodesError, UsageError
 
 GROUP_BYTES = 4 << 20
@@ -78,6 +81,21 @@ class Table(Format):
 
     def read(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
         """Yield a shard's rows, a group in memory at a time."""
+        carry = info.identity.carry
+        with self._batches(folder, info, shard) as batches:
+            for batch in batches:
+                for row in range(batch.num_rows):
+                    yield _entry(batch, row, info.spec, carry)
+
+    def runs(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Run]:
+        """Yield a shard's rows, those of one shape in a group together."""
+        with self._batches(folder, info, shard) as batches:
+            for batch in batches:
+                yield from _runs(batch, info.spec, info.identity.carry)
+
+    @contextmanager
+    def _batches(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Iterator[Any]]:
+        """Give the groups of a shard's rows, and name its file in whatever goes wrong."""
         import pyarrow
 
         (whole,) = shard.ranges
@@ -89,16 +107,40 @@ class Table(Format):
                 carry = info.identity.carry
                 if not schema.equals(_schema(info.spec, carry), check_metadata=False):
                     raise CodesError("columns of another kind than a corpus has")
-                for batch in batches:
-                    _check(batch)
-                    for row in range(batch.num_rows):
-                        yield _entry(batch, row, info.spec, carry)
+                yield (_checked(batch) for batch in batches)
         except CodesError as error:
             error.about(path)
             raise
         except (pyarrow.ArrowException, ValueError, OSError, MemoryError, OverflowError) as error:
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CodesError(path, f"damaged: {message}") from error
+
+
+def _runs(batch: Any, spec: CodeSpec, carry: Sequence[str]) -> Iterator[Run]:
+    """Yield the rows of a batch, those of one shape together."""
+    labels = [items.load(each) for each in batch.column("header").to_pylist()]
+    codes = batch.column("codes")
+    flat = codes.flatten().to_numpy(zero_copy_only=False)
+    lengths = np.diff(codes.offsets.to_numpy()).tolist()
+    shapes = batch.column("shapes").to_pylist()
+    columns = {kind: batch.column(kind).to_pylist() for kind in carry if kind != LABEL}
+    start = 0
+    kinds = ((shape, channels_of(label)) for shape, label in zip(shapes, labels, strict=True))
+    rows = iter(range(batch.num_rows))
+    for (shape, channels), group in groupby(kinds):
+        sizes = tuple(items.shapes(shape, spec))
+        tokens = items.tokens(sizes)
+        found = []
+        for row in islice(rows, sum(1 for _ in group)):
+            if lengths[row] != channels * tokens:
+                raise CodesError(f"{lengths[row]} codes found, {channels * tokens} expected")
+            held = {kind: column[row] for kind, column in columns.items()}
+            carried = {kind: text.encode() for kind, text in held.items() if text is not None}
+            found.append(item_of(labels[row], spec, sizes, carried))
+        stop = start + len(found) * channels * tokens
+        own = check_range(flat[start:stop].reshape(-1, tokens), spec, sizes)
+        yield Run(sizes, channels, own, tuple(found))
+        start = stop
 
 
 def _schema(spec: CodeSpec, carry: Sequence[str]) -> Any:
@@ -200,7 +242,7 @@ def _text(entry: Entry, column: str) -> str | None:
     return None if data is None else text(column, data)
 
 
-def _check(batch: Any) -> None:
+def _checked(batch: Any) -> Any:
     # Offsets and texts come from a file: without this they could lead outside their buffers.
     batch.validate(full=True)
     for column in batch.columns[: len(_COLUMNS)]:
@@ -209,6 +251,7 @@ def _check(batch: Any) -> None:
             if nested.null_count:
                 raise CodesError("damaged: a missing value")
             nested = nested.flatten() if hasattr(nested, "flatten") else None
+    return batch
 
 
 def _entry(batch: Any, row: int, spec: CodeSpec, carry: Sequence[str]) -> Entry:

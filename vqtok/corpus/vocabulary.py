@@ -109,6 +109,21 @@ class Vocabulary:
         Raises:
             CodesError: an id outside the range of its level and stage.
         """
+        levels = self._levels(sequences, shapes)
+        return Codes(spec, levels, extent).check().numpy()
+
+    def flat(self, sequences: np.ndarray, shapes: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return the codes of sequences of one shape as ``Codes.flat`` has them: (B, tokens).
+
+        Raises:
+            CodesError: an id outside the range of its level and stage.
+        """
+        levels = self._levels(sequences, shapes)
+        return np.concatenate([level.reshape(len(sequences), -1) for level in levels], axis=1)
+
+    def _levels(
+        self, sequences: np.ndarray, shapes: Sequence[Sequence[int]]
+    ) -> tuple[np.ndarray, ...]:
         if sequences.shape[1] and (sequences[:, 0] != self.bos).any():
             raise CodesError("a sequence does not begin with BOS")
         levels, begin = [], 1
@@ -122,7 +137,7 @@ class Vocabulary:
             if grid.size and (grid.min() < 0 or grid.max() >= level.codebook_size):
                 raise CodesError(f"level {level.name!r}: a token outside its range")
             levels.append(_by_axes(level, grid, shape))
-        return Codes(spec, tuple(levels), extent).check().numpy()
+        return tuple(levels)
 
 
 class Histogram:

@@ -47,10 +47,23 @@ def size_of(text: str, spec: CodeSpec) -> tuple[int, ...]:
     Raises:
         UsageError: neither.
     """
+    return _sizes(text, spec.modality)
+
+
+def pixels_of(text: str) -> tuple[int, ...]:
+    """Read "HxW".
+
+    Raises:
+        UsageError: something else.
+    """
+    return _sizes(text, "image")
+
+
+def _sizes(text: str, modality: str) -> tuple[int, ...]:
     sizes = text.lower().replace("×", "x").split("x")
-    expected = {"image": 2, "audio": 1}.get(spec.modality, 3)
+    expected = {"image": 2, "audio": 1}.get(modality, 3)
     if len(sizes) != expected or not all(each.isdecimal() and int(each) for each in sizes):
-        form = "SAMPLES" if spec.modality == "audio" else "HxW, such as 256x256"
+        form = "SAMPLES" if modality == "audio" else "HxW, such as 256x256"
         raise UsageError(f"--size {text}", "not the size of an original", hint=f"--size {form}")
     return tuple(int(each) for each in sizes)
 

@@ -90,7 +90,7 @@ def plan(
             if name in taken:
                 raise CodesError(source, "the corpus holds another item of this name")
             taken.add(name)
-            target = _inside(output, f"{stem}{RECON}{suffix}", str(source))
+            target = inside(output, f"{stem}{RECON}{suffix}", str(source))
             job = Job(source, target, "codes")
             if _exists(job):
                 existing.add(number)
@@ -163,7 +163,7 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
 
 
-def _inside(output: Path, name: str, subject: str) -> Path:
+def inside(output: Path, name: str, subject: str) -> Path:
     """Return a path below ``output``, whatever names and links lead elsewhere."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:

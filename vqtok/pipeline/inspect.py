@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from vqtok.checkpoints import directory
 from vqtok.checkpoints.weight_files import is_foreign
 from vqtok.codes import rates
+from vqtok.compose.state import is_stream
 from vqtok.corpus.single import is_codes_tar
 from vqtok.errors import MediaError, UsageError, VqtokError
 from vqtok.media.kinds import HEAD_BYTES, modality, sniff
@@ -31,6 +32,7 @@ from vqtok.pipeline.facts import (
 from vqtok.pipeline.folder_facts import FolderFacts, folder_facts
 from vqtok.pipeline.model_facts import ModelFacts, PriorFacts, facts_of
 from vqtok.pipeline.models import DEFAULTS
+from vqtok.pipeline.stream_facts import StreamFacts, stream_facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,12 +51,20 @@ __all__ = [
     "ImageFacts",
     "ModelFacts",
     "PriorFacts",
+    "StreamFacts",
     "UnfinishedFacts",
 ]
 
 
 Facts = (
-    CodesFacts | ModelFacts | ImageFacts | AudioFacts | CorpusFacts | UnfinishedFacts | FolderFacts
+    CodesFacts
+    | ModelFacts
+    | ImageFacts
+    | AudioFacts
+    | CorpusFacts
+    | UnfinishedFacts
+    | FolderFacts
+    | StreamFacts
 )
 
 
@@ -84,6 +94,8 @@ def inspect(place: str | BinaryIO, *, model: str | None = None, size: str | None
         return _by_kind(modality(path), path)
     if _is_corpus(path):
         return corpus_facts(path)
+    if is_stream(path):
+        return stream_facts(path)
     is_model = (path / "config.json").is_file() or is_foreign(path)
     if path.is_dir() and not is_model and place not in model_names():
         return folder_facts(path)

@@ -8,9 +8,10 @@ item, a sequence a channel. ``items.jsonl`` holds what decoding needs: names, he
 
 from __future__ import annotations
 
-import struct
+import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,15 +22,13 @@ from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.format import Format, Staging
 from vqtok.corpus.info import CorpusInfo, ShardInfo
 from vqtok.corpus.items import Entry
+from vqtok.corpus.megatron import write_index
 from vqtok.corpus.names import ITEMS, TOKENS
+from vqtok.corpus.runs import LONGEST, Run, channels_of, item_of
 from vqtok.corpus.vocabulary import Vocabulary
 from vqtok.errors import CodesError, UsageError
 
 OFFSETS = "tokens.idx"
-
-_MAGIC = b"MMIDIDX\x00\x00"
-_TYPES = {"int32": 4, "uint16": 8}
-"""Megatron's numbers for types."""
 
 
 class Bin(Format):
@@ -73,14 +72,8 @@ class Bin(Format):
             raise CodesError(listing, f"damaged: {error}", hint="-f starts over") from error
         documents = np.asarray(channels, np.int64)
         lengths = np.repeat(np.asarray(tokens, "<i4"), documents)
-        itemsize = np.dtype(staging.vocabulary.dtype).itemsize
-        starts = np.cumsum(lengths, dtype=np.int64) - lengths
-        kind = _TYPES[staging.vocabulary.dtype]
         with staging.fresh(OFFSETS) as out:
-            out.write(_MAGIC + struct.pack("<QBQQ", 1, kind, len(lengths), len(documents) + 1))
-            out.write(lengths.tobytes())
-            out.write((starts * itemsize).astype("<i8").tobytes())
-            out.write(np.concatenate([[0], np.cumsum(documents)]).astype("<i8").tobytes())
+            write_index(out, staging.vocabulary.dtype, lengths, documents)
         yield out.written
 
     def read(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Entry]:
@@ -101,6 +94,35 @@ class Bin(Format):
         if rest:
             raise CodesError(folder / TOKENS, f"{rest} bytes more than items")
 
+    def runs(self, folder: Path, info: CorpusInfo, shard: ShardInfo) -> Iterator[Run]:
+        """Yield the items of a shard from its sequences, those of one shape together."""
+        held, listed = shard.ranges
+        vocabulary = Vocabulary(info.spec)
+        dtype = np.dtype(vocabulary.dtype).newbyteorder("<")
+        lines = items.lines(folder / ITEMS, start=listed.start, size=listed.bytes)
+        rest = held.bytes
+        with disk.regular(folder / TOKENS) as stream:
+            stream.seek(held.start)
+            for (text, channels), group in groupby(lines, key=_kind):
+                shapes = tuple(items.shapes(json.loads(text), info.spec))
+                width = 1 + items.tokens(shapes)
+                most = max(1, LONGEST // (width * channels))
+                while labels := list(islice(group, most)):
+                    size = len(labels) * channels * width * dtype.itemsize
+                    rest -= size
+                    if rest < 0:
+                        raise CodesError(folder / TOKENS, "fewer tokens than its items promise")
+                    sequences = np.frombuffer(stream.read(size), dtype).reshape(-1, width)
+                    try:
+                        flat = vocabulary.flat(sequences, shapes)
+                        found = tuple(item_of(_bare(each), info.spec, shapes) for each in labels)
+                    except CodesError as error:
+                        error.about(folder / TOKENS)
+                        raise
+                    yield Run(shapes, channels, flat, found)
+        if rest:
+            raise CodesError(folder / TOKENS, f"{rest} bytes more than items")
+
 
 def _entry(
     stream: BinaryIO, rest: int, line: dict[str, object], vocabulary: Vocabulary
@@ -115,6 +137,14 @@ def _entry(
     sequences = np.frombuffer(stream.read(used), dtype).reshape(shape)
     codes = vocabulary.codes(sequences, shapes, spec=label.header.spec, extent=label.header.extent)
     return Entry(label.number, label.name, codes, label.header), used
+
+
+def _kind(line: dict[str, Any]) -> tuple[str, int]:
+    return json.dumps(line.get("shapes")), channels_of(line)
+
+
+def _bare(line: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key != "shapes"}
 
 
 FORMAT = Bin()

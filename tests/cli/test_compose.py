@@ -1,0 +1,118 @@
+"""``vqtok compose`` and the way back, from pictures and captions to a stream and to pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.compose import words
+from tests.compose.test_stream import megatron
+from vqtok.compose.reader import StreamReader
+
+
+@pytest.fixture
+def photos(vqtok, here, picture) -> Path:
+    """Three pictures, two of which have captions, and a tokenizer."""
+    for number in range(3):
+        picture(f"photos/{number}.png", width=20 + 8 * number, height=16)
+    for number in (0, 2):
+        (here / f"photos/{number}.txt").write_text(f"picture {number}")
+    words.write_tokenizer(here / "tokenizer.json")
+    assert vqtok("encode", "photos", "--format", "tar", "--carry", "txt", "-o", "c").exit_code == 0
+    return here / "photos"
+
+
+def test_a_stream_comes_back_as_pictures_and_captions(vqtok, photos, here):
+    assert vqtok("encode", "photos", "--format", "bin", "--carry", "none", "-o", "b").exit_code == 0
+    result = vqtok("compose", "b", "-o", "plain")
+    assert (result.exit_code, result.stdout) == (0, "plain\n")
+    assert (here / "plain/tokens.bin").read_bytes() == (here / "b/tokens.bin").read_bytes()
+
+    result = vqtok("compose", "c", "--tokenizer", "tokenizer.json", "-o", "t")
+    assert result.exit_code == 1
+    assert "Error: 1 items without text: t/missing.jsonl" in result.stderr
+    assert vqtok("decode", "t", "-o", "seen").exit_code == 0
+    vqtok("decode", "c", "-o", "direct")
+    for number in (0, 2):
+        one, two = (here / f"{d}/{number}.recon.png" for d in ("seen", "direct"))
+        assert one.read_bytes() == two.read_bytes()
+    assert (here / "seen/document-000001.txt").read_text() == "picture 2"
+    again = vqtok("compose", "c", "--tokenizer", "tokenizer.json", "-o", "t")
+    assert "complete already" in again.stderr
+
+
+def test_a_rehearsal_writes_nothing_and_counts(vqtok, photos, here):
+    before = sorted(path.name for path in here.iterdir())
+    result = vqtok("compose", "c", "--tokenizer", "tokenizer.json", "-n", "--json")
+    data = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (data["documents"], data["missing"]) == (2, 1)
+    assert data["kinds"]["text"] == 2 * len("picture 0")
+    assert sorted(path.name for path in here.iterdir()) == before
+
+
+def test_info_describes_a_stream(vqtok, photos):
+    vqtok("compose", "c", "-o", "t", "--layout", "rows", "--mode", "codes")
+    rows = vqtok("info", "t").stdout
+    assert "stream of token ids, format bin" in rows and "3, the longest of" in rows
+    data = json.loads(vqtok("info", "t", "--json").stdout)
+    assert (data["kind"], data["documents"]) == ("stream", 3)
+
+
+def test_ids_of_a_model_are_decoded_and_damaged_ones_refused(vqtok, photos, here):
+    vqtok("compose", "c", "-o", "t", "--layout", "rows", "--mode", "codes")
+    vqtok("decode", "t", "-o", "seen")
+    ids = [document.ids.tolist() for document in StreamReader(here / "t").documents()]
+    (here / "ids.json").write_text(json.dumps(ids))
+    result = vqtok("decode", "ids.json", "--vocabulary", "t/vocabulary.json", "-o", "whole")
+    assert result.exit_code == 0
+    for number in range(3):
+        with Image.open(here / f"whole/document-{number:06d}.recon.png") as image:
+            found = np.asarray(image)
+        with Image.open(here / f"seen/{number}.recon.png") as image:
+            expected = np.asarray(image)
+        # The original's size is not in the ids: what is beyond it is the padding.
+        np.testing.assert_array_equal(found[: len(expected), : expected.shape[1]], expected)
+
+    (here / "short.json").write_text(json.dumps([ids[0], [*ids[1][:6], *ids[1][7:]]]))
+    result = vqtok("decode", "short.json", "--vocabulary", "t", "-o", "short")
+    assert result.exit_code == 1
+    assert "short.json: list 1, position 1:" in result.stderr and "--lenient" in result.stderr
+    assert [path.name for path in (here / "short").iterdir()] == ["document-000000.recon.png"]
+    result = vqtok("decode", "short.json", "--vocabulary", "t", "-o", "lenient", "--lenient")
+    assert result.exit_code == 0 and "cut or filled" in result.stderr
+    assert len(list((here / "lenient").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("c",), "a stream is a folder"),
+        (("c", "-o", "t", "--text", "x.jsonl"), "through which tokenizer"),
+        (("c", "-o", "t", "--layout", "emu4"), "unknown layout"),
+        (("c", "-o", "t", "--mode", "x"), "unknown mode"),
+        (("c", "-o", "t", "--format", "x"), "unknown format"),
+        (("c", "-o", "t", "--split", "1.5"), "not a part between"),
+        (("c", "-o", "t", "--shard", "4/4"), "no part"),
+        (("c", "-o", "t", "--tokenizer", "photos/0.png"), "not a tokenizer.json"),
+        (("c", "-o", "t", "--tokenizer", "tokenizer.json", "--text", "no.jsonl"), "no such file"),
+        (("c", "-o", "c"), "holds something else"),
+    ],
+)
+def test_mistakes_are_one_line(vqtok, photos, arguments: tuple[str, ...], message: str):
+    result = vqtok("compose", *arguments)
+    assert result.exit_code == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+    assert len(errors) == 1 and re.search(message, errors[0]), result.stderr
+
+
+def test_parts_of_a_corpus_compose_to_the_whole(vqtok, photos, here):
+    vqtok("compose", "c", "-o", "t", "--pack", "32", "--shuffle", "3", "--split", "0.3")
+    assert sum(map(len, megatron(here / "t/train.bin"))) > 0
+    assert vqtok("decode", "t", "-o", "seen").exit_code == 0
+    assert len(list((here / "seen").iterdir())) == 3

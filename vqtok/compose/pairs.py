@@ -1,0 +1,145 @@
+"""Documents of one item each: its codes alone, or with its text before or behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from vqtok.compose.block import Blocks
+from vqtok.compose.document import Builder, Lack, Outcome
+from vqtok.compose.text import TextTokenizer
+from vqtok.compose.texts import Texts
+from vqtok.compose.vocabulary import TEXT, Vocabulary
+from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.runs import Run
+from vqtok.errors import CodesError
+
+Mode = Literal["codes", "text-to-codes", "codes-to-text"]
+
+MODES: tuple[str, ...] = get_args(Mode)
+
+NO_TEXT = "no text"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Names a corpus that is composed.
+
+    Attributes:
+        path: Of its folder.
+        reader: Of it.
+        tokenizer: Its number in the vocabulary.
+    """
+
+    path: Path
+    reader: CorpusReader
+    tokenizer: int
+
+
+class Pairs:
+    """Makes a document of every item of corpora; a unit of work is a shard.
+
+    Args:
+        corpora: In the order of the stream.
+        vocabulary: Of all tokens.
+        mode: What a document consists of.
+        text: Tokenizer, where there is text.
+        texts: Where they are found.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        vocabulary: Vocabulary,
+        *,
+        mode: Mode,
+        text: TextTokenizer | None = None,
+        texts: Texts | None = None,
+    ) -> None:
+        self._corpora, self._vocabulary, self._mode = corpora, vocabulary, mode
+        self._text, self._texts = text, texts
+        self._blocks = [vocabulary.blocks(each.tokenizer, text) for each in corpora]
+        layout, special = vocabulary.layout, vocabulary.special
+        self._begin = [] if layout.begin is None else [special[layout.begin]]
+        self._end = np.array([] if layout.end is None else [special[layout.end]], np.int64)
+        self.units = [
+            (number, shard)
+            for number, corpus in enumerate(corpora)
+            for shard in range(len(corpus.reader.info.shards))
+        ]
+
+    def __len__(self) -> int:
+        """Count the units."""
+        return len(self.units)
+
+    def items(self, unit: int) -> int:
+        """Count the items of a unit, for progress."""
+        number, shard = self.units[unit]
+        return self._corpora[number].reader.info.shards[shard].count
+
+    def compose(self, unit: int) -> Iterator[Outcome]:
+        """Yield the documents of a unit, and what has none.
+
+        Raises:
+            CodesError: a damaged shard.
+        """
+        number, shard = self.units[unit]
+        corpus, blocks = self._corpora[number], self._blocks[number]
+        for run in corpus.reader.runs(shard):
+            yield from self._run(run, number, blocks)
+
+    def _run(self, run: Run, number: int, blocks: Blocks) -> Iterator[Outcome]:
+        try:
+            block = blocks.of(run.shapes)
+        except CodesError as error:
+            if self._texts is not None:
+                self._texts.of(run.items)  # their texts have items, whatever becomes of these
+            for item in run.items:
+                yield Lack(item.name, error.reason)
+            return
+        texts = self._tokens(run)
+        ids = block.ids(run.flat).reshape(len(run.items), -1)
+        kind = blocks.spec.modality
+        shapes = [list(shape) for shape in block.shapes]
+        for item, row, text in zip(run.items, ids, texts, strict=True):
+            if isinstance(text, str):
+                yield Lack(item.name, text)
+                continue
+            made = Builder(self._begin)
+            if self._mode == "text-to-codes" and text is not None:
+                made.add("text", text, {})
+            source = {
+                **item.label,
+                "corpus": number,
+                "tokenizer": self._corpora[number].tokenizer,
+                "shapes": shapes,
+            }
+            made.add(kind, row, source)
+            if self._mode == "codes-to-text" and text is not None:
+                made.add("text", text, {})
+            made.glue(self._end)
+            yield made.made()
+
+    def _tokens(self, run: Run) -> list[np.ndarray | str | None]:
+        """Return for each item the ids of its text, or why it has none; None: it needs none."""
+        if self._mode == "codes" or self._text is None or self._texts is None:
+            return [None] * len(run.items)
+        texts = self._texts.of(run.items)
+        ids = iter(self._text.encode_many([each for each in texts if each is not None]))
+        return [
+            NO_TEXT if each is None else as_text(np.array(next(ids), np.int64), self._vocabulary)
+            for each in texts
+        ]
+
+
+def as_text(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray | str:
+    """Return the ids of a text; or why they are none: they mean something else here."""
+    kinds = vocabulary.kinds(ids)
+    if (kinds == TEXT).all():
+        return ids
+    wrong = int(ids[int(np.argmax(kinds != TEXT))])
+    return f"its text holds a special token or a code (id {wrong})"
