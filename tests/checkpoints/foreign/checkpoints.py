@@ -147,6 +147,7 @@ CHECKPOINTS: dict[str, Make] = {
     "Janus": language_model("janus", "model.vqmodel."),
     "Chameleon": language_model("chameleon", "model.vqmodel."),
     "Emu3.5 IBQ of Apertus": language_model("apertus", "model.vision_tokenizer."),
+    "Emu3": language_model("emu3", "model.vqmodel."),
     "EnCodec 24 kHz": transformers("encodec"),
     "EnCodec 48 kHz": transformers("encodec 48"),
     "DAC": transformers("dac"),

@@ -54,6 +54,27 @@ def apertus() -> Any:
     return randomised(Model(Config(**sizes, attn_resolutions=[16])))
 
 
+def emu3() -> Any:
+    from transformers import Emu3VQVAE, Emu3VQVAEConfig
+
+    sizes = SIZES | {"codebook_size": 50, "latent_channels": 4, "hidden_size": 64}
+    model = randomised(Emu3VQVAE(Emu3VQVAEConfig(**sizes, attn_resolutions=[2])))
+    generator = torch.Generator().manual_seed(3)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.2)
+        elif name.endswith("running_var"):
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    latents: list[Tensor] = []
+    hook = model.quant_conv.register_forward_hook(lambda *given: latents.append(given[2]))
+    model.encode(picture(48, 48, seed=5), image_sizes=torch.tensor([(48, 48)] * 2))
+    hook.remove()
+    # Entries that lie where latents do.
+    rows = latents[0].movedim(1, -1).reshape(-1, 4)
+    model.quantize.embedding.weight.copy_(rows[:: len(rows) // 50][:50])
+    return model
+
+
 def inside(
     folder: Path, state: dict[str, Tensor], prefix: str, *, kind: str, shards: int = 4
 ) -> Path:
@@ -141,6 +162,21 @@ def test_codes_of_apertus_are_those_of_transformers(tmp_path: Path):
     encodes_as(tmp_path / "m", x, codes)
     path = inside(tmp_path / "lm", model.state_dict(), "model.vision_tokenizer.", kind="apertus1p5")
     assert torch.equal(foreign.open(path).encode(x).levels[0], codes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("alone", [True, False])
+def test_codes_and_pixels_of_emu3_are_those_of_transformers(tmp_path: Path, alone: bool):
+    model = emu3()
+    path = tmp_path / "m"
+    if alone:
+        model.save_pretrained(path)
+    else:
+        inside(path, model.state_dict(), "model.vqmodel.", kind="emu3")
+    x = picture(32, 40)
+    codes = torch.stack(model.encode(x, image_sizes=torch.tensor([(32, 40)] * 2)).image_tokens)
+    assert foreign.recognise(path).family == "Emu3"
+    agrees(path, x, [codes], model.decode(codes))
 
 
 def test_of_a_language_model_only_the_tokenizers_shard_is_opened(tmp_path: Path):

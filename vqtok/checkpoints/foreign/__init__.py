@@ -46,6 +46,7 @@ LAYOUTS: tuple[str, ...] = (
     "titok",
     "cosmos",
     "apertus",
+    "emu3",
     "taming",
     "transformers",
     "wavtokenizer",
