@@ -111,7 +111,19 @@ def test_mistakes_are_one_line(vqtok, photos, arguments: tuple[str, ...], messag
     assert len(errors) == 1 and re.search(message, errors[0]), result.stderr
 
 
-def test_parts_of_a_corpus_compose_to_the_whole(vqtok, photos, here):
+def test_parts_that_a_fleet_encodes_compose_to_the_whole(vqtok, photos, here):
+    for part in range(2):
+        arguments = ("--format", "bin", "--carry", "none", "--shard", f"{part}/2")
+        assert vqtok("encode", "photos", *arguments, "-o", f"p{part}").exit_code == 0
+    assert vqtok("encode", "photos", "--format", "bin", "--carry", "none", "-o", "b").exit_code == 0
+    parts = b"".join((here / f"p{part}/tokens.bin").read_bytes() for part in range(2))
+    assert parts == (here / "b/tokens.bin").read_bytes()
+    assert vqtok("compose", "p0", "p1", "-o", "whole").exit_code == 0
+    assert (here / "whole/tokens.bin").read_bytes() == parts
+    assert vqtok("encode", "photos", "--shard", "0/2").exit_code == 2
+
+
+def test_a_packed_stream_is_decoded(vqtok, photos, here):
     vqtok("compose", "c", "-o", "t", "--pack", "32", "--shuffle", "3", "--split", "0.3")
     assert sum(map(len, megatron(here / "t/train.bin"))) > 0
     assert vqtok("decode", "t", "-o", "seen").exit_code == 0

@@ -34,6 +34,7 @@ class EncodeChoices:
     shard_size: options.ShardSize = None
     carry: options.Carry = None
     append: options.Append = False
+    shard: options.Shard = None
     engine: options.Engine = "local"
     messages: options.ProgressMessages
 

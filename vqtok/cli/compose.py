@@ -44,8 +44,8 @@ class Contents:
         typer.Option(
             "--layout",
             metavar="NAME",
-            help="plain, rows, emu3, chameleon, orpheus, moshi, or a JSON file; default: plain, "
-            "with text rows.",
+            help="plain, rows, chat, emu3, chameleon, orpheus, moshi, or a JSON file; default: "
+            "plain, with text rows.",
         ),
     ] = None
     mode: Annotated[
@@ -55,6 +55,15 @@ class Contents:
             metavar="NAME",
             help="codes, text-to-codes or codes-to-text; default: codes, with a tokenizer "
             "text-to-codes.",
+        ),
+    ] = None
+    documents: Annotated[
+        Path | None,
+        typer.Option(
+            "--documents",
+            metavar="JSONL",
+            help='Interleaved documents, {"document": ["A cat", {"image": "cat.png"}]}, or chats, '
+            '{"messages": […], "images": […]}.',
         ),
     ] = None
     key: Annotated[

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import typer
 
 from vqtok.cli import batch
 from vqtok.cli.console import Console, Progress
+from vqtok.cli.options import shard_of
 from vqtok.errors import ExitCode, MediaError, UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
     alone = single.is_target(str(chosen.output), str(chosen.format))
     folder = single.part_of(target) if alone else target
     models = batch.models_for(chosen.model, chosen.machine)
-    plan = plans.for_corpus(files, models=models)
+    plan = _part(plans.for_corpus(files, models=models), chosen)
     if chosen.writing.dry_run:
         _dry_run(console, plan, target, append=chosen.append)
         return
@@ -72,6 +74,18 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
     batch.report_left_out(console, plan.left_out, any_taken=True)
     totals.say(found)
     _finish(console, failures, failed=found.failed, folder=None if alone else folder)
+
+
+def _part(plan: CorpusPlan, chosen: EncodeChoices) -> CorpusPlan:
+    """Keep the items of the part that is wanted; all parts, one after the other, have them all.
+
+    Raises:
+        UsageError: no such part.
+    """
+    part, parts = shard_of(chosen.shard)
+    count = len(plan.items)
+    items = plan.items[part * count // parts : (part + 1) * count // parts]
+    return plan if parts == 1 else replace(plan, items=items)
 
 
 def _is_there(console: Console, part: Path, target: Path, chosen: EncodeChoices) -> bool:

@@ -94,3 +94,5 @@ def _check(flags: EncodeChoices) -> None:
         raise UsageError("--carry", "only a corpus takes files along", hint=hint)
     if flags.append:
         raise UsageError("--append", "only a corpus grows", hint=hint)
+    if flags.shard is not None:
+        raise UsageError("--shard", "only a corpus has parts", hint=hint)

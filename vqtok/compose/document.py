@@ -90,11 +90,16 @@ class Document:
 
     Attributes:
         listed: What it consists of.
-        ids: (tokens,) int64.
+        pieces: Its ids, in order: int64.
     """
 
     listed: Listed
-    ids: np.ndarray
+    pieces: tuple[np.ndarray, ...]
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Return its ids: (tokens,) int64."""
+        return np.concatenate([np.zeros(0, np.int64), *self.pieces])
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ class Builder:
 
     def made(self) -> Document:
         """Return the document."""
-        return Document(Listed(self._length, tuple(self._parts)), np.concatenate(self._pieces))
+        return Document(Listed(self._length, tuple(self._parts)), tuple(self._pieces))
 
 
 def counts(listed: Listed) -> Iterator[tuple[str, int]]:

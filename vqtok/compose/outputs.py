@@ -272,7 +272,7 @@ def documents(sequences: Iterable[Sequence]) -> Iterator[Document]:
     def whole() -> Document:
         if listed is None or length != listed.tokens:
             raise CodesError("damaged: documents and sequences are at odds")
-        return Document(listed, np.concatenate([np.zeros(0, np.int64), *waiting]).astype(np.int64))
+        return Document(listed, tuple(each.astype(np.int64) for each in waiting))
 
     for ids, starting in sequences:
         position = 0

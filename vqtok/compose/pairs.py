@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -129,17 +130,21 @@ class Pairs:
         if self._mode == "codes" or self._text is None or self._texts is None:
             return [None] * len(run.items)
         texts = self._texts.of(run.items)
-        ids = iter(self._text.encode_many([each for each in texts if each is not None]))
-        return [
-            NO_TEXT if each is None else as_text(np.array(next(ids), np.int64), self._vocabulary)
-            for each in texts
-        ]
+        ids = self._text.encode_many([each for each in texts if each is not None])
+        found = iter(as_texts(ids, self._vocabulary))
+        return [NO_TEXT if each is None else next(found) for each in texts]
 
 
-def as_text(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray | str:
-    """Return the ids of a text; or why they are none: they mean something else here."""
-    kinds = vocabulary.kinds(ids)
-    if (kinds == TEXT).all():
-        return ids
-    wrong = int(ids[int(np.argmax(kinds != TEXT))])
-    return f"its text holds a special token or a code (id {wrong})"
+def as_texts(ids: Sequence[Sequence[int]], vocabulary: Vocabulary) -> list[np.ndarray | str]:
+    """Return the ids of each text; or why they are none: they mean something else here."""
+    ends = np.cumsum([0, *map(len, ids)])
+    whole = np.fromiter(chain.from_iterable(ids), np.int64, int(ends[-1]))
+    other = vocabulary.kinds(whole) != TEXT
+    found: list[np.ndarray | str] = []
+    for start, stop in pairwise(ends.tolist()):
+        if other[start:stop].any():
+            ident = int(whole[start + int(other[start:stop].argmax())])
+            found.append(f"its text holds a special token or a code (id {ident})")
+        else:
+            found.append(whole[start:stop])
+    return found

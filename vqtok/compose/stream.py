@@ -191,9 +191,9 @@ def _unit(totals: Totals, outcomes: Iterator[Outcome], dtype: str) -> dict[str, 
             (missing if outcome.reason == NO_TEXT else failed).append(outcome.line())
             continue
         line = outcome.listed.line()
-        ids.append(outcome.ids)
+        ids.extend(outcome.pieces)
         listing.append(line)
-        sizes.extend((len(outcome.ids), len(line)))
+        sizes.extend((outcome.listed.tokens, len(line)))
     kind = np.dtype(dtype).newbyteorder("<")
     tokens = np.concatenate(ids).astype(kind) if ids else np.zeros(0, kind)
     return {

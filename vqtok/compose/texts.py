@@ -140,7 +140,7 @@ class Lines:
         for number, line in enumerate(_lines(stream, subject), start=1):
             hasher.update(line)
             if line.strip():
-                hashes += _hash(self._parse(line, number)[0])
+                hashes += hash_of(self._parse(line, number)[0])
                 starts += position.to_bytes(8, "little")
             position += len(line)
         self._digest = hasher.hexdigest()
@@ -156,7 +156,7 @@ class Lines:
         found: list[str | None] = [None] * len(items)
         for with_suffix in (True, False):
             left = [number for number, text in enumerate(found) if text is None]
-            keys = [_key(items[number].name, suffix=with_suffix) for number in left]
+            keys = [key_of(items[number].name, suffix=with_suffix) for number in left]
             for number, text in zip(left, self._find(keys), strict=True):
                 found[number] = text
         return found
@@ -177,7 +177,7 @@ class Lines:
     def _find(self, keys: Sequence[str]) -> list[str | None]:
         if not len(self._hashes):
             return [None] * len(keys)
-        hashes = np.frombuffer(b"".join(map(_hash, keys)), "<u8")
+        hashes = np.frombuffer(b"".join(map(hash_of, keys)), "<u8")
         places = np.searchsorted(self._hashes, hashes)
         found: list[str | None] = []
         for key, own, place in zip(keys, hashes.tolist(), places.tolist(), strict=True):
@@ -204,9 +204,11 @@ class Lines:
     def _parse(self, line: bytes, number: int) -> tuple[str, str]:
         where = f"{self._subject}: line {number}" if number else str(self._subject)
         try:
-            data = load(line)
-        except CodesError as error:
+            data = json.loads(line.decode())
+        except (ValueError, RecursionError) as error:
             raise ConfigError(where, "not a JSON object") from error
+        if not isinstance(data, dict):
+            raise ConfigError(where, "not a JSON object")
         if self._key is None:
             self._key = _field(data, KEYS, where, "key")
         if self._text is None:
@@ -260,11 +262,13 @@ def _lines(stream: IO[bytes], subject: object) -> Iterator[bytes]:
         yield line
 
 
-def _hash(key: str) -> bytes:
+def hash_of(key: str) -> bytes:
+    """Return eight bytes that keys are found by; others may share them."""
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _key(name: str, *, suffix: bool) -> str:
+def key_of(name: str, *, suffix: bool) -> str:
+    """Return an item's name, or that without its suffix."""
     if suffix:
         return name
     stem, dot, last = name.rpartition(".")

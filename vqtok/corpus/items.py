@@ -53,9 +53,12 @@ class Label:
     header: Header
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def dump(data: Mapping[str, Any]) -> str:
     """Write JSON in the one form that a corpus has: ASCII, sorted, without spaces."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(data)
 
 
 def load(text: str | bytes) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def item_of(
     Raises:
         CodesError: a value that is missing, unsafe, of another model, or at odds with the shapes.
     """
-    known = spec.to_json()
+    known = _known(spec)
     short = {key: value for key, value in label.items() if known.get(key, _ABSENT) != value}
     if not known.keys().isdisjoint(short):
         items.read_label(label, spec)  # fewer stages than the corpus', or another model
@@ -97,6 +97,11 @@ def item_of(
         number = integer(label["number"], "number", low=0)
         _check_extent(spec, tuple(label["extent"]), shapes)
     return RunItem(number, names.read(label.get("name")), short, carried or {})
+
+
+@lru_cache(maxsize=16)
+def _known(spec: CodeSpec) -> dict[str, Any]:
+    return spec.to_json()
 
 
 @lru_cache(maxsize=1024)

@@ -10,6 +10,7 @@ from typing import Any, cast
 from vqtok.compose import building, layout
 from vqtok.compose.building import Source
 from vqtok.compose.pairs import MODES, Corpus, Mode, Pairs
+from vqtok.compose.scripts import Scripts
 from vqtok.compose.state import digest_of
 from vqtok.compose.stream import Composer
 from vqtok.compose.text import TextTokenizer
@@ -34,6 +35,7 @@ class Request:
         mode: One of ``MODES``; None: codes alone, or behind their text where there is a tokenizer.
         key: Field or column of keys in texts.
         column: Field or column of texts.
+        documents: JSON Lines of documents that are written out; None: one for each item.
     """
 
     corpora: tuple[Path, ...]
@@ -43,6 +45,7 @@ class Request:
     mode: str | None = None
     key: str | None = None
     column: str | None = None
+    documents: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,25 @@ def prepare(request: Request) -> Prepared:
         Corpus(path, reader, vocabulary.find(reader.spec))
         for path, reader in zip(request.corpora, readers, strict=True)
     ]
-    texts = None
+    texts: Texts | None = None
+    if request.documents is not None:
+        if text is None:
+            raise UsageError("--documents", "text through which tokenizer?", hint="--tokenizer")
+        scripts = Scripts(request.documents, corpora, vocabulary, text)
+        job = {**_job(request, "documents"), "documents": digest_of(request.documents)}
+        return Prepared(scripts, vocabulary, job, {TOKENIZER: text.data})
     if mode != "codes":
         texts = open_texts(request.text, key=request.key, text=request.column)
         if request.text is None:
             _refuse_without_text(corpora)
-    job: dict[str, Any] = {
-        "corpora": [digest_of(path / INDEX) for path in request.corpora],
-        "mode": mode,
-        "texts": "" if texts is None else texts.digest(),
-    }
+    job = {**_job(request, mode), "texts": "" if texts is None else texts.digest()}
     sides = {} if text is None else {TOKENIZER: text.data}
     composer = Pairs(corpora, vocabulary, mode=mode, text=text, texts=texts)
     return Prepared(composer, vocabulary, job, sides, texts)
+
+
+def _job(request: Request, mode: str) -> dict[str, Any]:
+    return {"corpora": [digest_of(path / INDEX) for path in request.corpora], "mode": mode}
 
 
 def _mode(request: Request) -> Mode:
@@ -111,6 +120,9 @@ def _mode(request: Request) -> Mode:
         UsageError: an unknown mode, or text without its tokenizer or the other way round.
     """
     mode = request.mode
+    if request.documents is not None and (mode is not None or request.text is not None):
+        flag = "--text" if mode is None else "--mode"
+        raise UsageError(flag, "of no effect with --documents, which say it all")
     if mode is None:
         mode = "codes" if request.text is None and request.tokenizer is None else "text-to-codes"
     if mode not in MODES:
