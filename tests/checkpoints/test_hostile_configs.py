@@ -58,7 +58,7 @@ def edits(config: dict[str, Any], value: int) -> Iterator[tuple[str, dict[str, A
             yield key, {**config, key: [2] * min(abs(value), 100_000)}
 
 
-OF_LIBRARIES = ("dac", "encodec", "encodec_chunked", "mimi", "wavtokenizer")
+OF_LIBRARIES = ("dac", "encodec", "encodec_chunked", "mimi", "wavtokenizer", "xcodec")
 """Networks that take a while to begin with."""
 
 

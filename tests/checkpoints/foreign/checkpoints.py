@@ -98,6 +98,11 @@ def wavtokenizer_ckpt(folder: Path) -> Path:
     return folder / "m.ckpt"
 
 
+def xcodec(folder: Path) -> Path:
+    module("xcodec").made().save_pretrained(folder / "m")
+    return folder / "m"
+
+
 def language_model(name: str, prefix: str, **options: Any) -> Make:
     """A directory of a language model with a tokenizer inside; prefix "": the tokenizer alone."""
 
@@ -152,6 +157,7 @@ CHECKPOINTS: dict[str, Make] = {
     "EnCodec 48 kHz": transformers("encodec 48"),
     "DAC": transformers("dac"),
     "Mimi": transformers("mimi"),
+    "X-codec": xcodec,
     "WavTokenizer": wavtokenizer,
     "WavTokenizer `.ckpt`": wavtokenizer_ckpt,
     "SNAC": snac,

@@ -36,8 +36,13 @@ def folded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             stem = name.removesuffix(length)
             if stem + direction in out:
                 g, v = out.pop(name).float(), out.pop(stem + direction).float()
-                out[f"{stem}.weight"] = torch._weight_norm(v, g, 0)
+                out[f"{stem}.weight"] = torch._weight_norm(v, g, _axis(g))
     return out
+
+
+def _axis(length: Tensor) -> int:
+    """Returns the axis of a weight whose slices were normalised, each by itself."""
+    return next((axis for axis, size in enumerate(length.shape) if size > 1), 0)
 
 
 def of_network(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from math import prod
 
@@ -9,7 +10,9 @@ from vqtok.checkpoints.foreign import _names
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.checkpoints.foreign._reading import Found
 from vqtok.checkpoints.foreign._settings import picked, require
-from vqtok.tokenizers.published import dac, encodec, encodec_chunked, mimi
+from vqtok.config import dump
+from vqtok.errors import CheckpointError
+from vqtok.tokenizers.published import dac, encodec, encodec_chunked, mimi, xcodec
 
 ENCODEC = Family(
     "EnCodec 24 kHz",
@@ -29,10 +32,17 @@ DAC = Family(
 MIMI = Family(
     "Mimi", "Hugging Face directories with `model_type` mimi", "`transformers`", "any length"
 )
-FAMILIES = (ENCODEC, CHUNKED, DAC, MIMI)
+XCODEC = Family(
+    "X-codec",
+    "Hugging Face directories with `model_type` xcodec, a HuBERT inside",
+    "`transformers`",
+    "any length",
+)
+FAMILIES = (ENCODEC, CHUNKED, DAC, MIMI, XCODEC)
 BY_CONFIG = True
 
 _TRAINING = r"\.codebook\.(inited|cluster_size|embed_avg)$"
+_XCODEC_TRAINING = rf"^(decoder_semantic|fc1)\.|^semantic_model\.masked_spec_embed$|{_TRAINING}"
 _MIMI_TRAINING = r"\.codebook\.initialized$"
 
 _MIMI_RULES = (
@@ -42,10 +52,20 @@ _MIMI_RULES = (
 """Late versions of the library keep each half of the model under one name."""
 
 
+CONTINUOUS = frozenset(
+    ("pocket_tts", "pocket_tts_audio_tokenizer", "vibevoice", "vibevoice_acoustic_tokenizer")
+)
+"""What the library also calls tokenizers of audio."""
+
+
 def recognise(found: Found) -> Match | None:
     """See ``_layout``."""
-    kinds = {"encodec": _encodec, "dac": _dac, "mimi": _mimi}
-    kind = kinds.get(str(found.config.get("model_type")))
+    name = str(found.config.get("model_type"))
+    if name.removesuffix("_encoder").removesuffix("_decoder") in CONTINUOUS:
+        reason = f"{name}: an autoencoder without codes: its latents are continuous"
+        raise CheckpointError(found.path, reason)
+    kinds = {"encodec": _encodec, "dac": _dac, "mimi": _mimi, "xcodec": _xcodec}
+    kind = kinds.get(name)
     return None if kind is None else kind(found)
 
 
@@ -91,3 +111,18 @@ def _mimi(found: Found) -> Match:
     config = picked(keys, mimi.Config, path=found.path)
     weights = partial(_names.of_network, found.tensors, _MIMI_RULES, without=_MIMI_TRAINING)
     return Match(MIMI.name, config, weights)
+
+
+def _xcodec(found: Found) -> Match:
+    keys = dict(found.config)
+    parts = {"acoustic": xcodec.Acoustic, "semantic": xcodec.Semantic}
+    kinds = {"acoustic": "dac", "semantic": "hubert"}
+    for name, make in parts.items():
+        inner = keys.get(f"{name}_model_config")
+        inner = dict(inner) if isinstance(inner, Mapping) else {}
+        require(inner, path=found.path, family=XCODEC.name, model_type=kinds[name])
+        keys[name] = dump(picked(inner, make, path=found.path))
+    keys["num_quantizers"] = found.count("quantizer.quantizers.{}.codebook.embed")
+    config = picked(keys, xcodec.Config, path=found.path)
+    weights = partial(_names.of_network, found.tensors, without=_XCODEC_TRAINING)
+    return Match(XCODEC.name, config, weights)
