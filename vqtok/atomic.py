@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -150,7 +149,7 @@ def _destination(target: Path) -> Path:
 def _beside(target: Path, suffix: str = "") -> Path:
     # 40 characters: a name of the greatest length must leave room for what is put around it.
     stem = target.name.removesuffix(suffix)[:40]
-    return target.with_name(f".{stem}.{secrets.token_hex(4)}{suffix}")
+    return target.with_name(f".{stem}.{os.urandom(4).hex()}{suffix}")
 
 
 def _sync(path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,25 +13,61 @@ import typer
 from typer.core import TyperGroup
 
 from vqtok.cli import options, terminal
-from vqtok.cli.compose import compose
 from vqtok.cli.console import show_error
-from vqtok.cli.convert import convert
-from vqtok.cli.decode import decode
-from vqtok.cli.encode import encode
-from vqtok.cli.evaluate.command import evaluate
-from vqtok.cli.export import export
-from vqtok.cli.info import info
-from vqtok.cli.models import models
-from vqtok.cli.pack import pack, unpack
 from vqtok.cli.plain_values import take_plain_values
-from vqtok.cli.sample import sample
 from vqtok.cli.surroundings import closed_pipe_raises, is_first_rank
-from vqtok.cli.train import train
 from vqtok.errors import ExitCode, VqtokError, explained, of_writing, os_message
+
+COMMANDS = {
+    "encode": "encode:encode",
+    "decode": "decode:decode",
+    "pack": "pack:pack",
+    "unpack": "pack:unpack",
+    "compose": "compose:compose",
+    "eval": "evaluate.command:evaluate",
+    "train": "train:train",
+    "sample": "sample:sample",
+    "convert": "convert:convert",
+    "export": "export:export",
+    "info": "info:info",
+    "models": "models:models",
+}
+"""Names, as help lists them → file of this folder, and function."""
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands by name, each imported and made when it is asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            file, _, function = COMMANDS[name].partition(":")
+            work = getattr(importlib.import_module(f"vqtok.cli.{file}"), function)
+            alone = typer.Typer(
+                add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+            )
+            alone.command(name)(options.command(work))
+            self._made[name] = typer.main.get_command(alone)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
 class _Group(TyperGroup):
     """Turns exceptions into one line and an exit code, for the shell and for tests alike."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _Commands()  # type: ignore[assignment]  # Typer adds none
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run a command; what Typer says of its flags is printed by ``terminal`` too."""
@@ -91,19 +129,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-app.command("encode")(options.command(encode))
-app.command("decode")(options.command(decode))
-app.command("pack")(options.command(pack))
-app.command("unpack")(options.command(unpack))
-app.command("compose")(options.command(compose))
-app.command("eval")(options.command(evaluate))
-app.command("train")(options.command(train))
-app.command("sample")(options.command(sample))
-app.command("convert")(options.command(convert))
-app.command("export")(options.command(export))
-app.command("info")(options.command(info))
-app.command("models")(options.command(models))
 
 
 def _version(value: bool) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +73,8 @@ def message(text: str, *, label: str = "", alarm: bool = False) -> None:
 
 def trace(error: BaseException) -> None:
     """Print the whole chain of an error on stderr."""
+    import traceback
+
     message("".join(traceback.format_exception(error)).rstrip("\n"))
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from vqtok.errors import CheckpointError
-from vqtok.graphs.erf import gelu
+from vqtok.graphs.gelu import gelu
 from vqtok.graphs.graph import Graph, Node
 
 Array = Any
@@ -151,7 +151,7 @@ class Float64:
         if node.op == "Relu":
             return np.maximum(given[0], 0.0)
         if node.op == "Add":
-            return given[0] + (given[1] if len(given) > 1 else _wide(numbers[0]))
+            return given[0] + (given[1] if len(given) > 1 else numbers[0])
         if node.op == "MatMul":
             return given[0] @ _wide(numbers[0])
         if node.op == "LayerNormalization":
@@ -270,13 +270,22 @@ def _conv(
     rows, columns = _window(node, 0), _window(node, 1)
     height, width = wanted.sides
     single = node.attributes.get("group", 1) != 1
-    out = np.zeros((height, width, len(weight)))
-    for i in range(rows.size):
-        for j in range(columns.size):
-            down = slice(i, i + (height - 1) * rows.step + 1, rows.step)
-            across = slice(j, j + (width - 1) * columns.step + 1, columns.step)
-            taps = _wide(weight[:, :, i, j])  # (E, D), or (D, 1) of single channels
-            out += x[down, across] * taps[:, 0] if single else x[down, across] @ taps.T
+    taps = np.ascontiguousarray(_wide(weight).transpose(2, 3, 1, 0))  # D is 1 of single channels
+    windows = [
+        x[
+            slice(i, i + (height - 1) * rows.step + 1, rows.step),
+            slice(j, j + (width - 1) * columns.step + 1, columns.step),
+        ]
+        for i in range(rows.size)
+        for j in range(columns.size)
+    ]
+    if single:
+        out, each = (np.zeros((height, width, len(weight))) for _ in range(2))
+        for window, tap in zip(windows, taps.reshape(-1, len(weight)), strict=True):
+            np.multiply(window, tap, out=each)
+            out += each
+    else:
+        out = np.concatenate(windows, axis=-1) @ taps.reshape(-1, len(weight))
     return out if bias is None else out + _wide(bias)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,13 @@ class Network:
     Args:
         graph: With weights in the folder's ``model.safetensors``.
         folder: Of the model.
+        split: Makes the graph one that needs less memory, and longer to be opened.
     """
 
-    def __init__(self, graph: Graph, folder: Path) -> None:
-        self._graph, self._folder = graph, folder
+    def __init__(
+        self, graph: Graph, folder: Path, *, split: Callable[[Graph], Graph] | None = None
+    ) -> None:
+        self._graph, self._folder, self._split = graph, folder, split
         self._names = [each.name for each in graph.outputs]
         self._sessions: dict[int, Any] = {}
         self._lock = threading.Lock()
@@ -63,6 +66,13 @@ class Network:
         """
         found: list[np.ndarray] = self._session(threads).run(self._names, dict(inputs))
         return found
+
+    def save_memory(self) -> None:
+        """Run the split graph from now on."""
+        with self._lock:
+            if self._split is not None:
+                self._graph, self._split = self._split(self._graph), None
+                self._sessions.clear()
 
     def _session(self, threads: int) -> Any:
         with self._lock:

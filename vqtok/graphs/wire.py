@@ -19,6 +19,9 @@ Fields = Mapping[int, list[Value]]
 _LONGEST = 10
 """Bytes of an integer of 64 bits."""
 
+_SMALL = [bytes([value]) for value in range(128)]
+"""Integers of one byte, which most are."""
+
 
 def field(number: int, value: int | float | str | bytes) -> bytes:
     """Encode one field."""
@@ -115,6 +118,8 @@ def _bytes(value: Value) -> bytes:
 
 
 def _integer(value: int) -> bytes:
+    if value < 128:
+        return _SMALL[value]
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -125,6 +130,8 @@ def _integer(value: int) -> bytes:
 
 def _read(data: bytes, at: int) -> tuple[int, int]:
     """Decode an integer: its value, and where it ends."""
+    if at < len(data) and data[at] < 128:
+        return data[at], at + 1
     value = 0
     for shift in range(_LONGEST):
         if at + shift >= len(data):

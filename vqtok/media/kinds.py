@@ -31,6 +31,9 @@ READ_ONLY = (
 )
 """What is read but not written: GIF has too few colours for a reconstruction, the others too few
 readers; and what sound is not written in."""
+MAX_PIXELS = 2 * (1024**3 // 4 // 3)
+"""Of a picture that is read, unless more are allowed: twice Pillow's warning limit, where Pillow
+itself would raise. 179 megapixels, 2 GiB as float32."""
 
 MODALITIES: dict[str, Kind] = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),

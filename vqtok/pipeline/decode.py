@@ -19,9 +19,8 @@ from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError, UsageError
-from vqtok.media import image
 from vqtok.media.plan import Job
-from vqtok.pipeline import arrays, recordings
+from vqtok.pipeline import arrays
 from vqtok.pipeline.encode import LARGE
 from vqtok.pipeline.labels import check_label
 from vqtok.pipeline.results import Done, Failed
@@ -146,6 +145,8 @@ def _decode(
             if is_image(coder):
                 steps += _decode_image(coder, codes, header, target, options)
             elif is_audio(coder):
+                from vqtok.pipeline import recordings
+
                 recordings.decode(
                     coder,
                     codes,
@@ -201,6 +202,8 @@ def _decode_stream(
         raise CodesError(f"model {coder.name} is of {coder.spec.modality}, not of audio")
     if options.levels:
         raise UsageError("--levels", "streams have one level")
+    from vqtok.pipeline import recordings
+
     return recordings.decode_stream(
         coder,
         reader,
@@ -220,6 +223,8 @@ def _decode_image(
     options: DecodeOptions,
 ) -> list[Callable[[], None]]:
     """Put tiles, as the model makes them, into the one copy that Pillow holds; return the rest."""
+    from vqtok.media import image
+
     height, width = codes.extent
     large = height * width > LARGE
     if large:

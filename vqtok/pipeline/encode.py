@@ -19,11 +19,9 @@ from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.header import Header, Source
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CodesError
-from vqtok.media import image
-from vqtok.media.image.pixels import parse_background
+from vqtok.media.kinds import MAX_PIXELS
 from vqtok.media.opening import os_message
 from vqtok.media.plan import Job
-from vqtok.pipeline import recordings
 from vqtok.pipeline.plans import STREAM
 from vqtok.pipeline.results import Done, Failed
 from vqtok.pipeline.workers import prefetch
@@ -31,6 +29,9 @@ from vqtok.protocols import AudioCoder, Coder, ImageCoder, is_audio, is_image
 
 if TYPE_CHECKING:
     from vqtok.codes.packed.vqz import Context
+    from vqtok.media import image
+
+WHITE = "white"
 
 LARGE = 1 << 24
 """Pixels of pictures that are decoded and written one by one, not beside each other."""
@@ -49,8 +50,8 @@ class CodingOptions:
 
     depth: int | None = None
     mono: bool = False
-    background: str = "white"
-    max_pixels: int | None = image.MAX_PIXELS
+    background: str = WHITE
+    max_pixels: int | None = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def encode_image(
 
 def image_source(info: image.ImageInfo) -> Source:
     """Describe a picture as its restoration needs it."""
+    from vqtok.media import image
+
     return Source(mode="L" if image.is_grey(info) else "RGB", format=info.format)
 
 
@@ -167,7 +170,10 @@ def encode(
         UsageError: a mistake that every job would repeat.
     """
     chosen = options or EncodeOptions()
-    parse_background(chosen.background)
+    if chosen.background != WHITE:
+        from vqtok.media.image.pixels import parse_background
+
+        parse_background(chosen.background)
     reader = stdin if stdin is not None else sys.stdin.buffer
     writer = stdout if stdout is not None else sys.stdout.buffer
 
@@ -190,6 +196,8 @@ def encode(
             elif is_audio(coder) and _is_streamed(job, chosen, coder.spec):
                 header, shapes = _stream(coder, source, job, writer, chosen, on_part)
             elif is_audio(coder):
+                from vqtok.pipeline import recordings
+
                 encoded = Encoded(
                     *recordings.encode(coder, source, mono=chosen.mono, on_part=on_part)
                 )
@@ -216,6 +224,8 @@ def _read(
     """
     if job.kind != "image":
         return None, 0.0
+    from vqtok.media import image
+
     begun = time.perf_counter()
     if job.source is not None:
         info = image.probe(job.source)
@@ -226,6 +236,8 @@ def _read(
 
 
 def _load(source: Path | BinaryIO, options: EncodeOptions) -> image.Picture:
+    from vqtok.media import image
+
     return image.load(source, background=options.background, max_pixels=options.max_pixels)
 
 
@@ -256,6 +268,7 @@ def _stream(
     on_part: Callable[[float], None],
 ) -> tuple[Header, Shapes]:
     """Write codes while the recording is read."""
+    from vqtok.pipeline import recordings
 
     def header(found: Source, channels: int, length: int) -> Header:
         named = replace(found, name=_name(job))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,6 +110,8 @@ def _has_accelerator() -> bool:
     """Tell whether torch might find a faster device than the CPU, without importing it."""
     if not any(Path(path).exists() for path in _ACCELERATORS):
         return False
+    from importlib import metadata
+
     try:
         return not metadata.version("torch").endswith("+cpu")
     except metadata.PackageNotFoundError:

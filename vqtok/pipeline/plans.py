@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from vqtok.codes import files
 from vqtok.corpus.formats import FORMATS
 from vqtok.errors import UsageError, VqtokError
-from vqtok.media.items import Item, items_of, with_beside
 from vqtok.media.kinds import CODES_SUFFIXES, MODALITIES, READ_ONLY, Kind, LeftOut, supported
 from vqtok.media.plan import Job as Job
 from vqtok.media.plan import Plan as Plan
@@ -20,6 +19,7 @@ from vqtok.pipeline.models import PLURALS, Models
 if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.spec import CodeSpec
+    from vqtok.media.items import Item
 
 RECON = ".recon"
 STREAM = "stream"
@@ -55,6 +55,8 @@ def for_corpus(inputs: Sequence[str], *, models: Models) -> CorpusPlan:
             told apart.
         CheckpointError: no such model.
     """
+    from vqtok.media.items import items_of, with_beside
+
     left_out = LeftOut()
     items = tuple(with_beside(items_of(inputs, MEDIA, left_out=left_out)))
     info = models.named()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vqtok import threads
-from vqtok.backends.onnx_backend.audio import OnnxAudio
-from vqtok.backends.onnx_backend.images import OnnxImages
 from vqtok.codes.spec import CodeSpec
 from vqtok.graphs import sessions, store
+
+if TYPE_CHECKING:
+    from vqtok.backends.onnx_backend.audio import OnnxAudio
+    from vqtok.backends.onnx_backend.images import OnnxImages
 
 
 def coder(
@@ -34,5 +37,11 @@ def coder(
     """
     sessions.require()
     found = stored or store.read(folder, fingerprint=spec.fingerprint)
-    kind = OnnxImages if spec.modality == "image" else OnnxAudio
-    return kind(folder, found, spec, name=name, count=count or threads.chosen())
+    number = count or threads.chosen()
+    if spec.modality == "image":
+        from vqtok.backends.onnx_backend.images import OnnxImages
+
+        return OnnxImages(folder, found, spec, name=name, count=number)
+    from vqtok.backends.onnx_backend.audio import OnnxAudio
+
+    return OnnxAudio(folder, found, spec, name=name, count=number)

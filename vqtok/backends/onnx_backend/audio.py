@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vqtok.backends.onnx_backend.coder import OnnxCoder
+from vqtok.backends.onnx_backend.coding import OnnxCoder
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError

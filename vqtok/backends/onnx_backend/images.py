@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vqtok.backends.onnx_backend.coder import OnnxCoder
+from vqtok.backends.onnx_backend.coding import OnnxCoder
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError
@@ -25,6 +25,9 @@ from vqtok.tokenizers.exact.tiling2d import Cut, Grids, Tile, Windows, batches, 
 Array = Any
 """An array of numpy."""
 Read = Callable[[slice, slice], Array]
+
+SMALL = 1 << 17
+"""Pixels, up to which networks need no more memory than it takes to open them."""
 
 EPSILON = 0.1
 """Share of the range that "logit-laplace" leaves free, as ``nn/outputs`` has it."""
@@ -42,25 +45,31 @@ class Levels:
 
     def __init__(self, graph: Graph, count: int, folder: Path, arrays: Mapping[str, Array]) -> None:
         self.count = count
+        self._latents, self._contexts = list[Network](), list[Network]()
         pixels, *quantized = graph.inputs
         if count == 1:
-            self._features = Network(in_parts(graph), folder)
+            self._features = Network(graph, folder, split=in_parts)
         else:
             axes = graph.outputs[0].axes
             features = [Value(f"features{level}", axes) for level in range(count)]
             contexts = [Value(f"context{level}", axes) for level in range(count)]
-            self._features = Network(in_parts(graph.part([pixels], features)), folder)
+            self._features = Network(graph.part([pixels], features), folder, split=in_parts)
             # The coarsest level has no context.
             known = [[], *([each] for each in contexts[1:])]
             self._latents = [
-                Network(in_parts(graph.part([features[level], *known[level]], [z])), folder)
+                Network(graph.part([features[level], *known[level]], [z]), folder, split=in_parts)
                 for level, z in enumerate(graph.outputs)
             ]
             self._contexts = [
-                Network(in_parts(graph.part([q, *known[level]], [contexts[level + 1]])), folder)
-                for level, q in enumerate(quantized)
+                Network(graph.part([q, *known[level]], [context]), folder, split=in_parts)
+                for level, (q, context) in enumerate(zip(quantized, contexts[1:], strict=True))
             ]
         self._graph, self._arrays = graph, arrays
+
+    def save_memory(self) -> None:
+        """Run graphs from now on that need less memory."""
+        for network in (self._features, *self._latents, *self._contexts):
+            network.save_memory()
 
     def features(self, x: Array, *, threads: int) -> list[Array]:
         """Maps (B, C, H, W) → of each level, (B, width, h, w); of a single one its latents."""
@@ -113,7 +122,7 @@ class OnnxImages(OnnxCoder):
 
     @cached_property
     def _decoder(self) -> Network:
-        return Network(in_parts(self._stored.decoder), self._folder)
+        return Network(self._stored.decoder, self._folder, split=in_parts)
 
     def encode_many(self, signals: Sequence[Array]) -> list[Codes]:
         """Encode (C, H, W) images of any sizes, each as if it were alone."""
@@ -147,6 +156,8 @@ class OnnxImages(OnnxCoder):
     ) -> Iterator[tuple[slice, slice, Array]]:
         """Decode one image of a batch, tile by tile."""
         (height, width), vector = codes.extent, self._vector(label)
+        if height * width > SMALL:
+            self._decoder.save_memory()
         count = self._useful(height * width)
         for tile in tiles((height, width), stride=self._stride, halo=self._decoder_halo):
             given = {}
@@ -185,6 +196,8 @@ class OnnxImages(OnnxCoder):
 
     def _code(self, x: Array, cuts: Sequence[Cut], count: int) -> list[Array]:
         """Code (B, C, H, W) windows of one form on each level, as far as it is coded."""
+        if x[:, 0].size > SMALL:
+            self._levels.save_memory()
         features, known = self._levels.features(x, threads=count), list[Array]()
         context: Array | None = None
         for level, cut in enumerate(cuts):

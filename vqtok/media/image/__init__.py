@@ -34,12 +34,10 @@ from vqtok.media.image.tiff.file import TiffFile
 from vqtok.media.image.writer import CODEC_ERRORS
 from vqtok.media.image.writer import Writer as Writer
 from vqtok.media.kinds import HEAD_BYTES, IMAGE_SUFFIXES, sniff_format, supported
+from vqtok.media.kinds import MAX_PIXELS as MAX_PIXELS
 from vqtok.media.opening import seekable, subject
 
 SUFFIXES = IMAGE_SUFFIXES
-
-# Twice Pillow's warning limit, where Pillow itself would raise: 179 megapixels, 2 GiB as float32.
-MAX_PIXELS = 2 * (1024**3 // 4 // 3)
 
 # Name in ``kinds`` → Pillow's.
 _FORMATS = {

@@ -35,7 +35,8 @@ CODEC_ERRORS = (
 _JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
 # Suffix → Pillow's format and options. Lossless wherever the format can be.
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "png": ("PNG", {}),
+    # Level 6 takes three times as long, for files that are a twentieth smaller.
+    "png": ("PNG", {"compress_level": 3}),
     **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif", "jif"), _JPEG),
     "webp": ("WEBP", {"lossless": True}),
     "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
