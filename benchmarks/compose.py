@@ -8,6 +8,7 @@ memory is to compare with. CPU time is what counts where other programs run.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -28,49 +29,64 @@ WORDS = 5000
 SIDE, TOKENS = 16, 20
 
 
-class Names:
-    """Names of any number of items, made when they are asked for."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, number: int) -> str:
-        if not 0 <= number < self._count:
-            raise IndexError(number)
-        return f"{number // 1000:04d}/{number:07d}.png"
-
-
-def make(folder: Path, items: int) -> None:
-    """Make a corpus, its captions and a tokenizer of text."""
+def make(folder: Path, items: int) -> list[Path]:
+    """Make corpora of ``FEW`` items each, captions of all and a tokenizer of text."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     info = directory.describe("image-f8")
     spec = info.spec.with_fingerprint(info.fingerprint)
     random = np.random.default_rng(0)
     extent = (SIDE * 8, SIDE * 8)
-    names = Names(items)
+    each = min(items, FEW)
+    names = [name(0, number) for number in range(each)]
+    first = folder / "corpus-000"
     with CorpusWriter(
-        folder / "corpus", format="bin", names=names, spec=spec, job={"model": "image-f8"}
+        first, format="bin", names=names, spec=spec, job={"model": "image-f8"}
     ) as writer:
-        for number in range(items):
+        for number in range(each):
             codes = random.integers(0, 8192, (1, SIDE, SIDE))
             header = Header(spec, extent, "image-f8", 1, Source(f"{number}.png"), "0.2.0")
             writer.add(number, Codes(spec, (codes,), extent).numpy(), header)
         writer.finish()
+    corpora = [first]
+    for number in range(1, items // each):
+        corpora.append(renamed(first, folder / f"corpus-{number:03d}", number))
     with (folder / "captions.jsonl").open("w") as out:
         for number in range(items):
-            text = " ".join(f"w{word}" for word in random.integers(0, WORDS, TOKENS))
-            out.write(json.dumps({"key": names[number], "text": text}) + "\n")
+            words = random.integers(0, WORDS, TOKENS).tolist()
+            text = " ".join(f"w{word}" for word in words)
+            out.write(f'{{"key": "{name(*divmod(number, each))}", "text": "{text}"}}\n')
     vocabulary = {f"w{word}": word for word in range(WORDS)} | {"<unk>": WORDS}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))
+    return corpora
 
 
-def composed(folder: Path, arguments: list[str]) -> dict[str, float]:
+def name(corpus: int, number: int) -> str:
+    """Return the name of an item; all are of one length."""
+    return f"{corpus:03d}/{number:07d}.png"
+
+
+def renamed(source: Path, target: Path, corpus: int) -> Path:
+    """Copy a corpus whose items are called otherwise: to encode a million takes hours."""
+    target.mkdir()
+    for file in ("tokens.bin", "tokens.idx", "histogram.npy"):
+        os.link(source / file, target / file)
+    old, new = name(0, 0)[:4].encode(), name(corpus, 0)[:4].encode()
+    data = (source / "items.jsonl").read_bytes().replace(b'"name":"' + old, b'"name":"' + new)
+    (target / "items.jsonl").write_bytes(data)
+    index = json.loads((source / "index.json").read_text())
+    for shard in index["shards"]:
+        for each in shard["extents"]:
+            if each["path"] == "items.jsonl":
+                own = data[each["start"] : each["start"] + each["bytes"]]
+                each["sha256"] = hashlib.sha256(own).hexdigest()
+    (target / "index.json").write_text(json.dumps(index))
+    return target
+
+
+def composed(folder: Path, corpora: list[Path], arguments: list[str]) -> dict[str, float]:
     """Compose in a process on one core; seconds, CPU seconds, peak memory in MB."""
     program = (
         "import resource, sys, time; from vqtok.cli.app import app\n"
@@ -80,7 +96,7 @@ def composed(folder: Path, arguments: list[str]) -> dict[str, float]:
         "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         "print(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)\n"
     )
-    command = [sys.executable, "-c", program, "compose", str(folder / "corpus"), "-q"]
+    command = [sys.executable, "-c", program, "compose", *map(str, corpora), "-q"]
     command += ["--text", str(folder / "captions.jsonl")]
     command += ["--tokenizer", str(folder / "tokenizer.json"), *arguments]
     core = min(os.sched_getaffinity(0))
@@ -100,7 +116,7 @@ def composed(folder: Path, arguments: list[str]) -> dict[str, float]:
 def main() -> None:
     """Make, compose, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=FEW * 10)
+    parser.add_argument("--items", type=int, default=FEW * 10, help=f"a multiple of {FEW}")
     parser.add_argument("--options", default="", help="of vqtok compose, such as '--pack 4096'")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
@@ -108,10 +124,10 @@ def main() -> None:
     for items in sorted({FEW, chosen.items}):
         with tempfile.TemporaryDirectory(prefix="vqtok-") as place:
             folder, begun = Path(place), time.perf_counter()
-            make(folder, items)
+            corpora = make(folder, items)
             print(f"{items} items made in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
             out = ["-o", str(folder / "out"), *chosen.options.split()]
-            found = composed(folder, out)
+            found = composed(folder, corpora, out)
             rows.append({"items": items, **found})
     print("| items | items/s | items per CPU second | peak memory |\n| --- | --- | --- | --- |")
     for row in rows:

@@ -66,6 +66,13 @@ class Contents:
             '{"messages": […], "images": […]}.',
         ),
     ] = None
+    extend: Annotated[
+        bool,
+        typer.Option(
+            "--extend-tokenizer",
+            help="Add all special tokens and codes to the tokenizer.json of the stream.",
+        ),
+    ] = False
     key: Annotated[
         str | None,
         typer.Option("--key", metavar="NAME", help="Field of --text that names the item."),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from vqtok.compose import building, layout
 from vqtok.compose.building import Source
+from vqtok.compose.extending import extended
 from vqtok.compose.pairs import MODES, Corpus, Mode, Pairs
 from vqtok.compose.scripts import Scripts
 from vqtok.compose.state import digest_of
@@ -36,6 +37,7 @@ class Request:
         key: Field or column of keys in texts.
         column: Field or column of texts.
         documents: JSON Lines of documents that are written out; None: one for each item.
+        extend: Put the tokens of all ids into the ``tokenizer.json`` of the stream.
     """
 
     corpora: tuple[Path, ...]
@@ -46,6 +48,7 @@ class Request:
     key: str | None = None
     column: str | None = None
     documents: Path | None = None
+    extend: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,24 +96,29 @@ def prepare(request: Request) -> Prepared:
         for path, reader in zip(request.corpora, readers, strict=True)
     ]
     texts: Texts | None = None
+    sides: dict[str, bytes] = {}
+    if text is not None:
+        sides[TOKENIZER] = extended(vocabulary, text) if request.extend else text.data
+    elif request.extend:
+        raise UsageError("--extend-tokenizer", "which one?", hint="--tokenizer tokenizer.json")
     if request.documents is not None:
         if text is None:
             raise UsageError("--documents", "text through which tokenizer?", hint="--tokenizer")
         scripts = Scripts(request.documents, corpora, vocabulary, text)
         job = {**_job(request, "documents"), "documents": digest_of(request.documents)}
-        return Prepared(scripts, vocabulary, job, {TOKENIZER: text.data})
+        return Prepared(scripts, vocabulary, job, sides)
     if mode != "codes":
         texts = open_texts(request.text, key=request.key, text=request.column)
         if request.text is None:
             _refuse_without_text(corpora)
     job = {**_job(request, mode), "texts": "" if texts is None else texts.digest()}
-    sides = {} if text is None else {TOKENIZER: text.data}
     composer = Pairs(corpora, vocabulary, mode=mode, text=text, texts=texts)
     return Prepared(composer, vocabulary, job, sides, texts)
 
 
 def _job(request: Request, mode: str) -> dict[str, Any]:
-    return {"corpora": [digest_of(path / INDEX) for path in request.corpora], "mode": mode}
+    digests = [digest_of(path / INDEX) for path in request.corpora]
+    return {"corpora": digests, "mode": mode, "extended": request.extend}
 
 
 def _mode(request: Request) -> Mode:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vqtok import atomic, regular
+from vqtok.compose.extending import is_of
 from vqtok.compose.parsing import Parser, Wrong
 from vqtok.compose.reader import Block, StreamReader, Text
 from vqtok.compose.text import TextTokenizer
@@ -204,7 +205,7 @@ def ids_of(
     folder = vocabulary if vocabulary.is_dir() else vocabulary.parent
     beside = folder / TOKENIZER
     text = TextTokenizer.read(beside) if own.text_sha256 and beside.is_file() else None
-    if text is not None and text.sha256 != own.text_sha256:
+    if text is not None and not is_of(text, own):
         raise ConfigError(beside, f"not the tokenizer of {vocabulary}")
     lists = [each for file in files for each in _lists(Path(file))]
     extent = None if size is None else arrays.pixels_of(size)
