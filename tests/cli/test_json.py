@@ -36,7 +36,8 @@ def name_of(line: dict[str, Any]) -> str:
     if "kind" in line and "subject" in line:
         return str(line["kind"]).replace(" ", "_")
     for key, name in {
-        "error": "failed", "probability": "classified", "accuracy": "accuracy",
+        "error": "failed", "stream": "composed",
+        "probability": "classified", "accuracy": "accuracy",
         "corpus": "corpus_written", "summary": "summary", "encode_s": "measured",
         "seconds": "done", "index": "sample", "samples": "planned_sample", "items": "score",
         "nats_per_code": "scored", "kind": "planned",
@@ -62,6 +63,9 @@ def printed(vqtok: Callable[..., Any], picture, recording, here) -> dict[str, li
         "eval d/0.png a.wav -m image-f8 -m audio-24k -m jpeg -m opus --metrics psnr,si-sdr,delay",
         "eval d/0.png",
         "info o/0.safetensors o/a.safetensors d/0.png a.wav image-f8 d corpus",
+        "compose corpus --layout rows --mode codes -o tokens",
+        "compose corpus -n",
+        "info tokens",
         "models",
         "train --data d --preset tiny.json -o trained --steps 2",
         "train --data corpus --preset prior-transformer -o prior --steps 1 --set model.width=16 "
