@@ -56,6 +56,12 @@ def test_a_rehearsal_writes_nothing_and_counts(vqtok, photos, here):
     assert sorted(path.name for path in here.iterdir()) == before
 
 
+def test_a_stream_is_no_corpus(vqtok, photos):
+    vqtok("compose", "c", "-o", "t")
+    result = vqtok("compose", "t", "-o", "u")
+    assert result.exit_code == 2 and "Error: t: a stream, not a corpus" in result.stderr
+
+
 def test_info_describes_a_stream(vqtok, photos):
     vqtok("compose", "c", "-o", "t", "--layout", "rows", "--mode", "codes")
     rows = vqtok("info", "t").stdout

@@ -189,6 +189,16 @@ def test_parquet_has_ids_runs_and_sources_that_agree(place: Path, pack: int | No
     assert seen == blocks
 
 
+def test_parquet_is_read_by_datasets(place: Path, tmp_path: Path):
+    datasets = pytest.importorskip("datasets", reason="not among what the tests need")
+    folder = place / str(next(fresh))
+    write(folder, both(place), Choices("parquet", split=0.3))
+    files = {name: str(folder / f"{name}-*.parquet") for name in ("train", "validation")}
+    found = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path))
+    ids = [row["input_ids"] for name in files for row in found[name]]
+    assert ids == [each.ids.tolist() for each in StreamReader(folder).documents()]
+
+
 def test_items_without_text_and_texts_without_items_are_listed(place: Path, tmp_path: Path):
     names = streams.names_of(SPECS["image"], 7)
     captions(tmp_path / "some.jsonl", [*names[2:], "other"])
@@ -299,6 +309,7 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(place: Path, kind: str)
         assert contents(folder) == expected, f"killed at step {step}"
 
 
+@pytest.mark.slow
 def test_killed_with_9_at_twenty_random_moments_it_ends_in_the_same_bytes(
     place: Path, tmp_path: Path
 ):

@@ -12,7 +12,7 @@ from vqtok.compose.building import Source
 from vqtok.compose.extending import extended
 from vqtok.compose.pairs import MODES, Corpus, Mode, Pairs
 from vqtok.compose.scripts import Scripts
-from vqtok.compose.state import digest_of
+from vqtok.compose.state import digest_of, is_stream
 from vqtok.compose.stream import Composer
 from vqtok.compose.text import TextTokenizer
 from vqtok.compose.texts import Texts, open_texts
@@ -86,6 +86,9 @@ def prepare(request: Request) -> Prepared:
         CodesError: a corpus that is unfinished or damaged.
     """
     mode = _mode(request)
+    for path in request.corpora:
+        if is_stream(path):
+            raise UsageError(path, "a stream, not a corpus", hint="name the corpora themselves")
     readers = [CorpusReader(path) for path in request.corpora]
     text = None if request.tokenizer is None else TextTokenizer.read(request.tokenizer)
     name = request.layout or (DEFAULT if mode == "codes" else "rows")
