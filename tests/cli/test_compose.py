@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.compose import words
 from tests.compose.test_stream import megatron
+from tests.media.test_datasets import IMAGES, TEXTS, saved
 from vqtok.compose.reader import StreamReader
 
 
@@ -134,3 +135,17 @@ def test_a_packed_stream_is_decoded(vqtok, photos, here):
     assert sum(map(len, megatron(here / "t/train.bin"))) > 0
     assert vqtok("decode", "t", "-o", "seen").exit_code == 0
     assert len(list((here / "seen").iterdir())) == 3
+
+
+def test_a_saved_data_set_becomes_a_stream_with_its_texts(vqtok, here):
+    pytest.importorskip("pyarrow")
+    saved(here / "d", {"image": IMAGES, "caption": TEXTS})
+    words.write_tokenizer(here / "tokenizer.json")
+    result = vqtok("encode", "hf-dataset:d#image", "--format", "tar", "-o", "c")
+    assert result.exit_code == 0, result.stderr
+    result = vqtok("compose", "c", "--tokenizer", "tokenizer.json", "-o", "t")
+    assert result.exit_code == 0, result.stderr
+    vqtok("decode", "t", "-o", "seen")
+    found = sorted(path.read_text() for path in (here / "seen").glob("*.txt"))
+    assert found == sorted(TEXTS)
+    assert len(list((here / "seen").glob("*.png"))) == 5

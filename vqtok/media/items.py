@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vqtok.errors import MediaError, UsageError, VqtokError, explained
+from vqtok.media import datasets
 from vqtok.media.inputs import STDIN, Input, expand, expanded, place_of
 from vqtok.media.kinds import Kind, LeftOut, is_tar
 from vqtok.media.opening import os_message
@@ -97,7 +98,10 @@ class _Group:
         failures: list[tuple[str, VqtokError]] = []
         self.items: list[Item] = []
         try:
-            if is_tar(path) and path.is_file():
+            if datasets.is_dataset(place) and not path.exists():
+                self.label = Path(place.rpartition("#")[0]).name
+                self.items = _of_dataset(place, kinds)
+            elif is_tar(path) and path.is_file():
                 self.label = path.stem
                 new = _is_new(path, seen)
                 self.items = _of_tar(path, kinds, failures, left_out) if new else []
@@ -165,6 +169,13 @@ def _of_tar(
     return items
 
 
+def _of_dataset(place: str, kinds: Collection[Kind]) -> list[Item]:
+    return [
+        Item(safe_name(name), kind, where, problem, () if text is None else (("txt", text),))
+        for name, kind, where, text, problem in datasets.rows(place, kinds)
+    ]
+
+
 def _is_new(path: Path, seen: set[str]) -> bool:
     place = place_of(path)
     if place in seen:
@@ -227,7 +238,7 @@ def with_beside(items: Sequence[Item]) -> list[Item]:
     listings: dict[Path, Mapping[str, Place]] = {}
     found = []
     for item in items:
-        if item.problem is not None:
+        if item.problem is not None or item.beside:
             found.append(item)
             continue
         place = item.place
