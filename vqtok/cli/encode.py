@@ -16,8 +16,8 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
     """Turn images and audio files into discrete codes.
 
     FILE is an image, an audio file, a directory of them (with all that is below it), a quoted
-    pattern, @list.txt (a path on each line), or - for standard input. For a corpus also .tar files, and
-    hf-dataset:PATH#column, a column of a data set that Hugging Face's datasets saved.
+    pattern, @list.txt (a path on each line), or - for standard input. For a corpus also .tar files,
+    and hf-dataset:PATH#column, a column of a data set that Hugging Face's datasets saved.
 
     With --format files, tar, bin, parquet or arrow, -o is a folder that becomes one corpus. The
     same command goes on where it was stopped; -f starts over. --append adds new items later.
