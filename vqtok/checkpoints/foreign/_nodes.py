@@ -154,7 +154,9 @@ def default(root: Node) -> Node:
     while True:
         inside = [each for each in node.inside.values() if each.count]
         known = [each for each in inside if _order(each) < len(CONTAINERS) and each.whole]
-        only = [each for each in inside if each.count == node.count and each.name in WRAPPERS]
+        # What all names begin with is a wrapper's, or the attribute of a Lightning module.
+        alone = [each for each in inside if each.count == node.count]
+        only = [each for each in alone if each.name in WRAPPERS or _order(each) < len(CONTAINERS)]
         chosen = sorted(known, key=_order)[:1] or only
         if not chosen:
             return node
