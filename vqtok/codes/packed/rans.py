@@ -68,7 +68,7 @@ def frequencies(weights: np.ndarray) -> np.ndarray:
 
 def lanes_for(symbols: int) -> int:
     """Return the number of lanes: each costs bytes, fewer take longer."""
-    return min(max(1, symbols >> 10), 256)
+    return min(max(1, symbols >> 11), 256)
 
 
 class Counter:

@@ -42,21 +42,32 @@ _LONGEST = 1 << 16
 _PLAIN, _COUNTED, _CONTEXT = 0, 1, 2
 
 _KNOWN = (
-    b'{"channels":2,"extent":[512,768],"format":1,"levels":[{"axes":["h","w"],"codebook_size":1024,'
-    b'"depth":null,"name":"codes","stride":[16,16]}],{"axes":["q","t"],"codebook_size":1024,'
-    b'"depth":8,"name":"codes","stride":[320]}],"rate":24000.0,"modality":"audio","model":'
-    b'"audio-24k","source":{"format":"WAV","length":,"loudness_db":[-23.0],"name":".flac","rate":'
-    b'44100},"vqtok":"0.2.0"}{"axes":["h","w"],"codebook_size":512,"depth":null,"name":"top",'
-    b'"stride":[8,8]},{"axes":["h","w"],"codebook_size":512,"depth":null,"name":"bottom","stride":'
-    b'[4,4]}],"modality":"image","model":"image-vqvae2","rate":null,"source":{"format":"PNG","mode":'
-    b'"L","name":".png"{"channels":1,"extent":[256,384],"fingerprint":"","format":1,"levels":['
-    b'{"axes":["h","w"],"codebook_size":16384,"depth":null,"name":"codes","stride":[16,16]}],'
-    b'"modality":"image","model":"image-f16","rate":null,"source":{"format":"WebP","mode":"RGB",'
-    b'"name":".webp"{"axes":["h","w"],"codebook_size":8192,"depth":null,"name":"codes","stride":'
-    b'[8,8]}],"modality":"image","model":"image-f8","rate":null,"source":{"format":"JPEG","mode":'
-    b'"RGB","name":".jpg"},"vqtok":"0.2.0"}'
-)
-"""What headers are likely to hold, the likeliest last. A part of format 1: never changed."""
+    '{"channels":1,"extent":[240000],"fingerprint":"2613913a26d6d394","format":1,"levels":[{"axes'
+    '":["q","t"],"codebook_size":1024,"depth":8,"name":"codes","stride":[320]}],"modality":"audio'
+    '","model":"audio-24k","rate":24000.0,"source":{"format":"WAV","length":441000,"loudness_db":'
+    '[-23.0],"name":".flac","rate":44100},"vqtok":"0.2.0"}{"channels":1,"extent":[240000],"finger'
+    'print":"f2b9f7f1f57e624e","format":1,"levels":[{"axes":["t"],"codebook_size":512,"depth":nul'
+    'l,"name":"codes","stride":[640]}],"modality":"audio","model":"speech-speaker","rate":24000.0'
+    ',"source":{"format":"FLAC","length":240000,"loudness_db":[-23.0],"name":".wav","rate":24000}'
+    ',"vqtok":"0.2.0"}{"channels":1,"extent":[32,32],"fingerprint":"843753741160e6cd","format":1,'
+    '"levels":[{"axes":["h","w"],"codebook_size":512,"depth":null,"name":"codes","stride":[4,4]}]'
+    ',"modality":"image","model":"cifar10-f4","rate":null,"source":{"format":"PNG","mode":"RGB","'
+    'name":".png"},"vqtok":"0.2.0"}{"channels":1,"extent":[256,256],"fingerprint":"aa3e6563a609e0'
+    'c3","format":1,"levels":[{"axes":["h","w"],"codebook_size":512,"depth":null,"name":"top","st'
+    'ride":[8,8]},{"axes":["h","w"],"codebook_size":512,"depth":null,"name":"bottom","stride":[4,'
+    '4]}],"modality":"image","model":"image-vqvae2","rate":null,"source":{"format":"PNG","mode":"'
+    'L","name":".png"},"vqtok":"0.2.0"}{"channels":1,"extent":[256,384],"fingerprint":"a9bb36ca73'
+    'db2146","format":1,"levels":[{"axes":["h","w"],"codebook_size":16384,"depth":null,"name":"co'
+    'des","stride":[16,16]}],"modality":"image","model":"image-f16","rate":null,"source":{"format'
+    '":"WEBP","mode":"RGB","name":".webp"},"vqtok":"0.2.0"}{"channels":1,"extent":[512,768],"fing'
+    'erprint":"8045ed0e476573a0","format":1,"levels":[{"axes":["h","w"],"codebook_size":8192,"dep'
+    'th":null,"name":"codes","stride":[8,8]}],"modality":"image","model":"image-f8","rate":null,"'
+    'source":{"format":"PNG","mode":"RGB","name":".png"},"vqtok":"0.2.0"}{"channels":1,"extent":['
+    '512,768],"fingerprint":"8045ed0e476573a0","format":1,"levels":[{"axes":["h","w"],"codebook_s'
+    'ize":8192,"depth":null,"name":"codes","stride":[8,8]}],"modality":"image","model":"image-f8"'
+    ',"rate":null,"source":{"format":"JPEG","mode":"RGB","name":".jpg"},"vqtok":"0.2.0"}'
+).encode()
+"""Headers of the shipped models, the likeliest last. A part of format 1: never changed."""
 
 
 class Context(Protocol):
