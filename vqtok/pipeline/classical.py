@@ -15,24 +15,28 @@ class Classical:
         name: As typed after -m: "jpeg".
         like: Name of the model whose bits it gets.
         rate_hz: Of recordings: the rate of that model; both are compared at it.
+        stored: Whether its bits are those of packed files, or nominal.
 
     Raises:
         UsageError: Pillow or libsndfile does not have it here.
     """
 
-    def __init__(self, name: str, *, like: str, rate_hz: float | None = None) -> None:
+    def __init__(
+        self, name: str, *, like: str, rate_hz: float | None = None, stored: bool = False
+    ) -> None:
         classical.require(name)
         kind = classical.KINDS[name]
-        self.name, self.like = name, like
+        self.name, self.like, self.stored = name, like, stored
         self.spec = CodeSpec("image" if kind == "image" else "audio", (), rate_hz)
 
     @property
     def protocol(self) -> str:
         """What its row means, one sentence."""
+        what = "whole packed files" if self.stored else "log2 K each, no headers"
         return (
             f"{classical.TITLES[self.name]} ({classical.SETTINGS[self.name]}): the whole file with "
             f"its headers, at the highest setting that takes no more bits than the codes of "
-            f"{self.like} (log2 K each, no headers); where none does, its lowest."
+            f"{self.like} ({what}); where none does, its lowest."
         )
 
     def code(

@@ -20,7 +20,7 @@ from vqtok.errors import MediaError, UsageError
 from vqtok.media.classical import KINDS, TITLES
 from vqtok.media.opening import seekable
 from vqtok.pipeline.classical import Classical
-from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, Measured
+from vqtok.pipeline.evaluate import EvaluateOptions, Evaluation, Measured, Packing
 from vqtok.pipeline.evaluated import ItemReport, Summary
 from vqtok.pipeline.results import Failed
 
@@ -40,12 +40,14 @@ class Method:
         coder_for: "image" or "audio" → the coder; None: a classical codec.
         kinds: Kinds of files that it is for.
         has_codes: Whether it has bits that classical codecs can be given.
+        packing: Header → what its codes are packed with; None: counts of the codes alone.
     """
 
     label: str
     coder_for: Callable[[str], Coder] | None = None
     kinds: tuple[str, ...] = ALL
     has_codes: bool = True
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Comparison:
         methods: Rows, in order; their labels differ.
         options: How to evaluate.
         kinds: Kinds of the files to come.
+        stored: Classical codecs get the bits of packed files, not the nominal ones.
 
     Raises:
         UsageError: a classical codec without a model whose bits it could have, or that Pillow or
@@ -86,8 +89,9 @@ class Comparison:
         *,
         options: EvaluateOptions | None = None,
         kinds: Sequence[str] = ALL,
+        stored: bool = False,
     ) -> None:
-        self.methods = tuple(methods)
+        self.methods, self._stored = tuple(methods), stored
         self._likes: dict[str, Method] = {}
         for kind in ALL:
             models = [c for c in methods if c.coder_for and kind in c.kinds and c.has_codes]
@@ -98,6 +102,7 @@ class Comparison:
                 options=options,
                 kinds=kinds,
                 name=method.label,
+                packing=method.packing,
             )
             for method in methods
         }
@@ -173,7 +178,8 @@ class Comparison:
             label = method.label
             budgets: tuple[float, ...] = ()
             if method.coder_for is None and like is not None:
-                budgets = measured[like.label].report.segment_bits
+                found = measured[like.label].report
+                budgets = found.segment_stored if self._stored else found.segment_bits
             self._at = self._evaluations[label]
             measured[label] = self._at.measure(
                 replace(job, target=target_for(label, job)),
@@ -200,7 +206,8 @@ class Comparison:
             )
         model, label = like.coder_for, like.label
         Classical(name, like=label)  # is it there?
-        return lambda _: Classical(name, like=label, rate_hz=model(kind).spec.rate)
+        stored = self._stored
+        return lambda _: Classical(name, like=label, rate_hz=model(kind).spec.rate, stored=stored)
 
 
 def classical(name: str) -> Method:

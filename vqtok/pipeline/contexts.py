@@ -27,12 +27,14 @@ class Contexts:
         """Return what to pack codes with; None: their model has no context model, or is not here.
 
         Raises:
-            CheckpointError: a context model that is damaged, or of codes of another model.
+            CheckpointError: a context model that is damaged, or a named one of other codes.
         """
         path = self._place(header)
         if path is None:
             return None
         found = self._at(path)
+        if found.spec != header.spec and self._path is None:
+            return None  # left behind by a model that was trained further
         if found.spec != header.spec:
             made = header.model or "another model"
             raise CheckpointError(path, f"a context model of other codes than those of {made}")
@@ -43,7 +45,7 @@ class Contexts:
 
         Raises:
             CodesError: it is not here, or another one is.
-            CheckpointError: a context model that is damaged, or of codes of another model.
+            CheckpointError: a context model that is damaged, or a named one of other codes.
         """
         found = self.packing(header)
         made = f"packed with a context model (fingerprint {fingerprint})"

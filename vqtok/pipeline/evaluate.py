@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from vqtok.codes import header as headers
+from vqtok.codes.header import Header, Source
 from vqtok.media import audio, image
 from vqtok.metrics.metric import Metric
 from vqtok.pipeline import pictures
 from vqtok.pipeline.classical import Classical
-from vqtok.pipeline.encode import CodingOptions
+from vqtok.pipeline.encode import CodingOptions, header_of, image_source
 from vqtok.pipeline.evaluated import ItemReport as ItemReport
 from vqtok.pipeline.evaluated import Summary as Summary
 from vqtok.pipeline.labels import label_for
@@ -22,6 +25,8 @@ from vqtok.pipeline.recordings import grouped, ungrouped
 from vqtok.pipeline.tally import FileTally, Tally
 
 if TYPE_CHECKING:
+    from vqtok.codes.container import Codes
+    from vqtok.codes.packed.vqz import Context
     from vqtok.media.plan import Job
     from vqtok.protocols import Coder
 
@@ -44,6 +49,9 @@ class EvaluateOptions(CodingOptions):
     label: str | None = None
 
 
+Packing = Callable[["Header"], "Context | None"]
+"""Header → what codes are packed with."""
+
 OnPair = Callable[[np.ndarray, np.ndarray, "int | None"], None]
 """Shown an original, its reconstruction, and their rate in Hz: (3, H, W) or (C, L) in [-1, 1]."""
 
@@ -63,6 +71,7 @@ class Evaluation:
         options: How to evaluate.
         kinds: Kinds of the files to come: which missing packages are worth a note.
         name: What the reports call the model; "": by its own name.
+        packing: What its codes are packed with, to count stored bits; None: counts alone.
 
     Attributes:
         notes: What to tell the user of metrics that are left out.
@@ -79,6 +88,7 @@ class Evaluation:
         options: EvaluateOptions | None = None,
         kinds: Sequence[str],
         name: str,
+        packing: Packing | None = None,
     ) -> None:
         from vqtok.metrics.registry import choose
 
@@ -86,6 +96,7 @@ class Evaluation:
         self._coder_for = coder_for
         self._columns, self.notes = choose(self.options.metrics, kinds)
         self._name, self.has_model = name, False
+        self._packing = packing or (lambda header: None)
         self._tallies: dict[str, Tally] = {}
 
     def columns(self, kind: str) -> tuple[Metric, ...]:
@@ -145,7 +156,10 @@ class Evaluation:
         x = pixels[None]
         label = _label(coder, job.source, options.label)
         grey = image.is_grey(info)
-        y = tally.code(coder, x, depth=options.depth, label=label, grey=grey)
+        name = "" if job.source is None else job.source.name
+        source = replace(image_source(info), name=name)
+        stored = partial(self._stored, coder, source)
+        y = tally.code(coder, x, depth=options.depth, label=label, grey=grey, stored=stored)
         if grey:  # decode restores it as grey: the mean of the channels
             y = np.repeat(y.mean(1, keepdims=True), x.shape[1], axis=1)
         pair = torch.from_numpy(x), torch.from_numpy(y)
@@ -177,12 +191,18 @@ class Evaluation:
             reader = stack.enter_context(audio.Reader(place))
             channels = 1 if self.options.mono else reader.info.channels
             total = audio.resampled_length(reader.info.length, reader.info.rate, rate)
+            name = "" if job.source is None else job.source.name
+            info = reader.info
+            source = Source(name, info.rate, info.length, format=info.format)
+            stored = partial(self._stored, coder, source)
             writer = None
             if job.target is not None:
                 writer = stack.enter_context(audio.Writer(job.target, rate, channels))
             for segment in segments(reader.blocks(rate, mono=self.options.mono), SEGMENT_S * rate):
                 given = grouped(segment, coder.spec.channels, name=str(place))
-                coded = tally.code(coder, given, depth=self.options.depth, label=label)
+                coded = tally.code(
+                    coder, given, depth=self.options.depth, label=label, stored=stored
+                )
                 y = ungrouped(coded, channels)
                 pair = torch.from_numpy(segment[:, None]), torch.from_numpy(y[:, None])
                 values = {each.name: each.value(*pair, rate_hz=rate) for each in columns}
@@ -201,6 +221,16 @@ class Evaluation:
                 pictures.save(report.picture, picture)
             on_pair(*first, rate)
         return Measured(report, tally)
+
+    def _stored(self, coder: AnyCoder, source: Source, codes: Codes) -> int:
+        """Count the bytes of the packed file of codes."""
+        from vqtok.codes.packed import vqz
+
+        spec = codes.spec
+        header = header_of(
+            cast("Coder", coder), spec, source, extent=codes.extent, channels=len(codes)
+        )
+        return len(vqz.dump(codes.numpy(), headers.encode(header), self._packing(header)))
 
 
 def _label(coder: AnyCoder, source: Path | None, label: str | None) -> str | None:

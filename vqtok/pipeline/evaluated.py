@@ -36,6 +36,7 @@ class ItemReport:
         columns: The columns of ``values``.
         model: What it was coded with.
         segment_bits: Of each segment of a long recording, else of the file; none without codes.
+        segment_stored: The same as whole packed files, headers included.
     """
 
     source: Path | None
@@ -52,6 +53,7 @@ class ItemReport:
     columns: tuple[Metric, ...] = ()
     model: str = ""
     segment_bits: tuple[float, ...] = ()
+    segment_stored: tuple[float, ...] = ()
 
     @property
     def amount(self) -> float:
@@ -64,6 +66,13 @@ class ItemReport:
         if self.bits is None:
             return None
         return rates.rate(self.bits, self.amount, self.modality)
+
+    @property
+    def stored_rate(self) -> float | None:
+        """Bits of packed files per pixel, or kbit/s over all channels; None without codes."""
+        if self.bits is None:
+            return None
+        return rates.rate(sum(self.segment_stored), self.amount, self.modality)
 
     @property
     def picture(self) -> Path | None:
@@ -92,6 +101,9 @@ class ItemReport:
             "tokens": self.tokens,
             "bits": None if self.bits is None else round(self.bits, 3),
             RATES[self.modality].key: None if self.rate is None else plain(self.rate),
+            f"{RATES[self.modality].key}_stored": None
+            if self.stored_rate is None
+            else plain(self.stored_rate),
         }
         if self.rate_hz is not None:
             data["channels"] = self.channels
@@ -119,6 +131,7 @@ class Summary:
         amount: Pixels, or seconds.
         rate: Nominal bits per pixel or kbit/s: all bits over the whole amount; None of a model
             whose latents are continuous, as are ``entropy_rate`` and ``codebook``.
+        stored_rate: The same as whole packed files, headers included.
         entropy_rate: The same with each level and stage at its entropy of order 0.
         statistics: Mean ± sd over files by column.
         rate_statistic: Of the files' nominal rates.
@@ -149,6 +162,7 @@ class Summary:
     columns: tuple[Metric, ...] = ()
     classical: str = ""
     over: int = 0
+    stored_rate: float | None = None
 
     @property
     def rate_column(self) -> Metric:
@@ -176,6 +190,7 @@ class Summary:
             "files": self.files,
             amount: plain(self.amount) if self.rate_hz is not None else round(self.amount),
             key: None if self.rate is None else plain(self.rate),
+            f"{key}_stored": None if self.stored_rate is None else plain(self.stored_rate),
             f"{key}_entropy": None if self.entropy_rate is None else plain(self.entropy_rate),
         }
         if self.classical:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from vqtok.pipeline.evaluated import ItemReport, Summary
 if TYPE_CHECKING:
     import numpy as np
 
+    from vqtok.codes.container import Codes
     from vqtok.codes.spec import CodeSpec
     from vqtok.protocols import Coder
 
@@ -31,6 +32,7 @@ class FileTally:
         model: What the reports call it.
         budgets: Of a classical codec: the bits that each segment may take.
         bits: What the codes of each segment take; empty without codes.
+        stored: The same as whole packed files, headers included.
     """
 
     spec: CodeSpec
@@ -38,6 +40,7 @@ class FileTally:
     model: str = ""
     budgets: Sequence[float] = ()
     bits: list[float] = field(default_factory=list)
+    stored: list[float] = field(default_factory=list)
     codes: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     parts: list[tuple[float, Mapping[str, float]]] = field(default_factory=list)
     extent: tuple[int, ...] = ()
@@ -63,12 +66,17 @@ class FileTally:
         depth: int | None,
         label: str | None = None,
         grey: bool = False,
+        stored: Callable[[Codes], int] = lambda codes: 0,
     ) -> np.ndarray:
-        """Encode and decode signals, (C, 1, n) or (1, 3, H, W); remember codes and times."""
+        """Encode and decode signals, (C, 1, n) or (1, 3, H, W); remember codes and times.
+
+        Codes → the bytes of their packed file are ``stored``.
+        """
         if isinstance(coder, Classical):
             bits = self.budgets[len(self.bits)] if self.budgets else math.inf
             y, coded = coder.code(x, bits=bits, grey=grey)
             self.bits.append(coded.bits)
+            self.stored.append(coded.bits)
             encode_s, decode_s = coded.encode_s, coded.decode_s
         else:
             trip = coder.round_trip(x, depth=depth, label=label)
@@ -77,6 +85,7 @@ class FileTally:
                 levels = trip.codes.levels
                 self.codes.append(levels)
                 self.bits.append(rates.bits(self.spec.levels, (array.size for array in levels)))
+                self.stored.append(8.0 * stored(trip.codes))
         self.encode_s += encode_s
         self.decode_s += decode_s
         self._extend(tuple(x.shape[2:]), channels=len(x))
@@ -109,6 +118,7 @@ class FileTally:
             columns=self.columns,
             model=self.model,
             segment_bits=tuple(self.bits),
+            segment_stored=tuple(self.stored),
         )
 
 
@@ -132,7 +142,7 @@ class Tally:
         self._metrics = {column.name: Running() for column in columns}
         self._rates = Running()
         self.files = self.over = 0
-        self._amount = self._bits = self._encode_s = self._decode_s = 0.0
+        self._amount = self._bits = self._stored = self._encode_s = self._decode_s = 0.0
 
     def file(self, budgets: Sequence[float] = ()) -> FileTally:
         """Begin a file; ``budgets`` are the bits that a classical codec has for each segment."""
@@ -148,6 +158,7 @@ class Tally:
         if report.bits is not None and report.rate is not None:
             self._rates.add(report.rate)
             self._bits += report.bits
+            self._stored += sum(report.segment_stored)
             self.over += tally.is_over
         self.files += 1
         self._amount += report.amount
@@ -175,6 +186,9 @@ class Tally:
             if totals or self.classical
             else None,
             entropy_rate=rates.rate(coded, amount, self.spec.modality) if totals else None,
+            stored_rate=rates.rate(self._stored, amount, self.spec.modality)
+            if totals or self.classical
+            else None,
             statistics={name: running.statistic for name, running in self._metrics.items()},
             rate_statistic=self._rates.statistic,
             codebook=Use(

@@ -87,6 +87,15 @@ class Choices:
             "trained on; with any -m, by default MODEL.",
         ),
     ] = None
+    rate: Annotated[
+        str,
+        typer.Option(
+            "--rate",
+            metavar="KIND",
+            help="Bits that jpeg, webp, avif, opus and mp3 get: nominal, log2 of the codebook's "
+            "size for each code; or stored, those of the whole packed file.",
+        ),
+    ] = "nominal"
     wide: options.Wide = False
     reading: options.Reading
     machine: options.CodingMachine
@@ -104,6 +113,7 @@ class Choices:
             "--depth": self.depth,
             "--mono": self.reading.mono or None,
             "--report": self.report,
+            "--rate": None if self.rate == "nominal" else self.rate,
             "--backend": None if self.machine.backend == "auto" else self.machine.backend,
         }
         for flag, value in given.items():

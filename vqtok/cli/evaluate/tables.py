@@ -117,6 +117,7 @@ def _show_one(console: Console, summary: Summary) -> None:
         entropy = f"by entropy {summary.entropy_rate:.3f}"
         rows += [
             ("rate", f"{summary.rate:.3f} {unit}, {entropy}"),
+            ("stored", f"{summary.stored_rate:.3f} {unit}, packed, headers included"),
             ("codebook", _used(use)),
             ("entropy", _bits(use)),
             ("perplexity", f"{use.perplexity:.0f}"),
@@ -164,6 +165,7 @@ def _show_several(
     over = [str(each.over) if each.classical else "" for each in summaries]
     columns += [
         Column(unit, [_number(each.rate) for each in summaries]),
+        Column("stored", [_number(each.stored_rate) for each in summaries], drop=1),
         Column("by entropy", [_number(each.entropy_rate) for each in summaries], drop=1),
     ]
     columns += [Column("over", over)] if any(over) else []

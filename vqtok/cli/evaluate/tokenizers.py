@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from vqtok.pipeline.models import Models
 
 
+NOMINAL, STORED = RATES = ("nominal", "stored")
+"""What classical codecs are matched at."""
+
+
 def only_held_out(console: Console, plan: Plan, files: Sequence[str], chosen: Choices) -> Plan:
     """Leave out what --held-out does not name, and say so.
 
@@ -72,6 +76,8 @@ def evaluate(
     """
     from vqtok.pipeline import plans
 
+    if chosen.rate not in RATES:
+        raise UsageError(f"--rate {chosen.rate}", "unknown", hint=" or ".join(RATES))
     single = len(names) == 1
     plan = plans.for_evaluate(files, output=chosen.output if single else None, force=chosen.force)
     plan = only_held_out(console, plan, files, chosen)
@@ -101,7 +107,9 @@ def evaluate(
             label=chosen.label,
             **chosen.reading.given(),
         )
-        comparison = compare.Comparison(rows, options=settings, kinds=kinds)
+        comparison = compare.Comparison(
+            rows, options=settings, kinds=kinds, stored=chosen.rate == STORED
+        )
         page.begin(plan.jobs)
         for note in comparison.notes:
             console.say(note)
@@ -171,6 +179,7 @@ def _model(models: Models, *, alone: bool) -> tuple[Method, str]:
         lambda kind: models.load(models.info_for_kind(kind)),
         kinds,
         has_codes=info is None or bool(info.spec.levels),
+        packing=models.contexts.packing,
     )
     return row, "" if info is None else str(info.path.resolve())
 
