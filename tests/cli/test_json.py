@@ -60,6 +60,8 @@ def printed(vqtok: Callable[..., Any], picture, recording, here) -> dict[str, li
         "encode d/0.png -o planned.npy -n",
         "encode d --format tar -o corpus",
         "decode o/0.safetensors o/a.safetensors",
+        "pack o/0.safetensors o/a.safetensors -o packed/",
+        "unpack packed/ -o again/",
         "eval d/0.png a.wav -m image-f8 -m audio-24k -m jpeg -m opus --metrics psnr,si-sdr,delay",
         "eval d/0.png",
         "info o/0.safetensors o/a.safetensors d/0.png a.wav image-f8 d corpus",

@@ -102,3 +102,28 @@ def test_recordings_keep_channels_rate_and_stages(vqtok, recording, here: Path):
     after, again = files.read(here / "sound.vqz")
     assert again == header
     np.testing.assert_array_equal(before.levels[0], after.levels[0])
+
+
+def test_a_context_model_is_trained_on_codes_packs_them_and_is_needed_again(
+    vqtok, picture, here: Path
+):
+    for number in range(12):
+        picture(f"photos/{number}.png", width=32 + number, height=32)
+    vqtok("encode", "photos/", "-o", "codes/", "--format", "npy")
+    sizes = ("width=16", "blocks=1", "embedding=4", "query=4")
+    settings = [part for each in sizes for part in ("--set", f"model.{each}")]
+    trained = vqtok(
+        "train", "--data", "codes/", "--preset", "context", "-o", "mine/", "--steps", "2", *settings
+    )
+    assert trained.exit_code == 0, trained.stderr
+    assert "vqtok pack CODES/ -o PACKED/ --context mine/" in trained.stderr
+    packed = vqtok("pack", "codes/", "-o", "packed/", "--context", "mine/")
+    assert packed.exit_code == 0, packed.stderr
+    assert vqtok("unpack", "packed/", "-o", "again/", "--format", "npy", "--context", "mine/")
+    for number in range(12):
+        before = (here / f"codes/{number}.npy").read_bytes()
+        assert (here / f"again/{number}.npy").read_bytes() == before
+    alone = vqtok("unpack", "packed/3.vqz", "-o", "x.npy")
+    assert alone.exit_code == 1
+    assert "context model" in alone.stderr
+    assert not (here / "x.npy").exists()

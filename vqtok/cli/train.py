@@ -240,8 +240,11 @@ def _name(output: Path) -> str:
 def _next(output: Path, name: str) -> str:
     """Say what to do with the model."""
     from vqtok.checkpoints import directory
+    from vqtok.codes.packed import CONTEXT
 
     info = directory.describe(output)
+    if (output / CONTEXT).is_file():
+        return f"vqtok pack CODES/ -o PACKED/ --context {_path(output)}"
     if info.learned is not None:
         suffix = "wav" if info.spec.modality == "audio" else "png"
         return f"vqtok sample -m {name} -o new.{suffix}"

@@ -6,3 +6,6 @@ MAGIC = b"\x93VQZ"
 """First bytes of a packed file."""
 
 SUFFIX = ".vqz"
+
+CONTEXT = "context.safetensors"
+"""A context model: lies in the directory of a tokenizer, or of the prior that it was made of."""

@@ -27,12 +27,11 @@ from safetensors.numpy import save as save_tensors
 
 from vqtok import atomic, regular
 from vqtok.codes.container import Codes
-from vqtok.codes.packed import interlaced, rans
+from vqtok.codes.packed import CONTEXT, interlaced, rans
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import CheckpointError, CodesError, VqtokError
 
-FILE = "context.safetensors"
-"""Lies in the directory of a tokenizer, or of the prior that it was made of."""
+FILE = CONTEXT
 
 KIND = "context"
 FORMAT = 1
