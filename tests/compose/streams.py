@@ -74,6 +74,15 @@ def corpus(
     return folder
 
 
+def empty(folder: Path, spec: CodeSpec, numbers: Sequence[int]) -> None:
+    """A corpus of items that failed, or of none."""
+    names = [names_of(spec, 7)[number] for number in numbers]
+    with CorpusWriter(folder, format="bin", names=names, spec=spec, job={"model": "m"}) as writer:
+        for place in range(len(names)):
+            writer.fail(place, "broken")
+        writer.finish()
+
+
 def captions(path: Path, names: Sequence[str]) -> Path:
     """Texts by key, of every name."""
     rows = [json.dumps({"key": name, "text": text_of(name)}) + "\n" for name in names]

@@ -258,6 +258,17 @@ def test_parts_together_are_the_whole(place: Path):
         write(place / "no", both(place), Choices(pack=4, shard=(0, 2)))
 
 
+@pytest.mark.parametrize("choices", [Choices(), Choices("bin", 8, 1, 0.5), Choices("tar")])
+@pytest.mark.parametrize("numbers", [(), (4,)])
+def test_a_corpus_without_codes_becomes_a_stream_without_documents(
+    tmp_path: Path, choices: Choices, numbers: tuple[int, ...]
+):
+    streams.empty(tmp_path / "none", SPECS["image"], numbers)
+    totals, _ = write(tmp_path / "out", Request((tmp_path / "none",)), choices)
+    assert (totals.documents, totals.tokens) == (0, 0)
+    assert list(StreamReader(tmp_path / "out").documents()) == []
+
+
 def test_another_job_is_refused_and_f_starts_over(place: Path):
     folder = place / str(next(fresh))
     write(folder, both(place))
@@ -307,6 +318,32 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(place: Path, kind: str)
                 write(folder, both(place), choices)
         write(folder, both(place), choices)
         assert contents(folder) == expected, f"killed at step {step}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("was_complete", [True, False])
+def test_killed_while_starting_over_it_ends_in_the_new_stream_alone(
+    place: Path, was_complete: bool
+):
+    old, new, whole = Choices("tar"), Choices("bin", 9), place / str(next(fresh))
+    write(whole, both(place), new)
+    for step in itertools.count():
+        folder = place / str(next(fresh))
+        if was_complete:
+            write(folder, both(place), old)
+            (folder / "notes.txt").write_text("mine")
+        else:
+            with killed_at(40), suppress(Killed):
+                write(folder, both(place), old)
+        finished = False
+        with killed_at(step), suppress(Killed):
+            write(folder, both(place), new, restart=True)
+            finished = True
+        write(folder, both(place), new, restart=True)
+        notes = {"notes.txt": b"mine"} if was_complete else {}
+        assert contents(folder) == {**contents(whole), **notes}, f"killed at step {step}"
+        if finished:
+            return
 
 
 @pytest.mark.slow

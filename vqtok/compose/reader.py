@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqtok import regular
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import integer
@@ -21,7 +22,7 @@ from vqtok.corpus.disk import ByteRange
 from vqtok.corpus.index import read_json
 from vqtok.corpus.info import build
 from vqtok.corpus.items import checking
-from vqtok.corpus.names import INDEX
+from vqtok.corpus.names import COMMAND, INDEX, STATE
 from vqtok.errors import CodesError
 
 
@@ -158,8 +159,7 @@ def read_index(folder: Path) -> StreamInfo:
         data = read_json(folder / INDEX)
     except FileNotFoundError as error:
         if is_stream(folder):
-            hint = "run the command that makes it again"
-            raise CodesError(folder, "unfinished stream", hint=hint) from error
+            raise CodesError(folder, "unfinished stream", hint=_command(folder)) from error
         raise CodesError(folder, f"not a stream: it has no {INDEX}") from error
     except OSError as error:
         raise CodesError(folder, f"cannot read: {error.strerror}") from error
@@ -174,3 +174,14 @@ def read_index(folder: Path) -> StreamInfo:
             raise ValueError("unknown splits")
         totals = Totals.from_json(data["totals"])
         return StreamInfo(data["format"], totals, splits, files, dict(data["job"]["choices"]))
+
+
+def _command(folder: Path) -> str:
+    """Return what goes on with an unfinished stream."""
+    try:
+        return regular.read(folder / STATE / COMMAND, most=1 << 20).decode() or _AGAIN
+    except (OSError, UnicodeDecodeError):
+        return _AGAIN
+
+
+_AGAIN = "run the command that makes it again"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from vqtok import regular
 from vqtok.errors import CodesError
 
 
@@ -48,7 +48,7 @@ class View:
 
     def __init__(self, tokens: Path, listing: Path, sizes: np.ndarray, dtype: str) -> None:
         self._dtype = np.dtype(dtype).newbyteorder("<")
-        self._files = [os.open(path, os.O_RDONLY) for path in (tokens, listing)]
+        self._files = [regular.opened(path) for path in (tokens, listing)]
         self.sizes = sizes
         self._starts = np.zeros((len(sizes) + 1, 2), np.int64)
         np.cumsum(sizes, axis=0, out=self._starts[1:])
@@ -58,7 +58,7 @@ class View:
 
     def __exit__(self, *_: object) -> None:
         for file in self._files:
-            os.close(file)
+            file.close()
 
     def __len__(self) -> int:
         """Count the documents."""
@@ -103,11 +103,20 @@ class View:
     def _document(self, number: int) -> tuple[np.ndarray, bytes]:
         (token, byte), (tokens, size) = self._starts[number].tolist(), self.sizes[number].tolist()
         width = self._dtype.itemsize
-        data = os.pread(self._files[0], tokens * width, token * width)
-        line = os.pread(self._files[1], size, byte)
+        data, line = (
+            _part(file, start, count)
+            for file, start, count in zip(
+                self._files, (token * width, byte), (tokens * width, size), strict=True
+            )
+        )
         if len(data) != tokens * width or len(line) != size:
             raise CodesError("damaged: documents are cut", hint="-f starts over")
         return np.frombuffer(data, self._dtype), line
+
+
+def _part(file: BinaryIO, start: int, size: int) -> bytes:
+    file.seek(start)
+    return file.read(size)
 
 
 def order_of(count: int, shuffle: int | None) -> np.ndarray:
