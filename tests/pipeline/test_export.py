@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from tests.checkpoints.foreign.checkpoints import CHECKPOINTS
+from tests.tokenizers import published
 from vqtok.checkpoints import directory, foreign
 from vqtok.errors import CheckpointError, UsageError
 from vqtok.pipeline import agreement, export
@@ -186,3 +190,63 @@ def test_without_onnx_it_says_what_to_install(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(UsageError) as error:
         export.export(info, tmp_path / "out")
     assert (error.value.subject, error.value.hint) == ("onnx", "pip install 'vqtok[onnx]'")
+
+
+def diffusers_f4(folder: Path) -> Path:
+    """The first stage of latent diffusion, as CompVis published it for super-resolution."""
+    tests: Any = importlib.import_module("tests.checkpoints.foreign.test_diffusers")
+    model = tests.made(
+        block_out_channels=(128, 256, 512),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=2,
+        latent_channels=3,
+        num_vq_embeddings=8192,
+        vq_embed_dim=3,
+    )
+    model.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def encodec(folder: Path) -> Path:
+    """What the class of transformers builds by itself: EnCodec at 24 kHz."""
+    tests: Any = importlib.import_module("tests.checkpoints.foreign.test_hf_audio")
+    torch.manual_seed(0)
+    model = tests.EncodecModel(tests.EncodecConfig()).eval()
+    published.lively(model)
+    return Path(tests.saved(folder / "model", model))
+
+
+REAL = {
+    "diffusers VQModel": (diffusers_f4, (1, 3, 96, 128)),
+    "EnCodec 24 kHz": (encodec, (1, 1, 24000)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_graphs_agree_at_the_sizes_of_published_models(name: str, tmp_path: Path):
+    make, shape = REAL[name]
+    source = make(tmp_path)
+    info = export.check(str(source), tmp_path / "out", force=False)
+    assert info.foreign == name
+    written = export.export(info, tmp_path / "out")
+    assert written.agreement.differing <= 1e-3 * written.agreement.codes
+    model: Any = foreign.open(source)
+    signal = json.loads((tmp_path / "out" / "spec.json").read_text())["signal"]["name"]
+    x = np.random.default_rng(3).uniform(-0.5, 0.5, shape).astype(np.float32)
+    codes = model.encode(torch.from_numpy(x))
+    encoder, decoder = (
+        onnxruntime.InferenceSession(tmp_path / "out" / f"{part}.onnx")
+        for part in ("encoder", "decoder")
+    )
+    found = encoder.run(None, {signal: x})
+    pairs = list(zip(codes.levels, found, strict=True))
+    assert len(np.unique(found[0])) > 10
+    differing = sum(int((mine.numpy() != theirs).sum()) for mine, theirs in pairs)
+    assert differing <= 1e-3 * sum(theirs.size for theirs in found)
+    given = replace(codes, levels=tuple(torch.from_numpy(each) for each in found))
+    heard = model.decode(given).numpy()
+    names = [each.name for each in decoder.get_inputs()]
+    (back,) = decoder.run(None, dict(zip(names, found, strict=True)))
+    np.testing.assert_allclose(back, heard, atol=1e-4 * float(np.abs(heard).max()))
