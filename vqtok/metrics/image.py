@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from vqtok.metrics.metric import Metric
 
@@ -101,10 +100,7 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
     edge = KERNEL // 2
     total, count = torch.zeros((), dtype=torch.float64), 0
     for top, bottom in _strips(a, b):
-        pack = structural_similarity_index_measure(
-            bottom, top, data_range=1.0, return_full_image=True
-        )
-        inside = pack[1][..., edge:-edge, edge:-edge]
+        inside = _terms(top, bottom, contrast=False)[..., edge:-edge, edge:-edge]
         total = total + inside.sum(dtype=torch.float64).cpu()
         count += inside.numel()
     return total / count
@@ -114,13 +110,22 @@ def _contrast(a: Tensor, b: Tensor) -> Tensor:
     """Average the contrast-structure term over whole windows of one image pair → () float64."""
     total, count = torch.zeros((), dtype=torch.float64), 0
     for top, bottom in _strips(a, b):
-        pack = structural_similarity_index_measure(
-            bottom, top, data_range=1.0, return_contrast_sensitivity=True
-        )
+        contrast = _terms(top, bottom, contrast=True)
         positions = (top.shape[-2] - KERNEL + 1) * (top.shape[-1] - KERNEL + 1)
-        total = total + pack[1].double().sum().cpu() * positions
+        total = total + contrast.double().sum().cpu() * positions
         count += positions
     return total / count
+
+
+def _terms(a: Tensor, b: Tensor, *, contrast: bool) -> Tensor:
+    """Compute the contrast term of an image pair, or else the map of SSIM."""
+    # It takes seconds to import, and whoever measures no SSIM need not wait for it.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    _, found = structural_similarity_index_measure(
+        b, a, data_range=1.0, return_full_image=not contrast, return_contrast_sensitivity=contrast
+    )
+    return found
 
 
 def _strips(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
