@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
+
+from tests.examples import MANY
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many processes as cores: one thread each, and where a test has more, none that spins.
@@ -19,35 +22,65 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # handler. Tests interrupt programs that they start.
     signal.signal(signal.SIGINT, lambda number, frame: None)
 
-# Fixed examples: a run that fails fails again. No deadline: machines are busy.
-settings.register_profile("vqtok", deadline=None, derandomize=True)
+# Fixed examples: a run that fails fails again. No deadline: machines are busy. Where a test does
+# not say how many examples there are 30, and 100 in CI.
+settings.register_profile(
+    "vqtok", deadline=None, derandomize=True, max_examples=100 if MANY else 30
+)
 settings.load_profile("vqtok")
 
+
+TESTS = Path(__file__).parent
 
 LEFT_OUT = ("slow", "long")
 """Marks of tests that run only where -m speaks of them."""
 
+NOT_FAST = (*LEFT_OUT, "outside")
+
 FAST = 1
 """Tests of each file that are fast: its first, with the first of its parameters."""
+
+DEAR = frozenset(
+    ("checkpoints/foreign/test_cosmos.py", "checkpoints/foreign/test_diffusers.py",
+     "cli/test_classifier.py", "cli/test_json.py", "cli/test_train_flags.py", "corpus/test_bin.py",
+     "hostile/test_commands.py", "pipeline/report/test_page.py", "pipeline/test_recordings.py",
+     "test_architecture.py", "test_photo_way.py", "test_readme.py", "test_shipped.py",
+     "tokenizers/test_exactness_benchmark.py", "training/report/test_gallery.py",
+     "training/report/test_tensorboard.py", "training/test_held_out.py",
+     "training/test_run_of_0_1_0.py")
+)  # fmt: skip
+"""Files whose first test takes a processor for more than a second: none of theirs is fast."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave slow tests out unless -m speaks of them, and mark the first of every file ``fast``."""
+    """Leave slow tests out unless -m speaks of them, and mark the first of every file ``fast``.
+
+    Whatever takes its examples from a strategy is ``many``.
+    """
     chosen = str(config.getoption("markexpr"))
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     fast: dict[Path, set[str]] = {}
     for item in items:
-        marks = [name for name in LEFT_OUT if item.get_closest_marker(name)]
-        (left_out if marks and not any(name in chosen for name in marks) else kept).append(item)
+        marks = [name for name in NOT_FAST if item.get_closest_marker(name)]
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("many")
+        wanted = [name for name in LEFT_OUT if name in marks]
+        (left_out if wanted and not any(name in chosen for name in wanted) else kept).append(item)
         functions = fast.setdefault(item.path, set())
         function = item.nodeid.partition("[")[0]
-        if not marks and function not in functions and len(functions) < FAST:
+        dear = item.path.relative_to(TESTS).as_posix() in DEAR
+        if not marks and not dear and function not in functions and len(functions) < FAST:
             functions.add(function)
             item.add_marker("fast")
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is loaded by now out of the garbage collector's way: it stays to the end."""
+    gc.freeze()
 
 
 TINY_IMAGE = {

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 import vqtok
+from tests.examples import in_turn
 from vqtok.backends.torch_backend import coder
 from vqtok.checkpoints import directory
 from vqtok.codes import files
@@ -143,8 +144,7 @@ def test_batches_and_threads(
     check([codes.numpy().levels[0] for codes in found], expected)
 
 
-@pytest.mark.parametrize("chunk", range(5))
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("chunk", "count"), in_turn(range(5), (1, 2)))
 def test_tiles_of_five_sizes(
     chunk: int,
     count: int,
@@ -199,9 +199,8 @@ def test_a_pipe_fed_so_many_bytes_at_a_time(
     check(found, expected)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("format", "count"), in_turn(FORMATS, (1, 2)))
 def test_a_corpus_of_files_or_of_a_tar(
     format: str,
     count: int,

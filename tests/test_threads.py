@@ -154,13 +154,14 @@ def test_models_take_the_threads_that_openmp_is_given(
     assert threads.chosen() == expected
 
 
-# An import hook notes the policy at the moment in which torch is asked for.
+# An import hook notes the policy at the moment in which torch is asked for, and ends the program.
 WATCH = """
 import os, sys
 class Watch:
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
-            print(os.environ.get("OMP_WAIT_POLICY"))
+            print(os.environ.get("OMP_WAIT_POLICY"), flush=True)
+            os._exit(0)
 sys.meta_path.insert(0, Watch())
 """
 COMMAND = """
@@ -174,7 +175,7 @@ def policy_of(program: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in (*threads.WAITING, *threads.COUNTS):
         monkeypatch.delenv(name, raising=False)
     assert not set(threads.WAITING) & set(environment())
-    done = run(WATCH + program)
+    done = run(program)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -186,7 +187,7 @@ def test_a_command_sets_the_policy_before_torch_is_imported(
 
     photo, codes = tmp_path / "photo.png", tmp_path / "codes.npy"
     Image.new("RGB", (16, 16)).save(photo)
-    program = COMMAND.format(photo=photo, codes=codes)
+    program = WATCH + COMMAND.format(photo=photo, codes=codes)
     assert policy_of(program, monkeypatch) == ["PASSIVE"]
 
 
@@ -194,9 +195,9 @@ def test_a_command_sets_the_policy_before_torch_is_imported(
 def test_public_names_set_the_policy_before_torch_is_imported(
     name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    assert policy_of(f"import vqtok; vqtok.{name}\nimport torch", monkeypatch) == ["PASSIVE"]
+    assert policy_of(f"{WATCH}import vqtok; vqtok.{name}\nimport torch", monkeypatch) == ["PASSIVE"]
 
 
 def test_torch_imported_first_is_left_alone(monkeypatch: pytest.MonkeyPatch):
-    program = "import torch, vqtok; vqtok.load; print(os.environ.get('OMP_WAIT_POLICY'))"
-    assert policy_of(program, monkeypatch) == ["None", "None"]
+    program = "import os, torch, vqtok; vqtok.load; print(os.environ.get('OMP_WAIT_POLICY'))"
+    assert policy_of(program, monkeypatch) == ["None"]

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from tests.examples import examples
 from vqtok.checkpoints import directory
 from vqtok.errors import CheckpointError, ConfigError, UsageError, VqtokError
 
@@ -121,7 +122,7 @@ def test_a_damaged_training_record_hurts_nobody(saved: Path, text: str | None):
     directory.load(saved)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(20, many=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["config.json", "model.safetensors"]), st.data())
 def test_flipped_bytes_never_escape_as_other_errors(saved: Path, name: str, data: st.DataObject):
     path = saved / name

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from tests.cli.conftest import Run
 from tests.cli.test_sample import pixels
+from vqtok.cli.app import app
 
 SMALL = [
     "--set", "model.width=8", "--set", "train.batch=4", "--set", "train.window=16",
@@ -18,27 +21,42 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def photos(here: Path) -> Path:
+def draw(place: Path) -> None:
+    """Photos of cats, which are red, and of dogs, which are blue."""
     random = np.random.default_rng(0)
     for part, count in (("train", 6), ("test", 2)):
         for channel, name in ((0, "cat"), (2, "dog")):
-            folder = here / part / name
+            folder = place / part / name
             folder.mkdir(parents=True)
             for index in range(count):
                 image = random.integers(0, 100, (16, 16, 3), dtype=np.uint8)
                 image[..., channel] += 150
                 Image.fromarray(image).save(folder / f"{index}.png")
-    return here
 
 
 @pytest.fixture
-def judge(vqtok: Run, photos: Path) -> str:
-    result = vqtok(
-        "train", "--data", "train", "--preset", "classifier", "-o", "judge", "--steps", "40", *SMALL
-    )
+def photos(here: Path) -> Path:
+    draw(here)
+    return here
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of the photos."""
+    place = tmp_path_factory.mktemp("classifier")
+    draw(place)
+    words = "train --data train --preset classifier -o judge --steps 40"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        result = CliRunner().invoke(app, [*words.split(), *SMALL])
     assert result.exit_code == 0, result.stderr
     assert "Next: vqtok eval PHOTOS/ -m judge/" in result.stderr
+    return place / "judge"
+
+
+@pytest.fixture
+def judge(photos: Path, trained: Path) -> str:
+    shutil.copytree(trained, photos / "judge")
     return "judge"
 
 

@@ -11,7 +11,6 @@ import pytest
 import soundfile
 import torch
 from safetensors.numpy import load_file
-from transformers import EncodecConfig, EncodecModel
 
 from tests.checkpoints.foreign.test_hf_audio import STEREO
 from tests.checkpoints.foreign.test_snac import SIZES
@@ -30,6 +29,8 @@ def speech(here: Path) -> np.ndarray:
 
 @pytest.fixture
 def encodec(here: Path) -> Path:
+    from transformers import EncodecConfig, EncodecModel
+
     keys = {k: v for k, v in ENCODEC.items() if k != "num_quantizers"}
     torch.manual_seed(0)
     model = EncodecModel(EncodecConfig(target_bandwidths=[0.4, 2.0], **keys)).eval()
@@ -50,6 +51,8 @@ def levels(here: Path) -> Path:
 
 @pytest.fixture
 def stereo(here: Path) -> Path:
+    from transformers import EncodecConfig, EncodecModel
+
     torch.manual_seed(0)
     model = EncodecModel(EncodecConfig(**STEREO)).eval()
     lively(model)

@@ -58,7 +58,10 @@ def test_without_a_standard_error_the_exit_code_speaks(here, where):
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
 
 
-@pytest.mark.parametrize("where", ["<&-", "<&- 2>&-", "0<&- >out 2>&-"])
+@pytest.mark.parametrize(
+    "where",
+    ["0<&- >out 2>&-", *(pytest.param(w, marks=pytest.mark.slow) for w in ("<&-", "<&- 2>&-"))],
+)
 def test_closed_streams_are_not_needed_to_describe_a_file(picture_file, here, where):
     done = shell(f"vqtok info a.png {where}")
     assert done.returncode == 0

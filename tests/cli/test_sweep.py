@@ -47,6 +47,9 @@ VALUES = (
 )
 FAST = ("", "-1", HUGE, "a\x1b[31mb\nc")
 
+STEP = 5
+"""Every which is tried by default: an option has six commands, so each option is tried."""
+
 PART = 7
 """Every which command of all is tried in CI: options have other numbers of values, so all occur."""
 
@@ -74,6 +77,8 @@ BASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "export": (("image-f8", "-o", "out/m"),),
     "info": (("photo.png",), ("image-f8",), ("c.npy", "--plot", "out/c.png"), ("corpus",)),
     "models": ((),),
+    "pack": (("c.npy", "-o", "out/c.vqz"),),
+    "unpack": (("c.vqz", "-o", "out/c.npy"),),
 }
 FIRST = {"encode": ("-o", "out/c.npy"), "decode": ("-o", "out/p.png"), "eval": (), "info": ()}
 """What goes with odd arguments."""
@@ -135,6 +140,7 @@ def arena(vqtok, here, picture, recording) -> Path:
         ("photos", "-o", "corpus", "--format", "files"),
     ):
         assert vqtok("encode", *arguments).exit_code == 0
+    assert vqtok("pack", "c.npy", "-o", "c.vqz").exit_code == 0
     return here
 
 
@@ -171,11 +177,22 @@ def faults_of(arguments: list[str], option: Any, here: Path) -> list[str]:
     return [f"vqtok {command!r}: {each}: {result.stderr[-300:]!r}" for each in found]
 
 
+def test_the_sweep_sees_what_it_should(arena: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError
+
+    assert set(COMMANDS) == set(BASES)
+    assert faults_of(["models"], None, arena) == []
+    monkeypatch.setattr("vqtok.pipeline.inspect.models", broken)
+    assert len(faults_of(["models"], None, arena)) == 2
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize(
     ("values", "bases", "part"),
     [
-        pytest.param(FAST, 1, 1, id="few"),
+        pytest.param(FAST, 1, STEP, id="fewest"),
+        pytest.param(FAST, 1, 1, id="few", marks=pytest.mark.slow),
         pytest.param(VALUES, 9, PART, id="some", marks=pytest.mark.slow),
         pytest.param(VALUES, 9, 1, id="all", marks=pytest.mark.long),
     ],
@@ -187,13 +204,3 @@ def test_no_odd_value_is_more_than_a_line(
     for option, arguments in list(cases(name, values, bases))[::part]:
         found += faults_of(arguments, option, arena)
     assert not found, "\n".join(found)
-
-
-def test_the_sweep_sees_what_it_should(arena: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object, **options: object) -> None:
-        raise ZeroDivisionError
-
-    assert set(COMMANDS) == set(BASES)
-    assert faults_of(["models"], None, arena) == []
-    monkeypatch.setattr("vqtok.pipeline.inspect.models", broken)
-    assert len(faults_of(["models"], None, arena)) == 2

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from tests.codes import strategies as some
+from tests.examples import examples
 from vqtok.codes import files, header
 from vqtok.codes.container import Codes
 from vqtok.codes.files import Header
@@ -69,7 +70,7 @@ def test_bytes_after_the_end_are_refused(data: bytes):
         files.read(io.BytesIO(data + b"\0"))
 
 
-@settings(max_examples=400)
+@examples(60, many=400)
 @given(
     st.sampled_from(WHOLE),
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=8),

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.codes import strategies as some
+from tests.examples import examples
 from vqtok.codes import files, streams
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header, Source
@@ -138,7 +139,7 @@ def test_bytes_after_the_closing_record_are_refused(data: bytes):
         files.read(io.BytesIO(data + b"\0"))
 
 
-@settings(max_examples=400)
+@examples(60, many=400)
 @given(
     st.sampled_from(WHOLE),
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=8),

@@ -215,19 +215,28 @@ def test_an_item_that_does_not_exist_is_a_programming_error(tmp_path: Path):
         writer.fail(8, "no")
 
 
-@formats
-def test_files_say_nothing_of_when_or_where_they_were_made(tmp_path: Path, format: str):
-    one, two = tmp_path / "one", tmp_path / "some" / "where" / "else"
-    small().write(one, format)
-    subprocess_program = (
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus in every format, which another process wrote under other settings."""
+    folder = tmp_path_factory.mktemp("some") / "where" / "else"
+    program = (
         "import sys; from pathlib import Path\n"
         "from tests.corpus.samples import small\n"
-        "small().write(Path(sys.argv[1]), sys.argv[2])\n"
+        "for format in sys.argv[2:]: small().write(Path(sys.argv[1]) / format, format)\n"
     )
-    command = [sys.executable, "-c", subprocess_program, str(two), format]
-    later = {**environment(), "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
-    subprocess.run(command, check=True, env=later, timeout=LIMIT_S)
-    assert contents(one) == contents(two)
+    command = [sys.executable, "-c", program, str(folder), *FORMATS]
+    settings = {**environment(), "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
+    subprocess.run(command, check=True, env=settings, timeout=LIMIT_S)
+    return folder
+
+
+@formats
+def test_files_say_nothing_of_when_or_where_they_were_made(
+    tmp_path: Path, elsewhere: Path, format: str
+):
+    one = tmp_path / "one"
+    small().write(one, format)
+    assert contents(one) == contents(elsewhere / format)
     for data in contents(one).values():
         assert str(tmp_path).encode() not in (data or b"")
 

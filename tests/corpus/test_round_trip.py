@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.corpus import samples
 from tests.corpus.samples import Corpus, contents, corpora, item, small, truncated
+from tests.examples import examples
 from tests.programs import run
 from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.index import is_corpus
@@ -30,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @formats
-@settings(max_examples=40, deadline=None)
+@examples(15, many=40)
 @given(corpus=corpora(), data=st.data())
 def test_any_corpus_comes_back_and_its_bytes_do_not_depend_on_arrival(
     place: Path, format: str, corpus: Corpus, data: st.DataObject

@@ -34,8 +34,10 @@ def samples_of(folder: Path) -> list[dict[str, Any]]:
     shards = sorted(str(path) for path in folder.glob("shard-*.tar"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # it leaves its files to the collector
+        gc.freeze()  # what there is already need not be looked at
         found = list(webdataset.WebDataset(shards, shardshuffle=False, empty_check=False))
         gc.collect()
+        gc.unfreeze()
     return found
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vqtok.graphs import search
 from vqtok.graphs.search import Codebook, NearTies
 
@@ -17,7 +18,7 @@ def brute_force(rows: np.ndarray, entries: np.ndarray) -> np.ndarray:
     return found
 
 
-@settings(max_examples=60)
+@examples(20, many=60)
 @given(
     st.integers(1, 70),
     st.integers(1, 60),
@@ -62,12 +63,12 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
 def test_rows_that_a_move_could_take_to_another_entry_are_marked():
     random = np.random.default_rng(0)
     entries = random.standard_normal((200, 3)).astype(np.float32)
-    rows = random.standard_normal((2000, 3)).astype(np.float32)
+    rows = random.standard_normal((1000, 3)).astype(np.float32)
     tolerance = 1e-2
     ties = NearTies(rows, tolerance)
     codes = Codebook(entries).nearest(rows, ties)
     moved = np.zeros(len(rows), dtype=bool)
-    for _ in range(300):
+    for _ in range(100):
         step = random.standard_normal(rows.shape)
         step *= tolerance / np.linalg.norm(step, axis=1, keepdims=True)
         moved |= brute_force(rows + step, entries) != codes

@@ -12,7 +12,7 @@ from tests.hostile.room import SOME
 
 ROOMS = ("image", "audio", "codes", "decode", "model", "resume", "tar", "corpus",
          "checkpoint", "device")  # fmt: skip
-SHORT = dict.fromkeys(ROOMS, 40) | {"corpus": 20}
+SHORT = dict.fromkeys(ROOMS, 25) | {"corpus": 8}
 """Damaged files per room, of a corpus three commands' work each."""
 
 SHORT_FIRST = 500_000

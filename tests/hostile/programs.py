@@ -80,7 +80,7 @@ def pairs(count: int) -> bytes:
     return PROTO + head + calls + b"}."
 
 
-DEEP = 200_000
+DEEP = 100_000
 BOMBS = {
     "a key of nested tuples": as_key(doubling(60)),
     "a key of nested tuples by the memo": as_key(memoised(60)),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.examples import in_turn
 from vqtok.errors import MediaError, UsageError
 from vqtok.media import classical
 from vqtok.media.image.pixels import to_uint8
@@ -137,8 +138,9 @@ def test_a_picture_that_the_format_cannot_hold_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", AUDIO)
-@pytest.mark.parametrize("rate", [8000, 22050, 24000, 48000, 96000])
-@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("rate", "channels"), in_turn([8000, 22050, 24000, 48000, 96000], [1, 2, 3])
+)
 def test_recordings_of_any_rate_come_back_aligned(name: str, rate: int, channels: int) -> None:
     x = recording(0.4, rate=rate, channels=channels)
     coded = classical.code_audio(x, name, ENOUGH, rate=rate)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.examples import examples
 from vqtok.nn.convnext import Block, ChannelNorm, Pointwise
 from vqtok.nn.pyramid import Residual
 from vqtok.nn.regions import Region, Source, before, cut, region
@@ -40,7 +41,7 @@ def grid(names: list[str]) -> tuple[int, int]:
     return 3 * scale, 2 * scale
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20, many=60)
 @given(
     names=st.lists(st.sampled_from(sorted(LAYERS)), min_size=1, max_size=4),
     first=st.tuples(st.floats(0, 1), st.floats(0, 1)),

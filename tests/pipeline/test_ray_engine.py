@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -23,8 +24,10 @@ from vqtok.media.items import items_of
 from vqtok.pipeline import ray_engine
 from vqtok.pipeline.corpus import CorpusOptions, encode_corpus, local_engine
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for workers in /proc")
-pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for workers in /proc"),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"),
+]
 pyarrow = pytest.importorskip("pyarrow")
 
 DRIVER = """

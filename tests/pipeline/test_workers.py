@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.programs import LIMIT_S
 from vqtok.pipeline.workers import (
     Check,
@@ -39,7 +40,7 @@ def numbers(batch: list[Load], check: Check) -> list[int]:
     return [load.number for load in batch]
 
 
-@settings(max_examples=60)
+@examples(20, many=60)
 @given(
     count=st.integers(0, 40),
     readers=st.integers(1, 4),

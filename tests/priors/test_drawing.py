@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.examples import examples
 from vqtok.errors import UsageError
 from vqtok.priors._drawing import Choice, Noise, pick
 
@@ -87,7 +88,7 @@ def test_noise_is_of_gumbels_distribution() -> None:
     assert abs(float(noise.var()) - math.pi**2 / 6) < 0.06
 
 
-@settings(max_examples=150)
+@examples(30, many=150)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([None, 1, 3, 8, 40]),

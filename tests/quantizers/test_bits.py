@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.examples import examples
 from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.quantizers import bsq, lfq
@@ -69,7 +70,7 @@ def written_out(z: Tensor, *, value: float, temperature: float) -> tuple[float, 
     return float(entropy(shares).mean()), float(entropy(shares.mean(0)))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20, many=60)
 @given(
     bits=st.integers(1, 9),
     count=st.integers(1, 40),

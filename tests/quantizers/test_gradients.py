@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.examples import examples
 from vqtok.nn.gradients import rotate, straight_through
 from vqtok.quantizers import vq
 
@@ -31,7 +32,7 @@ def by_matrix(z: Tensor, z_q: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(20, many=50)
 @given(dim=st.integers(1, 12), count=st.integers(1, 5), seed=st.integers(0, 10_000))
 def test_the_gradient_is_that_of_the_rotation_matrix(dim: int, count: int, seed: int) -> None:
     z = gaussian(count, dim, seed=seed).requires_grad_()

@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.examples import examples
 from vqtok import config
 from vqtok.errors import ConfigError
 from vqtok.quantizers import gumbel
@@ -87,7 +88,7 @@ def test_evaluation_holds_few_logits_at_once(monkeypatch: pytest.MonkeyPatch) ->
     assert len(sizes) == 3 and max(sizes) <= 64 * 30
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20, many=60)
 @given(
     size=st.integers(1, 80),
     dim=st.integers(1, 9),

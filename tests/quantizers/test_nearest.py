@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.examples import examples
 from vqtok.quantizers.search import candidates as search_candidates
 from vqtok.quantizers.search import nearest as search_nearest
 from vqtok.quantizers.search import product
@@ -55,7 +56,7 @@ def test_codes_are_those_of_float64_distances(size: int, dim: int) -> None:
     exponent=st.integers(-12, 12),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=150, deadline=None)
+@examples(30, many=150)
 def test_small_integers_tie_often_and_ties_go_to_the_lowest_index(
     rows: int, size: int, dim: int, exponent: int, seed: int
 ) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.examples import examples
 from vqtok.quantizers.search import candidates as search_candidates
 from vqtok.quantizers.search import nearest as search_nearest
 from vqtok.quantizers.search import prescreen as search_prescreen
@@ -75,7 +76,7 @@ def test_a_few_far_entries_blur_no_others() -> None:
     exponent=st.integers(-30, 30),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=80, deadline=None)
+@examples(20, many=80)
 def test_ties_go_to_the_lowest_index(
     rows: int, size: int, dim: int, exponent: int, seed: int
 ) -> None:
@@ -117,7 +118,7 @@ def test_without_its_tolerance_codes_would_be_wrong(monkeypatch: pytest.MonkeyPa
     offset=st.sampled_from([0.0, 1.0, 100.0]),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@examples(20, many=60)
 def test_scores_are_off_by_no_more_than_the_tolerance(
     dim: int, spread: float, offset: float, seed: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -52,6 +53,9 @@ def build(network: str, levels: int = 2, quantizer: str = "vq", **more: Any) -> 
     return model
 
 
+built = cache(build)
+
+
 def spread(model: vqvae2.VQVAE2) -> vqvae2.VQVAE2:
     """Untrained latents all lie in one corner of the codebook: pull them apart, level by level."""
     x = picture(64, 64, seed=9, batch=2)
@@ -79,7 +83,7 @@ def same(one: Codes, other: Codes) -> bool:
 def test_any_size_comes_back_at_its_own_size(
     network: str, levels: int, quantizer: str, height: int, width: int
 ) -> None:
-    model = build(network, levels, quantizer)
+    model = built(network, levels, quantizer)
     x = picture(height, width)
     codes = model.encode(x).check()
     y = model.decode(codes)

@@ -6,13 +6,14 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.examples import examples, in_turn
 from tests.tokenizers.test_exact import disturb, without_near_ties
 from tests.tokenizers.test_vqvae import picture
-from tests.tokenizers.test_vqvae2 import FORMS, build, same
+from tests.tokenizers.test_vqvae2 import FORMS, build, built, same
 from vqtok.nn.regions import Source, cut
 from vqtok.tokenizers.exact import tiling2d
 
@@ -46,13 +47,12 @@ def test_a_window_gives_the_latent_of_the_whole_image_in_float64(
                     torch.testing.assert_close(alone, whole[:, row, column], atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize(("network", "levels"), FORMS)
-@pytest.mark.parametrize("quantizer", ["vq", "rvq"])
+@pytest.mark.parametrize(("form", "quantizer"), in_turn(FORMS, ["vq", "rvq"]))
 def test_tiles_give_the_codes_and_pixels_of_the_whole(
-    network: str, levels: int, quantizer: str, monkeypatch: pytest.MonkeyPatch
+    form: tuple[str, int], quantizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build(network, levels, quantizer)
-    x = picture(121, 90)
+    model = build(*form, quantizer)
+    x = picture(61, 45)
     whole = model.encode(x)
     pixels, latents = model.decode(whole), model.latents(x)
     monkeypatch.setattr(tiling2d, "TILE", model.stride)
@@ -67,10 +67,10 @@ def test_tiles_give_the_codes_and_pixels_of_the_whole(
 
 
 @pytest.mark.parametrize("cells", [1, 2, 3])
-@settings(max_examples=10, deadline=None)
+@examples(4, many=10)
 @given(height=st.integers(1, 70), width=st.integers(1, 70))
 def test_tiles_of_any_image_give_its_codes(cells: int, height: int, width: int) -> None:
-    model = build("convnext", 3)
+    model = built("convnext", 3)
     x = picture(height, width)
     whole = model.encode(x)
     with pytest.MonkeyPatch.context() as patch:
@@ -101,11 +101,13 @@ def test_codes_do_not_depend_on_the_number_of_threads() -> None:
     assert same(found[0], found[1])
 
 
-@pytest.mark.parametrize(("network", "levels"), FORMS)
-@pytest.mark.parametrize(("quantizer", "error"), [("vq", 0.04), ("rvq", 0.04), ("fsq", 0.15)])
+@pytest.mark.parametrize(
+    ("form", "disturbance"), in_turn(FORMS, [("vq", 0.04), ("rvq", 0.04), ("fsq", 0.15)])
+)
 def test_errors_far_greater_than_rounding_change_no_code_of_any_level(
-    network: str, levels: int, quantizer: str, error: float
+    form: tuple[str, int], disturbance: tuple[str, float]
 ) -> None:
+    (network, levels), (quantizer, error) = form, disturbance
     for disturbed in range(levels):
         whole, model = build(network, levels, quantizer), build(network, levels, quantizer)
         rows, columns = ((12 >> disturbed) * whole.stride, (11 >> disturbed) * whole.stride)
@@ -124,7 +126,7 @@ def test_errors_far_greater_than_rounding_change_no_code_of_any_level(
 
 
 def test_disturbed_tiles_still_agree_on_the_codes_they_share() -> None:
-    x = picture(90, 70)
+    x = picture(60, 50)
     before = build("convnext", 3).encode(x)
     model = build("convnext", 3)
     for head in model.encoder.heads:
@@ -135,12 +137,12 @@ def test_disturbed_tiles_still_agree_on_the_codes_they_share() -> None:
     assert model.recompute_stats.recomputed > 0
 
 
-@settings(max_examples=10, deadline=None)
+@examples(5, many=10)
 @given(sizes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=6))
 def test_images_of_any_sizes_together_give_the_codes_of_each_alone(
     sizes: list[tuple[int, int]],
 ) -> None:
-    model = build("convnext", 2, "rvq")
+    model = built("convnext", 2, "rvq")
     xs = [picture(*size, seed=i)[0] for i, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiling2d, "TILE", 16)

@@ -18,17 +18,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.examples import in_turn
 from tests.hostile.programs import BOMBS, FORMS, KEY, PROTO, archive, doubling, legacy
 from vqtok.checkpoints import foreign
 from vqtok.checkpoints.foreign import _archives, _reading
 from vqtok.errors import CheckpointError
-
-IN_TURN = [
-    pytest.param(bomb, form, marks=() if (number - place) % len(FORMS) == 0 else pytest.mark.slow)
-    for number, bomb in enumerate(BOMBS)
-    for place, form in enumerate(FORMS)
-]
-"""Every bomb in every form; those of another form than the next in turn are slow."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +39,7 @@ def limits() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, before[1])
 
 
-@pytest.mark.parametrize(("bomb", "form"), IN_TURN)
+@pytest.mark.parametrize(("bomb", "form"), in_turn([*BOMBS], [*FORMS]))
 def test_a_bomb_is_one_refusal(tmp_path: Path, bomb: str, form: str):
     path = tmp_path / "x.ckpt"
     path.write_bytes(FORMS[form](BOMBS[bomb]))

@@ -10,14 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from transformers import (
-    DacConfig,
-    DacModel,
-    EncodecConfig,
-    EncodecModel,
-    MimiConfig,
-    MimiModel,
-)
 
 from tests.checkpoints.foreign.audio import agrees
 from tests.tokenizers.published import DAC, ENCODEC, MIMI, lively, sound
@@ -32,6 +24,8 @@ def saved(path: Path, model: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def encodec() -> Any:
+    from transformers import EncodecConfig, EncodecModel
+
     keys = {k: v for k, v in ENCODEC.items() if k != "num_quantizers"}
     torch.manual_seed(0)
     model = EncodecModel(EncodecConfig(target_bandwidths=[0.4, 2.0], **keys)).eval()
@@ -41,6 +35,8 @@ def encodec() -> Any:
 
 @pytest.fixture(scope="module")
 def dac() -> Any:
+    from transformers import DacConfig, DacModel
+
     torch.manual_seed(0)
     model = DacModel(DacConfig(**DAC)).eval()
     lively(model)
@@ -49,6 +45,8 @@ def dac() -> Any:
 
 @pytest.fixture(scope="module")
 def mimi() -> Any:
+    from transformers import MimiConfig, MimiModel
+
     torch.manual_seed(0)
     model = MimiModel(MimiConfig(**MIMI | {"upsampling_ratios": [4, 2]})).eval()
     lively(model)
@@ -110,6 +108,8 @@ def test_encodec_with_the_older_names_of_normalised_weights_is_the_same(
 @torch.no_grad()
 @pytest.mark.parametrize("ratios", [(2, 5), (2, 4)])
 def test_dac_codes_and_sound_are_those_of_transformers(tmp_path: Path, ratios: tuple[int, ...]):
+    from transformers import DacConfig, DacModel
+
     torch.manual_seed(0)
     upstream = DacModel(DacConfig(**(DAC | {"downsampling_ratios": ratios}))).eval()
     lively(upstream)
@@ -191,6 +191,8 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(tmp_path: Path, dac: 
 @torch.no_grad()
 @pytest.mark.parametrize("length", [460, 690])
 def test_stereo_encodec_takes_lengths_at_which_upstream_fails(tmp_path: Path, length: int):
+    from transformers import EncodecConfig, EncodecModel
+
     torch.manual_seed(0)
     upstream = EncodecModel(EncodecConfig(**STEREO)).eval()
     lively(upstream)
@@ -228,6 +230,8 @@ STEREO: dict[str, Any] = {
 def test_stereo_encodec_codes_scales_and_sound_are_those_of_transformers(
     tmp_path: Path, length: int
 ):
+    from transformers import EncodecConfig, EncodecModel
+
     torch.manual_seed(0)
     upstream = EncodecModel(EncodecConfig(**STEREO)).eval()
     lively(upstream)

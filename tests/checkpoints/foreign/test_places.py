@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.checkpoints.foreign.test_rosinality import made
+from tests.examples import examples
 from vqtok.checkpoints import directory, foreign
 from vqtok.checkpoints.foreign import Match, _reading
 from vqtok.checkpoints.weight_files import is_foreign
@@ -49,7 +50,7 @@ WAYS = st.lists(st.tuples(st.sampled_from(KEYS), st.booleans()), max_size=4)
 WRAPPED = st.lists(st.sampled_from(INSIDE), max_size=2)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@examples(20, many=40, suppress_health_check=list(HealthCheck))
 @given(way=WAYS, inside=WRAPPED, beside=st.booleans(), legacy=st.booleans())
 def test_weights_are_found_under_any_keys_and_prefixes(
     tmp_path: Path, way: list[tuple[str, bool]], inside: list[str], beside: bool, legacy: bool

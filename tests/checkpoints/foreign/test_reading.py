@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
 from tests.checkpoints.foreign import test_var
+from tests.examples import examples
 from vqtok.checkpoints import foreign
 from vqtok.checkpoints.foreign import _archives, _reading
 from vqtok.errors import CheckpointError
@@ -217,7 +218,7 @@ def whole(legacy: bool) -> bytes:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@examples(20, many=60, suppress_health_check=list(HealthCheck))
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
 def test_a_damaged_file_gives_numbers_or_a_checkpoint_error(
     tmp_path: Path, legacy: bool, place: float, byte: int, cut: bool

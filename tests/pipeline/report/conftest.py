@@ -12,6 +12,7 @@ from vqtok.backends.torch_backend import coder
 from vqtok.media.plan import Job
 from vqtok.pipeline import compare
 from vqtok.pipeline.compare import Comparison, Method
+from vqtok.pipeline.evaluate import EvaluateOptions
 from vqtok.pipeline.report.page import Report
 
 SIZES = ((40, 24), (600, 530), (64, 48))
@@ -29,7 +30,8 @@ def make(folder: Path, target: Path, *, examples: int = 8) -> Comparison:
         Method(HOSTILE_MODEL, lambda _: coder(Samples()), ("audio",)),
         compare.classical("opus"),
     ]
-    run, report = Comparison(rows), Report(jobs, examples=examples)
+    metrics = EvaluateOptions(metrics=("psnr", "si-sdr"))  # others take seconds
+    run, report = Comparison(rows, options=metrics), Report(jobs, examples=examples)
     for result in run.run(jobs, on_pair=report.pair):
         report.finish(result)
     report.write(target, run.summaries(), likes={"image": "pixels", "audio": HOSTILE_MODEL})

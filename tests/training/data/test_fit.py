@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vqtok import config
 from vqtok.training.data.files import find_files
 from vqtok.training.data.fit import fit, modality, spec_of
@@ -99,7 +100,7 @@ def test_what_the_user_set_stays() -> None:
     assert fit(timed, facts, kept={"train.minutes"}).recipe.train.steps == 20000
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20, many=40)
 @given(count=st.integers(1, 10**6), sides=st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=4))
 def test_any_images_give_a_recipe_that_holds_together(
     count: int, sides: list[tuple[int, int]]
@@ -118,7 +119,7 @@ def test_any_images_give_a_recipe_that_holds_together(
     assert (recipe == IMAGE) == (not notes)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20, many=40)
 @given(
     count=st.integers(1, 10**6),
     seconds=st.lists(st.floats(0.001, 1e5), min_size=1, max_size=4),
