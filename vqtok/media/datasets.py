@@ -13,8 +13,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from vqtok import regular
 from vqtok.errors import MediaError, UsageError
 from vqtok.media.kinds import HEAD_BYTES, MODALITIES, Kind, sniff
@@ -44,11 +42,6 @@ class Row(NamedTuple):
     place: Path | Member
     text: Member | None
     problem: MediaError | None
-
-
-def is_dataset(argument: str) -> bool:
-    """Tell whether an argument names a data set."""
-    return argument.startswith(PREFIX)
 
 
 def rows(argument: str, kinds: Collection[Kind]) -> Iterator[Row]:
@@ -137,6 +130,8 @@ def _values(column: Any) -> tuple[Any, list[str | None]]:
 
 def _members(path: Path, values: Any, start: int, size: int) -> list[Member | None]:
     """Return where each value's bytes lie in the file; None: it is missing."""
+    import numpy as np
+
     _, offsets, data = values.buffers()
     places = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     address = 0 if data is None else data.address - start

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vqtok.errors import MediaError, UsageError, VqtokError, explained
-from vqtok.media import datasets
 from vqtok.media.inputs import STDIN, Input, expand, expanded, place_of
 from vqtok.media.kinds import Kind, LeftOut, is_tar
 from vqtok.media.opening import os_message
@@ -24,6 +23,9 @@ from vqtok.media.tars import Member, members, others
 
 Place = Path | Member
 """Where the bytes of an item lie."""
+
+DATASET = "hf-dataset:"
+"""What an argument begins with that names a column of a saved data set."""
 
 _SHOWN = 3
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -98,7 +100,7 @@ class _Group:
         failures: list[tuple[str, VqtokError]] = []
         self.items: list[Item] = []
         try:
-            if datasets.is_dataset(place) and not path.exists():
+            if place.startswith(DATASET) and not path.exists():
                 self.label = Path(place.rpartition("#")[0]).name
                 self.items = _of_dataset(place, kinds)
             elif is_tar(path) and path.is_file():
@@ -170,6 +172,8 @@ def _of_tar(
 
 
 def _of_dataset(place: str, kinds: Collection[Kind]) -> list[Item]:
+    from vqtok.media import datasets
+
     return [
         Item(safe_name(name), kind, where, problem, () if text is None else (("txt", text),))
         for name, kind, where, text, problem in datasets.rows(place, kinds)
