@@ -189,7 +189,10 @@ def load(data: bytes, contexts: Contexts | None) -> tuple[Codes, Header]:
     codes = Codes(spec, levels, header.extent)
     if found.method == _CONTEXT:
         if contexts is None:
-            raise CodesError(f"packed with context model {found.context}, which is not at hand")
+            raise CodesError(
+                f"packed with context model {found.context}, which is not at hand",
+                hint="`vqtok unpack` makes .npy or .safetensors of it, which everything reads",
+            )
         context = contexts(header, found.context)
         reader = rans.Reader(found.data, context.symbols(codes))
         context.code(reader, codes)
