@@ -30,6 +30,8 @@ def encode_file(
     background: str = "white",
     device: str = "auto",
     backend: str = "auto",
+    effort: int = 0,
+    effort_metric: str = "mse",
     overwrite: bool = False,
 ) -> tuple[Codes, Header]:
     """Encode an image or audio file as ``vqtok encode`` does.
@@ -43,6 +45,8 @@ def encode_file(
         background: CSS colour behind transparent pixels.
         device: "auto", "cpu", "cuda" or "cuda:1".
         backend: "torch", "onnx", or "auto": onnx on CPUs, where the model has its graphs.
+        effort: Of images, 0 to 9: choose codes by what the decoder makes of them.
+        effort_metric: What that improves, "mse" or "ssim".
         overwrite: Replace a target that exists.
 
     Returns:
@@ -52,11 +56,19 @@ def encode_file(
     Raises:
         VqtokError: a file or model that is missing, damaged or of another kind.
     """
+    from vqtok.effort import levels
     from vqtok.pipeline import encode, plans
     from vqtok.pipeline.models import Models
     from vqtok.pipeline.results import Failed
 
-    models = Models(None if model is None else str(model), device=device, backend=backend)
+    chosen = levels.chosen(effort, effort_metric)
+    models = Models(
+        None if model is None else str(model),
+        device=device,
+        backend=backend,
+        effort=chosen,
+        depth=depth,
+    )
     job = _only(plans.for_encode([_file(source)], output="-"))
     job = replace(job, target=None if target is None else _free(target, job, overwrite))
     models.check_codes({job.kind})
@@ -68,6 +80,7 @@ def encode_file(
             depth=depth,
             mono=mono,
             background=background,
+            effort=chosen,
             context_for=models.contexts.packing,
         ),
         stdout=made,

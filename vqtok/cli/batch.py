@@ -15,6 +15,7 @@ from vqtok.errors import ExitCode
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
+    from vqtok.codes.header import Effort
     from vqtok.media.kinds import LeftOut
     from vqtok.pipeline.models import Models
     from vqtok.pipeline.plans import Plan
@@ -175,11 +176,32 @@ def _exit(console: Console, failed: list[Failed], *, done: int) -> None:
     raise typer.Exit(ExitCode.USAGE if usage else ExitCode.FAILED)
 
 
-def models_for(model: str | None, machine: options.CodingMachine) -> Models:
-    """Make the models of a command: each is read once."""
+def models_for(
+    model: str | None,
+    machine: options.CodingMachine,
+    *,
+    effort: Effort | None = None,
+    depth: int | None = None,
+) -> Models:
+    """Make the models of a command: each is read once.
+
+    Args:
+        model: NAME or directory; None: by kind or fingerprint.
+        machine: What they run on.
+        effort: How hard the codes of images are searched; None: not at all.
+        depth: Residual stages that are searched; None: all.
+    """
+    from vqtok.codes.header import NO_EFFORT
     from vqtok.pipeline.models import Models
 
-    return Models(model, device=machine.device, threads=machine.threads, backend=machine.backend)
+    return Models(
+        model,
+        device=machine.device,
+        threads=machine.threads,
+        backend=machine.backend,
+        effort=effort or NO_EFFORT,
+        depth=depth,
+    )
 
 
 def reporting(console: Console, progress: Progress, models: Models) -> Models:

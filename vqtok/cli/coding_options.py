@@ -28,6 +28,7 @@ class EncodeChoices:
             "audio from stdin to stdout. For a corpus: files, tar, bin, parquet or arrow.",
         ),
     ] = None
+    searching: options.Searching
     reading: options.Reading
     machine: options.CodingMachine
     jobs: options.Jobs = options.DEFAULT_JOBS

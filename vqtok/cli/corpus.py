@@ -52,7 +52,9 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
     target = _target(chosen)
     alone = single.is_target(str(chosen.output), str(chosen.format))
     folder = single.part_of(target) if alone else target
-    models = batch.models_for(chosen.model, chosen.machine)
+    models = batch.models_for(
+        chosen.model, chosen.machine, effort=chosen.searching.chosen(), depth=chosen.depth
+    )
     plan = _part(plans.for_corpus(files, models=models), chosen)
     if chosen.writing.dry_run:
         _dry_run(console, plan, target, append=chosen.append)
@@ -135,7 +137,9 @@ def _run(
     from vqtok.pipeline.corpus import CorpusOptions, job_of, spec_of
     from vqtok.pipeline.corpus_carry import carry_of
 
-    options = CorpusOptions(depth=chosen.depth, **chosen.reading.given())
+    options = CorpusOptions(
+        depth=chosen.depth, effort=chosen.searching.chosen(), **chosen.reading.given()
+    )
     force = chosen.writing.force
     alone = folder == single.part_of(Path(str(chosen.output)))
     carry = carry_of(

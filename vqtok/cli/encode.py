@@ -43,7 +43,9 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
         skip_existing=flags.writing.skip_existing,
     )
     check_stdout((job.target for job in plan.jobs), as_json=console.as_json)
-    models = batch.models_for(flags.model, flags.machine)
+    models = batch.models_for(
+        flags.model, flags.machine, effort=flags.searching.chosen(), depth=flags.depth
+    )
     models.check_codes({job.kind for job in plan.jobs})
     if flags.writing.dry_run:
         batch.dry_run(console, plan)
@@ -58,6 +60,7 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
             format=flags.format,
             threads=flags.jobs,
             context_for=lambda header: models.contexts.packing(header),
+            effort=flags.searching.chosen(),
             **flags.reading.given(),
         )
         results = pipeline.encode(

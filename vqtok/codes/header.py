@@ -23,6 +23,27 @@ OPENING = '{"stream":1,'
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How hard codes were searched, or are to be.
+
+    Attributes:
+        level: 0: they are the nearest entries; up to 9: more time, closer pixels.
+        metric: What the search makes smaller: "mse", or "ssim" for what SSIM lacks to 1.
+    """
+
+    level: int = 0
+    metric: str = "mse"
+
+    def __str__(self) -> str:
+        """Write it as reports do: "3", or "3 for ssim"."""
+        return str(self.level) if self.metric == "mse" else f"{self.level} for {self.metric}"
+
+
+NO_EFFORT = Effort()
+"""The nearest entries."""
+
+
+@dataclass(frozen=True)
 class Source:
     """Describes what the codes were made from, so that it is restored exactly.
 
@@ -57,6 +78,8 @@ class Header:
         channels: Audio channels, each coded for itself: the batch axis of the codes.
         source: What was encoded.
         vqtok: Version that wrote the file; "" for arrays made by other programs.
+        effort: Level of the search that chose the codes; 0: they are the nearest entries.
+        effort_metric: What that search made smaller; "" without one.
     """
 
     spec: CodeSpec
@@ -65,6 +88,8 @@ class Header:
     channels: int = 1
     source: Source = field(default_factory=Source)
     vqtok: str = ""
+    effort: int = 0
+    effort_metric: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data; ``from_json`` reads it back."""
@@ -85,6 +110,7 @@ class Header:
             "channels": self.channels,
             "source": {key: value for key, value in source.items() if value not in (None, "", [])},
             "vqtok": self.vqtok,
+            **({"effort": self.effort, "effort_metric": self.effort_metric} if self.effort else {}),
         }
 
     @classmethod
@@ -120,6 +146,8 @@ class Header:
                 channels=integer(data.get("channels", 1), "channels"),
                 source=_source(data.get("source", {})),
                 vqtok=_text(data.get("vqtok", ""), "vqtok"),
+                effort=integer(data.get("effort", 0), "effort", low=0, high=99),
+                effort_metric=_text(data.get("effort_metric", ""), "effort_metric"),
             )
         except KeyError as error:
             raise CodesError(f"damaged header: {error} is missing") from error

@@ -140,6 +140,8 @@ class Block(nn.Module):
         with torch.autocast(padded.device.type, enabled=padded.device.type != "cpu"):
             layer = self.depthwise
             padded = self._in_float32(padded)
+            if padded.dtype == torch.float64:
+                return depthwise(padded, layer.weight, layer.bias, (0, 0, 0, 0))
             return F.conv2d(padded, layer.weight, layer.bias, groups=layer.groups)
 
     def _learn_to_mix(self, x: Tensor) -> Tensor:

@@ -66,9 +66,26 @@ class _Depthwise(torch.autograd.Function):
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
     left, right, top, bottom = padding
+    if x.dtype == torch.float64:
+        return _shifted(F.pad(x, padding), weight, bias)
     if left == right and top == bottom:
         return F.conv2d(x, weight, bias, padding=(top, left), groups=len(weight))
     return F.conv2d(F.pad(x, padding), weight, bias, groups=len(weight))
+
+
+def _shifted(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Add up shifted inputs: in float64 there is no kernel to speak of either."""
+    height, width = weight.shape[2:]
+    rows, columns = x.shape[2] - height + 1, x.shape[3] - width + 1
+    positions = x.permute(0, 2, 3, 1)  # (B, H, W, D)
+    y = positions.new_zeros(len(x), rows, columns, x.shape[1])
+    if bias is not None:
+        y += bias
+    for i in range(height):
+        for j in range(width):
+            part = positions[:, i : i + rows, j : j + columns]
+            y.addcmul_(part, weight[:, 0, i, j])
+    return y.permute(0, 3, 1, 2)
 
 
 def _of_weight(x: Tensor, grad: Tensor, padding: Padding) -> Tensor:

@@ -111,7 +111,10 @@ def job_of(info: ModelInfo, options: CorpusOptions) -> Mapping[str, Any]:
     if options.depth is not None and options.depth > depth:
         has = f"has {depth}" if depth else "has no residual stages"
         raise UsageError(f"--depth {options.depth}", f"model {info.name} {has}")
+    effort = options.effort
     return {
+        # Jobs of earlier versions know none: without one a job is what it was.
+        **({"effort": effort.level, "effort_metric": effort.metric} if effort.level else {}),
         "background": options.background,
         "depth": options.depth,
         "fingerprint": info.fingerprint,

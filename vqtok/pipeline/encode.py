@@ -16,8 +16,9 @@ from vqtok import __version__, atomic
 from vqtok.allocator import give_back
 from vqtok.codes import files, streams
 from vqtok.codes.container import Codes, Shapes
-from vqtok.codes.header import Header, Source
+from vqtok.codes.header import NO_EFFORT, Effort, Header, Source
 from vqtok.codes.spec import CodeSpec
+from vqtok.effort.coder import EffortCoder
 from vqtok.errors import CodesError
 from vqtok.media.kinds import MAX_PIXELS
 from vqtok.media.opening import os_message
@@ -46,12 +47,14 @@ class CodingOptions:
         mono: Mix the channels of audio down to one.
         background: Colour behind transparent pixels.
         max_pixels: Larger images are refused; None: no limit.
+        effort: How hard the coder searches the codes of images.
     """
 
     depth: int | None = None
     mono: bool = False
     background: str = WHITE
     max_pixels: int | None = MAX_PIXELS
+    effort: Effort = NO_EFFORT
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def header_of(
     coder: Coder, spec: CodeSpec, source: Source, *, extent: tuple[int, ...], channels: int
 ) -> Header:
     """Make the header of what a coder encoded."""
+    effort = coder.effort if isinstance(coder, EffortCoder) else NO_EFFORT
     return Header(
         spec=spec,
         extent=extent,
@@ -135,6 +139,8 @@ def header_of(
         channels=channels,
         source=source,
         vqtok=__version__,
+        effort=effort.level,
+        effort_metric=effort.metric if effort.level else "",
     )
 
 

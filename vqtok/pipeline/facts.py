@@ -112,6 +112,8 @@ class CodesFacts:
             "source": header.to_json()["source"],
             "size_bytes": self.size_bytes,
             "vqtok": header.vqtok,
+            "effort": header.effort,
+            "effort_metric": header.effort_metric or None,
         }
         data[rates.unit(header.spec.modality).key] = round(
             _rate(self._bits_of_extent, header.spec, header.extent), 4
@@ -132,6 +134,8 @@ class CodesFacts:
             ("rate", _rate_text(self._bits_of_extent, header.spec, header.extent)),
             ("source", _source(header) if header.vqtok else "unknown: the file has no header"),
         ]
+        if header.effort:
+            rows.insert(2, ("effort", f"{header.effort}, for {header.effort_metric}"))
         if self.items > 1:
             rows.insert(1, ("items", str(self.items)))
         if self.size_bytes is not None:

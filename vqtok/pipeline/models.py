@@ -6,13 +6,15 @@ loaded once, when it is needed: into torch, or without it as graphs on CPUs wher
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from vqtok.codes.header import NO_EFFORT, Effort
 from vqtok.errors import CheckpointError, CodesError, MediaError, UsageError, VqtokError
 from vqtok.graphs import sessions, store
 from vqtok.protocols import RecomputeStats
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from vqtok.checkpoints.directory import ModelInfo
     from vqtok.codes.files import Header
     from vqtok.pipeline.contexts import Contexts
-    from vqtok.protocols import Coder
+    from vqtok.protocols import Coder, ImageCoder
 
 DEFAULTS = {"image": "image-f8", "audio": "audio-24k"}
 """The model of each kind of input when none is named."""
@@ -42,6 +44,8 @@ class Runtime:
         device: "auto", "cpu", "cuda" or "cuda:1".
         threads: CPU threads of models; None: as many as there are.
         backend: "torch", "onnx", or "auto": onnx on CPUs, where a model has its graphs.
+        effort: How hard the codes of images are searched.
+        depth: Residual stages that are searched; None: all.
 
     Raises:
         UsageError: no such backend, or one that does not compute on this device.
@@ -50,6 +54,8 @@ class Runtime:
     device: str = "auto"
     threads: int | None = None
     backend: str = "auto"
+    effort: Effort = NO_EFFORT
+    depth: int | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -72,12 +78,32 @@ class Runtime:
             pick_device(self.device)
 
     def coder(self, info: ModelInfo) -> Coder:
-        """Load a model into the backend that suits it.
+        """Load a model into the backend that suits it, and where asked the search of its codes.
 
         Raises:
             CheckpointError: damaged weights or graphs, or no graphs where they are asked for.
+            MediaError: an effort for something else than images.
             UsageError: a device or a package that is not there.
         """
+        if not self.effort.level:
+            return self._plain(info)
+        if info.spec.modality != "image":
+            kind = PLURALS[info.spec.modality]
+            # Of this file: images beside it are searched.
+            raise MediaError(f"{kind} cannot have an --effort, only images", hint="leave it out")
+        if importlib.util.find_spec("torch") is None:
+            hint = "pip install torch, or leave out --effort"
+            raise UsageError("--effort", "needs torch, which is not installed", hint=hint)
+        from vqtok.checkpoints import directory
+        from vqtok.checkpoints.devices import pick_device
+        from vqtok.effort.coder import EffortCoder
+
+        device = pick_device(self.device, threads=self.threads)
+        tokenizer = directory.load(info, device=device)
+        plain = cast("ImageCoder", self._plain(info))
+        return EffortCoder(plain, tokenizer, self.effort, depth=self.depth)
+
+    def _plain(self, info: ModelInfo) -> Coder:
         graphs = self._graphs(info) if self.backend == "auto" else None
         if graphs is not None or self.backend == "onnx":
             from vqtok.backends import onnx_backend
@@ -126,6 +152,8 @@ class Models:
         device: "auto", "cpu", "cuda" or "cuda:1".
         threads: CPU threads of models; None: as many as there are.
         backend: "torch", "onnx", or "auto": onnx on CPUs, where a model has its graphs.
+        effort: How hard the codes of images are searched.
+        depth: Residual stages that are searched; None: all.
         on_load: Called with the model's facts before its weights are read.
         on_machine: Called with what a loaded model computes on and with.
         on_inexact: Called with the facts of a model that cannot promise that its codes depend on
@@ -140,6 +168,8 @@ class Models:
         device: str = "auto",
         threads: int | None = None,
         backend: str = "auto",
+        effort: Effort = NO_EFFORT,
+        depth: int | None = None,
         on_load: Callable[[ModelInfo], None] | None = None,
         on_machine: Callable[[str], None] | None = None,
         on_inexact: Callable[[ModelInfo], None] | None = None,
@@ -147,7 +177,7 @@ class Models:
     ) -> None:
         self.name = name
         self._context = context
-        self.runtime = Runtime(device, threads, backend)
+        self.runtime = Runtime(device, threads, backend, effort, depth)
         self.on_load = on_load
         self.on_machine = on_machine
         self.on_inexact = on_inexact
@@ -264,8 +294,7 @@ class Models:
             try:
                 coder = self.runtime.coder(info)
                 if self.on_machine is not None:
-                    backend = type(coder).__module__.removeprefix("vqtok.backends.").split("_")[0]
-                    self.on_machine(f"device {coder.device}, backend {backend}")
+                    self.on_machine(_machine(coder, self.runtime.effort))
                 self._loaded[key] = coder
                 if self.on_inexact is not None and not coder.exact:
                     self.on_inexact(info)
@@ -303,6 +332,14 @@ class Models:
         if isinstance(found, VqtokError):
             raise found
         return found
+
+
+def _machine(coder: Coder, effort: Effort) -> str:
+    """Say in words what a coder computes on and with."""
+    searching = f", effort {effort}: its decoder's gradients by torch" if effort.level else ""
+    made_by = type(getattr(coder, "inner", coder)).__module__
+    backend = made_by.removeprefix("vqtok.backends.").split("_")[0]
+    return f"device {coder.device}, backend {backend}{searching}"
 
 
 def _tokenizer(name: str) -> ModelInfo:

@@ -97,7 +97,14 @@ class Worker:
                 settings["directory"],
                 f"fingerprint {found} on this worker, not {settings['fingerprint']}",
             )
-        runtime = Runtime(settings["device"], settings["threads"], settings["backend"])
+        options = settings["options"]
+        runtime = Runtime(
+            settings["device"],
+            settings["threads"],
+            settings["backend"],
+            effort=options.effort,
+            depth=options.depth,
+        )
         self._engine = local_engine(
             runtime.coder(info),
             settings["options"],

@@ -200,6 +200,10 @@ class TiledImages(nn.Module, ABC):
             x[..., rows, columns] = shown
         return x
 
+    def paint(self, z_qs: Sequence[Tensor]) -> Tensor:
+        """Decode (B, D, h, w) of each level to (B, C, H, W) around [-1, 1], differentiably."""
+        return pixels(self._paint(z_qs), self.output)
+
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch differentiably."""
         height, width = size_of(x)

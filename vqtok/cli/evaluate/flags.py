@@ -97,6 +97,7 @@ class Choices:
         ),
     ] = "nominal"
     wide: options.Wide = False
+    searching: options.Searching
     reading: options.Reading
     machine: options.CodingMachine
     messages: options.ProgressMessages
@@ -114,6 +115,7 @@ class Choices:
             "--mono": self.reading.mono or None,
             "--report": self.report,
             "--rate": None if self.rate == "nominal" else self.rate,
+            "--effort": self.searching.effort or None,
             "--backend": None if self.machine.backend == "auto" else self.machine.backend,
         }
         for flag, value in given.items():

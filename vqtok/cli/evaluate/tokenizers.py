@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
     from vqtok.cli.evaluate.flags import Choices
     from vqtok.cli.evaluate.page import Page
+    from vqtok.codes.header import Effort
     from vqtok.media.plan import Job, Plan
     from vqtok.pipeline.compare import Method
     from vqtok.pipeline.models import Models
@@ -86,7 +87,9 @@ def evaluate(
 
         @cache
         def load(name: str | None) -> Models:
-            models = batch.models_for(name, chosen.machine)
+            models = batch.models_for(
+                name, chosen.machine, effort=chosen.searching.chosen(), depth=chosen.depth
+            )
             if info is not None:
                 models.remember(info)
             return batch.reporting(console, progress, models)
@@ -105,6 +108,7 @@ def evaluate(
             depth=chosen.depth,
             metrics=chosen.metric_names(),
             label=chosen.label,
+            effort=chosen.searching.chosen(),
             **chosen.reading.given(),
         )
         comparison = compare.Comparison(
@@ -175,13 +179,18 @@ def _model(models: Models, *, alone: bool) -> tuple[Method, str]:
     # A model that is alone tells each file of another kind that it is not for it.
     kinds = ALL if alone or info is None else (info.spec.modality,)
     row = Method(
-        "" if info is None else info.name,
+        _named("" if info is None else info.name, models.runtime.effort),
         lambda kind: models.load(models.info_for_kind(kind)),
         kinds,
         has_codes=info is None or bool(info.spec.levels),
         packing=models.contexts.packing,
     )
     return row, "" if info is None else str(info.path.resolve())
+
+
+def _named(model: str, effort: Effort) -> str:
+    """Name a row: codes of an effort are another method than those of the nearest entries."""
+    return f"{model or 'default'}, effort {effort}" if effort.level else model
 
 
 def _targets(

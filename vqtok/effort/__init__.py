@@ -1,0 +1,1 @@
+"""Codes chosen by what the decoder makes of them: same bits, same decoder, closer pixels."""
