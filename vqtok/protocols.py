@@ -297,15 +297,8 @@ class AudioTokenizer(Tokenizer, Protocol):
 
 
 @runtime_checkable
-class Painter(ImageTokenizer, Protocol):
+class Painter(TrainableTokenizer, ImageTokenizer, Protocol):
     """A tokenizer of images whose codes can be chosen by what its decoder makes of them."""
-
-    channels: int
-    """C of the images."""
-
-    @property
-    def quantizers(self) -> Sequence[Quantizer]:
-        """List the quantizer of each level, coarse → fine."""
 
     def paint(self, z_qs: Sequence[Tensor]) -> Tensor:
         """Decode (B, D, h, w) of each level to (B, C, H, W) around [-1, 1], differentiably."""

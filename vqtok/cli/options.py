@@ -372,11 +372,7 @@ class Searching:
     effort_metric: EffortMetric = "mse"
 
     def chosen(self) -> ChosenEffort:
-        """Give the effort.
-
-        Raises:
-            UsageError: no such level or metric.
-        """
+        """Give the effort; a level or metric that is none is refused."""
         from vqtok.codes.header import Effort
 
         wanted = Effort(self.effort, self.effort_metric)
