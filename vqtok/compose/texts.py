@@ -244,15 +244,27 @@ def open_texts(place: str | None, *, key: str | None = None, text: str | None = 
         raise UsageError(f"--text {place}", "no such file")
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson", ".json"):
-        return Lines(regular.opened(path), path, key=key, text=text)
+        return _opened(regular.opened(path), path, key, text)
     if suffix not in (".parquet", ".tar"):
         hint = ".jsonl, .parquet, .tar or a folder"
         raise UsageError(f"--text {place}", "unknown kind of texts", hint=hint)
-    spool: IO[bytes] = TemporaryFile()  # noqa: SIM115 -- as long as the texts are read
     rows = _of_table(path, key, text) if suffix == ".parquet" else _of_tar(path)
-    for name, value in rows:
-        spool.write(json.dumps({"key": name, "text": value}).encode() + b"\n")
-    return Lines(spool, path, key="key", text="text")
+    spool: IO[bytes] = TemporaryFile()  # noqa: SIM115 -- as long as the texts are read
+    try:
+        for name, value in rows:
+            spool.write(json.dumps({"key": name, "text": value}).encode() + b"\n")
+    except BaseException:
+        spool.close()
+        raise
+    return _opened(spool, path, "key", "text")
+
+
+def _opened(stream: IO[bytes], path: Path, key: str | None, text: str | None) -> Lines:
+    try:
+        return Lines(stream, path, key=key, text=text)
+    except BaseException:
+        stream.close()
+        raise
 
 
 def _lines(stream: IO[bytes], subject: object) -> Iterator[bytes]:
