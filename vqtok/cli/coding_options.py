@@ -28,7 +28,8 @@ class EncodeChoices:
             "audio from stdin to stdout. For a corpus: files, tar, bin, parquet or arrow.",
         ),
     ] = None
-    searching: options.Searching
+    effort: options.Effort = 0
+    effort_metric: options.EffortMetric = "mse"
     reading: options.Reading
     machine: options.CodingMachine
     jobs: options.Jobs = options.DEFAULT_JOBS

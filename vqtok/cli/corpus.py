@@ -16,6 +16,7 @@ import typer
 from vqtok.cli import batch
 from vqtok.cli.console import Console, Progress
 from vqtok.cli.options import shard_of
+from vqtok.codes.header import Effort
 from vqtok.errors import ExitCode, MediaError, UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ def encode(console: Console, files: Sequence[str], chosen: EncodeChoices) -> Non
     alone = single.is_target(str(chosen.output), str(chosen.format))
     folder = single.part_of(target) if alone else target
     models = batch.models_for(
-        chosen.model, chosen.machine, effort=chosen.searching.chosen(), depth=chosen.depth
+        chosen.model,
+        chosen.machine,
+        effort=Effort(chosen.effort, chosen.effort_metric),
+        depth=chosen.depth,
     )
     plan = _part(plans.for_corpus(files, models=models), chosen)
     if chosen.writing.dry_run:
@@ -138,7 +142,9 @@ def _run(
     from vqtok.pipeline.corpus_carry import carry_of
 
     options = CorpusOptions(
-        depth=chosen.depth, effort=chosen.searching.chosen(), **chosen.reading.given()
+        depth=chosen.depth,
+        effort=Effort(chosen.effort, chosen.effort_metric),
+        **chosen.reading.given(),
     )
     force = chosen.writing.force
     alone = folder == single.part_of(Path(str(chosen.output)))

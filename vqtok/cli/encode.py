@@ -27,10 +27,12 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
       vqtok encode photo.png -o codes.npy
       vqtok encode photos/ --format tar -o corpus/
     """  # noqa: D301
+    from vqtok.codes.header import Effort
     from vqtok.corpus.formats import FORMATS
     from vqtok.pipeline import plans
 
     console = flags.messages.console()
+    effort = Effort(flags.effort, flags.effort_metric)
     _check(flags)
     if flags.format in FORMATS:
         corpus.encode(console, files, flags)
@@ -43,9 +45,7 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
         skip_existing=flags.writing.skip_existing,
     )
     check_stdout((job.target for job in plan.jobs), as_json=console.as_json)
-    models = batch.models_for(
-        flags.model, flags.machine, effort=flags.searching.chosen(), depth=flags.depth
-    )
+    models = batch.models_for(flags.model, flags.machine, effort=effort, depth=flags.depth)
     models.check_codes({job.kind for job in plan.jobs})
     if flags.writing.dry_run:
         batch.dry_run(console, plan)
@@ -60,7 +60,7 @@ def encode(files: options.Files, flags: EncodeChoices) -> None:
             format=flags.format,
             threads=flags.jobs,
             context_for=lambda header: models.contexts.packing(header),
-            effort=flags.searching.chosen(),
+            effort=effort,
             **flags.reading.given(),
         )
         results = pipeline.encode(

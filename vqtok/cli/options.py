@@ -11,16 +11,13 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from vqtok.cli.console import Console
 from vqtok.errors import UsageError
 from vqtok.threads import MOST, available
-
-if TYPE_CHECKING:
-    from vqtok.codes.header import Effort as ChosenEffort
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -362,25 +359,6 @@ class Reading:
         """Give the options of a pipeline; its own limit of pixels unless one was given."""
         limit = {} if self.max_pixels is None else {"max_pixels": self.max_pixels}
         return {"mono": self.mono, "background": self.background, **limit}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Searching:
-    """Choose how hard the codes of images are searched."""
-
-    effort: Effort = 0
-    effort_metric: EffortMetric = "mse"
-
-    def chosen(self) -> ChosenEffort:
-        """Give the effort; a level or metric that is none is refused."""
-        from vqtok.codes.header import Effort
-
-        wanted = Effort(self.effort, self.effort_metric)
-        if wanted == Effort():
-            return wanted
-        from vqtok.effort.levels import chosen
-
-        return chosen(wanted.level, wanted.metric)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ from vqtok.codes import files, streams
 from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.header import NO_EFFORT, Effort, Header, Source
 from vqtok.codes.spec import CodeSpec
-from vqtok.effort.coder import EffortCoder
 from vqtok.errors import CodesError
 from vqtok.media.kinds import MAX_PIXELS
 from vqtok.media.opening import os_message
@@ -131,7 +130,7 @@ def header_of(
     coder: Coder, spec: CodeSpec, source: Source, *, extent: tuple[int, ...], channels: int
 ) -> Header:
     """Make the header of what a coder encoded."""
-    effort = coder.effort if isinstance(coder, EffortCoder) else NO_EFFORT
+    effort: Effort = getattr(coder, "effort", NO_EFFORT)  # of a coder that searches
     return Header(
         spec=spec,
         extent=extent,

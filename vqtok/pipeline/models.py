@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -61,6 +61,10 @@ class Runtime:
         if self.backend not in BACKENDS:
             known = ", ".join(BACKENDS)
             raise UsageError(f"--backend {self.backend}", "unknown", hint=f"one of {known}")
+        if self.effort != NO_EFFORT:
+            from vqtok.effort import levels
+
+            levels.chosen(self.effort.level, self.effort.metric)
         if self.backend == "onnx" and self.device not in ("auto", "cpu"):
             raise UsageError(
                 "--backend onnx", f"computes on CPUs, not on {self.device}", hint="--device cpu"
@@ -85,25 +89,8 @@ class Runtime:
             MediaError: an effort for something else than images.
             UsageError: a device or a package that is not there.
         """
-        if not self.effort.level:
-            return self._plain(info)
-        if info.spec.modality != "image":
-            kind = PLURALS[info.spec.modality]
-            # Of this file: images beside it are searched.
-            raise MediaError(f"{kind} cannot have an --effort, only images", hint="leave it out")
-        if importlib.util.find_spec("torch") is None:
-            hint = "pip install torch, or leave out --effort"
-            raise UsageError("--effort", "needs torch, which is not installed", hint=hint)
-        from vqtok.checkpoints import directory
-        from vqtok.checkpoints.devices import pick_device
-        from vqtok.effort.coder import EffortCoder
-
-        device = pick_device(self.device, threads=self.threads)
-        tokenizer = directory.load(info, device=device)
-        plain = cast("ImageCoder", self._plain(info))
-        return EffortCoder(plain, tokenizer, self.effort, depth=self.depth)
-
-    def _plain(self, info: ModelInfo) -> Coder:
+        if self.effort.level:
+            return self._searching(info)
         graphs = self._graphs(info) if self.backend == "auto" else None
         if graphs is not None or self.backend == "onnx":
             from vqtok.backends import onnx_backend
@@ -117,6 +104,24 @@ class Runtime:
 
         device = pick_device(self.device, threads=self.threads)
         return torch_backend.coder(directory.load(info, device=device))
+
+    def _searching(self, info: ModelInfo) -> Coder:
+        """Load a model whose codes are searched."""
+        if info.spec.modality != "image":
+            kind = PLURALS[info.spec.modality]
+            # Of this file: images beside it are searched.
+            raise MediaError(f"{kind} cannot have an --effort, only images", hint="leave it out")
+        if importlib.util.find_spec("torch") is None:
+            hint = "pip install torch, or leave out --effort"
+            raise UsageError("--effort", "needs torch, which is not installed", hint=hint)
+        from vqtok.checkpoints import directory
+        from vqtok.checkpoints.devices import pick_device
+        from vqtok.effort.coder import EffortCoder
+
+        device = pick_device(self.device, threads=self.threads)
+        tokenizer = directory.load(info, device=device)
+        plain = cast("ImageCoder", replace(self, effort=NO_EFFORT).coder(info))
+        return EffortCoder(plain, tokenizer, self.effort, depth=self.depth)
 
     def _graphs(self, info: ModelInfo) -> store.Stored | None:
         """Read the graphs of a model; None where torch is the better, or the only one to run it."""
@@ -294,7 +299,11 @@ class Models:
             try:
                 coder = self.runtime.coder(info)
                 if self.on_machine is not None:
-                    self.on_machine(_machine(coder, self.runtime.effort))
+                    made_by = type(getattr(coder, "inner", coder)).__module__
+                    backend = made_by.removeprefix("vqtok.backends.").split("_")[0]
+                    effort = self.runtime.effort
+                    by = f", effort {effort} by torch's gradients" if effort.level else ""
+                    self.on_machine(f"device {coder.device}, backend {backend}{by}")
                 self._loaded[key] = coder
                 if self.on_inexact is not None and not coder.exact:
                     self.on_inexact(info)
@@ -332,14 +341,6 @@ class Models:
         if isinstance(found, VqtokError):
             raise found
         return found
-
-
-def _machine(coder: Coder, effort: Effort) -> str:
-    """Say in words what a coder computes on and with."""
-    searching = f", effort {effort}: its decoder's gradients by torch" if effort.level else ""
-    made_by = type(getattr(coder, "inner", coder)).__module__
-    backend = made_by.removeprefix("vqtok.backends.").split("_")[0]
-    return f"device {coder.device}, backend {backend}{searching}"
 
 
 def _tokenizer(name: str) -> ModelInfo:

@@ -97,7 +97,8 @@ class Choices:
         ),
     ] = "nominal"
     wide: options.Wide = False
-    searching: options.Searching
+    effort: options.Effort = 0
+    effort_metric: options.EffortMetric = "mse"
     reading: options.Reading
     machine: options.CodingMachine
     messages: options.ProgressMessages
@@ -115,7 +116,7 @@ class Choices:
             "--mono": self.reading.mono or None,
             "--report": self.report,
             "--rate": None if self.rate == "nominal" else self.rate,
-            "--effort": self.searching.effort or None,
+            "--effort": self.effort or None,
             "--backend": None if self.machine.backend == "auto" else self.machine.backend,
         }
         for flag, value in given.items():

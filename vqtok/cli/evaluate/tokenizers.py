@@ -15,13 +15,13 @@ import typer
 from vqtok.cli import batch
 from vqtok.cli.console import Console
 from vqtok.cli.evaluate import tables
+from vqtok.codes.header import Effort
 from vqtok.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from vqtok.checkpoints.facts import ModelInfo
     from vqtok.cli.evaluate.flags import Choices
     from vqtok.cli.evaluate.page import Page
-    from vqtok.codes.header import Effort
     from vqtok.media.plan import Job, Plan
     from vqtok.pipeline.compare import Method
     from vqtok.pipeline.models import Models
@@ -88,7 +88,10 @@ def evaluate(
         @cache
         def load(name: str | None) -> Models:
             models = batch.models_for(
-                name, chosen.machine, effort=chosen.searching.chosen(), depth=chosen.depth
+                name,
+                chosen.machine,
+                effort=Effort(chosen.effort, chosen.effort_metric),
+                depth=chosen.depth,
             )
             if info is not None:
                 models.remember(info)
@@ -108,7 +111,7 @@ def evaluate(
             depth=chosen.depth,
             metrics=chosen.metric_names(),
             label=chosen.label,
-            effort=chosen.searching.chosen(),
+            effort=Effort(chosen.effort, chosen.effort_metric),
             **chosen.reading.given(),
         )
         comparison = compare.Comparison(
