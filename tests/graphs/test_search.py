@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.examples import examples
+from tests.examples import MANY, examples
 from vqtok.graphs import search
 from vqtok.graphs.search import Codebook, NearTies
 
@@ -60,15 +60,16 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
         np.testing.assert_array_equal(ties, found[0][1])
 
 
+@pytest.mark.many
 def test_rows_that_a_move_could_take_to_another_entry_are_marked():
     random = np.random.default_rng(0)
     entries = random.standard_normal((200, 3)).astype(np.float32)
-    rows = random.standard_normal((1000, 3)).astype(np.float32)
+    rows = random.standard_normal((2000 if MANY else 1000, 3)).astype(np.float32)
     tolerance = 1e-2
     ties = NearTies(rows, tolerance)
     codes = Codebook(entries).nearest(rows, ties)
     moved = np.zeros(len(rows), dtype=bool)
-    for _ in range(100):
+    for _ in range(300 if MANY else 100):
         step = random.standard_normal(rows.shape)
         step *= tolerance / np.linalg.norm(step, axis=1, keepdims=True)
         moved |= brute_force(rows + step, entries) != codes

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.examples import examples, in_turn
+from tests.examples import MANY, examples, in_turn
 from tests.tokenizers.test_exact import disturb, without_near_ties
 from tests.tokenizers.test_vqvae import picture
 from tests.tokenizers.test_vqvae2 import FORMS, build, built, same
@@ -47,12 +47,13 @@ def test_a_window_gives_the_latent_of_the_whole_image_in_float64(
                     torch.testing.assert_close(alone, whole[:, row, column], atol=1e-12, rtol=0)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize(("form", "quantizer"), in_turn(FORMS, ["vq", "rvq"]))
 def test_tiles_give_the_codes_and_pixels_of_the_whole(
     form: tuple[str, int], quantizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = build(*form, quantizer)
-    x = picture(61, 45)
+    x = picture(121, 90) if MANY else picture(61, 45)
     whole = model.encode(x)
     pixels, latents = model.decode(whole), model.latents(x)
     monkeypatch.setattr(tiling2d, "TILE", model.stride)
@@ -125,8 +126,9 @@ def test_errors_far_greater_than_rounding_change_no_code_of_any_level(
         assert 0 < model.recompute_stats.recomputed < model.recompute_stats.latents
 
 
+@pytest.mark.many
 def test_disturbed_tiles_still_agree_on_the_codes_they_share() -> None:
-    x = picture(60, 50)
+    x = picture(90, 70) if MANY else picture(60, 50)
     before = build("convnext", 3).encode(x)
     model = build("convnext", 3)
     for head in model.encoder.heads:
