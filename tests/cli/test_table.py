@@ -76,6 +76,7 @@ def test_eval_of_recordings_at_80_columns(vqtok, recording, narrow):
         "Mel",
         "STOI",
         "kbit/s",
+        "stored",
         "by",
         "entropy",
         "over",

@@ -80,8 +80,9 @@ def transformers(family: str) -> Make:
             "mimi": ("Mimi", published.MIMI | {"upsampling_ratios": [4, 2]}),
         }[family]
         torch.manual_seed(0)
-        config = getattr(tests, f"{kind}Config")(**keys)
-        model = getattr(tests, f"{kind}Model")(config).eval()
+        upstream: Any = importlib.import_module("transformers")
+        config = getattr(upstream, f"{kind}Config")(**keys)
+        model = getattr(upstream, f"{kind}Model")(config).eval()
         published.lively(model)
         return Path(tests.saved(folder / "m", model))
 
