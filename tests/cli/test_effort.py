@@ -14,7 +14,10 @@ from PIL import Image
 import vqtok as package
 from tests.programs import LIMIT_S, environment
 from tests.test_without_torch import FORBID
+from vqtok.checkpoints import directory
 from vqtok.codes import files
+from vqtok.config import parse
+from vqtok.protocols import Config
 
 WORTH = "vqtok.effort.search.WORTH"
 
@@ -124,6 +127,26 @@ def test_audio_and_unknown_efforts_are_refused_in_a_line(vqtok, photos, recordin
     done = vqtok("encode", photos[0], "-o", "x.npy", "--effort", "1", "--effort-metric", "lpips")
     assert done.exit_code == 2 and "mse, ssim" in done.stderr
     assert not Path("x.npy").exists()
+
+
+def test_models_whose_codes_cannot_be_searched_are_refused_in_a_line(vqtok, photos, here):
+    from diffusers import VQModel
+
+    from tests.conftest import TINY_IMAGE
+
+    labelled = parse(TINY_IMAGE | {"labels": ["cat", "dog"]}, Config).build().eval()
+    labelled.quantizer.initialised.fill_(True)
+    directory.save(here / "labelled", labelled, training={"step": 3, "files": 2})
+    VQModel(block_out_channels=[32], norm_num_groups=8, num_vq_embeddings=32).save_pretrained(
+        here / "global"
+    )
+    for name, reason in (("labelled", "depends on a label"), ("global", "local models only")):
+        assert vqtok("encode", photos[0], "-m", name, "-o", "plain.npy", "-f").exit_code == 0
+        done = vqtok("encode", photos[0], "-m", name, "-o", "x.npy", "--effort", "1")
+        assert done.exit_code != 0
+        (line,) = [each for each in done.stderr.splitlines() if "Error" in each]
+        assert reason in line and "Traceback" not in done.stderr
+        assert not (here / "x.npy").exists()
 
 
 def test_without_torch_an_effort_says_what_is_missing(here, photos, shelf):
