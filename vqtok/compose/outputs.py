@@ -143,7 +143,7 @@ class Parquet:
         lasting: list[tuple[int, Listed]] = []  # documents that go on in the next sequence
         for name, shard in _shards(state, prefix, "parquet", sequences):
             with state.fresh(name) as out:
-                sink = pa.PythonFile(_Lasting(out), mode="w")
+                sink = pa.PythonFile(disk.Lasting(out), mode="w")
                 with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
                     while rows := list(islice(shard, GROUP)):
                         columns: dict[str, list[Any]] = {each: [] for each in schema.names}
@@ -346,24 +346,3 @@ def _next(archive: tarfile.TarFile, largest: int) -> tuple[str, bytes] | None:
     if content is None or not 0 <= member.size <= largest:
         raise CodesError(f"unsafe member {member.name!r}")
     return member.name, content.read()
-
-
-class _Lasting:
-    """Keeps an output open when pyarrow would close it."""
-
-    closed = False
-
-    def __init__(self, out: disk.Output) -> None:
-        self._out = out
-
-    def write(self, data: Any) -> int:
-        return self._out.write(data)
-
-    def tell(self) -> int:
-        return self._out.tell()
-
-    def flush(self) -> None:
-        self._out.flush()
-
-    def close(self) -> None:
-        pass

@@ -127,6 +127,30 @@ class Output(io.RawIOBase):
         return ByteRange(self._name, self._start, self.size, self._hash.hexdigest())
 
 
+class Lasting:
+    """Keeps an output open when pyarrow would close it."""
+
+    closed = False
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+
+    def write(self, data: Any) -> int:
+        """Append bytes."""
+        return self._out.write(data)
+
+    def tell(self) -> int:
+        """Return the bytes written so far."""
+        return self._out.tell()
+
+    def flush(self) -> None:
+        """Give what is buffered to the file."""
+        self._out.flush()
+
+    def close(self) -> None:
+        """Do nothing: its owner closes it."""
+
+
 def append(file: int, data: bytes | bytearray) -> None:
     """Write all of it at the file's position."""
     rest = memoryview(data)

@@ -73,7 +73,7 @@ class Table(Format):
         (name,) = self.shard_files(shard)
         schema = _schema(staging.spec, staging.carry)
         with staging.fresh(name) as out:
-            sink = pa.PythonFile(_Lasting(out), mode="w")
+            sink = pa.PythonFile(disk.Lasting(out), mode="w")
             with self._writer(sink, schema) as writer:
                 for rows in _groups(entries):
                     writer.write_batch(_batch(rows, schema))
@@ -160,27 +160,6 @@ def _schema(spec: CodeSpec, carry: Sequence[str]) -> Any:
     fields = [pa.field(name, kind, nullable=False) for name, kind in columns]
     fields += [pa.field(name, pa.string()) for name in carry]
     return pa.schema(fields, metadata={"vqtok": items.dump({"format": 1, **spec.to_json()})})
-
-
-class _Lasting:
-    """Keeps an output open when the writer would close it."""
-
-    closed = False
-
-    def __init__(self, out: disk.Output) -> None:
-        self._out = out
-
-    def write(self, data: Any) -> int:
-        return self._out.write(data)
-
-    def tell(self) -> int:
-        return self._out.tell()
-
-    def flush(self) -> None:
-        self._out.flush()
-
-    def close(self) -> None:
-        pass
 
 
 def _groups(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
