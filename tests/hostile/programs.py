@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from tests.examples import MANY
 from tests.hostile.mutations import Mutant, mutate
 from tests.hostile.room import Room
 
@@ -80,7 +81,7 @@ def pairs(count: int) -> bytes:
     return PROTO + head + calls + b"}."
 
 
-DEEP = 100_000
+DEEP = 200_000 if MANY else 100_000
 BOMBS = {
     "a key of nested tuples": as_key(doubling(60)),
     "a key of nested tuples by the memo": as_key(memoised(60)),
