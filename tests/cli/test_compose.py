@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,98 @@ def test_a_saved_data_set_becomes_a_stream_with_its_texts(vqtok, here):
     found = sorted(path.read_text() for path in (here / "seen").glob("*.txt"))
     assert found == sorted(TEXTS)
     assert len(list((here / "seen").glob("*.png"))) == 5
+
+
+@pytest.fixture
+def flat(vqtok, here) -> Path:
+    """Three pictures of few colours and a recording: their codes come again."""
+    for number, colour in enumerate(((200, 30, 30), (30, 200, 30), (200, 30, 30))):
+        (here / "flat").mkdir(exist_ok=True)
+        Image.new("RGB", (48, 40), colour).save(here / f"flat/{number}.png")
+    for command in ("encode flat --format bin -o c", "train --data c --preset bpe -o m"):
+        result = vqtok(*command.split())
+        assert result.exit_code == 0, result.stderr
+    return here / "flat"
+
+
+def test_merges_shorten_a_stream_that_comes_back(vqtok, flat, here):
+    result = vqtok("compose", "c", "--layout", "rows", "--mode", "codes", "-o", "plain", "--json")
+    plain = json.loads(result.stdout)
+    result = vqtok(
+        "compose", "c", "--merges", "m", "--layout", "rows", "--mode", "codes", "-o", "t"
+    )
+    assert result.exit_code == 0, result.stderr
+    line = r"merges: 30\.0 → (\d+\.\d) tokens an image, 180 → \d+ nominal bits"
+    found = re.search(line, result.stderr)
+    assert found is not None and float(found[1]) < 25, result.stderr
+    assert "merges" in vqtok("info", "t").stdout
+    data = json.loads(vqtok("info", "t", "--json").stdout)
+    saved = data["merged"][0]
+    assert plain["tokens"] - data["tokens"] == saved["codes"] - saved["tokens"] > 0
+    assert data["vocabulary"]["size"] == plain["vocabulary"] + saved["merges"]
+    assert vqtok("decode", "t", "-o", "seen").exit_code == 0
+    vqtok("decode", "c", "-o", "direct")
+    ids = [document.ids.tolist() for document in StreamReader(here / "t").documents()]
+    (here / "ids.json").write_text(json.dumps(ids))
+    result = vqtok("decode", "ids.json", "--vocabulary", "t/vocabulary.json", "-o", "sampled")
+    assert result.exit_code == 0, result.stderr
+    for number in range(3):
+        direct = (here / f"direct/{number}.recon.png").read_bytes()
+        assert (here / f"seen/{number}.recon.png").read_bytes() == direct
+        assert (here / f"sampled/document-{number:06d}.recon.png").read_bytes() == direct
+    (here / "t/merges.json").unlink()
+    result = vqtok("decode", "ids.json", "--vocabulary", "t/vocabulary.json", "-o", "again")
+    assert result.exit_code == 2 and "Error: t/merges.json: cannot read" in result.stderr
+
+
+def test_learned_merges_are_kept_and_resumed_and_replaced_when_asked(vqtok, flat, here):
+    before = (here / "m/merges.json").read_bytes()
+    again = vqtok("train", "--data", "c", "--preset", "bpe", "-o", "m")
+    assert again.exit_code == 2 and "already holds merges" in again.stderr
+    again = vqtok("train", "--data", "c", "--preset", "bpe", "-o", "m", "--resume")
+    assert again.exit_code == 0 and "complete already" in again.stderr
+    other = ("train", "--data", "c", "--preset", "bpe", "-o", "m", "--set", "merges.count=2")
+    again = vqtok(*other, "--resume")
+    assert again.exit_code == 2 and "learned otherwise: recipe" in again.stderr
+    assert (here / "m/merges.json").read_bytes() == before
+    assert vqtok(*other, "-f").exit_code == 0
+    assert len(json.loads((here / "m/merges.json").read_bytes())["tokenizers"][0]["pairs"]) == 2
+    # As after a run that was killed: there is nothing to go on with, and it comes out the same.
+    assert vqtok("train", "--data", "c", "--preset", "bpe", "-o", "n", "--resume").exit_code == 0
+    assert (here / "n/merges.json").read_bytes() == before
+    rehearsed = vqtok("train", "--data", "c", "--preset", "bpe", "-o", "o", "-n", "--json")
+    assert json.loads(rehearsed.stdout)["merges"] is None and not (here / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "flat"), "--data flat: merges are learned from corpora"),
+        (("--data", "c", "--steps", "3"), "--steps: of no effect on merges"),
+        (("--data", "c", "--set", "merges.longest=1"), "longest is not between 2 and 1024"),
+        (("--data", "c", "--set", "merges.cuont=1"), r"merges\.cuont: unknown key"),
+        (("--data", "c", "--set", "merges.layout=emu4"), "unknown layout"),
+        (
+            ("--data", "c", "--set", "merges.min_count=99"),
+            "no two codes follow each other 99 times",
+        ),
+    ],
+)
+def test_mistakes_in_learning_merges_are_one_line(vqtok, flat, here, arguments, message: str):
+    result = vqtok("train", *arguments, "--preset", "bpe", "-o", "n")
+    assert result.exit_code in (1, 2)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+    assert len(errors) == 1 and re.search(message, errors[0]), result.stderr
+    assert not (here / "n").exists()
+
+
+def test_without_the_package_merges_say_what_to_install(vqtok, flat, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    for arguments in (
+        ("train", "--data", "c", "--preset", "bpe", "-o", "n"),
+        ("compose", "c", "--merges", "m", "-o", "t"),
+    ):
+        result = vqtok(*arguments)
+        assert result.exit_code == 2
+        assert "merges need the package tokenizers" in result.stderr
+        assert "pip install 'vqtok[text]'" in result.stderr

@@ -15,7 +15,7 @@ from tests.conftest import TINY_IMAGE
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = json.loads((DOCS / "json.schema.json").read_text(encoding="utf-8"))
-PARTS = ("use", "level", "expected", "statistic", "cost", "stage", "growth")
+PARTS = ("use", "level", "expected", "statistic", "cost", "stage", "growth", "saving")
 """Parts of other objects: no line is one of them."""
 
 
@@ -36,7 +36,7 @@ def name_of(line: dict[str, Any]) -> str:
     if "kind" in line and "subject" in line:
         return str(line["kind"]).replace(" ", "_")
     for key, name in {
-        "error": "failed", "stream": "composed",
+        "error": "failed", "stream": "composed", "merges": "learned_merges",
         "probability": "classified", "accuracy": "accuracy",
         "corpus": "corpus_written", "summary": "summary", "encode_s": "measured",
         "seconds": "done", "index": "sample", "samples": "planned_sample", "items": "score",
@@ -67,6 +67,9 @@ def printed(vqtok: Callable[..., Any], picture, recording, here) -> dict[str, li
         "info o/0.safetensors o/a.safetensors d/0.png a.wav image-f8 d corpus",
         "compose corpus --layout rows --mode codes -o tokens",
         "compose corpus -n",
+        "train --data corpus --preset bpe -o merges --set merges.min_count=1",
+        "compose corpus --merges merges -o merged",
+        "info merged",
         "info tokens",
         "models",
         "train --data d --preset tiny.json -o trained --steps 2",

@@ -25,10 +25,13 @@ from tests.compose.streams import SPECS, assert_holds, captions, corpus, expecte
 from tests.corpus.samples import contents
 from tests.corpus.test_interruption import Killed, killed_at
 from tests.programs import LIMIT_S, environment
+from vqtok.compose.learning import MergeRecipe, learn_merges
+from vqtok.compose.merges import FILE, MergesFile
 from vqtok.compose.outputs import OUTPUTS
 from vqtok.compose.reader import StreamReader
 from vqtok.compose.stream import Choices, rehearse
 from vqtok.corpus.formats import FORMATS
+from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import UsageError, VqtokError
 from vqtok.pipeline.compose import Request, prepare
 
@@ -50,6 +53,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def both(place: Path, **options: object) -> Request:
     chosen = {"text": str(place / "captions.jsonl"), "tokenizer": place / "tokenizer.json"}
     return Request((place / "image", place / "audio"), **{**chosen, **options})  # type: ignore[arg-type]
+
+
+def merges_of(folder: Path, *corpora: Path) -> Path:
+    """Merges of corpora, of pairs that are there at all."""
+    found = learn_merges([CorpusReader(each) for each in corpora], MergeRecipe(min_count=1))
+    folder.mkdir()
+    (folder / FILE).write_bytes(MergesFile.of(found, {}).data)
+    return folder
 
 
 ALL = {**expected(SPECS["image"]), **expected(SPECS["audio"])}
@@ -300,23 +311,31 @@ def test_damage_is_refused_by_the_name_of_the_file(place: Path, file: str):
         StreamReader(folder).check()
 
 
-KINDS = {"bin": Choices(), "packed": Choices("bin", 9, 1, 0.4), "tar": Choices("tar", None, 2)}
+KINDS = {
+    "bin": Choices(),
+    "packed": Choices("bin", 9, 1, 0.4),
+    "tar": Choices("tar", None, 2),
+    "merged": Choices("bin", 9, 1),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_killed_at_any_step_it_goes_on_to_the_same_bytes(place: Path, kind: str):
-    choices, whole = KINDS[kind], place / str(next(fresh))
+    choices, whole, request = KINDS[kind], place / str(next(fresh)), both(place)
+    if kind == "merged":
+        merges = merges_of(place / str(next(fresh)), place / "image", place / "audio")
+        request = both(place, merges=merges)
     with killed_at(10**9) as taken:
-        write(whole, both(place), choices)
+        write(whole, request, choices)
     expected, steps = contents(whole), taken[0]
     assert steps > 50
     for step in range(steps):
         folder = place / str(next(fresh))
         for limit in (step, 20):
             with killed_at(limit), suppress(Killed):
-                write(folder, both(place), choices)
-        write(folder, both(place), choices)
+                write(folder, request, choices)
+        write(folder, request, choices)
         assert contents(folder) == expected, f"killed at step {step}"
 
 
@@ -347,8 +366,9 @@ def test_killed_while_starting_over_it_ends_in_the_new_stream_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("merged", [False, True])
 def test_killed_with_9_at_twenty_random_moments_it_ends_in_the_same_bytes(
-    place: Path, tmp_path: Path
+    place: Path, tmp_path: Path, merged: bool
 ):
     spec = SPECS["image"]
     corpus(tmp_path / "many", spec, count=120, shard_items=2)
@@ -357,18 +377,21 @@ def test_killed_with_9_at_twenty_random_moments_it_ends_in_the_same_bytes(
         (tmp_path / "many",),
         tokenizer=place / "tokenizer.json",
         text=str(tmp_path / "captions.jsonl"),
+        merges=merges_of(tmp_path / "merges", tmp_path / "many") if merged else None,
     )
     write(tmp_path / "whole", request, Choices(pack=64, shuffle=5))
     program = (
         "import sys; from pathlib import Path; from tests.compose.streams import write\n"
         "from vqtok.compose.stream import Choices; from vqtok.pipeline.compose import Request\n"
-        "many, tokenizer, text, out = sys.argv[1:]\n"
-        "request = Request((Path(many),), tokenizer=Path(tokenizer), text=text)\n"
+        "many, tokenizer, text, out, *merges = sys.argv[1:]\n"
+        "found = Path(merges[0]) if merges else None\n"
+        "request = Request((Path(many),), tokenizer=Path(tokenizer), text=text, merges=found)\n"
         "print('ready', flush=True)\n"
         "write(Path(out), request, Choices(pack=64, shuffle=5))\n"
     )
     arguments = [str(tmp_path / "many"), str(place / "tokenizer.json"), str(request.text)]
     command = [sys.executable, "-c", program, *arguments, str(tmp_path / "out")]
+    command += [str(request.merges)] if merged else []
     chance = random.Random(0)
     for _ in range(20):
         with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:

@@ -26,7 +26,7 @@ def model_of(preset: str) -> nn.Module:
     return recipe.model.build()
 
 
-@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("preset", sorted({*presets()} - {"bpe"}))  # merges have no weights
 def test_every_weight_has_one_optimizer(preset: str):
     recipe = load(preset)
     with torch.device("meta"):

@@ -73,6 +73,14 @@ class Contents:
             help="Add all special tokens and codes to the tokenizer.json of the stream.",
         ),
     ] = False
+    merges: Annotated[
+        Path | None,
+        typer.Option(
+            "--merges",
+            metavar="DIR",
+            help="Merges of codes, which vqtok train --preset bpe learned: shorter sequences.",
+        ),
+    ] = None
     key: Annotated[
         str | None,
         typer.Option("--key", metavar="NAME", help="Field of --text that names the item."),
@@ -221,9 +229,13 @@ def _write(
 def _result(console: Console, folder: Path | None, totals: Totals, vocabulary: Vocabulary) -> None:
     from dataclasses import asdict
 
+    from vqtok.pipeline.merges import savings
+
+    saved = savings(totals, vocabulary)
     size = totals.tokens * vocabulary.token_bytes
     if console.as_json:
         kind = {"stream": None if folder is None else str(folder), **asdict(totals)}
+        kind |= {"merged": [asdict(each) for each in saved]}
         console.json({**kind, "vocabulary": vocabulary.size, "token_bytes": size})
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(totals.kinds.items()) if count)
@@ -232,9 +244,11 @@ def _result(console: Console, folder: Path | None, totals: Totals, vocabulary: V
         f"longest {totals.longest}, {vocabulary.size} ids ({vocabulary.dtype})"
     )
     if folder is None:
-        console.result(text)
+        console.result("\n".join([text, *map(str, saved)]))
         return
     console.say(f"stream: {text}")
+    for each in saved:
+        console.say(str(each))
     if not console.quiet:
         console.path(folder)
 

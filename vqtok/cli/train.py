@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vqtok.cli import terminal
+from vqtok.cli import merges, terminal
 from vqtok.cli import train_options as flags
 from vqtok.cli.console import Console, named
 from vqtok.cli.rehearsal_view import lines_of
@@ -30,7 +30,7 @@ LISTED = 20
 
 
 def train(chosen: flags.Choices) -> None:
-    """Train a tokenizer on a folder of images, or of audio; or a prior on a folder of codes.
+    """Train a tokenizer on a folder of images, or of audio; or a prior, or merges, on codes.
 
     Ctrl-C stops after the present step, measures and saves; --resume goes on from there.
 
@@ -50,8 +50,12 @@ def train(chosen: flags.Choices) -> None:
     )
     output = chosen.output or flags.default_output(chosen.data)
     chosen.check()
+    is_merges = merges.is_for(chosen.preset)
     if first:  # the others would find what the first has begun to write
         _check_output(output, resume=chosen.resume, force=chosen.force)
+    if is_merges:
+        merges.train(console, chosen)
+        return
     if chosen.dry_run:
         console.say("a few steps are taken to see; nothing is written")
     console.note("loading torch")
@@ -116,10 +120,12 @@ def _check_output(output: Path, *, resume: bool, force: bool) -> None:
         raise UsageError(output, "exists and is not a directory")
     if resume and force:
         raise UsageError("--force and --resume exclude each other")
-    begun = any((output / name).exists() for name in ("config.json", "resume.safetensors"))
+    names = ("config.json", "resume.safetensors", "merges.json")
+    begun = any((output / name).exists() for name in names)
     if begun and not (resume or force):
+        what = "merges" if (output / "merges.json").exists() else "a model"
         raise UsageError(
-            output, "already holds a model", hint="--resume goes on with it, -f starts anew"
+            output, f"already holds {what}", hint="--resume goes on with it, -f starts anew"
         )
 
 

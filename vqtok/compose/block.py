@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +13,25 @@ from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.spec import CodeSpec
 from vqtok.compose import order
 from vqtok.compose.layout import BlockLayout, size_name
+from vqtok.compose.merging import Merger
 from vqtok.compose.ranges import TokenizerRanges
 from vqtok.errors import CodesError
 
 SizeText = Callable[[str], Sequence[int]]
 """Text of a size → ids of the text tokenizer."""
+
+
+class WrongId(CodesError):
+    """Names an id that cannot stand where it does.
+
+    Attributes:
+        position: In its block.
+        found: The id, and what is expected.
+    """
+
+    def __init__(self, position: int, found: str) -> None:
+        super().__init__(f"position {position} of its block: {found}")
+        self.position, self.found = position, found
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +81,7 @@ class Block:
             (B, m) int64.
 
         Raises:
-            CodesError: an id that cannot stand where it does, with its position.
+            WrongId: an id that cannot stand where it does.
         """
         codes = ids.astype(np.int64) - self.base
         wrong = np.where(self.size == 0, codes != 0, (codes < 0) | (codes >= self.size))
@@ -74,12 +89,10 @@ class Block:
             item, position = (int(each[0]) for each in np.nonzero(wrong))
             base, size = int(self.base[position]), int(self.size[position])
             expected = f"{base}" if not size else f"{base} to {base + size - 1}"
-            raise CodesError(
-                f"position {position} of its block: id {int(ids[item, position])} found, "
-                f"{expected} expected"
-            )
-        found: np.ndarray = codes[:, self.back]
-        return found
+            found = f"id {int(ids[item, position])} found, {expected} expected"
+            raise WrongId(position, found)
+        back: np.ndarray = codes[:, self.back]
+        return back
 
     def levels(self, ids: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the codes of each level, (B, *axes), as ``flat`` does."""
@@ -91,6 +104,32 @@ class Block:
         )
 
 
+class Merged(NamedTuple):
+    """Counts what merging did to an item, or to many.
+
+    Attributes:
+        codes: Before it.
+        tokens: That these became.
+        bits: Nominal cost of the codes, log2 K each, rounded for each item.
+    """
+
+    codes: int
+    tokens: int
+    bits: int
+
+
+class Tokens(NamedTuple):
+    """Holds the ids of one item.
+
+    Attributes:
+        ids: (n,) int64.
+        merged: What merging did; None: no merging.
+    """
+
+    ids: np.ndarray
+    merged: Merged | None = None
+
+
 class Blocks:
     """Makes the blocks of one tokenizer, one for each shape that its items have.
 
@@ -99,6 +138,7 @@ class Blocks:
         layout: Of its modality.
         special: Ids of the special tokens.
         size_text: Where a size is text: what turns it into ids.
+        merger: Merges codes; None: they stay as they are.
     """
 
     def __init__(
@@ -107,8 +147,9 @@ class Blocks:
         layout: BlockLayout,
         special: Mapping[str, int],
         size_text: SizeText | None = None,
+        merger: Merger | None = None,
     ) -> None:
-        self.own, self.layout = own, layout
+        self.own, self.layout, self.merger = own, layout, merger
         self.spec = order.kept(own.spec, layout)
         self._special, self._size_text = special, size_text
         self._made: dict[Shapes, Block] = {}
@@ -126,6 +167,27 @@ class Blocks:
                 self._made.pop(next(iter(self._made)))
             self._made[shapes] = found
         return found
+
+    def tokens(self, block: Block, flat: np.ndarray, channels: int) -> Iterator[Tokens]:
+        """Yield the ids of items, codes merged if they are to be.
+
+        Args:
+            block: Of their shape.
+            flat: (items * channels, codes) as ``Codes.flat`` has them, in range.
+            channels: Of each item; each is a block.
+        """
+        ids = block.ids(flat)
+        if self.merger is None:
+            yield from (Tokens(row) for row in ids.reshape(len(ids) // channels, -1))
+            return
+        is_code = block.size > 0
+        codes = int(is_code.sum()) * channels
+        others = len(block) * channels - codes
+        bits = round(channels * float(np.log2(block.size[is_code]).sum()))
+        rows = self.merger(ids, is_code)
+        for start in range(0, len(rows), channels):
+            row = np.concatenate(rows[start : start + channels])
+            yield Tokens(row, Merged(codes, len(row) - others, bits))
 
     def grid_of(self, shapes: Shapes) -> tuple[int, int]:
         """Return height and width of the finest level, which give those of all.

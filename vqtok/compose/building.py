@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vqtok.codes.spec import CodeSpec
 from vqtok.compose import order
 from vqtok.compose.layout import Layout
+from vqtok.compose.merges import MergesFile, check_order
 from vqtok.compose.ranges import CodeRange, Span, TokenizerRanges
 from vqtok.compose.text import TextTokenizer
 from vqtok.compose.vocabulary import MOST, Vocabulary
@@ -24,17 +25,23 @@ class Source:
     spec: CodeSpec
 
 
-def build(layout: Layout, sources: Sequence[Source], text: TextTokenizer | None) -> Vocabulary:
+def build(
+    layout: Layout,
+    sources: Sequence[Source],
+    text: TextTokenizer | None,
+    merges: MergesFile | None = None,
+) -> Vocabulary:
     """Give every token its id.
 
     Args:
         layout: Says what there is, in which order.
         sources: The tokenizers of all codes; of one spec there is one.
         text: Tokenizer of text, or None.
+        merges: Of codes; their ids come last, so that all others are the same without them.
 
     Raises:
-        ConfigError: a layout that the codes cannot have, or names in the text tokenizer that are
-            not the codes'.
+        ConfigError: a layout that the codes cannot have, merges of another one, or names in the
+            text tokenizer that are not the codes'.
         UsageError: two corpora whose codes are of one model but differ, or too many ids.
     """
     sources = _each_once(sources)
@@ -62,6 +69,8 @@ def build(layout: Layout, sources: Sequence[Source], text: TextTokenizer | None)
             for source in sources:
                 own, next_id = _ranges(source, layout, text, next_id)
                 tokenizers.append(own)
+    if merges is not None:
+        tokenizers, next_id = _merged(tokenizers, merges, layout, next_id)
     if next_id > MOST:
         raise UsageError(f"{next_id} ids are more than int32 holds")
     taken = [(each, 1) for each in special.values() if each < text_size]
@@ -80,12 +89,30 @@ def build(layout: Layout, sources: Sequence[Source], text: TextTokenizer | None)
         special,
         tuple(tokenizers),
         next_id,
+        "" if merges is None else merges.sha256,
     )
     try:
         made.check()
     except ValueError as error:
         raise ConfigError("layout", str(error)) from error
     return made
+
+
+def refuse_others(merges: MergesFile, sources: Sequence[Source], subject: object) -> None:
+    """Refuse merges of a tokenizer that is not among these.
+
+    Raises:
+        UsageError: naming it.
+    """
+    for each in merges.tokenizers:
+        if all(each.spec != own.spec for own in sources):
+            name = f"{each.model or each.spec.modality} ({each.spec.fingerprint})"
+            here = dict.fromkeys(f"{own.model} ({own.spec.fingerprint})" for own in sources)
+            raise UsageError(
+                subject,
+                f"merges of {name}, and the corpora are of {', '.join(here) or 'none'}",
+                hint="vqtok train --data CORPUS/ --preset bpe -o MERGES/ learns those of a corpus",
+            )
 
 
 def name_of(
@@ -161,6 +188,23 @@ def _ranges(
             raise ConfigError("layout.names", f"the text tokenizer has some codes, but no {name!r}")
         moved.append(CodeRange(each.level, each.stage, each.slot, each.size, start))
     return TokenizerRanges(source.model, source.spec, tuple(moved)), next_id
+
+
+def _merged(
+    tokenizers: Sequence[TokenizerRanges], merges: MergesFile, layout: Layout, next_id: int
+) -> tuple[list[TokenizerRanges], int]:
+    """Give ids to merges, tokenizer after tokenizer."""
+    found = []
+    for own in tokenizers:
+        learned = next((each for each in merges.tokenizers if each.spec == own.spec), None)
+        if learned is not None:
+            check_order(learned, layout.block(own.spec.modality))
+            own, next_id = (
+                replace(own, merged=Span(next_id, len(learned))),
+                next_id + len(learned),
+            )
+        found.append(own)
+    return found, next_id
 
 
 def _known(own: TokenizerRanges, which: CodeRange, names: str, text: TextTokenizer) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqtok.codes.spec import LARGEST, integer
+from vqtok.compose.block import Merged
 from vqtok.corpus import items
 from vqtok.corpus.items import checking
 from vqtok.errors import CodesError
@@ -25,12 +26,14 @@ class Part(NamedTuple):
         tokens: Its length, delimiters included.
         source: Of codes: the label of the item, with "corpus", "tokenizer" and "shapes"; of text
             {}.
+        merged: What merging did to its codes; None: nothing, or not known: no listing has it.
     """
 
     kind: str
     start: int
     tokens: int
     source: Mapping[str, Any]
+    merged: Merged | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Listed:
                 "tokens": count,
                 **({"source": source} if source else {}),
             }
-            for kind, start, count, source in self.parts
+            for kind, start, count, source, _ in self.parts
         ]
         return items.dump({"parts": parts, "tokens": self.tokens}).encode() + b"\n"
 
@@ -134,9 +137,15 @@ class Builder:
         self._parts: list[Part] = []
         self._length = len(begin)
 
-    def add(self, kind: str, ids: np.ndarray, source: Mapping[str, Any]) -> None:
+    def add(
+        self,
+        kind: str,
+        ids: np.ndarray,
+        source: Mapping[str, Any],
+        merged: Merged | None = None,
+    ) -> None:
         """Add a part."""
-        self._parts.append(Part(kind, self._length, len(ids), source))
+        self._parts.append(Part(kind, self._length, len(ids), source, merged))
         self.glue(ids)
 
     def glue(self, ids: np.ndarray) -> None:

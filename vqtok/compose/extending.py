@@ -64,6 +64,10 @@ def names_of(vocabulary: Vocabulary) -> dict[int, str]:
                 found[which.offset + code] = name_of(
                     own, which, code, names=names, text_size=first, number=same.index(number)
                 )
+        if own.merged is not None:
+            prefix = f"{modality}{same.index(number) or ''}"
+            for merge in range(own.merged.size):
+                found[own.merged.offset + merge] = f"<|{prefix} merge {merge}|>"
     if len(set(found.values())) < len(found):
         raise ConfigError(
             "--extend-tokenizer",

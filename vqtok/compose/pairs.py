@@ -14,7 +14,7 @@ from vqtok.compose.block import Blocks
 from vqtok.compose.document import Builder, Lack, Outcome
 from vqtok.compose.text import TextTokenizer
 from vqtok.compose.texts import Texts
-from vqtok.compose.vocabulary import TEXT, Vocabulary
+from vqtok.compose.vocabulary import TEXT, Mergers, Vocabulary
 from vqtok.corpus.reader import CorpusReader
 from vqtok.corpus.runs import Run
 from vqtok.errors import CodesError
@@ -50,6 +50,7 @@ class Pairs:
         mode: What a document consists of.
         text: Tokenizer, where there is text.
         texts: Where they are found.
+        mergers: Of each tokenizer of the vocabulary.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class Pairs:
         mode: Mode,
         text: TextTokenizer | None = None,
         texts: Texts | None = None,
+        mergers: Mergers = None,
     ) -> None:
         self._corpora, self._vocabulary, self._mode = corpora, vocabulary, mode
         self._text, self._texts = text, texts
-        self._blocks = [vocabulary.blocks(each.tokenizer, text) for each in corpora]
+        self._blocks = [vocabulary.blocks(each.tokenizer, text, mergers) for each in corpora]
         layout, special = vocabulary.layout, vocabulary.special
         self._begin = [] if layout.begin is None else [special[layout.begin]]
         self._end = np.array([] if layout.end is None else [special[layout.end]], np.int64)
@@ -103,10 +105,10 @@ class Pairs:
                 yield Lack(item.name, error.reason)
             return
         texts = self._tokens(run)
-        ids = block.ids(run.flat).reshape(len(run.items), -1)
+        rows = blocks.tokens(block, run.flat, run.channels)
         kind = blocks.spec.modality
         shapes = [list(shape) for shape in block.shapes]
-        for item, row, text in zip(run.items, ids, texts, strict=True):
+        for item, row, text in zip(run.items, rows, texts, strict=True):
             if isinstance(text, str):
                 yield Lack(item.name, text)
                 continue
@@ -119,7 +121,7 @@ class Pairs:
                 "tokenizer": self._corpora[number].tokenizer,
                 "shapes": shapes,
             }
-            made.add(kind, row, source)
+            made.add(kind, row.ids, source, row.merged)
             if self._mode == "codes-to-text" and text is not None:
                 made.add("text", text, {})
             made.glue(self._end)

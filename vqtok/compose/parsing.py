@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from vqtok.codes.container import Codes, Shapes
 from vqtok.codes.header import Header
 from vqtok.compose import order
-from vqtok.compose.block import Blocks, of_grid
+from vqtok.compose.block import Blocks, WrongId, of_grid
 from vqtok.compose.layout import BlockLayout, size_name
+from vqtok.compose.merges import Undoing, undoing_of
 from vqtok.compose.reader import Block, Text
 from vqtok.compose.text import TextTokenizer
 from vqtok.compose.vocabulary import RESERVED, SPECIAL, TEXT, Vocabulary
@@ -47,6 +49,7 @@ class Parser:
     Args:
         vocabulary: What ids mean.
         text: Tokenizer, or None: texts are left out.
+        undo: Puts codes in the places of merged ids.
         lenient: Cut or fill blocks that are damaged instead of refusing them.
         size: Of the original pictures where the ids do not say it, or None.
         on_change: Called with what was cut or filled, and where.
@@ -57,11 +60,13 @@ class Parser:
         vocabulary: Vocabulary,
         text: TextTokenizer | None = None,
         *,
+        undo: Undoing | None = None,
         lenient: bool = False,
         size: tuple[int, ...] | None = None,
         on_change: Callable[[Wrong], None] = lambda wrong: None,
     ) -> None:
         self._vocabulary, self._text = vocabulary, text
+        self._undo = undo or undoing_of(vocabulary.tokenizers, vocabulary.merges_sha256, Path())
         self._lenient, self._size, self._on_change = lenient, size, on_change
         self._blocks = [
             vocabulary.blocks(number, text) for number in range(len(vocabulary.tokenizers))
@@ -79,6 +84,11 @@ class Parser:
             what = f"id {int(ids[where])} is not below {self._vocabulary.size}"
             yield Wrong(document, where, what)
             return
+        try:
+            ids, places = self._undo(ids)
+        except CodesError as error:
+            yield Wrong(document, 0, error.reason)
+            return
         kinds, position = self._vocabulary.kinds(ids), 0
         while position < len(ids):
             kind = int(kinds[position])
@@ -87,7 +97,8 @@ class Parser:
                 if self._text is not None:
                     yield Text(document, self._text.decode(ids[position:stop].tolist()))
             elif kind == RESERVED:
-                yield Wrong(document, position, f"id {int(ids[position])} means nothing")
+                where = int(places[position])
+                yield Wrong(document, where, f"id {int(ids[position])} means nothing")
                 stop = position + 1
             else:
                 opened = kind if kind >= 0 else self._opens(ids, kinds, position)
@@ -95,7 +106,8 @@ class Parser:
                     stop = position + 1
                 else:
                     stop = self._end(ids, kinds, position, opened)
-                    yield self._block(ids, kinds, position, stop, opened, document)
+                    held = slice(position, stop)
+                    yield self._block(ids[held], kinds[held], places[held], opened, document)
             position = max(stop, position + 1)
 
     def _opens(self, ids: np.ndarray, kinds: np.ndarray, position: int) -> int | None:
@@ -140,22 +152,35 @@ class Parser:
         return place
 
     def _block(
-        self, ids: np.ndarray, kinds: np.ndarray, start: int, stop: int, number: int, document: int
+        self, ids: np.ndarray, kinds: np.ndarray, places: np.ndarray, number: int, document: int
     ) -> Block | Wrong:
-        blocks = self._blocks[number]
+        """Return the block that ids without merges are.
+
+        Args:
+            ids: (n,) of it.
+            kinds: Of the same.
+            places: Where each stands in its list, merges not undone.
+            number: Of the tokenizer.
+            document: Number of the list.
+        """
+        blocks, start = self._blocks[number], int(places[0])
         try:
-            shapes = self._shapes(ids[start:stop], kinds[start:stop], number)
+            shapes = self._shapes(ids, kinds, number)
             block = blocks.of(shapes)
-            own = ids[start:stop]
-            if len(own) != len(block):
-                raise CodesError(f"{len(own)} tokens found, {len(block)} expected")
-            levels = block.levels(own[None])
+            if len(ids) != len(block):
+                raise CodesError(f"{len(ids)} tokens found, {len(block)} expected")
+            levels = block.levels(ids[None])
         except (CodesError, ValueError) as error:
             reason = error.reason if isinstance(error, CodesError) else str(error)
+            if isinstance(error, WrongId):
+                at = int(places[error.position]) - start
+                reason = f"position {at} of its block: {error.found}"
+            if places[-1] - start + 1 < len(ids):
+                reason += " (with merges undone)"
             wrong = Wrong(document, start, reason)
             if not self._lenient:
                 return wrong
-            mended = self._mend(ids[start:stop], kinds[start:stop], number)
+            mended = self._mend(ids, kinds, number)
             if mended is None:
                 return wrong
             self._on_change(wrong)

@@ -35,8 +35,10 @@ class TokenizerRanges:
         model: NAME of the model; "" if unknown.
         spec: Of its codes, signed; its depth is the one that corpora have.
         ranges: As ``order.slots_of`` lists them.
+        merged: Ids of merges of its codes, or None.
     """
 
     model: str
     spec: CodeSpec
     ranges: tuple[CodeRange, ...]
+    merged: Span | None = None

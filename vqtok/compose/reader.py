@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vqtok import regular
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
 from vqtok.codes.spec import integer
 from vqtok.compose.block import Blocks
 from vqtok.compose.document import Document, Part
+from vqtok.compose.merges import undoing_of
 from vqtok.compose.outputs import OUTPUTS, documents
 from vqtok.compose.state import MARK, Totals, is_stream
 from vqtok.compose.text import TextTokenizer
@@ -94,6 +97,7 @@ class StreamReader:
         tokenizer = folder / TOKENIZER
         self.text = TextTokenizer.read(tokenizer) if tokenizer.is_file() else None
         self._blocks: dict[int, Blocks] = {}
+        self._undo = undoing_of(self.vocabulary.tokenizers, self.vocabulary.merges_sha256, folder)
 
     def check(self) -> None:
         """Read every file and refuse others than were written.
@@ -131,7 +135,7 @@ class StreamReader:
                     where = f"{self._folder}: document {number}"
                     raise CodesError(where, f"from position {part.start}: {error}") from error
 
-    def _block(self, number: int, part: Part, ids: Any) -> Block:
+    def _block(self, number: int, part: Part, ids: np.ndarray) -> Block:
         with checking():
             which = integer(part.source["tokenizer"], "tokenizer", low=0)
             if which >= len(self.vocabulary.tokenizers):
@@ -141,6 +145,7 @@ class StreamReader:
         label = items.read_label(part.source, spec)
         shapes = tuple(items.shapes(part.source.get("shapes"), spec))
         block = blocks.of(shapes)
+        ids = self._undo(ids).ids
         if len(ids) != len(block) * label.header.channels:
             expected = len(block) * label.header.channels
             raise CodesError(f"{len(ids)} tokens found, {expected} expected")

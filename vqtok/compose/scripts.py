@@ -22,7 +22,7 @@ from vqtok.compose.document import Builder, Lack, Outcome
 from vqtok.compose.items import Items
 from vqtok.compose.pairs import Corpus, as_texts
 from vqtok.compose.text import TextTokenizer
-from vqtok.compose.vocabulary import Vocabulary
+from vqtok.compose.vocabulary import Mergers, Vocabulary
 from vqtok.errors import CodesError, ConfigError, VqtokError
 
 UNIT = 1000
@@ -45,6 +45,7 @@ class Scripts:
         corpora: With the items that it names.
         vocabulary: Of all tokens.
         text: Tokenizer of text.
+        mergers: Of each tokenizer of the vocabulary.
 
     Raises:
         ConfigError: a file that cannot be read.
@@ -52,12 +53,17 @@ class Scripts:
     """
 
     def __init__(
-        self, path: Path, corpora: Sequence[Corpus], vocabulary: Vocabulary, text: TextTokenizer
+        self,
+        path: Path,
+        corpora: Sequence[Corpus],
+        vocabulary: Vocabulary,
+        text: TextTokenizer,
+        mergers: Mergers = None,
     ) -> None:
         self._path, self._corpora, self._vocabulary = path, corpora, vocabulary
         self._text = text
         self._items = Items(corpora)
-        self._blocks = [vocabulary.blocks(each.tokenizer, text) for each in corpora]
+        self._blocks = [vocabulary.blocks(each.tokenizer, text, mergers) for each in corpora]
         layout, special = vocabulary.layout, vocabulary.special
         self._begin = [] if layout.begin is None else [special[layout.begin]]
         self._end = [] if layout.end is None else [special[layout.end]]
@@ -123,7 +129,8 @@ class Scripts:
         if place is None:
             raise CodesError(f"no {kind} item {name!r} in the corpora")
         run, corpus = place.run, self._corpora[place.corpus]
-        block = self._blocks[place.corpus].of(run.shapes)
+        blocks = self._blocks[place.corpus]
+        block = blocks.of(run.shapes)
         rows = slice(place.position * run.channels, (place.position + 1) * run.channels)
         source = {
             **run.items[place.position].label,
@@ -131,7 +138,8 @@ class Scripts:
             "tokenizer": corpus.tokenizer,
             "shapes": [list(shape) for shape in block.shapes],
         }
-        made.add(kind, block.ids(run.flat[rows]).reshape(-1), source)
+        (tokens,) = blocks.tokens(block, run.flat[rows], run.channels)
+        made.add(kind, tokens.ids, source, tokens.merged)
 
 
 def pieces_of(line: bytes) -> list[Piece]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from vqtok.codes.spec import integer
+from vqtok.compose.block import Merged
 from vqtok.corpus import disk, items
 from vqtok.corpus.disk import ByteRange, Output
 from vqtok.corpus.folder import Lock
@@ -51,6 +52,8 @@ class Totals:
         failed: Items that could not be composed.
         missing: Items without text.
         unused: Texts without an item.
+        merged: Of each tokenizer whose codes were merged, by its number: "items", "samples" of
+            sound, "codes", the "tokens" that these became, and nominal "bits" of the codes.
     """
 
     documents: int = 0
@@ -61,6 +64,25 @@ class Totals:
     failed: int = 0
     missing: int = 0
     unused: int = 0
+    merged: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add_merged(
+        self, tokenizer: int, modality: str, extent: Sequence[int], merged: Merged | None
+    ) -> None:
+        """Count an item whose codes were merged.
+
+        Args:
+            tokenizer: Its number.
+            modality: Of the item.
+            extent: Of the item.
+            merged: What merging did; None: nothing.
+        """
+        if merged is None:
+            return
+        own = self.merged.setdefault(str(tokenizer), {})
+        samples = extent[0] if modality == "audio" else 0
+        for name, count in {"items": 1, "samples": samples, **merged._asdict()}.items():
+            own[name] = own.get(name, 0) + count
 
     @classmethod
     def from_json(cls, data: Any) -> Totals:
@@ -72,13 +94,18 @@ class Totals:
         with checking():
             found: dict[str, Any] = {}
             for each in fields(cls):
-                value = data[each.name]
-                found[each.name] = (
-                    {str(k): integer(v, each.name, low=0) for k, v in value.items()}
-                    if each.name in ("kinds", "items")
-                    else integer(value, each.name, low=0)
-                )
+                value = data.get(each.name, {}) if each.name == "merged" else data[each.name]
+                if each.name in ("kinds", "items"):
+                    found[each.name] = _counts(value)
+                elif each.name == "merged":
+                    found[each.name] = {str(key): _counts(own) for key, own in value.items()}
+                else:
+                    found[each.name] = integer(value, each.name, low=0)
         return cls(**found)
+
+
+def _counts(data: Mapping[str, Any]) -> dict[str, int]:
+    return {str(key): integer(value, key, low=0) for key, value in data.items()}
 
 
 class State:

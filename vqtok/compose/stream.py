@@ -222,6 +222,9 @@ def _count(totals: Totals, outcome: Outcome) -> None:
         totals.kinds[kind] = totals.kinds.get(kind, 0) + tokens
     for part in listed.parts:
         totals.items[part.kind] = totals.items.get(part.kind, 0) + 1
+        if part.merged is not None:
+            source = part.source
+            totals.add_merged(source["tokenizer"], part.kind, source["extent"], part.merged)
 
 
 def _finish(

@@ -8,9 +8,10 @@ text leave those out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vqtok.codes.spec import CodeSpec, integer
 from vqtok.compose import order
 from vqtok.compose.block import Blocks
 from vqtok.compose.layout import Layout
+from vqtok.compose.merging import Merger
 from vqtok.compose.ranges import CodeRange, Span, TokenizerRanges
 from vqtok.compose.text import TextTokenizer
 from vqtok.errors import ConfigError, UsageError, VqtokError
@@ -32,6 +34,9 @@ VERSION = 1
 
 MOST = (1 << 31) - 1
 """Ids: readers of Megatron's files hold them as int32."""
+
+Mergers = Sequence[Merger | None] | None
+"""Of each tokenizer of a vocabulary what merges its codes; None: nothing is merged."""
 
 TEXT, SPECIAL, RESERVED = -1, -2, -3
 """Kinds of ids beside the codes of tokenizers, which have the numbers from 0."""
@@ -48,8 +53,9 @@ class Vocabulary:
         text_sha256: Of its ``tokenizer.json``; "" without text.
         reserved: Ids that stay free.
         special: Name → id.
-        tokenizers: In order of their ids.
+        tokenizers: In order of their ids; merges of their codes have the last ids of all.
         size: All ids are below it.
+        merges_sha256: Of the ``merges.json`` of these; "" without.
     """
 
     layout: Layout
@@ -60,6 +66,7 @@ class Vocabulary:
     special: Mapping[str, int]
     tokenizers: tuple[TokenizerRanges, ...]
     size: int
+    merges_sha256: str = ""
 
     @property
     def dtype(self) -> str:
@@ -71,11 +78,14 @@ class Vocabulary:
         """Return the bytes of one token."""
         return np.dtype(self.dtype).itemsize
 
-    def blocks(self, number: int, text: TextTokenizer | None = None) -> Blocks:
+    def blocks(
+        self, number: int, text: TextTokenizer | None = None, mergers: Mergers = None
+    ) -> Blocks:
         """Return what makes blocks of a tokenizer's codes."""
+        merger = None if mergers is None else mergers[number]
         own = self.tokenizers[number]
         size_text = None if text is None else text.encode
-        return Blocks(own, self.layout.block(own.spec.modality), self.special, size_text)
+        return Blocks(own, self.layout.block(own.spec.modality), self.special, size_text, merger)
 
     def find(self, spec: CodeSpec) -> int:
         """Return the number of the tokenizer of a spec.
@@ -122,6 +132,8 @@ class Vocabulary:
             yield self.reserved, RESERVED
         for number, tokenizer in enumerate(self.tokenizers):
             yield from ((Span(each.offset, each.size), number) for each in tokenizer.ranges)
+            if tokenizer.merged is not None:
+                yield tokenizer.merged, number
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data; ``from_json`` reads it back."""
@@ -142,9 +154,11 @@ class Vocabulary:
                     "model": each.model,
                     "spec": each.spec.to_json(),
                     "ranges": [dict(vars(own)) for own in each.ranges],
+                    **({} if each.merged is None else {"merged": list(each.merged)}),
                 }
                 for each in self.tokenizers
             ],
+            **({"merges": {"sha256": self.merges_sha256}} if self.merges_sha256 else {}),
         }
 
     def text_of(self) -> str:
@@ -176,6 +190,7 @@ class Vocabulary:
                 {str(k): integer(v, k, low=0, high=MOST) for k, v in data["special"].items()},
                 tokenizers,
                 integer(data["size"], "size", low=0, high=MOST),
+                str(data["merges"]["sha256"]) if "merges" in data else "",
             )
             made.check()
         except KeyError as error:
@@ -214,6 +229,12 @@ class Vocabulary:
             slots = [order.Slot(o.level, o.stage, o.slot, o.size) for o in each.ranges]
             if slots != order.slots_of(each.spec, block):
                 raise ValueError(f"the ranges of {each.spec.fingerprint!r} are not its codebooks'")
+        merged = [each.merged for each in self.tokenizers if each.merged is not None]
+        if bool(merged) != bool(self.merges_sha256):
+            raise ValueError("merged ids without merges, or the other way round")
+        for one, two in pairwise(merged):
+            if one.offset + one.size != two.offset:
+                raise ValueError("ids of merges do not follow each other")
         modalities = frozenset(each.spec.modality for each in self.tokenizers)
         for name in self.layout.all_specials(modalities):
             if name not in self.special:
@@ -247,6 +268,8 @@ def _tokenizer(data: Any) -> TokenizerRanges:
         for each in data["ranges"]
     )
     try:
-        return TokenizerRanges(str(data["model"]), CodeSpec.from_json(data["spec"]), ranges)
+        merged = _span(data["merged"]) if "merged" in data else None
+        spec = CodeSpec.from_json(data["spec"])
+        return TokenizerRanges(str(data["model"]), spec, ranges, merged)
     except VqtokError as error:
         raise ValueError(str(error)) from error

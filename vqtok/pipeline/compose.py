@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from vqtok.compose import building, layout
-from vqtok.compose.building import Source
+from vqtok.compose.building import Source, refuse_others
 from vqtok.compose.extending import extended
+from vqtok.compose.merges import FILE as MERGES
+from vqtok.compose.merges import MergesFile
+from vqtok.compose.merging import mergers_of
 from vqtok.compose.pairs import MODES, Corpus, Mode, Pairs
 from vqtok.compose.scripts import Scripts
 from vqtok.compose.state import digest_of, is_stream
 from vqtok.compose.stream import Composer
 from vqtok.compose.text import TextTokenizer
 from vqtok.compose.texts import Texts, open_texts
-from vqtok.compose.vocabulary import TOKENIZER, Vocabulary
+from vqtok.compose.vocabulary import TOKENIZER, Mergers, Vocabulary
 from vqtok.corpus.names import INDEX
 from vqtok.corpus.reader import CorpusReader
 from vqtok.errors import UsageError
@@ -37,6 +40,7 @@ class Request:
         key: Field or column of keys in texts.
         column: Field or column of texts.
         documents: JSON Lines of documents that are written out; None: one for each item.
+        merges: Of codes: a ``merges.json``, or a folder with one; None: codes stay as they are.
         extend: Put the tokens of all ids into the ``tokenizer.json`` of the stream.
     """
 
@@ -48,6 +52,7 @@ class Request:
     key: str | None = None
     column: str | None = None
     documents: Path | None = None
+    merges: Path | None = None
     extend: bool = False
 
 
@@ -93,13 +98,20 @@ def prepare(request: Request) -> Prepared:
     text = None if request.tokenizer is None else TextTokenizer.read(request.tokenizer)
     name = request.layout or (DEFAULT if mode == "codes" else "rows")
     sources = [Source(reader.info.model, reader.spec) for reader in readers]
-    vocabulary = building.build(layout.read(name), sources, text)
+    merges = None if request.merges is None else MergesFile.read(request.merges)
+    if merges is not None:
+        refuse_others(merges, sources, f"--merges {request.merges}")
+    vocabulary = building.build(layout.read(name), sources, text, merges)
+    mergers: Mergers = None
     corpora = [
         Corpus(path, reader, vocabulary.find(reader.spec))
         for path, reader in zip(request.corpora, readers, strict=True)
     ]
     texts: Texts | None = None
     sides: dict[str, bytes] = {}
+    if merges is not None:
+        mergers = mergers_of(vocabulary.tokenizers, merges)
+        sides[MERGES] = merges.data
     if text is not None:
         sides[TOKENIZER] = extended(vocabulary, text) if request.extend else text.data
     elif request.extend:
@@ -107,7 +119,7 @@ def prepare(request: Request) -> Prepared:
     if request.documents is not None:
         if text is None:
             raise UsageError("--documents", "text through which tokenizer?", hint="--tokenizer")
-        scripts = Scripts(request.documents, corpora, vocabulary, text)
+        scripts = Scripts(request.documents, corpora, vocabulary, text, mergers)
         job = {**_job(request, "documents"), "documents": digest_of(request.documents)}
         return Prepared(scripts, vocabulary, job, sides)
     if mode != "codes":
@@ -115,7 +127,7 @@ def prepare(request: Request) -> Prepared:
         if request.text is None:
             _refuse_without_text(corpora)
     job = {**_job(request, mode), "texts": "" if texts is None else texts.digest()}
-    composer = Pairs(corpora, vocabulary, mode=mode, text=text, texts=texts)
+    composer = Pairs(corpora, vocabulary, mode=mode, text=text, texts=texts, mergers=mergers)
     return Prepared(composer, vocabulary, job, sides, texts)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from vqtok import atomic, regular
 from vqtok.compose.extending import is_of
+from vqtok.compose.merges import undoing_of
 from vqtok.compose.parsing import Parser, Wrong
 from vqtok.compose.reader import Block, StreamReader, Text
 from vqtok.compose.text import TextTokenizer
@@ -197,7 +198,7 @@ def ids_of(
         on_change: Called with what was cut or filled, once for each.
 
     Raises:
-        ConfigError: no vocabulary.
+        ConfigError: no vocabulary, or no merges of it beside.
         CodesError: not ids.
         UsageError: an extra that is not installed.
     """
@@ -217,7 +218,8 @@ def ids_of(
             where = f"list {wrong.document}, position {wrong.position}"
             on_change(f"{where}: {wrong.reason}: cut or filled")
 
-    parser = Parser(own, text, lenient=lenient, size=extent, on_change=changed)
+    undo = undoing_of(own.tokenizers, own.merges_sha256, folder)
+    parser = Parser(own, text, undo=undo, lenient=lenient, size=extent, on_change=changed)
 
     def parts() -> Iterator[Part]:
         for number, ids in enumerate(lists):

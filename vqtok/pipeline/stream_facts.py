@@ -9,6 +9,7 @@ from typing import Any
 from vqtok.compose.reader import StreamInfo, read_index
 from vqtok.compose.vocabulary import Vocabulary
 from vqtok.pipeline.facts import Rows
+from vqtok.pipeline.merges import savings
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class StreamFacts:
             "kind": "stream",
             "format": info.format,
             **asdict(info.totals),
+            "merged": [asdict(each) for each in savings(info.totals, vocabulary)],
             "splits": dict(info.splits),
             "size_bytes": sum(each.bytes for each in info.files),
             "vocabulary": {
@@ -79,6 +81,7 @@ class StreamFacts:
             )
             for each in vocabulary.tokenizers
         ]
+        rows += [("merges", str(each)) for each in savings(totals, vocabulary)]
         rows.append(("files", f"{sum(each.bytes for each in info.files)} bytes"))
         return rows
 

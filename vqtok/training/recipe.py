@@ -195,7 +195,7 @@ def about(preset: str) -> str:
     Raises:
         ConfigError: no such preset, or a file that cannot be read.
     """
-    return str(_read(preset).get("about", ""))
+    return str(read(preset).get("about", ""))
 
 
 def load(preset: str, *, model: Config | None = None, edits: Sequence[str] = ()) -> Recipe:
@@ -209,7 +209,9 @@ def load(preset: str, *, model: Config | None = None, edits: Sequence[str] = ())
     Raises:
         ConfigError: no such preset, or anything in it that does not fit.
     """
-    data = _read(preset)
+    data = read(preset)
+    if "merges" in data:
+        raise ConfigError(f"preset {preset}", "trains merges of codes, not a network")
     if model is not None:
         data["model"] = config.dump(model)
     return parse(config.assign(data, edits), where=f"preset {preset}")
@@ -249,7 +251,12 @@ def refuse(plan: Train, names: Sequence[str], *, edited: Collection[str], what: 
             raise ConfigError(f"train.{name}", f"of no effect on {what}", hint="leave it out")
 
 
-def _read(preset: str) -> dict[str, Any]:
+def read(preset: str) -> dict[str, Any]:
+    """Read the JSON of a preset by name, or of a recipe file.
+
+    Raises:
+        ConfigError: no such preset, or a file that cannot be read.
+    """
     if preset.endswith(".json") or "/" in preset:
         return config.read_json(Path(preset))
     if preset not in presets():
