@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # handler. Tests interrupt programs that they start.
     signal.signal(signal.SIGINT, lambda number, frame: None)
 
+# Where Python keeps no compiled modules, each of the many processes of a run compiles them anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Fixed examples: a run that fails fails again. No deadline: machines are busy. Where a test does
 # not say how many examples there are 30, and 100 in CI.
 settings.register_profile(
@@ -32,10 +37,8 @@ settings.load_profile("vqtok")
 
 TESTS = Path(__file__).parent
 
-LEFT_OUT = ("slow", "long")
+LEFT_OUT = ("slow", "long", "outside")
 """Marks of tests that run only where -m speaks of them."""
-
-NOT_FAST = (*LEFT_OUT, "outside")
 
 FAST = 1
 """Tests of each file that are fast: its first, with the first of its parameters."""
@@ -63,11 +66,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out: list[pytest.Item] = []
     fast: dict[Path, set[str]] = {}
     for item in items:
-        marks = [name for name in NOT_FAST if item.get_closest_marker(name)]
+        marks = [name for name in LEFT_OUT if item.get_closest_marker(name)]
         if is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker("many")
-        wanted = [name for name in LEFT_OUT if name in marks]
-        (left_out if wanted and not any(name in chosen for name in wanted) else kept).append(item)
+        (left_out if marks and not any(name in chosen for name in marks) else kept).append(item)
         functions = fast.setdefault(item.path, set())
         function = item.nodeid.partition("[")[0]
         dear = item.path.relative_to(TESTS).as_posix() in DEAR

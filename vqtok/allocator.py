@@ -1,4 +1,4 @@
-"""What happens to large blocks of memory when they are free: glibc's allocator, told what is best.
+"""What happens to large blocks of memory when they are free: settings of glibc's allocator.
 
 By itself it keeps what was freed and raises, by and by, the size from which blocks are given back,
 up to 32 MB. Coding tile after tile wants them back at once, or the activations lie scattered over a

@@ -161,7 +161,7 @@ def os_message(error: OSError) -> str:
 def explained(error: Exception, subject: object = "") -> VqtokError:
     """Makes any error one in words for people; the error itself stays as its cause.
 
-    What the machine denies (files, memory) is told as that. The rest is a bug of ours.
+    What the machine denies (files, memory) is reported as that. The rest is a bug of ours.
 
     Args:
         error: What happened.

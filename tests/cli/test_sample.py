@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from vqtok.plots import captions
 SIZE = (24, 32)  # width, height
 
 
-@pytest.fixture
-def priors(here: Path, shelf: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Priors with fresh weights: "p" of images, "a" of audio, "plain" without classes."""
     import torch
 
@@ -29,6 +30,7 @@ def priors(here: Path, shelf: Path) -> Path:
     from vqtok.checkpoints import priors as store
     from vqtok.priors.transformer import Config
 
+    folder = tmp_path_factory.mktemp("priors")
     torch.manual_seed(0)
     kinds: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
         "p": ("image-f8", (32, 24), ("cat", "dog", "old/car")),
@@ -36,12 +38,18 @@ def priors(here: Path, shelf: Path) -> Path:
         "plain": ("image-f8", (16, 16), ()),
     }
     for name, (tokenizer, extent, classes) in kinds.items():
-        spec = directory.describe(tokenizer).spec
+        spec = directory.describe(shelf / tokenizer).spec
         prior = Config(width=16, blocks=1, heads=2, classes=classes).build(spec=spec).eval()
         if classes:
             prior.network.classes.vectors.data.mul_(50)  # so that a class matters untrained
-        store.save(here / name, prior, tokenizer=tokenizer, extent=extent)
-    return here
+        store.save(folder / name, prior, tokenizer=tokenizer, extent=extent)
+    return folder
+
+
+@pytest.fixture
+def priors(here: Path, made: Path) -> Path:
+    """The priors of ``made``, each test's own."""
+    return shutil.copytree(made, here, dirs_exist_ok=True)
 
 
 def pixels(path: Path | str) -> np.ndarray:

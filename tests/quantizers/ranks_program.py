@@ -27,6 +27,7 @@ BATCH = 12
 """Items of the joint batch."""
 GRID = 9
 DIM = 6
+LEARNING_RATE = 0.05
 
 WARM = {"codebook_size": 40, "warmup": 3, "samples": 4}
 MORTAL = {"decay": 0.8, "revive": 0.3, "revive_every": 2}
@@ -75,7 +76,6 @@ def states(case: str, rank: int, world: int, *, generator: bool = True) -> Itera
     name, settings = CASES[case]
     torch.manual_seed(0)
     model = Model(name, settings).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     share = BATCH // world
     if not generator:  # every rank's own choices differ: rank 0's count
         torch.manual_seed(rank)
@@ -83,12 +83,14 @@ def states(case: str, rank: int, world: int, *, generator: bool = True) -> Itera
         if generator:
             model.quantizer.generator = torch.Generator().manual_seed(step)
         x = items(step)[rank * share : (rank + 1) * share]
-        optimizer.zero_grad()
+        model.zero_grad()
         model(x).backward()
-        gradients = [each.grad for each in model.parameters() if each.grad is not None]
-        for gradient, total in zip(gradients, distributed.summed(*gradients), strict=True):
-            gradient.copy_(total / world)
-        optimizer.step()
+        learned = [each for each in model.parameters() if each.grad is not None]
+        sums = distributed.summed(*(each.grad for each in learned))
+        # By hand: torch's optimizers import its compiler, longer than all steps take.
+        with torch.no_grad():
+            for each, total in zip(learned, sums, strict=True):
+                each -= LEARNING_RATE * total / world
         yield model
 
 

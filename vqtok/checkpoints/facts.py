@@ -46,7 +46,7 @@ class Learned:
     Attributes:
         tokenizer: NAME of the tokenizer that made them; "" if unknown.
         fingerprint: Of that tokenizer; "" if unknown.
-        extent: Of the signals whose codes it was trained on: what it samples unless told otherwise.
+        extent: Of the signals whose codes it was trained on: what it samples where none is given.
     """
 
     tokenizer: str

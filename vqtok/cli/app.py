@@ -6,6 +6,7 @@ import importlib
 import io
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,25 +39,24 @@ COMMANDS = {
 class _Commands(Mapping[str, Any]):
     """Commands by name, each imported and made when it is asked for."""
 
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-
     def __getitem__(self, name: str) -> Any:
-        if name not in self._made:
-            file, _, function = COMMANDS[name].partition(":")
-            work = getattr(importlib.import_module(f"vqtok.cli.{file}"), function)
-            alone = typer.Typer(
-                add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-            )
-            alone.command(name)(options.command(work))
-            self._made[name] = typer.main.get_command(alone)
-        return self._made[name]
+        return _made(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
 
     def __len__(self) -> int:
         return len(COMMANDS)
+
+
+@cache
+def _made(name: str) -> Any:
+    """Imports and makes a command, once in a process."""
+    file, _, function = COMMANDS[name].partition(":")
+    work = getattr(importlib.import_module(f"vqtok.cli.{file}"), function)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(name)(options.command(work))
+    return typer.main.get_command(alone)
 
 
 class _Group(TyperGroup):

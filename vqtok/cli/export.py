@@ -48,4 +48,4 @@ def export(
         return
     for path in written.paths:
         console.result(str(path))
-    console.say(written.agreement.told())
+    console.say(written.agreement.line())

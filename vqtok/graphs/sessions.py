@@ -25,7 +25,7 @@ def require() -> Any:
     Raises:
         UsageError: it is missing or too old.
     """
-    # Its wheels report to their makers, and leave a file in the temporary folder, if not told.
+    # Without this its wheels report to their makers, and leave a file in the temporary folder.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     wanted = ".".join(map(str, LEAST))
     hint = "pip install --upgrade onnxruntime; --backend torch does without"

@@ -302,7 +302,7 @@ def _beside(place: Place, beside: Mapping[str, Place]) -> Iterator[tuple[str, Pl
 
 
 def _names_in_tar(tar: Path) -> Iterator[tuple[str, Place]]:
-    with suppress(MediaError):  # the media in it were listed before, and what is wrong with it told
+    with suppress(MediaError):  # the media in it were listed before, what is wrong with it too
         for member in others(tar, _SUFFIXES):
             yield _lower(member.name), member
 

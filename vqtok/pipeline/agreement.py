@@ -32,8 +32,8 @@ class Agreement(NamedTuple):
     error: float
     """The largest of the outputs, relative to the loudest sample or brightest pixel."""
 
-    def told(self) -> str:
-        """Say them in one line."""
+    def line(self) -> str:
+        """Give them in one line."""
         return (
             f"compared with torch: {self.differing} of {self.codes} codes differ, outputs by "
             f"{self.error:.1e} of their peak at most"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ def asset(package: str, name: str) -> str:
     return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def template(package: str, name: str, **options: Any) -> Template:
     """Read a template of a package; every text that is put into it is escaped."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined

@@ -210,11 +210,11 @@ def ids_of(
         raise ConfigError(beside, f"not the tokenizer of {vocabulary}")
     lists = [each for file in files for each in _lists(Path(file))]
     extent = None if size is None else arrays.pixels_of(size)
-    told: set[Wrong] = set()
+    reported: set[Wrong] = set()
 
     def changed(wrong: Wrong) -> None:
-        if wrong not in told:
-            told.add(wrong)
+        if wrong not in reported:
+            reported.add(wrong)
             where = f"list {wrong.document}, position {wrong.position}"
             on_change(f"{where}: {wrong.reason}: cut or filled")
 

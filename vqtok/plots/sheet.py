@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from html import escape
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -240,6 +240,7 @@ def _drawn(
             yield figure
 
 
+@lru_cache
 def _text_width(text: str, *, weight: str = "normal") -> int:
     """Pixels of a title, rounded up as hinting may widen its letters."""
     from matplotlib.font_manager import FontProperties

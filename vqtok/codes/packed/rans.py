@@ -1,11 +1,11 @@
 """Entropy coding: rANS (Duda 2013, arXiv:1311.2540) in lanes, so that numpy codes many at a time.
 
 A model of codes is one function for both directions: it asks ``Coder.code`` for symbols, batch
-after batch, by frequencies made of those that it has. A ``Writer`` is told the symbols, a
-``Reader`` finds them.
+after batch, by frequencies made of those that it has. A ``Writer`` takes the symbols, a ``Reader``
+finds them.
 
 Symbol i of a batch belongs to lane i modulo the lanes. States lie in [2^24, 2^40) and move by words
-of 16 bits. rANS is last in, first out: the writer keeps what it is told and codes it backwards at
+of 16 bits. rANS is last in, first out: the writer keeps what it is given and codes it backwards at
 the end. The reader's states end where the writer's began, so that damage shows.
 """
 

@@ -96,12 +96,12 @@ class Track:
         self._packing: av.AudioResampler | None = None
         self._decoded = self._blocks()
         self._waiting = next(self._decoded, np.zeros((0, 1), np.float32))
-        self.frames = self._told() or 1 << 62
+        self.frames = self._declared() or 1 << 62
         if not len(self._waiting):
             raise MediaError(self._name, "no audio samples")
 
-    def _told(self) -> int:
-        """Samples per channel by the container; 0 if it does not tell."""
+    def _declared(self) -> int:
+        """Samples per channel by the container; 0 if it does not say."""
         duration, base = self._stream.duration, self._stream.time_base
         if duration is None or base is None:
             return 0
@@ -116,14 +116,14 @@ class Track:
             self._done += len(block)
             last = block
         # Packets are counted in front; of plain samples each counts, and many make a packet.
-        found = self._done if self._stream.frames == self._told() else self._packets
+        found = self._done if self._stream.frames == self._declared() else self._packets
         if self._format == "MP4" and found < self._stream.frames:
-            told = f"header says {self._stream.frames} frames, file holds {found}"
-            raise MediaError(self._name, f"truncated: {told}")
+            counts = f"header says {self._stream.frames} frames, file holds {found}"
+            raise MediaError(self._name, f"truncated: {counts}")
         if last is not None:
-            # Fragments are not counted in front, and what they tell of the end is an estimate.
-            is_told = self._format == "MP4" and self._stream.frames > 0
-            excess = self._done - self._told() if is_told else 0
+            # Fragments are not counted in front, and what they say of the end is an estimate.
+            is_counted = self._format == "MP4" and self._stream.frames > 0
+            excess = self._done - self._declared() if is_counted else 0
             yield last[: len(last) - excess] if 0 < excess < min(len(last), _MOST_PADDING) else last
 
     def _frames(self) -> Iterator[np.ndarray]:
@@ -188,7 +188,7 @@ def _library(format: str, name: str) -> Any:
     import av
     import av.logging
 
-    av.logging.set_level(None)  # what goes wrong is told by our errors
+    av.logging.set_level(None)  # our errors say what goes wrong
     return av
 
 
@@ -198,15 +198,15 @@ def _check_size(stream: BinaryIO, format: str, name: str) -> None:
     Raises:
         MediaError: truncated.
     """
-    size, told = size_of(stream), 0
+    size, declared = size_of(stream), 0
     head = bytes_at(stream, 0, 1 << 16)
     if format == "Matroska" and (at := head.find(_MATROSKA_SEGMENT)) >= 0 and len(head) > at + 12:
         width = 9 - head[at + 4].bit_length()
         number = int.from_bytes(head[at + 4 : at + 4 + width], "big") & (1 << 7 * width) - 1
         # All ones: unknown, as of what is recorded live.
-        told = 0 if number == (1 << 7 * width) - 1 else at + 4 + width + number
+        declared = 0 if number == (1 << 7 * width) - 1 else at + 4 + width + number
     elif format == "ASF" and (at := head.find(_ASF_PROPERTIES)) >= 0:
         is_live = bool(head[at + 88 : at + 89] and head[at + 88] & 1)
-        told = 0 if is_live else int.from_bytes(head[at + 40 : at + 48], "little")
-    if told > size:
-        raise MediaError(name, f"truncated: header says {told} bytes, file holds {size}")
+        declared = 0 if is_live else int.from_bytes(head[at + 40 : at + 48], "little")
+    if declared > size:
+        raise MediaError(name, f"truncated: header says {declared} bytes, file holds {size}")

@@ -81,7 +81,7 @@ def links(stream: BinaryIO, format: str, name: str) -> list[Link]:
 
 
 def _mp3(stream: BinaryIO, name: str, *, is_late: bool = False) -> list[Link]:
-    """Makes a link of each part; ``is_late``: with the delay of the decoder, where none is told."""
+    """Makes a link of each part; ``is_late``: with the delay of the decoder if none is stated."""
     parts = mpeg.parts(stream)
     for part in parts:
         _check_counts(part, name)

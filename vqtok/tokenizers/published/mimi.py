@@ -172,7 +172,7 @@ class Network(nn.Module):
 
 
 class _Masked(nn.Module):
-    """One of the transformers, which is told what each frame sees: itself and those before it."""
+    """One of the transformers, which is given what each frame sees: itself and those before it."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()

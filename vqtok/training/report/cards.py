@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def plain(text: str) -> str:
     return " ".join(escaped.split())
 
 
+@cache
 def _template() -> Template:
     # No escaping for HTML: what users named goes through ``plain``.
     environment = Environment(
