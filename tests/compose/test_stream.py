@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,8 @@ def megatron(path: Path) -> list[np.ndarray]:
     ends = np.frombuffer(data, "<i8", documents, at + 12 * sequences)
     assert len(data) == at + 12 * sequences + 8 * documents
     assert ends.tolist() == list(range(sequences + 1))
+    if not path.stat().st_size:  # which no program maps
+        return []
     flat = np.memmap(path, dtype=dtype, mode="r")
     starts = pointers // np.dtype(dtype).itemsize
     return [flat[s : s + n] for s, n in zip(starts, lengths, strict=True)]
@@ -254,19 +257,80 @@ def test_the_rehearsal_counts_what_is_written(place: Path):
     assert counted == totals
 
 
-def test_parts_together_are_the_whole(place: Path):
-    whole = place / str(next(fresh))
-    write(whole, both(place))
-    tokens, listing = b"", b""
-    for part in range(4):
-        folder = place / str(next(fresh))
-        write(folder, both(place), Choices(shard=(part, 4)))
-        tokens += (folder / "tokens.bin").read_bytes()
-        listing += (folder / "tokens.jsonl").read_bytes()
-    assert tokens == (whole / "tokens.bin").read_bytes()
-    assert listing == (whole / "tokens.jsonl").read_bytes()
-    with pytest.raises(UsageError, match="only the whole"):
-        write(place / "no", both(place), Choices(pack=4, shard=(0, 2)))
+def whole_and_parts(
+    folder: Path, request: Request, choices: Choices, parts: int
+) -> tuple[Path, list[Path]]:
+    whole, folders = folder / str(next(fresh)), [folder / str(next(fresh)) for _ in range(parts)]
+    write(whole, request, choices)
+    for part, own in enumerate(folders):
+        write(own, request, replace(choices, shard=(part, parts)))
+    return whole, folders
+
+
+@pytest.mark.parametrize("parts", [1, 4, 30])
+@pytest.mark.parametrize("pack", [None, 16])
+@pytest.mark.parametrize("shuffle", [None, 3])
+@pytest.mark.parametrize("split", [0.0, 0.4])
+def test_parts_together_are_the_whole(
+    place: Path, split: float, shuffle: int | None, pack: int | None, parts: int
+):
+    choices = Choices("bin", pack, shuffle, split)
+    whole, folders = whole_and_parts(place, both(place), choices, parts)
+    for prefix in StreamReader(whole).info.splits:
+        for suffix in (".bin", ".jsonl"):
+            joined = b"".join((each / f"{prefix}{suffix}").read_bytes() for each in folders)
+            assert joined == (whole / f"{prefix}{suffix}").read_bytes()
+        sequences = [megatron(each / f"{prefix}.bin") for each in folders]
+        straight = megatron(whole / f"{prefix}.bin")
+        if pack is None:
+            found = [ids.tolist() for part in sequences for ids in part]
+            assert found == [ids.tolist() for ids in straight]
+            continue
+        for part, folder in zip(sequences, folders, strict=True):  # only its last may be shorter
+            assert all(len(ids) == pack for ids in part[:-1])
+            starts = np.load(folder / f"{prefix}.boundaries.npy")
+            own = list(map(json.loads, (folder / f"{prefix}.jsonl").read_text().splitlines()))
+            assert np.diff([*starts, sum(map(len, part))]).tolist() == [
+                each["tokens"] for each in own
+            ]
+
+
+@pytest.mark.parametrize("shuffle", [None, 5])
+def test_parts_list_each_item_without_text_once(place: Path, tmp_path: Path, shuffle: int | None):
+    names = streams.names_of(SPECS["image"], 7)
+    captions(tmp_path / "some.jsonl", [*names[1:3], names[6]])
+    request = Request(
+        (place / "image",), tokenizer=place / "tokenizer.json", text=str(tmp_path / "some.jsonl")
+    )
+    whole, folders = whole_and_parts(tmp_path, request, Choices("bin", None, shuffle, 0.3), 3)
+    found = [each / "missing.jsonl" for each in folders if (each / "missing.jsonl").exists()]
+    lines = sorted(line for each in found for line in each.read_bytes().splitlines())
+    assert lines == sorted((whole / "missing.jsonl").read_bytes().splitlines()) and len(lines) == 3
+    joined = b"".join((each / "train.bin").read_bytes() for each in folders)
+    assert joined == (whole / "train.bin").read_bytes()
+
+
+def test_written_documents_have_parts_too(place: Path, tmp_path: Path):
+    names = streams.names_of(SPECS["image"], 4)
+    rows = [{"document": [str(number), {"image": names[number % 4]}]} for number in range(1203)]
+    rows[7] = {"document": [{"image": "none"}]}
+    (tmp_path / "d.jsonl").write_text("\n\n".join(map(json.dumps, rows)))
+    request = both(place, text=None, documents=tmp_path / "d.jsonl")
+    for shuffle in (None, 2):
+        choices = Choices("bin", None, shuffle, 0.1)
+        whole, folders = whole_and_parts(tmp_path, request, choices, 5)
+        for prefix in ("train", "validation"):
+            joined = b"".join((each / f"{prefix}.bin").read_bytes() for each in folders)
+            assert joined == (whole / f"{prefix}.bin").read_bytes()
+        assert sum(each.stat().st_size > 0 for each in tmp_path.glob("*/train.bin")) >= 3
+
+
+def test_the_rehearsal_of_a_part_counts_what_it_writes(place: Path):
+    choices = Choices(shuffle=4, shard=(1, 3))
+    with prepare(both(place)) as prepared:
+        counted = rehearse(prepared.composer, choices)
+    totals, _ = write(place / str(next(fresh)), both(place), choices)
+    assert counted == totals and 0 < totals.documents < 12
 
 
 @pytest.mark.parametrize("choices", [Choices(), Choices("bin", 8, 1, 0.5), Choices("tar")])

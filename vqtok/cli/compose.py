@@ -169,10 +169,10 @@ def compose(
 
 
 def _rehearse(console: Console, prepared: Prepared, choices: Choices) -> None:
-    from vqtok.compose.stream import rehearse, units_of
+    from vqtok.compose.stream import rehearse
 
     composer = prepared.composer
-    total = sum(composer.items(unit) for unit in units_of(len(composer), choices.shard))
+    total = sum(composer.items(unit) for unit in choices.selection(composer).units)
     with console.progress(total, "counted", unit="items") as progress:
         done = 0
 
@@ -190,10 +190,9 @@ def _write(
     console: Console, prepared: Prepared, choices: Choices, folder: Path, *, force: bool
 ) -> None:
     from vqtok.compose.stream import compose as run
-    from vqtok.compose.stream import units_of
 
     composer = prepared.composer
-    total = sum(composer.items(unit) for unit in units_of(len(composer), choices.shard))
+    total = sum(composer.items(unit) for unit in choices.selection(composer).units)
     done = 0
     with console.progress(total, "composed", unit="items") as progress:
 

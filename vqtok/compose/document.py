@@ -125,6 +125,18 @@ class Lack:
 Outcome = Document | Lack
 
 
+class Placed(NamedTuple):
+    """Says what became of a candidate.
+
+    Attributes:
+        position: Of the candidate in its unit of work.
+        outcome: Its document, or why it has none.
+    """
+
+    position: int
+    outcome: Outcome
+
+
 class Builder:
     """Puts a document together, part by part.
 

@@ -96,7 +96,8 @@ def _learn(
             for number, shard in enumerate(reader.info.shards):
                 for run in reader.runs(number):
                     try:
-                        if (some := _thinned(run, every)) is not None:
+                        some = run.some([item.number % every == 0 for item in run.items])
+                        if some is not None:
                             yield some, blocks.of(run.shapes)
                     except CodesError as error:
                         failed.add(error.reason)
@@ -128,18 +129,6 @@ def _learn(
         for item, row in zip(run.items, rows, strict=True):
             totals.add_merged(0, spec.modality, item.label["extent"], row.merged)
     return replace(found, learned=totals.merged["0"])
-
-
-def _thinned(run: Run, every: int) -> Run | None:
-    """Return the items of a run whose number is a multiple; None: there are none."""
-    if every == 1:
-        return run
-    chosen = [place for place, item in enumerate(run.items) if item.number % every == 0]
-    if not chosen:
-        return None
-    flat = run.flat.reshape(len(run.items), run.channels, -1)[chosen]
-    items = tuple(run.items[place] for place in chosen)
-    return Run(run.shapes, run.channels, flat.reshape(-1, flat.shape[-1]), items)
 
 
 def _bare(layout: Layout) -> Layout:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from vqtok.compose.block import Blocks
-from vqtok.compose.document import Builder, Lack, Outcome
+from vqtok.compose.document import Builder, Lack, Outcome, Placed
 from vqtok.compose.text import TextTokenizer
 from vqtok.compose.texts import Texts
 from vqtok.compose.vocabulary import TEXT, Mergers, Vocabulary
@@ -84,16 +84,23 @@ class Pairs:
         number, shard = self.units[unit]
         return self._corpora[number].reader.info.shards[shard].count
 
-    def compose(self, unit: int) -> Iterator[Outcome]:
-        """Yield the documents of a unit, and what has none.
+    def compose(self, unit: int, wanted: np.ndarray | None = None) -> Iterator[Placed]:
+        """Yield what becomes of the items of a unit.
 
         Raises:
             CodesError: a damaged shard.
         """
         number, shard = self.units[unit]
-        corpus, blocks = self._corpora[number], self._blocks[number]
-        for run in corpus.reader.runs(shard):
-            yield from self._run(run, number, blocks)
+        reader, blocks = self._corpora[number].reader, self._blocks[number]
+        first = reader.info.shards[shard].first
+        for run in reader.runs(shard):
+            some: Run | None = run
+            if wanted is not None:
+                some = run.some([bool(wanted[item.number - first]) for item in run.items])
+            if some is not None:
+                outcomes = self._run(some, number, blocks)
+                for item, outcome in zip(some.items, outcomes, strict=True):
+                    yield Placed(item.number - first, outcome)
 
     def _run(self, run: Run, number: int, blocks: Blocks) -> Iterator[Outcome]:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vqtok import regular
-from vqtok.compose.document import Builder, Lack, Outcome
+from vqtok.compose.document import Builder, Lack, Outcome, Placed
 from vqtok.compose.items import Items
 from vqtok.compose.pairs import Corpus, as_texts
 from vqtok.compose.text import TextTokenizer
@@ -88,18 +88,19 @@ class Scripts:
         """Count the documents of a unit."""
         return min(UNIT, self._count - unit * UNIT)
 
-    def compose(self, unit: int) -> Iterator[Outcome]:
+    def compose(self, unit: int, wanted: np.ndarray | None = None) -> Iterator[Placed]:
         """Yield the documents of a unit, and why others are none."""
         with regular.opened(self._path) as stream:
             stream.seek(self._starts[unit])
-            for number in range(unit * UNIT, unit * UNIT + self.items(unit)):
+            for position in range(self.items(unit)):
                 line = stream.readline(_LONGEST_LINE)
-                if not line.strip():
+                if not line.strip() or (wanted is not None and not wanted[position]):
                     continue
                 try:
-                    yield self._document(pieces_of(line))
+                    yield Placed(position, self._document(pieces_of(line)))
                 except VqtokError as error:
-                    yield Lack(f"line {number + 1}", str(error))
+                    where = f"line {unit * UNIT + position + 1}"
+                    yield Placed(position, Lack(where, str(error)))
 
     def _document(self, pieces: Sequence[Piece]) -> Outcome:
         made = Builder(self._begin)

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vqtok.compose.document import LISTING, Lack, Outcome, counts
+from vqtok.compose.document import LISTING, Lack, Outcome, Placed, counts
 from vqtok.compose.outputs import OUTPUTS, Bin
 from vqtok.compose.pairs import NO_TEXT
+from vqtok.compose.selection import Selection
 from vqtok.compose.state import MARK, State, Totals
 from vqtok.compose.texts import Texts
-from vqtok.compose.view import View, order_of, validation_of
+from vqtok.compose.view import View
 from vqtok.compose.vocabulary import FILE, Vocabulary
 from vqtok.corpus import disk
 from vqtok.corpus.disk import ByteRange
@@ -40,11 +41,16 @@ class Composer(Protocol):
         ...
 
     def items(self, unit: int) -> int:
-        """Count what a unit is made of, for progress."""
+        """Count the candidates of a unit: what may become documents."""
         ...
 
-    def compose(self, unit: int) -> Iterator[Outcome]:
-        """Yield the documents of a unit, and what has none."""
+    def compose(self, unit: int, wanted: np.ndarray | None = None) -> Iterator[Placed]:
+        """Yield what becomes of the candidates of a unit.
+
+        Args:
+            unit: Its number.
+            wanted: Which candidates, bool; None: all.
+        """
         ...
 
 
@@ -57,7 +63,7 @@ class Choices:
         pack: Length of packed sequences; None: one document each.
         shuffle: Seed of the order; None: that of the corpora.
         split: Part of the documents that is for validation; 0: no split.
-        shard: (i, n): units of the i-th of n parts.
+        shard: (i, n): the i-th of n parts, which follow each other.
     """
 
     format: str = "bin"
@@ -78,19 +84,11 @@ class Choices:
         OUTPUTS[self.format].require()
         if not 0 <= self.split < 1:
             raise UsageError(f"--split {self.split}", "not a part between 0 and 1")
-        whole = self.pack is None and self.shuffle is None and not self.split
-        if self.shard[1] > 1 and not whole:
-            raise UsageError(
-                "--shard",
-                "parts are neither shuffled, split nor packed: only the whole is",
-                hint="leave out --shuffle, --split and --pack",
-            )
 
-
-def units_of(count: int, shard: tuple[int, int]) -> range:
-    """Return the units of the i-th of n parts; parts follow each other."""
-    part, parts = shard
-    return range(part * count // parts, (part + 1) * count // parts)
+    def selection(self, composer: Composer) -> Selection:
+        """Return what chooses the documents."""
+        counts = [composer.items(unit) for unit in range(len(composer))]
+        return Selection(counts, shuffle=self.shuffle, split=self.split, shard=self.shard)
 
 
 def rehearse(
@@ -98,9 +96,10 @@ def rehearse(
 ) -> Totals:
     """Count what would be composed; nothing is written."""
     totals = Totals()
-    for unit in units_of(len(composer), choices.shard):
-        for outcome in composer.compose(unit):
-            _count(totals, outcome)
+    selection = choices.selection(composer)
+    for unit in selection.units:
+        for placed in composer.compose(unit, selection.wanted(unit)):
+            _count(totals, placed.outcome)
         on_items(composer.items(unit))
     return totals
 
@@ -150,18 +149,21 @@ def compose(
     try:
         if state.complete:
             return read_totals(folder), True
-        units = units_of(len(composer), choices.shard)
+        selection = choices.selection(composer)
+        units = selection.units
         on_begin(sum(composer.items(unit) for unit in units[: state.done]))
         resumed = state.done > 0
         for unit in units[state.done :]:
-            state.append(_unit(state.totals, composer.compose(unit), vocabulary.dtype))
+            placed = composer.compose(unit, selection.wanted(unit))
+            first = selection.first(unit)
+            state.append(_unit(state.totals, placed, first, vocabulary.dtype))
             on_items(composer.items(unit))
         unused: list[str] = []
         if texts is not None and choices.shard[1] == 1:
             if resumed:
                 _look_up(state, texts)
             unused = list(texts.unused())
-        _finish(state, vocabulary, choices, whole, sides, unused)
+        _finish(state, vocabulary, choices, selection, whole, sides, unused)
         return state.totals, False
     except OSError as error:
         raise CodesError(folder, f"cannot write: {error.strerror or error}") from error
@@ -178,14 +180,14 @@ def read_totals(folder: Path) -> Totals:
     return Totals.from_json(read_json(folder / INDEX).get("totals", {}))
 
 
-def _unit(totals: Totals, outcomes: Iterator[Outcome], dtype: str) -> dict[str, bytes]:
+def _unit(totals: Totals, candidates: Iterator[Placed], first: int, dtype: str) -> dict[str, bytes]:
     """Return what a unit adds to each growing file."""
     ids: list[np.ndarray] = []
     listing: list[bytes] = []
     failed: list[bytes] = []
     missing: list[bytes] = []
     sizes = array("i")
-    for outcome in outcomes:
+    for position, outcome in candidates:
         _count(totals, outcome)
         if isinstance(outcome, Lack):
             (missing if outcome.reason == NO_TEXT else failed).append(outcome.line())
@@ -193,7 +195,7 @@ def _unit(totals: Totals, outcomes: Iterator[Outcome], dtype: str) -> dict[str, 
         line = outcome.listed.line()
         ids.extend(outcome.pieces)
         listing.append(line)
-        sizes.extend((outcome.listed.tokens, len(line)))
+        sizes.extend((outcome.listed.tokens, len(line), first + position))
     kind = np.dtype(dtype).newbyteorder("<")
     tokens = np.concatenate(ids).astype(kind) if ids else np.zeros(0, kind)
     return {
@@ -231,6 +233,7 @@ def _finish(
     state: State,
     vocabulary: Vocabulary,
     choices: Choices,
+    selection: Selection,
     job: Mapping[str, Any],
     sides: Mapping[str, bytes],
     unused: Sequence[str],
@@ -248,8 +251,8 @@ def _finish(
     else:
         own = OUTPUTS[choices.format]
         tokens, listing = state.path / TOKENS, state.path / LISTING
-        with View(tokens, listing, sizes, vocabulary.dtype) as view:
-            for prefix, numbers in _splits(len(view), choices).items():
+        with View(tokens, listing, sizes[:, :2], vocabulary.dtype) as view:
+            for prefix, numbers in _splits(sizes[:, 2], selection, split=choices.split > 0).items():
                 sequences = view.sequences(numbers.tolist(), choices.pack)
                 packed = choices.pack is not None
                 files += own.write(state, prefix, sequences, vocabulary.dtype, packed=packed)
@@ -313,18 +316,18 @@ def _is_as_composed(choices: Choices) -> bool:
 
 def _sizes(state: State) -> np.ndarray:
     if not state.lengths[SIZES]:
-        return np.zeros((0, 2), "<i4")
+        return np.zeros((0, 3), "<i4")
     with disk.regular(state.path / SIZES) as stream:
         data = stream.read(state.lengths[SIZES])
     if len(data) != state.lengths[SIZES]:
         raise CodesError(state.path / SIZES, "missing or cut", hint="-f starts over")
-    return np.frombuffer(data, "<i4").reshape(-1, 2)
+    return np.frombuffer(data, "<i4").reshape(-1, 3)
 
 
-def _splits(count: int, choices: Choices) -> dict[str, np.ndarray]:
+def _splits(candidates: np.ndarray, selection: Selection, *, split: bool) -> dict[str, np.ndarray]:
     """Return the numbers of the documents of each split, in order."""
-    numbers = order_of(count, choices.shuffle)
-    if not choices.split:
+    numbers = selection.order(candidates)
+    if not split:
         return {PREFIX: numbers}
-    held = validation_of(count, choices.split, choices.shuffle or 0)[numbers]
+    held = selection.validation(candidates)[numbers]
     return {"train": numbers[~held], "validation": numbers[held]}

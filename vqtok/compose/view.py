@@ -42,7 +42,7 @@ class View:
     Args:
         tokens: File of all token ids.
         listing: File of their lines.
-        sizes: (n, 2) int32: tokens, and bytes of the line, of each document.
+        sizes: (n, 2) integers: tokens, and bytes of the line, of each document.
         dtype: Of the token ids.
     """
 
@@ -117,25 +117,3 @@ class View:
 def _part(file: BinaryIO, start: int, size: int) -> bytes:
     file.seek(start)
     return file.read(size)
-
-
-def order_of(count: int, shuffle: int | None) -> np.ndarray:
-    """Return the numbers of documents in the order of the stream: (count,) int64."""
-    if shuffle is None:
-        return np.arange(count)
-    return np.random.default_rng([0, shuffle]).permutation(count)
-
-
-def validation_of(count: int, part: float, seed: int) -> np.ndarray:
-    """Return which documents are for validation: (count,) bool; each is drawn alone.
-
-    Args:
-        count: Documents.
-        part: Of them, 0 to 1; at least one is drawn if there are two.
-        seed: Of the drawing.
-    """
-    draws = np.random.default_rng([1, seed]).random(count)
-    wanted = min(max(round(part * count), 1), count - 1) if count > 1 else 0
-    found = np.zeros(count, bool)
-    found[np.argsort(draws, kind="stable")[:wanted]] = True
-    return found

@@ -6,7 +6,7 @@ each shard.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -55,6 +55,15 @@ class Run:
     channels: int
     flat: np.ndarray
     items: tuple[RunItem, ...]
+
+    def some(self, wanted: Sequence[bool]) -> Run | None:
+        """Return the run of some of its items; None: of none."""
+        chosen = np.flatnonzero(wanted)
+        if len(chosen) in (0, len(self.items)):
+            return self if len(chosen) else None
+        flat = self.flat.reshape(len(self.items), self.channels, -1)[chosen]
+        items = tuple(self.items[place] for place in chosen)
+        return Run(self.shapes, self.channels, flat.reshape(-1, flat.shape[-1]), items)
 
 
 def of_entries(entries: Iterable[Entry], spec: CodeSpec) -> Iterator[Run]:
