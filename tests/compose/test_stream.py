@@ -203,14 +203,36 @@ def test_parquet_has_ids_runs_and_sources_that_agree(place: Path, pack: int | No
     assert seen == blocks
 
 
-def test_parquet_is_read_by_datasets(place: Path, tmp_path: Path):
-    datasets = pytest.importorskip("datasets", reason="not among what the tests need")
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+def test_tables_are_read_by_datasets(place: Path, tmp_path: Path, format: str):
+    import datasets
+
     folder = place / str(next(fresh))
-    write(folder, both(place), Choices("parquet", split=0.3))
-    files = {name: str(folder / f"{name}-*.parquet") for name in ("train", "validation")}
-    found = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path))
+    write(folder, both(place), Choices(format, split=0.3))
+    files = {name: str(folder / f"{name}-*.{format}") for name in ("train", "validation")}
+    found = datasets.load_dataset(format, data_files=files, cache_dir=str(tmp_path))
     ids = [row["input_ids"] for name in files for row in found[name]]
     assert ids == [each.ids.tolist() for each in StreamReader(folder).documents()]
+    if format == "arrow":  # without a copy, too
+        mapped = datasets.Dataset.from_file(str(folder / "train-00000.arrow"))
+        assert mapped["input_ids"][:] == found["train"]["input_ids"][:]
+
+
+def test_arrow_has_the_table_of_parquet(place: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for format in ("parquet", "arrow"):
+        folder = place / str(next(fresh))
+        write(folder, both(place), Choices(format, 20, 1))
+        path = folder / f"tokens-00000.{format}"
+        if format == "parquet":
+            tables.append(pq.ParquetFile(path).read())
+        else:
+            with path.open("rb") as stream, pa.ipc.open_stream(stream) as reader:
+                tables.append(reader.read_all())
+    assert tables[0].schema == tables[1].schema and tables[0].equals(tables[1])
 
 
 def test_items_without_text_and_texts_without_items_are_listed(place: Path, tmp_path: Path):
@@ -380,6 +402,7 @@ KINDS = {
     "packed": Choices("bin", 9, 1, 0.4),
     "tar": Choices("tar", None, 2),
     "merged": Choices("bin", 9, 1),
+    "arrow": Choices("arrow", None, 2),
 }
 
 

@@ -98,7 +98,9 @@ class Laying:
     format: Annotated[
         str,
         typer.Option(
-            "--format", metavar="NAME", help="bin (.bin and .idx, as Megatron), parquet or tar."
+            "--format",
+            metavar="NAME",
+            help="bin (.bin and .idx, as Megatron), parquet, arrow or tar.",
         ),
     ] = "bin"
     pack: Annotated[

@@ -1,6 +1,7 @@
 """Outputs of streams: each is written from sequences, and gives its documents back.
 
-"bin" is one file of tokens with Megatron's index; "parquet" and "tar" (WebDataset) have shards.
+"bin" is one file of tokens with Megatron's index; "parquet", "arrow" and "tar" (WebDataset) have
+shards.
 What each document consists of goes along in all of them.
 """
 
@@ -14,7 +15,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
@@ -118,33 +119,42 @@ class Bin:
                 raise CodesError(path, "more tokens than its documents have")
 
 
-class Parquet:
-    """Writes ``PREFIX-00000.parquet``: a row for each sequence, for ``load_dataset("parquet")``.
+class Table:
+    """Writes ``PREFIX-00000.parquet`` or ``.arrow``: a row for each sequence.
+
+    ``load_dataset("parquet")`` or ``("arrow")`` of Hugging Face's ``datasets`` reads them; Arrow is
+    the streaming format, as it saves and maps into memory itself.
 
     Columns: ``input_ids``; ``modality``: runs of one kind; ``sources``: of which file and item of
     which corpus a stretch is; ``documents``: where each begins; ``listing``: their lines.
+
+    Args:
+        suffix: "parquet" or "arrow".
     """
+
+    def __init__(self, suffix: str) -> None:
+        self._suffix = suffix
 
     def require(self) -> None:
         """Refuse to go on without pyarrow."""
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
-            raise UsageError("parquet needs pyarrow", hint="pip install 'vqtok[arrow]'") from error
+            hint = "pip install 'vqtok[arrow]'"
+            raise UsageError(f"{self._suffix} needs pyarrow", hint=hint) from error
 
     def write(
         self, state: State, prefix: str, sequences: Iterable[Sequence], dtype: str, *, packed: bool
     ) -> Iterator[ByteRange]:
         """Write the shards of a split."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         schema = self._schema(dtype)
         lasting: list[tuple[int, Listed]] = []  # documents that go on in the next sequence
-        for name, shard in _shards(state, prefix, "parquet", sequences):
+        for name, shard in _shards(state, prefix, self._suffix, sequences):
             with state.fresh(name) as out:
                 sink = pa.PythonFile(disk.Lasting(out), mode="w")
-                with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+                with self._writer(sink, schema) as writer:
                     while rows := list(islice(shard, GROUP)):
                         columns: dict[str, list[Any]] = {each: [] for each in schema.names}
                         for ids, documents in rows:
@@ -167,15 +177,13 @@ class Parquet:
     def read(self, folder: Path, prefix: str, dtype: str) -> Iterator[Sequence]:
         """Yield the rows."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         kind = np.dtype(dtype)
-        for path in _files(folder, prefix, "parquet"):
+        columns = ["input_ids", "documents", "listing"]
+        for path in _files(folder, prefix, self._suffix):
             try:
                 with disk.regular(path) as stream:
-                    file = pq.ParquetFile(stream, pre_buffer=False)
-                    columns = ["input_ids", "documents", "listing"]
-                    for batch in file.iter_batches(batch_size=GROUP, columns=columns):
+                    for batch in self._batches(stream, columns):
                         batch.validate(full=True)
                         for row in range(batch.num_rows):
                             ids = batch.column("input_ids")[row].values.to_numpy(
@@ -187,6 +195,25 @@ class Parquet:
                             yield Sequence(ids.astype(kind), found)
             except (pa.ArrowException, OSError, ValueError, AttributeError, KeyError) as error:
                 raise CodesError(path, f"damaged: {error}") from error
+
+    def _writer(self, sink: Any, schema: Any) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._suffix == "arrow":
+            return pa.ipc.new_stream(sink, schema)
+        return pq.ParquetWriter(sink, schema, compression="zstd")
+
+    def _batches(self, stream: BinaryIO, columns: list[str]) -> Iterator[Any]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._suffix == "arrow":
+            with pa.ipc.open_stream(stream) as reader:
+                yield from reader
+            return
+        file = pq.ParquetFile(stream, pre_buffer=False)
+        yield from file.iter_batches(batch_size=GROUP, columns=columns)
 
     def _schema(self, dtype: str) -> Any:
         import pyarrow as pa
@@ -255,7 +282,12 @@ class Tar:
                 raise CodesError(path, f"damaged: {error}") from error
 
 
-OUTPUTS: dict[str, Output] = {"bin": Bin(), "parquet": Parquet(), "tar": Tar()}
+OUTPUTS: dict[str, Output] = {
+    "bin": Bin(),
+    "parquet": Table("parquet"),
+    "arrow": Table("arrow"),
+    "tar": Tar(),
+}
 """What ``compose --format`` takes."""
 
 

@@ -33,7 +33,7 @@ JOB = "job.json"
 
 
 _OWN = re.compile(
-    r"(tokens|train|validation)(\.bin|\.idx|\.jsonl|\.boundaries\.npy|-\d{5}\.(parquet|tar))"
+    r"(tokens|train|validation)(\.bin|\.idx|\.jsonl|\.boundaries\.npy|-\d{5}\.(parquet|arrow|tar))"
     r"|(missing|failed|unused)\.jsonl|(vocabulary|tokenizer|merges)\.json"
 )
 """Names of all files that a stream can have beside its index."""
