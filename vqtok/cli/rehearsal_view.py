@@ -60,13 +60,13 @@ def _codes(facts: Rehearsal) -> str:
         return f"{facts.window_tokens} for a window of {_extent(facts.window)}"
     if facts.learns == "classifier":
         return ""
-    if not rate:
+    if rate == 0:
         return "none: a continuous model"
-    unit = rates.unit(facts.modality).name
     parts = [f"{facts.window_tokens} for a window of {_extent(facts.window)}"]
     if facts.typical is not None:
         parts.append(f"{facts.typical_tokens} for a file of {_extent(facts.typical)}")
-    return f"{', '.join(parts)}; {digits(rate)} {unit}"
+    per = "" if rate is None else f"; {digits(rate)} {rates.unit(facts.modality).name}"
+    return f"{', '.join(parts)}{per}"
 
 
 def _field(facts: Rehearsal) -> str:

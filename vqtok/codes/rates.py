@@ -78,6 +78,11 @@ def nominal(spec: CodeSpec, *, depth: int | None = None) -> float:
     return total * (spec.rate or 1.0) / unit(spec.modality).bits
 
 
+def fixed(spec: CodeSpec) -> float | None:
+    """Return the rate as ``nominal`` does, or None where it depends on the size of the signal."""
+    return None if any("n" in level.axes for level in spec.levels) else nominal(spec)
+
+
 def digits(value: float, count: int = 3) -> str:
     """Write a number in so many significant digits; a large one whole, without an exponent."""
     text = f"{value:.{count}g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import ParamSpec, TypeVar, cast
 
 import torch
@@ -39,10 +39,17 @@ def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
-def _float32() -> Iterator[None]:
+def held_still() -> Iterator[None]:
+    """Compute without gradients and in float32, as coding does, what training goes on from."""
+    with _float32(torch.no_grad()):
+        yield
+
+
+@contextmanager
+def _float32(mode: AbstractContextManager[object] | None = None) -> Iterator[None]:
     before = torch.get_default_dtype()
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.inference_mode() if mode is None else mode)
         for device in _DEVICES:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))

@@ -11,15 +11,16 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vqtok.errors import UsageError
-from vqtok.protocols import LearnedCodebook, Quantized
+from vqtok.protocols import LearnedCodebook, Published, Quantized
 from vqtok.quantizers.rvq import Rvq, kept_stages
 
 HELD = ("encoder", "quantizer")
-"""Parts of a tokenizer that the stage "decoder" holds still."""
+"""Parts of a tokenizer of ours that the stage "decoder" holds still; of published ones it is all
+but their ``decoding_parts``."""
 
 
 def freeze(model: nn.Module) -> None:
-    """Put a tokenizer in training mode, but hold encoder and quantizer still.
+    """Put a tokenizer in training mode, but hold still what its codes hang on.
 
     Call it wherever ``model.train()`` would be called: after every measurement, too. Parameters of
     encoder and quantizer take no gradient, so that none is computed for latents either, and both
@@ -27,13 +28,23 @@ def freeze(model: nn.Module) -> None:
     drops stages while it trains, the decoder still sees such shorter stacks, drawn from the
     quantizer's ``generator``.
 
+    Of networks that others published all layers stay in evaluation mode: those that learn do so as
+    they decode.
+
     Args:
-        model: A tokenizer with ``encoder``, ``quantizer`` and ``decoder``.
+        model: A tokenizer with ``encoder``, ``quantizer`` and ``decoder``, or a published one.
 
     Raises:
         UsageError: the codebook was never filled.
     """
     model.train()
+    if isinstance(model, Published):
+        model.requires_grad_(False)
+        for part in model.children():
+            part.eval()
+        for name in model.decoding_parts:
+            model.get_submodule(name).requires_grad_(True)
+        return
     model.requires_grad_(True)  # models that come from a directory learn nothing
     for name in HELD:
         model.get_submodule(name).requires_grad_(False).eval()
@@ -50,6 +61,16 @@ def freeze(model: nn.Module) -> None:
         isinstance(hook, _Shortened) for hook in quantizer._forward_hooks.values()
     ):
         quantizer.register_forward_hook(_Shortened(model))
+
+
+def held(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a tokenizer that the stage "decoder" holds still, by name."""
+    state = model.state_dict()
+    if isinstance(model, Published):
+        learning = tuple(f"{name}." for name in model.decoding_parts)
+        return {name: value for name, value in state.items() if not name.startswith(learning)}
+    still = tuple(f"{name}." for name in HELD)
+    return {name: value for name, value in state.items() if name.startswith(still)}
 
 
 class _Shortened:

@@ -13,10 +13,12 @@ from torch import nn
 from vqtok.checkpoints import directory as directories
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import ConfigError, UsageError
+from vqtok.protocols import NO_DECODER, Published
+from vqtok.training import stages
 from vqtok.training.data.code_items import is_codes
 from vqtok.training.data.dataset import Batch
 from vqtok.training.data.files import FoundFiles, Kind, find_files
-from vqtok.training.data.fit import fit, kind_of, modality
+from vqtok.training.data.fit import Fitted, fit, kind_of, modality
 from vqtok.training.data.media import MediaTask
 from vqtok.training.data.survey import survey
 from vqtok.training.log import Learns
@@ -35,6 +37,11 @@ GENTLER = 0.05
 first steps, without a history, would otherwise undo much of what it knows."""
 
 
+PUBLISHED_SIDE, PUBLISHED_BATCH = 256, 4
+"""Pixels per side and items per step for published decoders of images: 256 is what VQGAN and its
+kin were trained on, and a batch of 4 what fits a small GPU."""
+
+
 class Reconstruction:
     """Computes what a tokenizer is to lower: reconstruction terms and the quantizer's loss.
 
@@ -50,6 +57,8 @@ class Reconstruction:
     compiled: tuple[str, ...] = ("encoder", "decoder")
 
     def __init__(self, model: nn.Module, spec: CodeSpec, plan: Train) -> None:
+        if isinstance(model, Published):
+            self.compiled = model.decoding_parts
         self._labels = plan.labels
         self._device: torch.device = next(model.parameters()).device
         self._terms = ReconstructionLoss(plan.losses, rate=spec.rate, features=plan.features)
@@ -146,7 +155,8 @@ class TokenizerTask(MediaTask):
     def seed(self, model: nn.Module, value: int) -> None:
         """Seed the quantizer's choices."""
         self._generator.manual_seed(value)
-        cast("TrainableTokenizer", model).quantizer.generator = self._generator
+        if not isinstance(model, Published):  # their codes are no one's choice
+            cast("TrainableTokenizer", model).quantizer.generator = self._generator
 
     def measure(self, model: nn.Module, output: Path, *, step: int) -> Measured:
         """Reconstruct held-out files."""
@@ -181,6 +191,9 @@ def resolve(options: Options) -> Resolved:
         found = _find(options.data, kind=kind_of(start.spec))
         preset = options.preset or DEFAULT_PRESET[found.kind]
         recipe = load(preset, model=start.config, edits=options.edits)
+        if isinstance(start, Published):
+            _check_published(start, recipe.train)
+            recipe, adapted = _fitted(recipe, found, name=start.name, kept=edited)
     elif options.preset is not None:
         recipe = load(options.preset, edits=options.edits)
         found = _find(options.data, kind=modality(recipe))
@@ -216,6 +229,46 @@ def _find(data: Sequence[str], *, kind: Kind) -> FoundFiles:
     return find_files(data, kind=kind)
 
 
+def _check_published(start: Tokenizer, plan: Train) -> None:
+    """Refuse what cannot be learned of a network that others published.
+
+    Raises:
+        UsageError: another stage than its decoder's, labels, or no decoder that may learn.
+    """
+    model = cast("Published", start)
+    if not model.decodes:
+        raise UsageError(f"-m {start.name}", NO_DECODER)
+    if not model.decoding_parts:
+        raise UsageError(f"-m {start.name}", "the decoder of this family cannot be trained here")
+    if plan.stage != "decoder":
+        raise UsageError(
+            f"-m {start.name}",
+            "its codebook was trained by another program: only its decoder can be trained",
+            hint="--stage decoder keeps its codes",
+        )
+    if plan.labels:
+        raise UsageError("--labels", "the decoder of this model takes none", hint="leave it out")
+
+
+def _fitted(recipe: Recipe, found: FoundFiles, *, name: str, kept: Collection[str]) -> Fitted:
+    """Fit the recipe of a published decoder to how such were trained, and then to the files.
+
+    Whatever the preset says they take larger windows, as what they normalise over is the whole of
+    one, and AdamW steps all of their weights, as it did before.
+    """
+    changes: dict[str, Any] = {"optimizer": "adamw"}
+    if found.kind == "image":
+        changes |= {"window": PUBLISHED_SIDE, "batch": PUBLISHED_BATCH}
+    fields = {name: value for name, value in changes.items() if f"train.{name}" not in kept}
+    about = (
+        f"{name} with a decoder that was trained further: it makes and reads the same codes. What "
+        "else is in it are that model's weights, with its licence and limits."
+    )
+    train = dataclasses.replace(recipe.train, **fields)
+    recipe = dataclasses.replace(recipe, train=train, about=about)
+    return fit(recipe, survey(found.files, found.kind), kept=kept)
+
+
 def _decoder_recipe(recipe: Recipe, start: Tokenizer, *, kept: Collection[str]) -> Recipe:
     """Adapt the recipe of a decoder that goes on alone.
 
@@ -243,11 +296,7 @@ def _decoder_recipe(recipe: Recipe, start: Tokenizer, *, kept: Collection[str]) 
 
 def _fits_half(model: nn.Module) -> bool:
     """Tell whether all weights that codes depend on are float16 numbers already."""
-    weights = [
-        each
-        for name in ("encoder", "quantizer")
-        for each in model.get_submodule(name).state_dict().values()
-    ]
+    weights = stages.held(model).values()
     return all(torch.equal(w, w.half().to(w.dtype)) for w in weights if w.is_floating_point())
 
 

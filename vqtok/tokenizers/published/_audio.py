@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.nn.undisturbed import undisturbed
+from vqtok.nn.undisturbed import held_still, undisturbed
 from vqtok.protocols import Halves, Label, Reconstructed, SpecConfig
 from vqtok.tokenizers._signals import check_signals, concatenated
 from vqtok.tokenizers.exact.tiling1d import segments
@@ -45,6 +45,10 @@ class Network(Protocol):
     encoder_receptive_field: tuple[int, int]
     """Frames before and after one that change its latent."""
     decoder_receptive_field: tuple[int, int]
+
+    @property
+    def decoding_parts(self) -> tuple[str, ...]:
+        """Submodules that decoding alone uses."""
 
     def encoding(self) -> Pass:
         """Maps (1, 1, n) windows of a signal, n ≤ frames · hop → (1, D, own) latents."""
@@ -75,6 +79,7 @@ class AudioCodec(Published):
     def __init__(self, config: SpecConfig, network: Network) -> None:
         super().__init__(config, exact=network.tile is not None)
         self.network = network
+        self.decoding_parts = tuple(f"network.{name}" for name in network.decoding_parts)
 
     @undisturbed
     def encode_stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -109,9 +114,12 @@ class AudioCodec(Published):
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch differentiably, straight through the codes; x is (B, 1, L).
 
-        The loss is the commitment term: what remains of the latents after all stages.
+        The loss is the commitment term: what remains of the latents after all stages. In training
+        mode only the decoder learns, of whole batches.
         """
         check_signals(x, "audio")
+        if self.training:
+            return self._decoded(x)
         z = torch.cat(list(self._latents([x])), dim=-1)
         codes = torch.cat([self.network.quantize(item[None]) for item in z.detach()])
         z_q = torch.cat([self.network.unquantize(item[None]) for item in codes])
@@ -124,6 +132,16 @@ class AudioCodec(Published):
             commitment,
             {"commitment": commitment.detach()},
         )
+
+    def _decoded(self, x: Tensor) -> Reconstructed:
+        """Encode a batch without gradients, then decode it differentiably, each in one pass."""
+        network, length = self.network, int(x.shape[-1])
+        frames = -(-length // network.hop)
+        with held_still():
+            codes = network.quantize(network.encoding()(x.float(), 0, frames))
+            z_q = network.unquantize(codes)
+        y = network.decoding()(z_q, 0, frames)[..., :length]
+        return Reconstructed(y, Codes(self.spec, (codes,), (length,)), y.new_zeros(()))
 
     def halves(self) -> Halves:
         """Give the networks, to be traced."""

@@ -31,7 +31,12 @@ class Published(nn.Module, ABC):
         config: That builds it.
         channels: C of the signals.
         exact: Whether codes depend on nothing but the signal and the model.
+
+    Attributes:
+        decoding_parts: Submodules that decoding alone uses: they may learn, and codes stay.
     """
+
+    decoding_parts: tuple[str, ...] = ()
 
     def __init__(self, config: SpecConfig, *, channels: int = 1, exact: bool = False) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ else is coded in the same call still changes nothing but rounding, as no layer m
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqtok.codes.spec import CodeSpec, LevelSpec
-from vqtok.nn.undisturbed import undisturbed
+from vqtok.nn.undisturbed import held_still, undisturbed
 from vqtok.protocols import Halves, Label, Reconstructed, SpecConfig
 from vqtok.tokenizers._signals import padded, size_of
 from vqtok.tokenizers.published._halves import Half
@@ -60,10 +61,12 @@ class WholeImages(Published):
         return self._leaving(self._paint(z_q), extent).clamp(-1.0, 1.0)
 
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
-        """Reconstruct a batch; no loss: these networks are used, not trained."""
+        """Reconstruct a batch; no loss: of these networks only decoders learn."""
         self._require_decoder()
-        levels = self._encode(x.to(self._device(), torch.float32))
-        shown = self._leaving(self._paint(self._look_up(levels)), size_of(x))
+        with held_still() if self.training else nullcontext():
+            levels = self._encode(x.to(self._device(), torch.float32))
+            z_q = self._look_up(levels)
+        shown = self._leaving(self._paint(z_q), size_of(x))
         return Reconstructed(shown, self._codes(levels, size_of(x)), shown.new_zeros(()))
 
     def halves(self) -> Halves:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from vqtok.codes.container import Codes
-from vqtok.nn.undisturbed import undisturbed
+from vqtok.nn.undisturbed import held_still, undisturbed
 from vqtok.protocols import Halves, Label, Reconstructed, SpecConfig
 from vqtok.tokenizers.published._published import Levels, Published
 
 
 class Network(Protocol):
     """What a family defines; a module. Signals are (1, C, L), of any length."""
+
+    @property
+    def decoding_parts(self) -> tuple[str, ...]:
+        """Submodules that decoding alone uses; empty: they cannot be trained here."""
 
     def halves(self) -> Halves:
         """Gives the networks, to be traced."""
@@ -42,6 +47,7 @@ class WholeAudioCodec(Published):
     def __init__(self, config: SpecConfig, network: Network) -> None:
         super().__init__(config, channels=config.spec.channels)
         self.network = network
+        self.decoding_parts = tuple(f"network.{name}" for name in network.decoding_parts)
 
     @undisturbed
     def latents(self, x: Tensor) -> Tensor:
@@ -58,17 +64,20 @@ class WholeAudioCodec(Published):
     def forward(self, x: Tensor, *, labels: Tensor | None = None) -> Reconstructed:
         """Reconstruct a batch differentiably, straight through the codes; x is (B, C, L).
 
-        The loss is the commitment term: what remains of the latents after all stages.
+        The loss is the commitment term: what remains of the latents after all stages. In training
+        mode only the decoder learns: codes are made as ``encode`` makes them.
         """
         self._require_decoder()
         length, audio, columns, losses = int(x.shape[-1]), [], [], []
         for item in x:
             signal = self._checked(item[None])
-            z = self.network.latents(signal)
-            levels = self.network.codes(signal, z.detach())
-            z_q = self.network.unquantize(levels)
+            with held_still() if self.training else nullcontext():
+                z = self.network.latents(signal)
+                levels = self.network.codes(signal, z.detach())
+                z_q = self.network.unquantize(levels)
             losses.append((z - z_q.detach()).square().mean())
-            audio.append(self.network.render(z + (z_q - z).detach(), levels, length))
+            entered = z_q if self.training else z + (z_q - z).detach()
+            audio.append(self.network.render(entered, levels, length))
             columns.append(levels)
         loss = torch.stack(losses).mean()
         joined = tuple(map(torch.cat, zip(*columns, strict=True)))

@@ -118,6 +118,8 @@ class _Haar(nn.Module):
 class Cosmos(WholeImages):
     """Images ⇄ one grid of codes."""
 
+    decoding_parts = ("decoder", "post_quant_conv")
+
     def __init__(self, config: Config) -> None:
         super().__init__(
             config, multiple=config.patch * 2**config.halvings, channels=config.channels

@@ -59,6 +59,8 @@ class Config:
 class Network(nn.Module):
     """The library's modules, and how a signal goes through them tile by tile."""
 
+    decoding_parts = ("decoder",)
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         ratios = config.downsampling_ratios

@@ -99,6 +99,8 @@ def _groups(
 class Dalle(WholeImages):
     """Images ⇄ one grid of codes."""
 
+    decoding_parts = ("decoder",)
+
     def __init__(self, config: Config) -> None:
         super().__init__(config, multiple=STRIDE, channels=config.channels)
         n = config.hidden

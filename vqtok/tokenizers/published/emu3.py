@@ -62,7 +62,8 @@ class _Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.BatchNorm3d(width), nn.BatchNorm3d(width)
         for norm in (self.norm1, self.norm2):
-            norm.num_batches_tracked = None  # of use in training only
+            # Of use in training only; without the flag its absence would be made good.
+            norm.num_batches_tracked, norm.track_running_stats = None, False
         self.conv1, self.conv2 = _Causal(width, width, 3, 3), _Causal(width, width, 3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,6 +106,8 @@ class _Time(nn.Module):
 
 class Emu3(movq.MoVQ):
     """Images ⇄ one grid of codes."""
+
+    decoding_parts = ("decoder_time", "decoder", "post_quant_conv")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

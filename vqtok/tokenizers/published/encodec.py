@@ -96,6 +96,8 @@ class Modules(nn.Module):
 class Network(Modules):
     """How a signal goes through the modules tile by tile."""
 
+    decoding_parts = ("decoder",)
+
     def __init__(self, config: Config) -> None:
         super().__init__(settings(asdict(config)))
         self.hop = prod(config.upsampling_ratios)

@@ -80,6 +80,8 @@ class Config(encodec.Config):
 class Network(encodec.Modules):
     """How a signal goes through the modules chunk by chunk."""
 
+    decoding_parts: tuple[str, ...] = ()  # training hears one channel, and no chunks
+
     def __init__(self, config: Config) -> None:
         found = encodec.settings(asdict(config))
         super().__init__(found)

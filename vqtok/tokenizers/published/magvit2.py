@@ -141,6 +141,8 @@ class _Decoder(nn.Module):
 class Magvit2(WholeImages):
     """Images ⇄ one grid of codes."""
 
+    decoding_parts = ("decoder",)
+
     def __init__(self, config: Config) -> None:
         super().__init__(config, multiple=config.spec.levels[0].stride[0], channels=config.channels)
         self.bits = config.bits

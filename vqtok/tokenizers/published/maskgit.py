@@ -54,6 +54,8 @@ class Config:
 class MaskGIT(WholeImages):
     """Images ⇄ one grid of codes."""
 
+    decoding_parts = ("decoder",)
+
     def __init__(self, config: Config) -> None:
         super().__init__(config, multiple=config.spec.levels[0].stride[0], channels=config.channels)
         blocks, latent, channels = config.blocks, config.dim, config.channels

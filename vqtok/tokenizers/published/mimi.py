@@ -105,6 +105,8 @@ class Config:
 class Network(nn.Module):
     """The library's modules under their published names."""
 
+    decoding_parts = ("upsample", "decoder_transformer", "decoder")
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.tile: int | None = None

@@ -102,6 +102,8 @@ def _residuals(config: Config) -> list[nn.Module]:
 class Rosinality(WholeImages):
     """Images ⇄ codes of a top and a bottom level."""
 
+    decoding_parts = ("upsample_t", "dec")
+
     def __init__(self, config: Config) -> None:
         size = config.codebook_size
         super().__init__(config, multiple=8, channels=config.channels)

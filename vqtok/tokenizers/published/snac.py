@@ -103,6 +103,8 @@ class Config:
 class Network(nn.Module):
     """The encoder, one quantizer per level, and the decoder."""
 
+    decoding_parts = ("decoder",)
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self._hop, self._rates = config.hop, config.decoder_rates

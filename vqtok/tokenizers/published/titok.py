@@ -96,6 +96,8 @@ class Config:
 class TiTok(ResizedImages):
     """Images ⇄ n codes without an order in space."""
 
+    decoding_parts = ("decoder", "painter")
+
     def __init__(self, config: Config) -> None:
         super().__init__(config, side=config.side, channels=config.channels)
         self.latent_tokens = nn.Parameter(

@@ -78,6 +78,8 @@ class Config:
 class VAR(ResizedImages):
     """Images ⇄ one sequence of codes per scale, rows from top to bottom."""
 
+    decoding_parts = ("decoder", "post_quant_conv")
+
     def __init__(self, config: Config) -> None:
         size = config.scales[-1] * 2 ** (len(config.widths) - 1)
         super().__init__(config, side=size, channels=config.channels)

@@ -92,6 +92,8 @@ class Config:
 class Network(nn.Module):
     """The library's modules: encoder, quantizer, backbone, head."""
 
+    decoding_parts = ("backbone", "head")
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.hop = prod(config.upsampling_ratios)

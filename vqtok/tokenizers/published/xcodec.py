@@ -129,6 +129,8 @@ class Config:
 class Network(nn.Module):
     """The library's modules under their published names."""
 
+    decoding_parts = ("fc2", "acoustic_decoder")
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.tile: int | None = None

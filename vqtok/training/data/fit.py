@@ -57,6 +57,9 @@ class Fitted(NamedTuple):
 
 def spec_of(recipe: Recipe) -> CodeSpec:
     """Tell the spec of the recipe's model: modality, strides and rate."""
+    found: CodeSpec | None = getattr(recipe.model, "spec", None)  # of published ones
+    if found is not None:
+        return found
     with torch.device("meta"):  # no weights are made for it
         spec: CodeSpec = recipe.model.build().spec
     return spec
@@ -85,7 +88,7 @@ def fit(recipe: Recipe, facts: Survey, *, kept: Collection[str] = ()) -> Fitted:
     if not spec.levels or not (facts.sides or facts.seconds):
         return Fitted(recipe, ())
     work = _Fitting(config.dump(recipe), kept)
-    stride = max(spec.levels[0].stride)
+    stride = max(spec.levels[0].stride, default=1)
     if facts.kind == "image":
         amount = _image_window(work, facts, stride)
     else:

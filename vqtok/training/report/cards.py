@@ -94,7 +94,7 @@ def write(
         measured=[_metric(key) for key in _ordered(metrics, quality) if metrics[key] is not None],
         protocol=protocol,
         held=HELD[kind],
-        rate=rates.nominal(spec) if spec.levels and kind != "classifier" else 0.0,
+        rate=rates.fixed(spec) if spec.levels and kind != "classifier" else 0.0,
         most=NAMED,
     )
     text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from vqtok.backends import torch_backend
 from vqtok.media import audio, image
@@ -126,7 +124,7 @@ class RoundTrips:
 
     def __init__(self, model: Tokenizer) -> None:
         self._usages = {level.name: Usage.of(level) for level in model.spec.levels}
-        quantizer = cast("nn.Module", model).get_submodule("quantizer")
+        quantizer = getattr(model, "quantizer", None)
         self._gaussian = quantizer if isinstance(quantizer, Gaussian) else None
         self._latents = Latents()
 

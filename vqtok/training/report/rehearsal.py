@@ -101,7 +101,7 @@ def rehearse(run: Run) -> Rehearsal:
         total_s = min(total_s, 60.0 * plan.minutes)
     window = run.task.window
     typical = _typical(spec, data)
-    nominal = rates.nominal(spec)
+    nominal = rates.fixed(spec)
     return Rehearsal(
         modality=spec.modality,
         device=started.device,
