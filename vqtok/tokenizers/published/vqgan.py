@@ -86,7 +86,7 @@ class Config:
 class VQGAN(WholeImages):
     """Images ⇄ one grid of codes."""
 
-    decoding_parts = ("decoder", "post_quant_conv")
+    decoding_parts: tuple[str, ...] = ("decoder", "post_quant_conv")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config, multiple=config.spec.levels[0].stride[0], channels=config.channels)
