@@ -251,20 +251,6 @@ class TrainableTokenizer(Tokenizer, Protocol):
         """List the quantizer of each level, coarse → fine."""
 
 
-@runtime_checkable
-class Published(Protocol):
-    """A tokenizer that others published: no quantizer of ours, but a decoder that may learn."""
-
-    channels: int
-    """C of the signals."""
-    decodes: bool
-    """Whether there is a decoder."""
-
-    @property
-    def decoding_parts(self) -> tuple[str, ...]:
-        """Submodules that decoding alone uses; empty: none can be told from the rest."""
-
-
 class InWindows(Protocol[Pixels]):
     """Codes images that need not be in memory whole."""
 

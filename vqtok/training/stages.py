@@ -8,15 +8,31 @@ another way.
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from torch import Tensor, nn
 
 from vqtok.errors import UsageError
-from vqtok.protocols import LearnedCodebook, Published, Quantized
+from vqtok.protocols import LearnedCodebook, Quantized
 from vqtok.quantizers.rvq import Rvq, kept_stages
 
 HELD = ("encoder", "quantizer")
 """Parts of a tokenizer of ours that the stage "decoder" holds still; of published ones it is all
 but their ``decoding_parts``."""
+
+
+@runtime_checkable
+class Published(Protocol):
+    """A tokenizer that others published: no quantizer of ours, but a decoder that may learn."""
+
+    channels: int
+    """C of the signals."""
+    decodes: bool
+    """Whether there is a decoder."""
+
+    @property
+    def decoding_parts(self) -> tuple[str, ...]:
+        """Submodules that decoding alone uses; empty: none can be told from the rest."""
 
 
 def freeze(model: nn.Module) -> None:

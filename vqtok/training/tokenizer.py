@@ -13,7 +13,7 @@ from torch import nn
 from vqtok.checkpoints import directory as directories
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import ConfigError, UsageError
-from vqtok.protocols import NO_DECODER, Published
+from vqtok.protocols import NO_DECODER
 from vqtok.training import stages
 from vqtok.training.data.code_items import is_codes
 from vqtok.training.data.dataset import Batch
@@ -26,6 +26,7 @@ from vqtok.training.losses.adversarial import Discriminator
 from vqtok.training.losses.reconstruction import ReconstructionLoss, check_outputs
 from vqtok.training.recipe import DEFAULT_PRESET, Adversarial, Recipe, Train, load, rebuilt, refuse
 from vqtok.training.report import preview
+from vqtok.training.stages import Published
 from vqtok.training.start import begin_from
 from vqtok.training.task import Measured, Options, Resolved, StepOutput
 
