@@ -8,7 +8,7 @@ grows and all is decided again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,6 +21,9 @@ MARGIN = 6.0
 
 Position = tuple[int, ...]
 """Index in the batch, and in each axis of the grid."""
+
+Recompute = Callable[[Sequence[Position]], Sequence[np.ndarray]]
+"""Positions → of each (D,) float64."""
 
 
 class ExactCodes:
@@ -36,14 +39,12 @@ class ExactCodes:
         self._quantizer, self._tolerance = quantizer, MARGIN * error
         self._lock = threading.Lock()
 
-    def __call__(
-        self, z: np.ndarray, recompute: Callable[[Position], np.ndarray], *, threads: int
-    ) -> np.ndarray:
+    def __call__(self, z: np.ndarray, recompute: Recompute, *, threads: int) -> np.ndarray:
         """Give the codes of (B, D, *grid) float32 latents.
 
         Args:
             z: What float32 made of some signals.
-            recompute: Makes one latent again in float64, (D,), from the same signals.
+            recompute: Makes latents again in float64, from the same signals.
             threads: CPU threads to use.
 
         Returns:
@@ -81,10 +82,15 @@ class ExactCodes:
 
 
 def _computed(
-    recompute: Callable[[Position], np.ndarray], rows: list[int], sides: Position, threads: int
+    recompute: Recompute, rows: list[int], sides: Position, threads: int
 ) -> list[np.ndarray]:
     positions = [tuple(map(int, np.unravel_index(row, sides))) for row in rows]
     if threads == 1 or len(rows) < 2:
-        return [recompute(each) for each in positions]
-    with ThreadPoolExecutor(min(threads, len(rows))) as pool:
-        return list(pool.map(recompute, positions))
+        return list(recompute(positions))
+    count = min(threads, len(rows))
+    parts = [
+        positions[each * len(rows) // count : (each + 1) * len(rows) // count]
+        for each in range(count)
+    ]
+    with ThreadPoolExecutor(count) as pool:
+        return [latent for found in pool.map(recompute, parts) for latent in found]

@@ -1,39 +1,46 @@
-"""Compute a graph in float64 on a small region of its output, from no more than it depends on.
+"""Compute a graph in float64 on small regions of its output, from no more than they depend on.
 
 A local network gives one position from a window of its input. The nodes are walked from the output
 back to that window, and computed forward from it, each on what the next ones need. Beyond a grid's
 edge lie the zeros of each layer's own padding, so the result is what the whole input would give.
+Windows of one form, which all are but those at edges, are computed together.
 
-Tensors are (rows, columns, channels) here: that a graph moves axes changes nothing.
+Tensors are (items, rows, columns, channels) here: that a graph moves axes changes nothing.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from vqtok.errors import CheckpointError
-from vqtok.graphs.gelu import gelu
 from vqtok.graphs.graph import Graph, Node
+from vqtok.graphs.layers import (
+    ALONE,
+    IDLE,
+    MAGNIFYING,
+    MOVING,
+    Part,
+    Region,
+    Span,
+    after,
+    alone,
+    before,
+    cut,
+    lead,
+)
 
 Array = Any
 """An array of numpy."""
-Span = tuple[int, int]
-"""First position and the one behind the last."""
+POSITIONS = 1 << 12
+"""Of a grid, computed together: two windows of a photo, many of sound, in a few MB each layer."""
 
-
-class Region(NamedTuple):
-    """Positions of a grid, rows and columns."""
-
-    rows: Span
-    columns: Span
-
-    @property
-    def sides(self) -> tuple[int, int]:
-        """Count the rows and columns."""
-        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+ROWS = 128
+"""Positions at once in layers of single positions: what lies between stays in the cache."""
 
 
 class Source(NamedTuple):
@@ -45,11 +52,27 @@ class Source(NamedTuple):
     """(H, W)."""
 
 
-class Part(NamedTuple):
-    """What is known of a tensor."""
+class Step(NamedTuple):
+    """Nodes that are computed one after the other, on positions each alone where they are several.
 
-    values: Array
-    region: Region
+    Attributes:
+        nodes: Of which each but the first is given what the one before gives, and nobody else is.
+        signals: What the first is given besides weights.
+        output: Of the last one.
+        last: Tensors that no later step needs.
+    """
+
+    nodes: tuple[Node, ...]
+    signals: tuple[str, ...]
+    output: str
+    last: tuple[str, ...]
+
+
+class _Plan(NamedTuple):
+    """What is needed of each tensor for one region of the output; plans of one form are alike."""
+
+    needed: dict[str, Region]
+    form: tuple[Span, ...]
 
 
 class Float64:
@@ -64,7 +87,7 @@ class Float64:
     """
 
     def __init__(self, graph: Graph, arrays: Mapping[str, Array]) -> None:
-        self._graph = graph
+        self._output = graph.outputs[0].name
         self._constants: dict[str, Array] = dict(graph.constants)
         for weight in graph.weights:
             stored = arrays[weight.name.partition(" ")[0]]
@@ -79,42 +102,112 @@ class Float64:
                 self._constants[node.outputs[0]] = _folded(node, given)
             else:
                 self._nodes.append(node)
+        self._signals = {
+            node.outputs[0]: [
+                name
+                for name in (node.inputs[:1] if node.op == "Slice" else node.inputs)
+                if name not in self._constants
+            ]
+            for node in self._nodes
+        }
+        """Inputs of each node, by its output, that are neither weights nor sizes."""
+        self._steps = self._grouped()
 
-    def __call__(self, sources: Mapping[str, Source], wanted: Region) -> Array:
-        """Compute the output on a region: (rows, columns, D).
+    def __call__(
+        self, sources: Sequence[Mapping[str, Source]], wanted: Sequence[Region]
+    ) -> list[Array]:
+        """Compute the output on regions: (rows, columns, D) each.
 
         Args:
-            sources: Of each input.
+            sources: Of each input, for each region.
             wanted: Inside the output's grid.
         """
+        plans = [self._plan(*pair) for pair in zip(sources, wanted, strict=True)]
+        alike = defaultdict[tuple[Span, ...], list[int]](list)
+        for index, plan in enumerate(plans):
+            alike[plan.form].append(index)
+        found: dict[int, Array] = {}
+        for group in alike.values():
+            needed = plans[group[0]].needed
+            sides = (needed[each.output].sides for each in self._steps if each.output in needed)
+            count = max(1, POSITIONS // max(map(math.prod, sides)))
+            for start in range(0, len(group), count):
+                some = group[start : start + count]
+                parts = dict[str, Part]()
+                for name in sources[0].keys() & needed.keys():
+                    read = [sources[i][name].read(plans[i].needed[name]) for i in some]
+                    parts[name] = Part(np.stack(read), needed[name])
+                for step in self._steps:
+                    if step.output in needed:
+                        region = needed[step.output]
+                        parts[step.output] = Part(self._compute(step, parts, region), region)
+                        for name in step.last:
+                            del parts[name]
+                found.update(zip(some, parts[self._output].values, strict=True))
+        return [found[index] for index in range(len(plans))]
+
+    def _grouped(self) -> list[Step]:
+        """Join nodes of single positions, each of which is all that the next one is given."""
+        users = Counter(name for names in self._signals.values() for name in names)
+        users[self._output] += 1
+        groups, of = list[list[Node]](), dict[str, list[Node]]()
+        for node in self._nodes:
+            signals = self._signals[node.outputs[0]]
+            pointwise = node.op in ALONE and len(signals) == 1
+            group = of.get(signals[0])
+            if group and pointwise and users[signals[0]] == 1:
+                group.append(node)
+            else:
+                group = [node]
+                groups.append(group)
+            if pointwise:
+                of[node.outputs[0]] = group
+        steps, known = list[Step](), {self._output}
+        for group in reversed(groups):
+            given = tuple(dict.fromkeys(self._signals[group[0].outputs[0]]))
+            last = tuple(name for name in given if name not in known)
+            known.update(given)
+            steps.append(Step(tuple(group), given, group[-1].outputs[0], last))
+        return steps[::-1]
+
+    def _plan(self, sources: Mapping[str, Source], wanted: Region) -> _Plan:
+        """Find what a region of the output depends on."""
         grids = {name: source.grid for name, source in sources.items()}
         for node in self._nodes:
             grids[node.outputs[0]] = self._grid(node, grids)
-        needed = {self._graph.outputs[0].name: wanted}
-        for node in reversed(self._nodes):
-            if node.outputs[0] not in needed:
+        needed = {self._output: wanted}
+        for step in reversed(self._steps):
+            if step.output not in needed:
                 continue
-            seen = _before(node, needed[node.outputs[0]])
-            for name in self._signals(node):
-                inside = _clamped(seen, grids[name])
-                needed[name] = _hull(needed[name], inside) if name in needed else inside
-        parts = {
-            name: Part(source.read(needed[name]), needed[name])
-            for name, source in sources.items()
-            if name in needed
-        }
-        for node in self._nodes:
-            name = node.outputs[0]
-            if name in needed:
-                parts[name] = Part(self._compute(node, parts, needed[name]), needed[name])
-        return parts[self._graph.outputs[0].name].values
+            seen = before(step.nodes[0], needed[step.output])
+            for name in step.signals:
+                known, spans = needed.get(name), list[Span]()
+                for axis, ((first, end), size) in enumerate(zip(seen, grids[name], strict=True)):
+                    start, stop = min(max(0, first), size), min(max(0, end), size)
+                    if known:
+                        start, stop = min(start, known[axis][0]), max(stop, known[axis][1])
+                    spans.append((start, stop))
+                needed[name] = Region(*spans)
+        # Regions are computed alike if each step looks at the same part of what it is given.
+        form = [each.sides for each in needed.values()]
+        for step in self._steps:
+            if step.output in needed:
+                node, region = step.nodes[0], needed[step.output]
+                (top, _), (left, _) = seen = before(node, region)
+                form += [
+                    (top - needed[name].rows[0], left - needed[name].columns[0])
+                    for name in step.signals
+                ]
+                if node.op in MAGNIFYING:
+                    form.append(lead(node, region, seen))
+        return _Plan(needed, tuple(form))
 
     def whole(self, inputs: Mapping[str, Array]) -> Array:
         """Compute the output for whole inputs, (rows, columns, C) each."""
 
         def source(x: Array) -> Source:
             def read(at: Region) -> Array:
-                return _wide(x[slice(*at.rows), slice(*at.columns)])
+                return x[slice(*at.rows), slice(*at.columns)].astype(np.float64)
 
             return Source(read, (x.shape[0], x.shape[1]))
 
@@ -122,45 +215,60 @@ class Float64:
         grids = {name: each.grid for name, each in sources.items()}
         for node in self._nodes:
             grids[node.outputs[0]] = self._grid(node, grids)
-        height, width = grids[self._graph.outputs[0].name]
-        return self(sources, Region((0, height), (0, width)))
-
-    def _signals(self, node: Node) -> list[str]:
-        """List the inputs that are neither weights nor sizes."""
-        names = node.inputs[:1] if node.op == "Slice" else node.inputs
-        return [name for name in names if name not in self._constants]
+        height, width = grids[self._output]
+        return self([sources], [Region((0, height), (0, width))])[0]
 
     def _grid(self, node: Node, grids: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
         if node.op == "Slice":
             return grids[self._sizes[node.inputs[2]]]
-        found = grids[self._signals(node)[0]]
-        return _after(node, found[0], 0), _after(node, found[1], 1)
+        found = grids[self._signals[node.outputs[0]][0]]
+        return after(node, found[0], 0), after(node, found[1], 1)
 
-    def _compute(self, node: Node, parts: Mapping[str, Part], wanted: Region) -> Array:
-        signals = [parts[name] for name in self._signals(node)]
-        numbers = [self._constants[name] for name in node.inputs if name in self._constants]
-        if node.op in _MOVING:
-            return _MOVING[node.op](node, signals[0], wanted, *numbers)
-        given = [_cut(part, wanted) for part in signals]
-        if node.op in ("Identity", "Transpose", "Slice"):
+    def _compute(self, step: Step, parts: Mapping[str, Part], wanted: Region) -> Array:
+        node = step.nodes[0]
+        signals = [parts[name] for name in self._signals[node.outputs[0]]]
+        numbers = [
+            [
+                self._constants[name].astype(np.float64, copy=False)
+                for name in each.inputs
+                if name in self._constants
+            ]
+            for each in step.nodes
+        ]
+        if node.op in MOVING:
+            return MOVING[node.op](node, signals[0], wanted, *numbers[0])
+        given = [cut(part, wanted) for part in signals]
+        if node.op == "Slice":
             return given[0]
         if node.op == "Concat":
             return np.concatenate(given, axis=-1)
-        if node.op == "Gelu":
-            return gelu(given[0])
-        if node.op == "Relu":
-            return np.maximum(given[0], 0.0)
-        if node.op == "Add":
-            return given[0] + (given[1] if len(given) > 1 else numbers[0])
+        if node.op == "Add" and len(given) > 1:
+            return given[0] + given[1]
+        if node.op not in ALONE:
+            raise CheckpointError(f"a foreign graph: {node.op} of a signal")
+        pairs = zip(step.nodes, numbers, strict=True)
+        return _each([pair for pair in pairs if pair[0].op not in IDLE], given[0])
+
+
+def _each(layers: Sequence[tuple[Node, Sequence[Array]]], x: Array) -> Array:
+    """Compute layers of single positions, with their weights, some positions at a time."""
+    if not layers:
+        return x
+    flat = x.reshape(-1, x.shape[-1])
+    rows, width, spaces = min(ROWS, len(flat)), flat.shape[1], list[Array]()
+    for node, numbers in layers:
         if node.op == "MatMul":
-            return given[0] @ _wide(numbers[0])
-        if node.op == "LayerNormalization":
-            return _normed(given[0], *numbers, epsilon=cast(float, node.attributes["epsilon"]))
-        raise CheckpointError(f"a foreign graph: {node.op} of a signal")
-
-
-def _wide(numbers: Array) -> Array:
-    return numbers.astype(np.float64)
+            width = numbers[0].shape[1]
+        # What comes of a product is nobody else's, so the next layers may write over it.
+        new = node.op == "MatMul" or not spaces
+        spaces.append(np.empty((rows, width)) if new else spaces[-1])
+    out = np.empty((len(flat), width))
+    for start in range(0, len(flat), rows):
+        found = flat[start : start + rows]
+        for (node, numbers), space in zip(layers, spaces, strict=True):
+            found = alone(node, found, numbers, space[: len(found)])
+        out[start : start + rows] = found
+    return out.reshape(*x.shape[:-1], width)
 
 
 def _folded(node: Node, given: Sequence[Array]) -> Array:
@@ -170,163 +278,5 @@ def _folded(node: Node, given: Sequence[Array]) -> Array:
     if node.op == "Transpose":
         return given[0].transpose(cast("tuple[int, ...]", node.attributes["perm"]))
     if node.op == "Mul":
-        return _wide(given[0]) * _wide(given[1])
+        return given[0].astype(np.float64) * given[1].astype(np.float64)
     raise CheckpointError(f"a foreign graph: {node.op} of weights")
-
-
-def _normed(x: Array, weight: Array, bias: Array, *, epsilon: float) -> Array:
-    x = x - x.mean(axis=-1, keepdims=True)
-    x /= np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + epsilon)
-    return x * _wide(weight) + _wide(bias)
-
-
-class _Window(NamedTuple):
-    """How a layer looks at its input, along one axis."""
-
-    size: int
-    step: int
-    before: int
-    after: int
-
-
-def _window(node: Node, axis: int) -> _Window:
-    """Read sizes of a convolution; of all other nodes those of a pointwise one."""
-    found = cast("Mapping[str, Sequence[int]]", node.attributes)
-    size = found["kernel_shape"][axis]
-    pads = found.get("pads", (0, 0, 0, 0))
-    return _Window(size, found["strides"][axis], pads[axis], pads[axis + 2])
-
-
-def _before(node: Node, region: Region) -> Region:
-    """Find the positions of the input that determine a region of the output."""
-    rows, columns = (_span_before(node, span, axis) for axis, span in enumerate(region))
-    return Region(rows, columns)
-
-
-def _span_before(node: Node, span: Span, axis: int) -> Span:
-    if node.op == "DepthToSpace":
-        factor = cast(int, node.attributes["blocksize"])
-        return span[0] // factor, -(-span[1] // factor)
-    if node.op not in ("Conv", "ConvTranspose"):
-        return span
-    size, step, pad, _ = _window(node, axis)
-    if node.op == "Conv":
-        return span[0] * step - pad, (span[1] - 1) * step - pad + size
-    # Output o takes inputs i with o = i · step - pad + k, 0 <= k < size.
-    return -((size - 1 - pad - span[0]) // step), (span[1] - 1 + pad) // step + 1
-
-
-def _after(node: Node, length: int, axis: int) -> int:
-    """Count the positions of the output."""
-    if node.op == "DepthToSpace":
-        return length * cast(int, node.attributes["blocksize"])
-    if node.op not in ("Conv", "ConvTranspose"):
-        return length
-    size, step, before, after = _window(node, axis)
-    if node.op == "Conv":
-        return (length + before + after - size) // step + 1
-    return (length - 1) * step - before - after + size
-
-
-def _clamped(region: Region, grid: tuple[int, int]) -> Region:
-    rows, columns = (
-        (min(max(0, first), size), min(max(0, last), size))
-        for (first, last), size in zip(region, grid, strict=True)
-    )
-    return Region(rows, columns)
-
-
-def _hull(a: Region, b: Region) -> Region:
-    rows, columns = (
-        (min(one[0], other[0]), max(one[1], other[1])) for one, other in zip(a, b, strict=True)
-    )
-    return Region(rows, columns)
-
-
-def _cut(part: Part, wanted: Region) -> Array:
-    """Take a region out of what is known, with zeros where nothing is."""
-    if wanted == part.region:
-        return part.values
-    out = np.zeros((*wanted.sides, part.values.shape[-1]))
-    inside = [
-        (max(want[0], have[0]), min(want[1], have[1]))
-        for want, have in zip(wanted, part.region, strict=True)
-    ]
-    if all(first < last for first, last in inside):
-        out[_within(inside, wanted)] = part.values[_within(inside, part.region)]
-    return out
-
-
-def _within(spans: Sequence[Span], region: Region) -> tuple[slice, ...]:
-    """Slice spans of a grid out of what is known of a region."""
-    pairs = zip(spans, region, strict=True)
-    return tuple(slice(first - start, last - start) for (first, last), (start, _) in pairs)
-
-
-def _conv(
-    node: Node, part: Part, wanted: Region, weight: Array, bias: Array | None = None
-) -> Array:
-    x = _cut(part, _before(node, wanted))
-    rows, columns = _window(node, 0), _window(node, 1)
-    height, width = wanted.sides
-    single = node.attributes.get("group", 1) != 1
-    taps = np.ascontiguousarray(_wide(weight).transpose(2, 3, 1, 0))  # D is 1 of single channels
-    windows = [
-        x[
-            slice(i, i + (height - 1) * rows.step + 1, rows.step),
-            slice(j, j + (width - 1) * columns.step + 1, columns.step),
-        ]
-        for i in range(rows.size)
-        for j in range(columns.size)
-    ]
-    if single:
-        out, each = (np.zeros((height, width, len(weight))) for _ in range(2))
-        for window, tap in zip(windows, taps.reshape(-1, len(weight)), strict=True):
-            np.multiply(window, tap, out=each)
-            out += each
-    else:
-        out = np.concatenate(windows, axis=-1) @ taps.reshape(-1, len(weight))
-    return out if bias is None else out + _wide(bias)
-
-
-def _conv_transpose(
-    node: Node, part: Part, wanted: Region, weight: Array, bias: Array | None = None
-) -> Array:
-    seen = _before(node, wanted)
-    x = _cut(part, seen)
-    rows, columns = _window(node, 0), _window(node, 1)
-    shape = (
-        (x.shape[0] - 1) * rows.step + rows.size,
-        (x.shape[1] - 1) * columns.step + columns.size,
-    )
-    out = np.zeros((*shape, weight.shape[1]))
-    for i in range(rows.size):
-        for j in range(columns.size):
-            down = slice(i, i + (x.shape[0] - 1) * rows.step + 1, rows.step)
-            across = slice(j, j + (x.shape[1] - 1) * columns.step + 1, columns.step)
-            out[down, across] += x @ _wide(weight[:, :, i, j])
-    top = wanted.rows[0] - (seen.rows[0] * rows.step - rows.before)
-    left = wanted.columns[0] - (seen.columns[0] * columns.step - columns.before)
-    height, width = wanted.sides
-    out = out[top : top + height, left : left + width]
-    return out if bias is None else out + _wide(bias)
-
-
-def _depth_to_space(node: Node, part: Part, wanted: Region) -> Array:
-    factor = cast(int, node.attributes["blocksize"])
-    seen = _before(node, wanted)
-    x = _cut(part, seen)
-    rows, columns, channels = x.shape
-    x = x.reshape(rows, columns, channels // factor**2, factor, factor)
-    x = x.transpose(0, 3, 1, 4, 2).reshape(rows * factor, columns * factor, -1)
-    top, left = wanted.rows[0] - seen.rows[0] * factor, wanted.columns[0] - seen.columns[0] * factor
-    height, width = wanted.sides
-    return x[top : top + height, left : left + width]
-
-
-_MOVING: Mapping[str, Callable[..., Any]] = {
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "DepthToSpace": _depth_to_space,
-}
-"""Nodes whose output at a position comes of others of the input."""

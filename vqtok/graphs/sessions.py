@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +20,7 @@ LEAST = (1, 22)
 """Of onnxruntime: takes a graph from memory and its weights from a folder."""
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
+_GIVEN_BACK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
 def require() -> Any:
@@ -55,6 +59,7 @@ class Network:
         self._graph, self._folder, self._split = graph, folder, split
         self._names = [each.name for each in graph.outputs]
         self._sessions: dict[int, Any] = {}
+        self._saving = False
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Mapping[str, np.ndarray], *, threads: int) -> list[np.ndarray]:
@@ -64,12 +69,17 @@ class Network:
             inputs: float32 by name.
             threads: CPU threads to use.
         """
-        found: list[np.ndarray] = self._session(threads).run(self._names, dict(inputs))
+        session, options = self._session(threads), None
+        if self._saving:
+            options = require().RunOptions()
+            options.add_run_config_entry(*_GIVEN_BACK)
+        found: list[np.ndarray] = session.run(self._names, dict(inputs), options)
         return found
 
     def save_memory(self) -> None:
-        """Run the split graph from now on."""
+        """Run the split graph from now on, and hold nothing of it between runs."""
         with self._lock:
+            self._saving = True
             if self._split is not None:
                 self._graph, self._split = self._split(self._graph), None
                 self._sessions.clear()
@@ -77,11 +87,12 @@ class Network:
     def _session(self, threads: int) -> Any:
         with self._lock:
             if threads not in self._sessions:
-                self._sessions[threads] = self._open(threads)
+                data = self._graph.to_bytes()
+                self._sessions[threads] = session(data, folder=self._folder, threads=threads)
+                if self._saving and sys.platform.startswith("linux"):
+                    with contextlib.suppress(OSError, AttributeError):  # musl
+                        ctypes.CDLL(None).malloc_trim(0)  # opening takes twice of what stays
             return self._sessions[threads]
-
-    def _open(self, threads: int) -> Any:
-        return session(self._graph.to_bytes(), folder=self._folder, threads=threads)
 
 
 def session(data: bytes, *, folder: Path | None = None, threads: int = 1) -> Any:

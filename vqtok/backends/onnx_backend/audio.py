@@ -15,7 +15,8 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError
 from vqtok.graphs.exact import Position
-from vqtok.graphs.float64 import Float64, Region, Source
+from vqtok.graphs.float64 import Float64, Source
+from vqtok.graphs.layers import Region
 from vqtok.graphs.sessions import Network
 from vqtok.graphs.spectra import Spectra
 from vqtok.graphs.store import GAIN, Stored
@@ -139,15 +140,17 @@ class OnnxAudio(OnnxCoder):
         x = np.ascontiguousarray(features, dtype=np.float32)  # (B, F, 1, T)
         z = self._encoder({"x": x}, threads=count)[0][:, :, 0, drop:]
 
-        def recompute(position: Position) -> Array:
-            item, frame = position
-
+        def source(item: int) -> Source:
             def read(at: Region) -> Array:
                 found = features[item, :, :, slice(*at.columns)]
                 return np.asarray(found.transpose(1, 2, 0))
 
-            at = Region((0, 1), (drop + frame, drop + frame + 1))
-            return self._float64({"x": Source(read, (1, features.shape[-1]))}, at)[0, 0]
+            return Source(read, (1, features.shape[-1]))
+
+        def recompute(positions: Sequence[Position]) -> list[Array]:
+            sources = [{"x": source(item)} for item, _ in positions]
+            at = [Region((0, 1), (drop + frame, drop + frame + 1)) for _, frame in positions]
+            return [found[0, 0] for found in self._float64(sources, at)]
 
         return self._exact[0](z, recompute, threads=count)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from vqtok.codes.container import Codes
 from vqtok.codes.spec import CodeSpec
 from vqtok.errors import UsageError
 from vqtok.graphs.exact import Position
-from vqtok.graphs.float64 import Float64, Region, Source
+from vqtok.graphs.float64 import Float64, Source
 from vqtok.graphs.graph import Graph, Value
+from vqtok.graphs.layers import Region
 from vqtok.graphs.parts import in_parts
 from vqtok.graphs.sessions import Network
 from vqtok.graphs.store import Stored
@@ -88,13 +89,9 @@ class Levels:
             given[f"context{level}"] = context
         return self._latents[level](given, threads=threads)[0]
 
-    def at(self, level: int, position: tuple[int, int], sources: dict[str, Source]) -> Array:
-        """Compute one latent in float64, (D,)."""
-        row, column = position
-        return self._float64[level](sources, Region((row, row + 1), (column, column + 1)))[0, 0]
-
     @cached_property
-    def _float64(self) -> list[Float64]:
+    def float64(self) -> list[Float64]:
+        """Make graphs of each level that are computed in float64."""
         pixels, *quantized = self._graph.inputs
         parts = [
             self._graph.part([pixels, *quantized[:level]], [z])
@@ -186,7 +183,8 @@ class OnnxImages(OnnxCoder):
         for group in batches(sizes, stride=self._stride, halo=self._halo, key=key):
             index, tile = group[0]
             cuts = self._grids.cuts(tile, images[index].size)
-            x = np.stack([images[index](tile) for index, tile in group]).astype(np.float32)
+            x = np.stack([images[index](tile) for index, tile in group])
+            x = x.astype(np.float32, copy=False)
             levels = self._code(x, cuts, count)
             for item, (index, tile) in enumerate(group):
                 pairs = zip(cuts, levels, arrays[index], strict=True)
@@ -222,19 +220,25 @@ class OnnxImages(OnnxCoder):
         count: int,
     ) -> Array:
         """Decide the codes of a level's latents, given those of the levels before."""
+        (top, _), (left, _) = cuts[level].coded
 
-        def recompute(position: Position) -> Array:
-            item, row, column = position
-            (top, _), (left, _) = cuts[level].coded
-
-            def pixels(at: Region) -> Array:
-                window = x[item, :, slice(*at.rows), slice(*at.columns)]
-                return window.transpose(1, 2, 0).astype(np.float64)
-
-            sources = {"x": Source(pixels, (x.shape[2], x.shape[3]))}
-            for before, codes in enumerate(known):
-                sources[f"q{before}"] = self._quantized(before, codes[item], cuts[before])
-            return self._levels.at(level, (top + row, left + column), sources)
+        def recompute(positions: Sequence[Position]) -> list[Array]:
+            sources = {
+                item: {"x": Source(partial(_pixels, x[item]), (x.shape[2], x.shape[3]))}
+                | {
+                    f"q{before}": self._quantized(before, codes[item], cuts[before])
+                    for before, codes in enumerate(known)
+                }
+                for item, _, _ in positions
+            }
+            found = self._levels.float64[level](
+                [sources[item] for item, _, _ in positions],
+                [
+                    Region((top + row, top + row + 1), (left + column, left + column + 1))
+                    for _, row, column in positions
+                ],
+            )
+            return [latent[0, 0] for latent in found]
 
         return self._exact[level](z, recompute, threads=count)
 
@@ -280,6 +284,11 @@ class OnnxImages(OnnxCoder):
 
 def _reader(x: Array) -> Read:
     return lambda rows, columns: x[:, rows, columns]
+
+
+def _pixels(x: Array, at: Region) -> Array:
+    """Read a region of (C, H, W) as (rows, columns, C) float64."""
+    return x[:, slice(*at.rows), slice(*at.columns)].transpose(1, 2, 0).astype(np.float64)
 
 
 def _repeated(x: Array, bottom: int, right: int) -> Array:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from vqtok.graphs.gelu import gelu
+from vqtok.graphs.layers import gelu
 
 
 def test_it_is_the_standard_library_s():
