@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import soundfile
 
 from tests.media.files import png
+from tests.programs import room_for
 
 FULL = Path("/dev/full")
 
@@ -216,12 +216,8 @@ def test_a_full_disk_is_one_line(vqtok, picture, command):
 def test_a_file_size_limit_leaves_no_half_file(vqtok, recording, here):
     recording("speech.wav", length=30000)
     vqtok("encode", "speech.wav")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
-    try:
+    with room_for(20000):
         result = vqtok("decode", "speech.safetensors")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert result.exit_code == 1
     assert "speech.recon.wav: cannot write: file too large" in result.stderr
     assert sorted(path.name for path in here.iterdir()) == ["speech.safetensors", "speech.wav"]

@@ -5,15 +5,16 @@ A limit on the size of files does what a full disk does, in the middle of any wr
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import importlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.codes.strategies import image as image_codes
+from tests.programs import room_for
 from vqtok import atomic
 from vqtok.errors import MediaError, VqtokError
 from vqtok.media import audio, image
@@ -22,15 +23,13 @@ NOISE = np.random.default_rng(0).uniform(-1, 1, (3, 96, 128)).astype(np.float32)
 SOUND = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 48000)).astype(np.float32)
 
 
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_no_compiled_module_is_kept_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "longer.py").write_text(f"found = {'x' * 9999!r}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(2):
+        with room_for(2000):
+            assert len(importlib.import_module("longer").found) == 9999
+        del sys.modules["longer"]
 
 
 def picture(target: Path) -> None:

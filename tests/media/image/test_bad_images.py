@@ -158,6 +158,7 @@ import numpy as np
 from vqtok.errors import MediaError
 from vqtok.media import image
 pixels = np.random.default_rng(0).uniform(-1, 1, (3, 200, 200))
+sys.dont_write_bytecode = True  # of a larger module its beginning would be kept
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     image.write(Path(sys.argv[1]), pixels)
