@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import is_hypothesis_test, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from tests.examples import MANY
 
@@ -27,15 +29,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Fixed examples: a run that fails fails again. No deadline: machines are busy. Where a test does
-# not say how many examples there are 30, and 100 in CI.
+# Fixed examples: a run that fails fails again. No limits in seconds, neither for an example nor for
+# making ten: machines are busy. Where a test does not say how many there are 20, and 100 in CI.
 settings.register_profile(
-    "vqtok", deadline=None, derandomize=True, max_examples=100 if MANY else 30
+    "vqtok",
+    deadline=None,
+    derandomize=True,
+    max_examples=100 if MANY else 20,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("vqtok")
 
 
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 
 LEFT_OUT = ("slow", "long", "outside")
 """Marks of tests that run only where -m speaks of them."""
@@ -45,14 +52,34 @@ FAST = 1
 
 DEAR = frozenset(
     ("checkpoints/foreign/test_cosmos.py", "checkpoints/foreign/test_diffusers.py",
-     "cli/test_classifier.py", "cli/test_json.py", "cli/test_train_flags.py", "corpus/test_bin.py",
-     "hostile/test_commands.py", "pipeline/report/test_page.py", "pipeline/test_recordings.py",
+     "checkpoints/foreign/test_hf_audio.py", "checkpoints/foreign/test_wrapped.py",
+     "cli/test_classifier.py", "cli/test_json.py", "cli/test_train_flags.py",
+     "codes/test_packed.py", "corpus/test_bin.py", "corpus/test_round_trip.py",
+     "corpus/test_tar.py", "hostile/test_commands.py", "nn/test_discriminators.py",
+     "pipeline/report/test_page.py", "pipeline/test_recordings.py",
      "test_architecture.py", "test_photo_way.py", "test_readme.py", "test_shipped.py",
-     "tokenizers/test_exactness_benchmark.py", "training/report/test_gallery.py",
-     "training/report/test_tensorboard.py", "training/test_held_out.py",
-     "training/test_run_of_0_1_0.py")
+     "tokenizers/test_exactness_benchmark.py", "training/data/test_fit.py",
+     "training/report/test_gallery.py", "training/report/test_tensorboard.py",
+     "training/test_held_out.py", "training/test_run_of_0_1_0.py")
 )  # fmt: skip
 """Files whose first test takes a processor for more than a second: none of theirs is fast."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of which no test is fast where only the fast ones are run."""
+    fast = config.getoption("markexpr") == "fast" and TESTS in collection_path.parents
+    return True if fast and collection_path.relative_to(TESTS).as_posix() in DEAR else None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let every other process of a whole run begin at the last file: each is compiled but once."""
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    if own % 2 and session.config.args == ["tests"]:
+        for path in sorted(TESTS.rglob("test_*.py"), reverse=True):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            if not pytest_ignore_collect(path, session.config):
+                with suppress(Exception, pytest.skip.Exception):  # collecting says what is wrong
+                    importlib.import_module(name)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -54,7 +54,8 @@ class Config(Protocol):
     what they are to model: ``build(spec=tokenizer.spec)``.
     """
 
-    def build(self, **context: Any) -> Any:
+    @property
+    def build(self) -> Callable[..., Any]:
         """Make the module, with fresh weights."""
 
 

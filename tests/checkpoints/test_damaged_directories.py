@@ -122,7 +122,7 @@ def test_a_damaged_training_record_hurts_nobody(saved: Path, text: str | None):
     directory.load(saved)
 
 
-@examples(20, many=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(20, many=60, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(["config.json", "model.safetensors"]), st.data())
 def test_flipped_bytes_never_escape_as_other_errors(saved: Path, name: str, data: st.DataObject):
     path = saved / name

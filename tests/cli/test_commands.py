@@ -36,20 +36,18 @@ def test_a_command_imports_no_other():
     assert imported(modules, "--help") == modules
 
 
-def test_pictures_need_nothing_of_sound_and_sound_nothing_of_pictures(tmp_path: Path):
+def test_pictures_need_nothing_of_sound_and_sound_nothing_of_pictures(here: Path):
     both = {"PIL", "soundfile"}
     photo = Path(__file__).parents[1] / "data" / "photo.png"
-    assert imported(both, "encode", str(photo), "-o", str(tmp_path / "c.npy")) == {"PIL"}
-    assert imported(both, "decode", str(tmp_path / "c.npy"), "-o", str(tmp_path / "p.png")) == {
-        "PIL"
-    }
+    assert imported(both, "encode", str(photo), "-o", str(here / "c.npy")) == {"PIL"}
+    assert imported(both, "decode", str(here / "c.npy"), "-o", str(here / "p.png")) == {"PIL"}
     import numpy as np
     import soundfile
 
-    soundfile.write(tmp_path / "talk.wav", np.zeros(2400), 24000)
-    talk = tmp_path / "talk.npy"
-    assert imported(both, "encode", str(tmp_path / "talk.wav"), "-o", str(talk)) == {"soundfile"}
-    assert imported(both, "decode", str(talk), "-o", str(tmp_path / "back.wav")) == {"soundfile"}
+    soundfile.write(here / "talk.wav", np.zeros(2400), 24000)
+    talk = here / "talk.npy"
+    assert imported(both, "encode", str(here / "talk.wav"), "-o", str(talk)) == {"soundfile"}
+    assert imported(both, "decode", str(talk), "-o", str(here / "back.wav")) == {"soundfile"}
 
 
 def test_each_command_is_in_the_file_that_is_named():

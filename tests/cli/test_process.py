@@ -40,7 +40,7 @@ def slow(real):
         if not begun:
             begun.append(True)
             print("started", file=sys.stderr, flush=True)
-            time.sleep(1)
+            time.sleep(60)
         return real(self, data)
     return write
 begun = []
@@ -55,7 +55,7 @@ from vqtok.cli import main
 sys.argv = ["vqtok", *sys.argv[1:]]
 main()
 """
-"""The command, except that the first write that libsndfile asks for takes a second."""
+"""The command, except that the first write that libsndfile asks for takes a minute."""
 
 
 def start(*arguments: str, **options) -> subprocess.Popen:

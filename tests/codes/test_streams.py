@@ -139,7 +139,7 @@ def test_bytes_after_the_closing_record_are_refused(data: bytes):
         files.read(io.BytesIO(data + b"\0"))
 
 
-@examples(60, many=400)
+@examples(30, many=400)
 @given(
     st.sampled_from(WHOLE),
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=8),

@@ -63,7 +63,7 @@ def parse_index(path: Path) -> tuple[type, list[int], list[int], list[int]]:
     return {8: np.uint16, 4: np.int32}[code], list(lengths), list(pointers), list(ends)
 
 
-@examples(40, many=100)
+@examples(20, many=100)
 @given(corpus=corpora())
 def test_every_document_is_an_item_and_every_sequence_a_channel(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus

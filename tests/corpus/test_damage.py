@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @formats
-@examples(25, many=60)
+@examples(15, many=60)
 @given(data=st.data())
 def test_a_flipped_bit_or_a_cut_is_told_with_the_files_name(
     place: Path, format: str, data: st.DataObject
@@ -142,7 +142,7 @@ def holders(data: Any) -> list[tuple[Any, Any]]:
 
 
 @formats
-@examples(40, many=150)
+@examples(20, many=150)
 @given(data=st.data())
 def test_an_index_of_any_content_is_read_or_refused(place: Path, format: str, data: st.DataObject):
     folder = place / format
@@ -226,7 +226,7 @@ def forge(folder: Path, name: str, change: Any) -> None:
 
 
 @pytest.mark.parametrize("format", ["files", "bin"])
-@examples(40, many=100)
+@examples(20, many=100)
 @given(name=st.sampled_from(["name", "number", "path", "bytes", "shapes", "extent"]), change=junk)
 @example(name="path", change="../../etc/passwd")
 @example(name="name", change="/etc/passwd")

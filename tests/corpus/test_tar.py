@@ -41,7 +41,7 @@ def samples_of(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-@examples(25, many=100)
+@examples(15, many=100)
 @given(corpus=corpora())
 def test_webdataset_finds_every_item_whole(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus

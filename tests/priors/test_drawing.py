@@ -88,7 +88,7 @@ def test_noise_is_of_gumbels_distribution() -> None:
     assert abs(float(noise.var()) - math.pi**2 / 6) < 0.06
 
 
-@examples(30, many=150)
+@examples(20, many=150)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([None, 1, 3, 8, 40]),

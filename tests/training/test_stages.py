@@ -44,7 +44,7 @@ def trained(kind: str, quantizer: str) -> Any:
     model = parse({**base, "quantizer": settings}, Config).build()
     model.quantizer.generator = torch.Generator().manual_seed(0)
     model.train()
-    steps(model, kind, count=20)
+    steps(model, kind, count=8)
     return model
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from vqtok.checkpoints import weights
 from vqtok.errors import ConfigError, VqtokError
+
+Model = TypeVar("Model")
+"""A tokenizer, a prior or a classifier: a module of torch."""
 
 _SPARE_NUMBERS = 1 << 22
 """For buffers that are not stored: windows, masks. 16 MB as float32."""
@@ -37,8 +40,13 @@ _FILLERS = frozenset(
 
 
 def build(
-    make: Callable[[], Any], found: Mapping[str, Tensor], *, subject: Path, file: Path
-) -> Any:
+    make: Callable[[], Model],
+    found: Mapping[str, Tensor],
+    *,
+    subject: Path,
+    file: Path,
+    device: str = "cpu",
+) -> Model:
     """Build a model and put weights in: evaluation mode, float32, no gradients.
 
     Args:
@@ -46,6 +54,7 @@ def build(
         found: Its weights by name.
         subject: The config, in messages.
         file: Of the weights, in messages.
+        device: Where the weights go.
 
     Raises:
         ConfigError: a config of which nothing can be built.
@@ -60,8 +69,10 @@ def build(
     except Exception as error:  # libraries have errors of their own
         text = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(subject, f"model: cannot be built: {text}") from error
-    weights.restore(model, found, file)
-    return model.float().eval().requires_grad_(False)
+    module = cast("nn.Module", model)
+    weights.restore(module, found, file)
+    module.float().eval().requires_grad_(False).to(device)
+    return model
 
 
 class Unfilled(TorchFunctionMode):

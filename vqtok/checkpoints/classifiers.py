@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vqtok.checkpoints import directory as directories
 from vqtok.checkpoints import facts
@@ -34,6 +34,6 @@ def load(name: str | Path, *, device: str = "cpu") -> Classifier:
     data = read_config(folder)
     hint = "vqtok train --data PHOTOS/ --preset classifier -o DIR makes one"
     config = directories.parsed_as("classifier", folder, data, hint=hint)
-    classifier = directories.built(folder, config.build)
+    classifier: Classifier = directories.built(folder, config.build, device=device)
     classifier.name = name_of(folder)
-    return cast(Classifier, classifier.to(device))
+    return classifier

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vqtok import atomic
 from vqtok import config as configs
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from vqtok.protocols import Config, Tokenizer
+
+Model = TypeVar("Model")
+"""A tokenizer, a prior or a classifier."""
 
 __all__ = [
     "ModelInfo",
@@ -183,7 +186,7 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
     config = parsed_as("tokenizer", directory, data, hint="vqtok.load_prior reads priors")
     with ThreadPoolExecutor(1) as beside:  # a file is hashed without Python's lock
         signed = None if sign else beside.submit(fingerprint, directory, data)
-        tokenizer = built(directory, config.build)
+        tokenizer: Tokenizer = built(directory, config.build, device=device)
     if read_spec(directory, data) != tokenizer.spec.with_fingerprint(""):
         raise CheckpointError(
             directory / CONFIG,
@@ -192,7 +195,7 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
         )
     tokenizer.spec = tokenizer.spec.with_fingerprint(sign if signed is None else signed.result())
     tokenizer.name = name_of(directory)
-    return cast("Tokenizer", tokenizer.to(device))
+    return tokenizer
 
 
 def write_graphs(directory: Path) -> bool:
@@ -250,12 +253,13 @@ def parsed_as(kind: str, directory: Path, data: Mapping[str, Any], *, hint: str)
     return config
 
 
-def built(directory: Path, build: Callable[[], Any]) -> Any:
+def built(directory: Path, build: Callable[[], Model], *, device: str) -> Model:
     """Makes a model with the weights of its directory: evaluation mode, float32, no gradients.
 
     Args:
         directory: Holds the weights.
         build: Makes the model by its config.
+        device: Where the weights go.
 
     Raises:
         ConfigError: a config of which nothing can be built.
@@ -264,7 +268,9 @@ def built(directory: Path, build: Callable[[], Any]) -> Any:
     from vqtok.checkpoints.building import build as build_model
 
     found = weights.read(directory / WEIGHTS)
-    return build_model(build, found, subject=directory / CONFIG, file=directory / WEIGHTS)
+    return build_model(
+        build, found, subject=directory / CONFIG, file=directory / WEIGHTS, device=device
+    )
 
 
 def _same_config(directory: Path, text: str) -> bool:

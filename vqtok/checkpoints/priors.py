@@ -75,6 +75,6 @@ def load(name: str | Path, *, device: str = "cpu") -> Prior:
     hint = "priors are trained on codes: vqtok train --data CODES/ -o DIR"
     config = directories.parsed_as("prior", folder, data, hint=hint)
     spec = read_spec(folder, data).with_fingerprint(learned.fingerprint if learned else "")
-    prior = directories.built(folder, lambda: config.build(spec=spec))
+    prior: Prior = directories.built(folder, lambda: config.build(spec=spec), device=device)
     prior.name = name_of(folder)
-    return cast("Prior", prior.to(device))
+    return prior

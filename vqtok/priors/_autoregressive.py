@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +33,11 @@ class Autoregressive(nn.Module):
     """
 
     def __init__(
-        self, config: Any, spec: CodeSpec, network: Network, *, depth: int | None = None
+        self, config: AnyConfig, spec: CodeSpec, network: Network, *, depth: int | None = None
     ) -> None:
         super().__init__()
         spec.require_codes("")
-        self.config: AnyConfig = config
+        self.config = config
         self.spec, self.name, self.depth = spec, "", depth
         self.network = network
 

@@ -223,7 +223,7 @@ def test_other_formats_are_spooled(format: str, subtype: str) -> None:
     np.testing.assert_array_equal(found, audio.read(io.BytesIO(data))[0])
 
 
-@examples(60, many=300)
+@examples(30, many=300)
 @given(
     st.lists(st.tuples(st.integers(0, 200), st.integers(1, 255)), min_size=1, max_size=4),
     st.integers(0, 12_100),

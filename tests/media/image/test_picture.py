@@ -52,7 +52,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("mode", "format", "options"), FILES)
-@examples(25, many=100)
+@examples(15, many=100)
 @given(data=st.data())
 def test_a_window_is_a_part_of_the_whole(mode, format, options, data) -> None:
     turn = data.draw(st.integers(1, 8), label="orientation")
@@ -109,7 +109,7 @@ def test_samples_out_of_range_are_found_wherever_they_are(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp", "tiff", "bmp"])
 @pytest.mark.parametrize("grey", [False, True])
-@examples(30, many=100)
+@examples(20, many=100)
 @given(cuts=st.lists(st.integers(1, HEIGHT - 1), unique=True))
 def test_bands_make_the_same_file_as_the_whole(format: str, grey: bool, cuts: list[int]) -> None:
     pixels = np.random.default_rng(1).uniform(-1.1, 1.1, (3, HEIGHT, WIDTH)).astype(np.float32)

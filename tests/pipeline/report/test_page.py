@@ -19,6 +19,7 @@ from vqtok.backends.torch_backend import coder
 from vqtok.config import parse
 from vqtok.media.plan import Job
 from vqtok.pipeline.compare import Comparison, Method
+from vqtok.pipeline.evaluate import EvaluateOptions
 from vqtok.pipeline.report.page import Report
 from vqtok.protocols import Config
 
@@ -203,7 +204,8 @@ def test_what_has_no_rate_is_a_line_and_said_to_be_one(media: Path, tmp_path: Pa
         Method("pixels", lambda _: coder(Pixels()), ("image",)),
         Method("plain", lambda _: plain, ("image",)),
     ]
-    run, report = Comparison(rows), Report(jobs, examples=1)
+    metrics = EvaluateOptions(metrics=("psnr", "ssim"))  # others take seconds
+    run, report = Comparison(rows, options=metrics), Report(jobs, examples=1)
     for result in run.run(jobs, on_pair=report.pair):
         report.finish(result)
     report.write(tmp_path / "a.html", run.summaries(), likes={})

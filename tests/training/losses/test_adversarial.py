@@ -149,7 +149,7 @@ def test_a_weight_of_zero_leaves_its_term_out() -> None:
     assert set(adversary("image", weight=0.0).generator_terms(y, x, step=0)) == {"features"}
 
 
-@examples(40, many=100)
+@examples(20, many=100)
 @given(
     kind=st.sampled_from(KINDS),
     levels=st.tuples(*[st.sampled_from((-1.0, 0.0, 1e-30, 1.0))] * 2),
