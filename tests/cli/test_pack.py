@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vqtok.codes import files
+from vqtok.corpus.reader import CorpusReader
 
 
 @pytest.mark.parametrize("suffix", ["npy", "safetensors"])
@@ -87,12 +88,101 @@ def test_what_cannot_be_packed_is_refused_before_any_work(vqtok, picture, argume
     assert words in result.stderr
 
 
-def test_a_corpus_is_refused_with_what_to_do(vqtok, picture):
-    picture("photos/a.png")
-    vqtok("encode", "photos/", "--format", "tar", "-o", "corpus/")
-    result = vqtok("pack", "corpus/", "-o", "packed/")
-    assert result.exit_code == 2
-    assert "corpus" in result.stderr
+def made_corpus(vqtok, picture, here: Path) -> list[str]:
+    for name in ("cats/1.png", "cats/1.webp", "dogs/two.left.png", "top.png"):
+        picture(f"photos/{name}", width=20 + len(name))
+    (here / "photos/dogs/two.left.txt").write_text("a dog")
+    done = vqtok(
+        "encode",
+        "photos/",
+        "--format",
+        "tar",
+        "--carry",
+        "txt",
+        "-o",
+        "corpus/",
+        "--shard-size",
+        "2",
+    )
+    assert done.exit_code == 0, done.stderr
+    return [entry.name for entry in CorpusReader(here / "corpus")]
+
+
+@pytest.mark.parametrize("format", ["tar", "files", "parquet"])
+def test_a_corpus_is_packed_and_unpacked_to_the_same_items(vqtok, picture, here, format):
+    names = made_corpus(vqtok, picture, here)
+    packed = vqtok("pack", "corpus/", "-o", "packed/")
+    assert packed.exit_code == 0, packed.stderr
+    assert "bits a code, headers included" in packed.stderr
+    for name in names:
+        assert (here / f"packed/{name}.vqz").is_file()
+    done = vqtok("unpack", "packed/", "-o", "again/", "--format", format)
+    assert done.exit_code == 0, done.stderr
+    before, after = CorpusReader(here / "corpus"), CorpusReader(here / "again")
+    assert after.info.format == format
+    for a, b in zip(before, after, strict=True):
+        assert (a.name, a.number, a.header, a.carried) == (b.name, b.number, b.header, b.carried)
+        np.testing.assert_array_equal(a.codes.levels[0], b.codes.levels[0])
+    assert any(entry.carried == {"txt": b"a dog"} for entry in after)
+
+
+def test_packing_a_corpus_overwrites_nothing_and_goes_on(vqtok, picture, here):
+    names = made_corpus(vqtok, picture, here)
+    assert vqtok("pack", "corpus/", "-o", "packed/").exit_code == 0
+    whole = {name: (here / f"packed/{name}.vqz").read_bytes() for name in names}
+    (here / f"packed/{names[1]}.vqz").unlink()
+    again = vqtok("pack", "corpus/", "-o", "packed/")
+    assert again.exit_code == 2 and "already exists" in again.stderr
+    again = vqtok("pack", "corpus/", "-o", "packed/", "--skip-existing")
+    assert again.exit_code == 0
+    assert f"skipped {len(names) - 1} existing" in again.stderr
+    assert {name: (here / f"packed/{name}.vqz").read_bytes() for name in names} == whole
+    assert vqtok("pack", "corpus/", "corpus/", "-o", "x/").exit_code == 2
+    assert vqtok("pack", "corpus/").exit_code == 2
+    assert vqtok("unpack", "corpus/", "-o", "x/", "--format", "tar").exit_code == 2
+
+
+def test_a_corpus_of_files_of_which_one_is_bad_lacks_that_one(vqtok, picture, here):
+    names = made_corpus(vqtok, picture, here)
+    vqtok("pack", "corpus/", "-o", "packed/")
+    bad = here / f"packed/{names[0]}.vqz"
+    bad.write_bytes(bad.read_bytes()[:-1])
+    for _ in range(2):  # and going on with what is complete says so again
+        done = vqtok("unpack", "packed/", "-o", "again/", "--format", "tar")
+        assert done.exit_code == 1
+    reader = CorpusReader(here / "again")
+    assert [entry.name for entry in reader] == names[1:]
+    ((name, reason),) = reader.failures()
+    assert name == names[0] and "damaged" in reason
+
+
+def test_unpacking_to_a_corpus_goes_on_after_any_item(vqtok, picture, here, monkeypatch):
+    names = made_corpus(vqtok, picture, here)
+    vqtok("pack", "corpus/", "-o", "packed/")
+    vqtok("unpack", "packed/", "-o", "whole/", "--format", "tar")
+    read, left = files.read, len(names) // 2
+
+    def killed(*args, **kwargs):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return read(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vqtok.pipeline.packed_corpora.files.read", killed)
+        assert vqtok("unpack", "packed/", "-o", "again/", "--format", "tar").exit_code == 130
+    assert not (here / "again/index.json").exists()
+    assert vqtok("unpack", "packed/", "-o", "again/", "--format", "tar").exit_code == 0
+    assert tree(here / "again") == tree(here / "whole")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_recordings_keep_channels_rate_and_stages(vqtok, recording, here: Path):

@@ -177,7 +177,7 @@ class CorpusWriter:
         """
         whole = io.BytesIO()
         files.write(whole, codes, header, format="safetensors")
-        self._check_item(codes)
+        self.check(codes)
         if not carried:
             self._record(number, spool.CODES, whole.getvalue())
             return
@@ -185,6 +185,23 @@ class CorpusWriter:
             raise CodesError(f"the corpus carries no {', '.join(other)}")
         self.check_carried(carried)
         self._record(number, spool.CARRIED, pack(carried, whole.getvalue()))
+
+    def check(self, codes: Codes) -> None:
+        """Refuse codes that ``add`` could not record.
+
+        Raises:
+            CodesError: of another model, or too many.
+        """
+        spec = self._staging.spec
+        if not fits(codes.spec, spec):
+            raise CodesError("codes of another model than the corpus")
+        for level, array in zip(spec.levels, codes.levels, strict=True):
+            if "q" in level.axes and array.shape[1 + level.axes.index("q")] > (level.depth or 0):
+                raise CodesError(
+                    f"level {level.name!r}: more stages than the corpus' {level.depth}"
+                )
+        if codes.tokens // len(codes) >= LONGEST:
+            raise CodesError(f"{codes.tokens} codes: more than a sequence may hold")
 
     def fail(self, number: int, reason: str) -> None:
         """Record that an item has no codes; it is absent from the shards, not retried on resuming.
@@ -308,18 +325,6 @@ class CorpusWriter:
             totals.add(codes, carried=(*carried, *([LABEL] if labelled else [])))
             self._histogram.add(codes)
             yield Entry(record.number, name, codes, header, carried)
-
-    def _check_item(self, codes: Codes) -> None:
-        spec = self._staging.spec
-        if not fits(codes.spec, spec):
-            raise CodesError("codes of another model than the corpus")
-        for level, array in zip(spec.levels, codes.levels, strict=True):
-            if "q" in level.axes and array.shape[1 + level.axes.index("q")] > (level.depth or 0):
-                raise CodesError(
-                    f"level {level.name!r}: more stages than the corpus' {level.depth}"
-                )
-        if codes.tokens // len(codes) >= LONGEST:
-            raise CodesError(f"{codes.tokens} codes: more than a sequence may hold")
 
     def _spool(self, shard: int) -> Path:
         return self._staging.state / spool.name(shard)

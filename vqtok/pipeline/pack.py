@@ -50,8 +50,7 @@ def plan_for(
     """
     for name in inputs:
         if is_corpus(Path(name)):
-            what = "a corpus: single files are packed"
-            raise UsageError(name, what, hint="encode pictures with -o DIR/ --format vqz")
+            raise UsageError(name, "a corpus, which holds codes unpacked already")
     suffixes = (
         (SUFFIX,)
         if format == SUFFIX[1:]
