@@ -14,7 +14,7 @@ from vqtok.codes.container import Codes
 from vqtok.config import parse
 from vqtok.effort import search
 from vqtok.effort.choices import Level, choose
-from vqtok.effort.network import Network
+from vqtok.effort.network import Look, Network
 from vqtok.effort.objectives import OBJECTIVES
 from vqtok.effort.search import Search
 from vqtok.errors import UsageError
@@ -277,6 +277,41 @@ def test_the_change_that_is_chosen_gains_most_of_all():
     top = divmod(int(best.values.argmax()), 4)
     assert bool(found.changed[top])
     assert torch.equal(found.codes[:, ~found.changed], codes[:, ~found.changed])
+
+
+def test_what_changes_met_is_the_steepness_that_they_had():
+    """A decoder that is linear, and of one steepness, tells it; rounding aside."""
+    model = build(TINY_IMAGE)
+    network = Network(model, OBJECTIVES["mse"], depth=None)
+    network.gradient_error = network.change_error = 0.0
+    steepness = network.levels[0].steepness
+    changed = torch.zeros(6, 6, dtype=torch.bool)
+    changed[1, 1] = changed[4, 4] = True
+    generator = torch.Generator().manual_seed(0)
+    move = torch.randn(len(steepness), 6, 6, generator=generator, dtype=torch.float64) * changed
+    gradient = torch.randn(move.shape, generator=generator, dtype=torch.float64)
+    along = torch.einsum("dhw,de,ehw->hw", move, steepness, move)
+    stride = network.strides[0]
+    for steep in (0.7, 1.0, 2.5):
+        rise = steep * along - 2 * (gradient * move).sum(dim=0)
+        pixels = rise.repeat_interleave(stride, 0).repeat_interleave(stride, 1) / stride**2
+        before = Look([], torch.full_like(pixels, 10.0), [gradient])
+        after = Look([], before.errors + pixels, [])
+        run = search.Run(network, torch.zeros(3, 6 * stride, 6 * stride))
+        met = run._met(before, after, 0, changed, move, torch.ones(6, 6, dtype=torch.float64))
+        off = met[changed] - np.log2(steep * search.MARGIN)
+        assert float(off.abs().max()) <= 0.5 / search.FINE + 1e-9
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 40), (64, 48)])
+def test_activity_grows_with_contrast_and_is_never_nothing(size):
+    network = Network(build(TINY_IMAGE), OBJECTIVES["mse"], depth=None)
+    grid = [-(-side // network.strides[0]) for side in size]
+    x = torch.from_numpy(picture(build(TINY_IMAGE), *size))
+    full, half, none = (network.activity(each, 0, grid) for each in (x, x / 2, 0 * x))
+    assert full.shape == tuple(grid)
+    assert bool((full > 0).all() and (none > 0).all())
+    torch.testing.assert_close(half, (full / 4).clamp(min=float(none.min())))
 
 
 def test_too_many_entries_are_refused():

@@ -27,6 +27,9 @@ SIDE = 16
 PROBES = 2
 """Random pictures that its steepness is averaged over."""
 
+STILL = 1e-3
+"""Least activity: where nothing moves, a decoder is not infinitely flat."""
+
 SAFETY = 2.0
 """Times the largest error of float32 that was seen on that picture: what is nearer is decided in
 float64."""
@@ -127,12 +130,32 @@ class Network:
             padded = F.pad(pixels[None, None], (0, right, 0, bottom), mode="replicate")
             return F.avg_pool2d(padded, stride)[0, 0]
 
+    def activity(self, x: Tensor, level: int, grid: Sequence[int]) -> Tensor:
+        """Average the squared steps from pixel to pixel around each position of a level.
+
+        Returns:
+            (h, w) float64, in units of the picture that the decoder was measured on.
+        """
+        steps = _steps(x.to(self.device, torch.float64)) / self._usual
+        stride, reach = self.strides[level], self._radius(level)
+        bottom, right = -steps.shape[0] % stride, -steps.shape[1] % stride
+        padded = F.pad(steps[None, None], (0, right, 0, bottom), mode="replicate")
+        means = F.avg_pool2d(padded, stride)
+        near = F.avg_pool2d(means, 2 * reach + 1, 1, reach, count_include_pad=False)
+        return near[0, 0, : grid[0], : grid[1]].clamp(min=STILL)
+
     def around(self, pixels: Tensor, level: int, grid: Sequence[int]) -> Tensor:
         """Add (H, W) up over each position of a level's grid and its neighbours: (h, w)."""
         sums = F.avg_pool2d(pixels[None, None], self.strides[level], divisor_override=1)
         reach = self._radius(level)
         summed = F.avg_pool2d(sums, 2 * reach + 1, 1, reach, divisor_override=1)
         return summed[0, 0, : grid[0], : grid[1]]
+
+    def moves(self, level: int, before: Tensor, after: Tensor) -> Tensor:
+        """Subtract the latents of (Q, h, w) codes from those of others: (D, h, w) float64."""
+        pairs = zip(self.tables[level], before, after, strict=True)
+        moved = [table[new] - table[old] for table, old, new in pairs]
+        return torch.stack(moved).sum(dim=0).permute(2, 0, 1)
 
     def _radius(self, level: int) -> int:
         """Count the positions around one by which a change is judged, and that stay meanwhile."""
@@ -162,6 +185,7 @@ class Network:
     def _measured(self) -> tuple[list[Tensor], float, float]:
         """Measure steepness and errors on a made-up picture, always the same."""
         x = _picture(self.channels, SIDE * self.strides[0]).to(self.device)
+        self._usual = float(_steps(x.double()).mean())
         with torch.inference_mode(False), torch.no_grad():
             (found,) = self._coarse.encode_many([x.clone()])
         codes = []
@@ -201,6 +225,12 @@ class Network:
             * (1e-3 * each.diagonal().mean())
             for each in totals
         ]
+
+
+def _steps(x: Tensor) -> Tensor:
+    """Add up the squared steps to the pixels below and to the right: (C, H, W) to (H, W)."""
+    down, right = (x.diff(dim=axis).square().sum(dim=0) for axis in (1, 2))
+    return F.pad(down, (0, 0, 0, 1)) + F.pad(right, (0, 1))
 
 
 def _frozen(tokenizer: Painter, *, double: bool = False) -> Painter:

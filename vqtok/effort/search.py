@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 import torch
@@ -35,8 +35,35 @@ CAUTION = 1.7
 """Times the mean steepness that a change is expected to meet: latents that move most, and the
 largest of many expectations, are worse than the mean."""
 
-REFUSED = 1.6
-"""Times that caution grows at a position whose change was taken back."""
+ACTIVITY = 0.2
+"""Power of a picture's activity that it grows with: decoders are flatter where little happens."""
+
+MARGIN = 1.3
+"""Times the steepness that a change met, to expect of the next one there."""
+
+MET = (0.2, 6.0)
+"""Least and most of that steepness, by the mean one."""
+
+FINE = 2
+"""Steps in an octave of steepness."""
+
+RELAX = 0.1
+"""Octaves of steepness by which caution falls at each pass where nothing was tried."""
+
+BOLDER = 0.5
+"""The same where nothing promised anything: that costs no gradient."""
+
+TRIES = 4
+"""Times that this is done before a search ends."""
+
+LEARNT = 0.7
+"""Share of what a change met in what is expected there from then on, by its logarithm."""
+
+NEARBY = 0.3
+"""The same at the positions around it that did not change."""
+
+REFUSED = 1.1
+"""Times that caution grows at a position whose change was taken back, besides."""
 
 WORTH = 0.02
 """Share of a position's mean error that a change must promise."""
@@ -140,24 +167,32 @@ class Run:
         now = best = network.look(self._x, codes, gradients=True)
         least = self._least(now)
         weights = [network.weights(self._x, level, mask.shape) for level, mask in enumerate(owned)]
-        steps = [CAUTION * each for each in weights]
+        caution = [
+            math.log2(CAUTION) + ACTIVITY * network.activity(self._x, level, mask.shape).log2()
+            for level, mask in enumerate(owned)
+        ]
         resting = [torch.zeros_like(mask) for mask in owned]
-        kept, idle = list(codes), 0
-        for number in range(passes):
+        kept, idle, taken = list(codes), 0, 0
+        for number in count():
+            if taken == passes or idle == TRIES * len(codes):
+                break
             level = len(codes) - 1 - number % len(codes)  # the finest first
             free = owned[level] & ~resting[level]
-            choice = self._choose(now, level, kept[level], steps[level], free, least)
+            steps = weights[level] * torch.exp2(caution[level])
+            choice = self._choose(now, level, kept[level], steps, free, least)
             if not bool(choice.changed.any()) and _same(kept, now.codes):
                 idle += 1
-                if idle == len(codes):
-                    break
+                caution[level] -= BOLDER
                 continue
-            idle = 0
+            idle, taken = 0, taken + 1
             tried = [*kept[:level], choice.codes, *kept[level + 1 :]]
-            after = network.look(self._x, tried, gradients=number + 1 < passes)
+            after = network.look(self._x, tried, gradients=taken < passes)
             worse = choice.changed & ~self._fell(now, after, level, choice.changed)
+            move = network.moves(level, kept[level], choice.codes)
+            met = self._met(now, after, level, choice.changed, move, weights[level])
+            caution[level] = _learnt(caution[level], choice.changed, met)
+            caution[level] += worse * math.log2(REFUSED) - RELAX * ~choice.changed
             kept[level] = torch.where(worse, kept[level], choice.codes)
-            steps[level] = torch.where(worse, steps[level] * REFUSED, steps[level])
             resting = self._near(worse, level, owned)
             best = self._better(best, after)
             now = after
@@ -216,6 +251,50 @@ class Run:
             found = change(self._exactly(before), self._exactly(after))
         return found < 0
 
+    def _met(
+        self,
+        before: Look,
+        after: Look,
+        level: int,
+        changed: Tensor,
+        move: Tensor,
+        weights: Tensor,
+    ) -> Tensor:
+        """Compute how steep it was where something changed, in octaves of the mean steepness.
+
+        A change by d was to raise the errors by s d'Md, less 2 g'd: what they did tells s. It is
+        rounded to steps, so that no later decision depends on the rounding of pixels.
+
+        Args:
+            before: Where the changes were made.
+            after: What came of them.
+            level: Of the changes.
+            changed: (h, w) bool.
+            move: (D, h, w) float64: d.
+            weights: (h, w) float64: what of s is the objective's.
+
+        Returns:
+            (h, w) float64, in steps of 1 / FINE; of those that changed.
+        """
+        network = self._network
+        along = torch.einsum("dhw,de,ehw->hw", move, network.levels[level].steepness, move)
+        unit = torch.where(changed, along * weights, 1.0)
+
+        def octaves(before: Look, after: Look, off: Tensor | float) -> Tensor:
+            rise = network.around(after.errors - before.errors, level, changed.shape)
+            promised = 2 * (before.gradients[level] * move).sum(dim=0)
+            met = ((rise + promised + off) / unit).clamp(*MET)
+            return ((met * MARGIN).log2() * FINE).round() / FINE
+
+        sums = network.around(before.errors, level, changed.shape).mean()
+        slopes = before.gradients[level].square().mean().sqrt()
+        off = 2 * network.change_error * sums
+        off = off + 2 * network.gradient_error * slopes * move.norm(dim=0)
+        low, high = (octaves(before, after, sign * off) for sign in (-1, 1))
+        if bool((low != high)[changed].any()):
+            return octaves(self._exactly(before), self._exactly(after), 0.0)
+        return low
+
     def _better(self, best: Look, other: Look) -> Look:
         """Take the look with the smaller sum of errors; the first if they are equal."""
         gain = best.total - other.total
@@ -251,6 +330,17 @@ class Run:
                 here = F.max_pool2d(marked, times, ceil_mode=True)
             found.append(here[0, 0, : mask.shape[0], : mask.shape[1]] > 0)
         return found
+
+
+def _learnt(caution: Tensor, changed: Tensor, met: Tensor) -> Tensor:
+    """Take up what changes met, at their positions and around them; all (h, w), in octaves."""
+    count, total = (
+        F.avg_pool2d(each[None, None], 3, 1, 1, divisor_override=1)[0, 0]
+        for each in (changed.double(), torch.where(changed, met, 0.0))
+    )
+    nearby = torch.lerp(caution, total / count.clamp(min=1), NEARBY)
+    own = torch.lerp(caution, met, LEARNT)
+    return torch.where(changed, own, torch.where(count > 0, nearby, caution))
 
 
 def _same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
