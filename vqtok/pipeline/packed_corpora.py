@@ -198,4 +198,9 @@ def job_of(spec: CodeSpec, model: str) -> dict[str, str | None]:
 
 def summed(total: Sizes, sizes: Sizes) -> Sizes:
     """Add sizes up."""
-    return Sizes(*(a + b for a, b in zip(total, sizes, strict=True)))
+    return Sizes(
+        total.before + sizes.before,
+        total.after + sizes.after,
+        total.codes + sizes.codes,
+        total.nominal_bits + sizes.nominal_bits,
+    )
