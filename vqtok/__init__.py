@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from vqtok.checkpoints.directory import save as save
     from vqtok.checkpoints.priors import load as load_prior
     from vqtok.checkpoints.priors import save as save_prior
+    from vqtok.cli.embedded import run as run
     from vqtok.codes.container import Codes as Codes
     from vqtok.codes.spec import CodeSpec as CodeSpec
     from vqtok.codes.spec import LevelSpec as LevelSpec
     from vqtok.errors import VqtokError as VqtokError
+    from vqtok.pipeline.wrapped import wrap as wrap
 
 _HOMES = {
     "encode_file": ("vqtok.api", "encode_file"),
@@ -38,6 +40,8 @@ _HOMES = {
     "CodeSpec": ("vqtok.codes.spec", "CodeSpec"),
     "LevelSpec": ("vqtok.codes.spec", "LevelSpec"),
     "read_codes": ("vqtok.api", "read_codes"),
+    "run": ("vqtok.cli.embedded", "run"),
+    "wrap": ("vqtok.pipeline.wrapped", "wrap"),
     "VqtokError": ("vqtok.errors", "VqtokError"),
 }
 
@@ -53,8 +57,10 @@ __all__ = [
     "load_prior",
     "models",
     "read_codes",
+    "run",
     "save",
     "save_prior",
+    "wrap",
     "write_codes",
 ]
 

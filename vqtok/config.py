@@ -3,7 +3,8 @@
 A *family* is a folder of files that each hold one method: ``quantizers/``, ``tokenizers/``,
 ``priors/``, ``classifiers/``. The file name is the ``"type"`` of a JSON config
 (``"quantizers/fsq"``), and each file defines a frozen dataclass ``Config`` whose fields are the
-JSON keys. Nothing else can be named from a config: no dotted paths, no strangers' code.
+JSON keys. Packages that are installed may add tokenizers and quantizers (``plugins``). Nothing else
+can be named from a config: no dotted paths, no strangers' code.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from vqtok import regular
+from vqtok import plugins, regular
 from vqtok.errors import ConfigError
 from vqtok.protocols import Config
 
@@ -44,8 +45,11 @@ T = TypeVar("T")
 
 
 def members(family: str) -> list[str]:
-    """Names of the files of a family, sorted: ``members("quantizers")`` → ``["fsq", "rvq", …]``."""
-    return sorted(_rooms(family))
+    """Names of a family's members, sorted: ``members("quantizers")`` → ``["fsq", "rvq", …]``.
+
+    Files of its folder, and what installed packages add; nothing is imported.
+    """
+    return sorted({*_rooms(family), *plugins.found(family)})
 
 
 def _rooms(family: str) -> dict[str, str]:
@@ -69,6 +73,8 @@ def config_class(type_name: str, *, where: str = "type") -> type[Config]:
     """
     family, _, name = type_name.partition("/")
     rooms = _rooms(family) if family in FAMILIES else {}
+    if name not in rooms and name in plugins.found(family):
+        return _checked(plugins.load(family, name, where=where), type_name, where=where)
     if name not in rooms:
         known = [f"{each}/{file}" for each in FAMILIES for file in members(each)]
         raise ConfigError(
@@ -77,6 +83,13 @@ def config_class(type_name: str, *, where: str = "type") -> type[Config]:
     module = importlib.import_module(rooms[name])
     found: type[Config] = module.Config
     return found
+
+
+def _checked(added: Any, type_name: str, *, where: str) -> type[Config]:
+    """Check what a package adds: a ``Config`` like those of our files."""
+    if not (isinstance(added, type) and dataclasses.is_dataclass(added)):
+        raise ConfigError(where, f"{type_name}: its plug-in is no dataclass")
+    return typing.cast("type[Config]", added)
 
 
 def type_name(config: Config) -> str:
@@ -278,10 +291,15 @@ def _member_class(type_name: object, *, where: str) -> type[Config]:
 
 def _is_member(cls: type[Any]) -> bool:
     parts = cls.__module__.split(".")
-    return cls.__name__ == "Config" and len(parts) >= 3 and parts[1] in FAMILIES
+    if parts[0] == __package__:
+        return cls.__name__ == "Config" and len(parts) >= 3 and parts[1] in FAMILIES
+    return plugins.name_of(cls) is not None
 
 
 def _type_name(cls: type[Any]) -> str:
+    added = None if cls.__module__.startswith(f"{__package__}.") else plugins.name_of(cls)
+    if added is not None:
+        return added
     _, family, *_, name = cls.__module__.split(".")
     return f"{family}/{name}"
 

@@ -39,7 +39,7 @@ from vqtok.checkpoints.registry import (
 from vqtok.checkpoints.weight_files import is_foreign
 from vqtok.codes.packed import context
 from vqtok.errors import CheckpointError, UsageError, VqtokError
-from vqtok.graphs import sessions, store
+from vqtok.graphs import quantizers, sessions, store
 from vqtok.protocols import Graphed, Packing
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _add_graphs(folder: Path, module: Graphed, fingerprint: str) -> bool:
     """Write the graphs of a model beside its weights, with what they err by.
 
     Returns:
-        False if none can be: continuous latents, or no onnxruntime.
+        False if none can be: continuous latents, a quantizer that a package adds, no onnxruntime.
 
     Raises:
         OSError: a file cannot be written.
@@ -234,6 +234,8 @@ def _add_graphs(folder: Path, module: Graphed, fingerprint: str) -> bool:
         return False
     stored, numbers = store.numbers(folder / WEIGHTS)
     graphs = module.graphs(stored)
+    if not all(map(quantizers.known, graphs.facts["quantizers"])):
+        return False
     errors = probe.errors(graphs, numbers, folder)
     store.write(folder, graphs, fingerprint=fingerprint, errors=errors)
     return True

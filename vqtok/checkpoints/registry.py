@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +96,26 @@ def resolve(name: str) -> Path:
     )
 
 
+@contextmanager
+def given(models: Iterable[ModelInfo]) -> Iterator[None]:
+    """Let names stand for models of this process, before all others, while the block runs.
+
+    Args:
+        models: Whose ``read.open`` gives the tokenizer, each time it is asked.
+    """
+    before = dict(_given)
+    _given.update({each.name: each for each in models})
+    try:
+        yield
+    finally:
+        _given.clear()
+        _given.update(before)
+
+
+_given: dict[str, ModelInfo] = {}
+"""What ``given`` was given; threads of commands ask too, so that it is no variable of a context."""
+
+
 def describe(name_or_path: str | Path) -> ModelInfo:
     """Facts of one model, by NAME or directory.
 
@@ -104,7 +124,14 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         CheckpointError: a file missing or damaged.
         ConfigError: ``config.json`` is not JSON.
     """
+    if str(name_or_path) in _given:
+        return _own(_given[str(name_or_path)])
     return _facts(resolve(name_or_path) if isinstance(name_or_path, str) else name_or_path)
+
+
+def _own(info: ModelInfo) -> ModelInfo:
+    """Copy facts of a model of this process: whoever loads it takes what opens it out of them."""
+    return replace(info, read=Read(open=info.read.open))
 
 
 def find(
@@ -118,6 +145,9 @@ def find(
             program's checkpoint or model of a hub is opened for it: that is the user's word.
         folders: Where a directory of this name is tried before all others.
     """
+    for info in _given.values():
+        if info.fingerprint == fingerprint:
+            return _own(info)
     paths: list[Path] = []
     if name == Path(name).name:  # neither a path nor nothing
         paths += [folder / name for folder in folders if _is_ours(folder / name)]

@@ -14,6 +14,8 @@ import numpy as np
 from vqtok.errors import CheckpointError
 from vqtok.graphs.search import Codebook, NearTies, lengths
 
+_KNOWN = ("vq", "rvq", "simvq", "gumbel", "fsq", "lfq", "bsq", "grouped")
+
 Array = Any
 """An array of numpy."""
 
@@ -256,6 +258,13 @@ def quantizers_of(facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> list
         build(config, Weights(arrays, f"quantizer.{level}."))
         for level, config in enumerate(configs)
     ]
+
+
+def known(config: Mapping[str, Any]) -> bool:
+    """Tell whether ``build`` has a quantizer; of what other packages add it has none."""
+    inner = config.get("quantizer")
+    kind = str(config.get("type")).removeprefix("quantizers/")
+    return kind in _KNOWN and (inner is None or known(inner))
 
 
 def build(config: Mapping[str, Any], weights: Weights) -> Quantizer:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqtok import config as configs
+from vqtok import plugins
 from vqtok.checkpoints.facts import ModelInfo, Read, check_sizes, content, name_of
 from vqtok.checkpoints.foreign._layout import Family, Match
 from vqtok.errors import CheckpointError, ConfigError, VqtokError
@@ -137,6 +138,8 @@ def _first_match(found: Found, *, by_config: bool) -> Match | VqtokError | None:
         except VqtokError as error:
             return error
         except Exception as error:  # of sizes that do not fit, anything may come
+            if not each.__name__.startswith(__name__):  # what a package adds hides no other
+                continue
             kind = each.FAMILIES[0].name
             reason = f"{kind}: its sizes do not fit together: {error}"
             return CheckpointError(found.path, reason)
@@ -216,7 +219,8 @@ def families() -> list[Family]:
 
 def _layouts() -> Iterator[Any]:
     for name in LAYOUTS:
-        yield importlib.import_module(f"vqtok.checkpoints.foreign.{name}")
+        yield importlib.import_module(f"{__name__}.{name}")
+    yield from plugins.layouts()
 
 
 def _plain(tensor: Tensor) -> Tensor:
