@@ -69,12 +69,16 @@ def layouts() -> list[Any]:
     return sound
 
 
-@functools.lru_cache
 def warn(point: metadata.EntryPoint, error: BaseException | str) -> None:
-    """Write one line to the log, which goes to stderr unless a program has set it up otherwise."""
+    """Say once, in a line, what is left out; it goes to stderr unless logging is set up."""
+    _say(_fault(point, error))
+
+
+@functools.lru_cache
+def _say(fault: str) -> None:
     import logging
 
-    logging.getLogger("vqtok").warning("Warning: %s; left out", _fault(point, error))
+    logging.getLogger("vqtok").warning("Warning: %s; left out", fault)
 
 
 def name_of(cls: type[Any]) -> str | None:

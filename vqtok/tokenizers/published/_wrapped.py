@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqtok.codes.spec import CodeSpec
-from vqtok.errors import UsageError
+from vqtok.codes.spec import CodeSpec, LevelSpec
+from vqtok.errors import CodesError, UsageError
 from vqtok.protocols import Reconstructed, SpecConfig
-from vqtok.tokenizers._signals import padded, size_of
+from vqtok.tokenizers._signals import padded
 from vqtok.tokenizers.published._published import Levels, Published
 
 Given = Tensor | Sequence[Any] | Any
@@ -77,31 +77,47 @@ class Wrapped(Published):
             x = padded(x, self._multiple)
         else:
             x = F.pad(x, (0, -x.shape[-1] % self._multiple))
-        found = self._encoder(x)
+        found = self._called("encode", self._encoder, x)
         given = (found,) if len(self.spec.levels) == 1 and hasattr(found, "shape") else tuple(found)
         if len(given) != len(self.spec.levels):
             wanted = len(self.spec.levels)
-            raise UsageError(self.name, f"encode gave {len(given)} levels, {wanted} expected")
+            raise self._wrong(f"encode gave {len(given)} levels, {wanted} expected")
         pairs = zip(given, self.spec.levels, strict=True)
-        return tuple(self._checked_codes(each, level, size_of(x)) for each, level in pairs)
+        return tuple(self._checked_codes(each, level, tuple(x.shape[2:])) for each, level in pairs)
 
-    def _checked_codes(self, given: Any, level: Any, extent: tuple[int, ...]) -> Tensor:
+    def _checked_codes(self, given: Any, level: LevelSpec, extent: tuple[int, ...]) -> Tensor:
         codes = torch.as_tensor(given).detach().cpu()
         shape = level.shape(extent)
         if codes.is_floating_point() or codes.numel() != torch.Size(shape).numel():
             what = f"encode gave {codes.dtype} of shape {tuple(codes.shape)} for {level.name}"
-            raise UsageError(self.name, f"{what}, integers of shape {shape} expected")
+            raise self._wrong(f"{what}, integers of shape {shape} expected")
+        low, high = (int(each) for each in torch.aminmax(codes)) if codes.numel() else (0, 0)
+        if low < 0 or high >= level.codebook_size:
+            what = f"encode gave codes from {low} to {high} for {level.name}"
+            raise self._wrong(f"{what}, which has {level.codebook_size} entries")
         return codes.long().reshape(1, *shape)
 
     def _decode(self, levels: Levels, extent: tuple[int, ...]) -> Tensor:
-        shown = torch.as_tensor(self._decoder(*levels)).detach().cpu().float()
+        shown = (
+            torch.as_tensor(self._called("decode", self._decoder, *levels)).detach().cpu().float()
+        )
         inside = tuple(slice(size) for size in extent)
         rank = len(extent)
         shown = shown.reshape(1, self.channels, *shown.shape[shown.ndim - rank :])[(..., *inside)]
         if tuple(shown.shape[2:]) != extent:
             what = f"decode gave {tuple(shown.shape[2:])}"
-            raise UsageError(self.name, f"{what}, at least {extent} expected")
+            raise self._wrong(f"{what}, at least {extent} expected")
         return shown.clamp(-1.0, 1.0) if self.spec.modality == "image" else shown
+
+    def _called(self, name: str, function: Callable[..., Any], *given: Tensor) -> Any:
+        try:
+            return function(*given)
+        except Exception as error:  # it is not our program
+            kind, text = type(error).__name__, " ".join(str(error).split())
+            raise self._wrong(f"{name} failed: {kind}: {text}") from error
+
+    def _wrong(self, reason: str) -> CodesError:
+        return CodesError(f"{self.name}: {reason}")
 
     def _device(self) -> torch.device:
         return torch.device("cpu")
