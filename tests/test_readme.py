@@ -103,7 +103,7 @@ def test_the_readme_is_one_page_that_leads_to_every_other() -> None:
 @pytest.mark.slow
 def test_every_snippet_runs(desk: Path) -> None:
     run("vqtok encode photo.png -o codes.npy -f", desk)
-    files, arrays = blocks(PAGES["python.md"], "python")
+    files, arrays, own = blocks(PAGES["python.md"], "python")
     (desk / "snippet.py").write_text(files)
     out = run(f"{sys.executable} snippet.py", desk)
     assert "image-f8 (300, 451) (1, 38, 57)" in out
@@ -116,6 +116,9 @@ def test_every_snippet_runs(desk: Path) -> None:
     out = run(f"{sys.executable} snippet.py", desk)
     assert "torch.Size([1, 1, 24000])" in out
     assert "Size([1, 38, 57]) torch.Size([1, 3, 304, 456]) torch.Size([2, 8, 75])" in out
+    (desk / "snippet.py").write_text(own)
+    assert run(f"{sys.executable} snippet.py", desk).endswith("torch.Size([1, 3, 3])\n")
+    assert "lab" in (desk / "lab.html").read_text(encoding="utf-8")
     (light,) = blocks(PAGES["instant.md"], "python")
     seen = "\nimport sys\nprint(codes.levels[0].shape, y.shape, 'torch' in sys.modules)"
     (desk / "snippet.py").write_text(light + seen)
