@@ -101,9 +101,9 @@ class Wrapped(Published):
         shown = (
             torch.as_tensor(self._called("decode", self._decoder, *levels)).detach().cpu().float()
         )
-        inside = tuple(slice(size) for size in extent)
-        rank = len(extent)
-        shown = shown.reshape(1, self.channels, *shown.shape[shown.ndim - rank :])[(..., *inside)]
+        shape = (1, self.channels, *shown.shape[shown.ndim - len(extent) :])
+        kept: Any = (..., *(slice(size) for size in extent))
+        shown = shown.reshape(shape)[kept]
         if tuple(shown.shape[2:]) != extent:
             what = f"decode gave {tuple(shown.shape[2:])}"
             raise self._wrong(f"{what}, at least {extent} expected")
