@@ -146,8 +146,16 @@ class Codebook:
         return int(candidates[code]), bool((close & (apart > 0)).any())
 
     def _by_distances(self, rows: Array, ties: NearTies) -> Array:
-        every = np.arange(len(self.entries))
-        found = [self._decide(*pair) for pair in zip(rows, [every] * len(rows), ties.tolerance)]  # noqa: B905
+        # Of float32 numbers, but added up in float64: the limit allows for more.
+        left = rows - self.centre
+        scores = left @ self.right[:-1] + self.right[-1]
+        limit = self._limit(lengths(left), scores.min(axis=1), ties.tolerance)
+        found = [
+            self._decide(row, np.flatnonzero(near), tolerance)
+            for row, near, tolerance in zip(
+                rows, scores <= limit[:, None], ties.tolerance, strict=True
+            )
+        ]
         ties.found |= np.array([tie for _, tie in found], dtype=bool)
         return np.array([code for code, _ in found], dtype=np.int64)
 

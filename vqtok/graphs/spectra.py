@@ -16,6 +16,8 @@ QUIET = 1e-3
 """Added to magnitudes before their logarithm."""
 LIMITS = (-12.0, 6.0)
 """Of log-magnitudes."""
+FRAMES = 64
+"""At once: what lies between stays in the cache."""
 
 
 class Spectra:
@@ -40,12 +42,22 @@ class Spectra:
         silence = np.zeros((len(samples), self.size - self.hop))
         whole = np.concatenate((silence, samples.astype(np.float64)), axis=1)
         frames = np.lib.stride_tricks.sliding_window_view(whole, self.size, axis=1)
-        spectrum = np.fft.rfft(frames[:, :: self.hop] * self.window, norm="ortho")
-        if self.bank is not None:
-            return np.asarray(np.log(np.abs(spectrum) @ self.bank + QUIET))
-        parts = np.stack((spectrum.real, spectrum.imag), axis=-1)
-        power = np.square(parts).sum(axis=-1, keepdims=True) + 1e-8
-        return np.asarray((parts / np.sqrt(np.sqrt(power))).reshape(*spectrum.shape[:2], -1))
+        frames = frames[:, :: self.hop]
+        width = 2 * self.bins if self.bank is None else self.bank.shape[1]
+        found = np.empty((*frames.shape[:2], width))
+        for item, start in np.ndindex(len(frames), -(-frames.shape[1] // FRAMES)):
+            some = slice(start * FRAMES, (start + 1) * FRAMES)
+            spectrum = np.fft.rfft(frames[item, some] * self.window, norm="ortho")
+            if self.bank is not None:
+                found[item, some] = np.log(np.abs(spectrum) @ self.bank + QUIET)
+                continue
+            scale = np.square(spectrum.real)
+            scale += np.square(spectrum.imag)
+            scale += 1e-8
+            np.sqrt(np.sqrt(scale, out=scale), out=scale)
+            np.divide(spectrum.real, scale, out=found[item, some, 0::2])
+            np.divide(spectrum.imag, scale, out=found[item, some, 1::2])
+        return found
 
     def samples(self, parts: Array) -> Array:
         """Maps (B, T, 2·bins) log-magnitudes and phases → (B, (T + overlap - 1)·hop) float32."""
