@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,7 +40,6 @@ settings.load_profile("vqtok")
 
 
 TESTS = Path(__file__).parent
-ROOT = TESTS.parent
 
 LEFT_OUT = ("slow", "long", "outside")
 """Marks of tests that run only where -m speaks of them."""
@@ -69,17 +66,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out the files of which no test is fast where only the fast ones are run."""
     fast = config.getoption("markexpr") == "fast" and TESTS in collection_path.parents
     return True if fast and collection_path.relative_to(TESTS).as_posix() in DEAR else None
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Let every other process of a whole run begin at the last file: each is compiled but once."""
-    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    if own % 2 and session.config.args == ["tests"]:
-        for path in sorted(TESTS.rglob("test_*.py"), reverse=True):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            if not pytest_ignore_collect(path, session.config):
-                with suppress(Exception, pytest.skip.Exception):  # collecting says what is wrong
-                    importlib.import_module(name)
 
 
 @pytest.hookimpl(tryfirst=True)
