@@ -22,7 +22,15 @@ import numpy as np
 import pytest
 
 from tests.compose import streams, words
-from tests.compose.streams import SPECS, assert_holds, captions, corpus, expected, write
+from tests.compose.streams import (
+    SPECS,
+    assert_holds,
+    captions,
+    corpus,
+    expected,
+    text_of,
+    write,
+)
 from tests.corpus.samples import contents
 from tests.corpus.test_interruption import Killed, killed_at
 from tests.programs import LIMIT_S, environment
@@ -33,6 +41,7 @@ from vqtok.compose.reader import StreamReader
 from vqtok.compose.stream import Choices, rehearse
 from vqtok.corpus.formats import FORMATS
 from vqtok.corpus.reader import CorpusReader
+from vqtok.corpus.writer import CorpusWriter
 from vqtok.errors import UsageError, VqtokError
 from vqtok.pipeline.compose import Request, prepare
 
@@ -489,3 +498,34 @@ def test_killed_with_9_at_twenty_random_moments_it_ends_in_the_same_bytes(
             process.wait(LIMIT_S)
     write(tmp_path / "out", request, Choices(pack=64, shuffle=5))
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_texts_that_are_empty_or_not_utf_8_cost_their_items_alone(
+    place: Path, tmp_path: Path, beside: bool
+):
+    names = streams.names_of(SPECS["image"], 7)
+    texts = {name: text_of(name).encode() for name in names}
+    texts |= {names[1]: b"", names[2]: b" \n", names[3]: b"caf\xe9"}
+    with CorpusWriter(
+        tmp_path / "c", format="tar", names=names, spec=SPECS["image"], job={}, carry=("txt",)
+    ) as writer:
+        for number, (name, text) in enumerate(texts.items()):
+            path = tmp_path / "texts" / Path(name).with_suffix(".txt")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text)
+            writer.add(number, *streams.item_of(SPECS["image"], number), {"txt": text})
+        writer.finish()
+    request = Request(
+        (tmp_path / "c",),
+        tokenizer=place / "tokenizer.json",
+        text=str(tmp_path / "texts") if beside else None,
+    )
+    totals, _ = write(tmp_path / "out", request)
+    assert (totals.documents, totals.missing, totals.failed) == (4, 2, 1)
+    missing, failed = (
+        list(map(json.loads, (tmp_path / f"out/{name}.jsonl").read_text().splitlines()))
+        for name in ("missing", "failed")
+    )
+    assert missing == [{"name": names[n], "reason": "its text is empty"} for n in (1, 2)]
+    assert failed == [{"name": names[3], "reason": "its text is not UTF-8"}]

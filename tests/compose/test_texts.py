@@ -80,3 +80,10 @@ def test_mistakes_are_named_with_their_line(tmp_path: Path, lines: str, message:
     path.write_text(lines)
     with pytest.raises(VqtokError, match=message):
         open_texts(str(path))
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b'{"key": "a", "text": "x"}\n{"key": "b", "text": "caf\xe9"}\n')
+    with pytest.raises(VqtokError, match="line 2: not UTF-8"):
+        open_texts(str(path))

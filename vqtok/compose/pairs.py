@@ -13,7 +13,7 @@ import numpy as np
 from vqtok.compose.block import Blocks
 from vqtok.compose.document import Builder, Lack, Outcome, Placed
 from vqtok.compose.text import TextTokenizer
-from vqtok.compose.texts import Texts
+from vqtok.compose.texts import Texts, Unread
 from vqtok.compose.vocabulary import TEXT, Mergers, Vocabulary
 from vqtok.corpus.reader import CorpusReader
 from vqtok.corpus.runs import Run
@@ -23,7 +23,7 @@ Mode = Literal["codes", "text-to-codes", "codes-to-text"]
 
 MODES: tuple[str, ...] = get_args(Mode)
 
-NO_TEXT = "no text"
+NO_TEXT, EMPTY_TEXT = "no text", "its text is empty"
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,18 @@ class Pairs:
         if self._mode == "codes" or self._text is None or self._texts is None:
             return [None] * len(run.items)
         texts = self._texts.of(run.items)
-        ids = self._text.encode_many([each for each in texts if each is not None])
-        found = iter(as_texts(ids, self._vocabulary))
-        return [NO_TEXT if each is None else next(found) for each in texts]
+        ids = self._text.encode_many([each for each in texts if isinstance(each, str)])
+        encoded = iter(as_texts(ids, self._vocabulary))
+        found: list[np.ndarray | str | None] = []
+        for each in texts:
+            if isinstance(each, Unread):
+                found.append(each.reason)
+            elif each is None:
+                found.append(NO_TEXT)
+            else:
+                own = next(encoded)
+                found.append(own if len(own) else EMPTY_TEXT)
+        return found
 
 
 def as_texts(ids: Sequence[Sequence[int]], vocabulary: Vocabulary) -> list[np.ndarray | str]:

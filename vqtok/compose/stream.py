@@ -12,7 +12,7 @@ import numpy as np
 
 from vqtok.compose.document import LISTING, Lack, Outcome, Placed, counts
 from vqtok.compose.outputs import OUTPUTS, Bin
-from vqtok.compose.pairs import NO_TEXT
+from vqtok.compose.pairs import EMPTY_TEXT, NO_TEXT
 from vqtok.compose.selection import Selection
 from vqtok.compose.state import MARK, State, Totals
 from vqtok.compose.texts import Texts
@@ -31,6 +31,9 @@ FAILED, MISSING = "failed.jsonl", "missing.jsonl"
 GROWING = (TOKENS, LISTING, SIZES, FAILED, MISSING)
 
 PREFIX = "tokens"
+
+LACKING = (NO_TEXT, EMPTY_TEXT)
+"""Reasons of items whose partner is missing."""
 
 
 class Composer(Protocol):
@@ -190,7 +193,7 @@ def _unit(totals: Totals, candidates: Iterator[Placed], first: int, dtype: str) 
     for position, outcome in candidates:
         _count(totals, outcome)
         if isinstance(outcome, Lack):
-            (missing if outcome.reason == NO_TEXT else failed).append(outcome.line())
+            (missing if outcome.reason in LACKING else failed).append(outcome.line())
             continue
         line = outcome.listed.line()
         ids.extend(outcome.pieces)
@@ -209,7 +212,7 @@ def _unit(totals: Totals, candidates: Iterator[Placed], first: int, dtype: str) 
 
 def _count(totals: Totals, outcome: Outcome) -> None:
     if isinstance(outcome, Lack):
-        if outcome.reason == NO_TEXT:
+        if outcome.reason in LACKING:
             totals.missing += 1
         else:
             totals.failed += 1

@@ -10,6 +10,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO, Any, Protocol
@@ -28,15 +29,22 @@ SUFFIXES = (".txt", ".json")
 _LONGEST_LINE = 1 << 24
 
 
+@dataclass(frozen=True)
+class Unread:
+    """Says why the text of an item cannot be read."""
+
+    reason: str
+
+
+Found = str | Unread | None
+"""Text of an item; None: it has none."""
+
+
 class Texts(Protocol):
     """Finds the text of an item."""
 
-    def of(self, items: Sequence[RunItem]) -> list[str | None]:
-        """Return the text of each item; None: it has none.
-
-        Raises:
-            CodesError: a text that cannot be read.
-        """
+    def of(self, items: Sequence[RunItem]) -> Sequence[Found]:
+        """Return the text of each item."""
         ...
 
     def unused(self) -> Iterator[str]:
@@ -55,9 +63,9 @@ class Texts(Protocol):
 class Carried:
     """Finds texts that a corpus carries with its items: "txt", else the text in "json"."""
 
-    def of(self, items: Sequence[RunItem]) -> list[str | None]:
+    def of(self, items: Sequence[RunItem]) -> Sequence[Found]:
         """Return the text of each item."""
-        return [_of_files(item.name, item.carried) for item in items]
+        return [_of_files(item.carried) for item in items]
 
     def unused(self) -> Iterator[str]:
         """Yield nothing: what is carried has its item."""
@@ -81,7 +89,7 @@ class Beside:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def of(self, items: Sequence[RunItem]) -> list[str | None]:
+    def of(self, items: Sequence[RunItem]) -> Sequence[Found]:
         """Return the text of each item."""
         return [self._one(item) for item in items]
 
@@ -102,7 +110,7 @@ class Beside:
     def close(self) -> None:
         """Do nothing."""
 
-    def _one(self, item: RunItem) -> str | None:
+    def _one(self, item: RunItem) -> Found:
         stem = self._folder / PurePosixPath(item.name)
         found: dict[str, bytes] = {}
         for place in (stem.with_suffix(""), stem):
@@ -112,8 +120,8 @@ class Beside:
                     try:
                         found[suffix[1:]] = regular.read(path, most=LARGEST)
                     except OSError as error:
-                        raise CodesError(path, f"cannot read: {error.strerror}") from error
-        return _of_files(item.name, found)
+                        return Unread(f"cannot read {path}: {error.strerror}")
+        return _of_files(found)
 
 
 class Lines:
@@ -151,7 +159,7 @@ class Lines:
         self._used = np.zeros(len(found), bool)
         self._refuse_twice()
 
-    def of(self, items: Sequence[RunItem]) -> list[str | None]:
+    def of(self, items: Sequence[RunItem]) -> Sequence[Found]:
         """Return the text of each item."""
         found: list[str | None] = [None] * len(items)
         for with_suffix in (True, False):
@@ -205,6 +213,8 @@ class Lines:
         where = f"{self._subject}: line {number}" if number else str(self._subject)
         try:
             data = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            raise ConfigError(where, "not UTF-8") from error
         except (ValueError, RecursionError) as error:
             raise ConfigError(where, "not a JSON object") from error
         if not isinstance(data, dict):
@@ -294,7 +304,7 @@ def _field(data: Mapping[str, Any], names: Sequence[str], where: str, what: str)
     raise ConfigError(where, f"no field that is the {what}", hint=f"one of {', '.join(names)}")
 
 
-def _of_files(name: str, found: Mapping[str, bytes]) -> str | None:
+def _of_files(found: Mapping[str, bytes]) -> Found:
     """Return the text in files beside an item: "txt", else a field of "json"."""
     try:
         if "txt" in found:
@@ -303,11 +313,19 @@ def _of_files(name: str, found: Mapping[str, bytes]) -> str | None:
             data = load(found["json"])
             values = [data[field] for field in TEXTS if isinstance(data.get(field), str)]
             return values[0] if values else None
-    except UnicodeDecodeError as error:
-        raise CodesError(name, "its text is not UTF-8") from error
-    except CodesError as error:
-        raise CodesError(name, "its .json is not a JSON object") from error
+    except UnicodeDecodeError:
+        return Unread("its text is not UTF-8")
+    except CodesError:
+        return Unread("its .json is not a JSON object")
     return None
+
+
+def _of_sample(path: Path, key: str, found: Mapping[str, bytes]) -> str | None:
+    """Return the text of a sample of an archive."""
+    text = _of_files(found)
+    if isinstance(text, Unread):
+        raise CodesError(f"{path}: {key}", text.reason)
+    return text
 
 
 def _of_table(path: Path, key: str | None, text: str | None) -> Iterator[tuple[str, str]]:
@@ -345,7 +363,7 @@ def _of_tar(path: Path) -> Iterator[tuple[str, str]]:
                 stem, _, suffix = name.partition(".")
                 key = folder + slash + stem
                 if key != last:
-                    if (text := _of_files(last, found)) is not None:
+                    if (text := _of_sample(path, last, found)) is not None:
                         yield last, text
                     last, found = key, {}
                 if member.isreg() and suffix in ("txt", "json") and member.size <= LARGEST:
@@ -353,5 +371,5 @@ def _of_tar(path: Path) -> Iterator[tuple[str, str]]:
                     found[suffix] = b"" if content is None else content.read()
     except (tarfile.TarError, OSError) as error:
         raise CodesError(path, f"damaged: {error}") from error
-    if (text := _of_files(last, found)) is not None:
+    if (text := _of_sample(path, last, found)) is not None:
         yield last, text
