@@ -30,7 +30,7 @@ from vqtok.compose.block import Blocks, flat_of
 from vqtok.compose.building import Source
 from vqtok.compose.layout import BlockLayout, Layout
 from vqtok.compose.learning import MergeRecipe, learn_merges
-from vqtok.compose.merges import FILE, Merges, MergesFile, order_of, undoing_of
+from vqtok.compose.merges import COUNTED, FILE, Merges, MergesFile, order_of, undoing_of
 from vqtok.compose.merging import Alphabet, mergers_of
 from vqtok.compose.outputs import OUTPUTS
 from vqtok.compose.parsing import Parser, Wrong
@@ -66,7 +66,8 @@ def learned(layout: Layout, spec: CodeSpec, count: int = 40) -> MergesFile:
         texts += alphabet.texts(block.ids(flat_of(codes)), block.size > 0)
     found = merging.learn(texts, alphabet.characters, count=count, min_count=1, longest=5)
     order = order_of(layout.block(spec.modality))
-    return MergesFile.of([Merges("m", spec, order, len(alphabet.characters), found, {})], {})
+    counted = dict.fromkeys(COUNTED, 0)
+    return MergesFile.of([Merges("m", spec, order, len(alphabet.characters), found, counted)], {})
 
 
 def made_of(layout: Layout, spec: CodeSpec, merges: MergesFile) -> tuple[Vocabulary, Blocks]:
@@ -328,6 +329,7 @@ def test_damaged_merges_and_those_of_another_vocabulary_are_refused(place: Path,
             ],
         },
         {key: value for key, value in whole.items() if key != "tokenizers"},
+        {**whole, "tokenizers": [{**whole["tokenizers"][0], "learned": {"items": 1}}]},
         [],
     ):
         (tmp_path / FILE).write_text(json.dumps(damage))

@@ -51,13 +51,15 @@ def train(console: Console, chosen: Choices) -> None:
     for name in _OF_NETWORKS:
         if getattr(chosen, name) not in (None, False):
             raise UsageError(f"--{name}", "of no effect on merges", hint="leave it out")
-    if chosen.output is None:
+    if chosen.output is None and not chosen.dry_run:
         raise UsageError("-o", "merges need a folder", hint="-o MERGES/")
     if chosen.machine.threads is not None:  # read by the library when it begins
         os.environ["RAYON_NUM_THREADS"] = str(chosen.machine.threads)
     data: Mapping[str, Any] = recipe.read(str(chosen.preset))
     task = pipeline.plan(chosen.data, data, chosen.edits or [])
-    found = pipeline.earlier(chosen.output, task) if chosen.resume else None
+    found = None
+    if chosen.resume and chosen.output is not None:
+        found = pipeline.earlier(chosen.output, task)
     if found is not None:
         console.say(f"{chosen.output}: complete already")
     else:
@@ -72,7 +74,7 @@ def train(console: Console, chosen: Choices) -> None:
             found = pipeline.learn(
                 task, on_items, lambda model: progress.stage(f"learning merges of {model}")
             )
-        if not chosen.dry_run:
+        if chosen.output is not None and not chosen.dry_run:
             pipeline.write(chosen.output, found)
     _result(console, found, chosen)
 

@@ -29,6 +29,9 @@ VERSION = 1
 LONGEST = 1024
 """Codes of one merged token: a file that says more was made to fill the memory."""
 
+COUNTED = ("items", "samples", "codes", "tokens", "bits")
+"""What is known of the codes that merges were learned from, as ``Totals.merged`` has it."""
+
 _MOST = 1 << 20
 _MOST_BYTES = 1 << 28
 _MOST_IDS = 1 << 28
@@ -44,7 +47,7 @@ class Merges:
         order: What of a layout gives codes their order and their symbols (``order_of``).
         symbols: Codes that have symbols of their own.
         pairs: (n, 2) int64 symbols.
-        learned: What they were learned from, as ``Totals.merged`` counts it.
+        learned: What they were learned from: ``COUNTED``.
     """
 
     model: str
@@ -164,7 +167,7 @@ def _merges(data: Any) -> Merges:
         dict(data["order"]),
         integer(data["symbols"], "symbols", high=1 << 31),
         np.array(pairs, np.int64).reshape(-1, 2),
-        {str(key): integer(value, key, low=0) for key, value in data["learned"].items()},
+        {key: integer(data["learned"][key], key, low=0) for key in COUNTED},
     )
 
 
