@@ -88,6 +88,25 @@ def test_what_is_coded_is_found_again_by_lanes_and_one_by_one(seed: int, sizes: 
     assert len(data) * 8 >= counter.bits
 
 
+@pytest.mark.parametrize("sizes", [(1,), (700, 5, 900), (30_000, 3)])
+def test_one_by_one_and_by_lanes_are_the_same_bytes(sizes, monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    batches = [tables(rng, 1 if size == 700 else size, 7) for size in sizes]
+    symbols = [rng.integers(0, 7, size) for size in sizes]
+    made = []
+    for few in (0, 1000):
+        monkeypatch.setattr(rans, "_FEW", few)
+        writer = rans.Writer()
+        for frequencies, each in zip(batches, symbols, strict=True):
+            writer.code(frequencies, each)
+        made.append(writer.finish())
+        reader = rans.Reader(made[0], sum(sizes))
+        for frequencies, each in zip(batches, symbols, strict=True):
+            np.testing.assert_array_equal(reader.code(frequencies, np.zeros_like(each)), each)
+        reader.finish()
+    assert made[0] == made[1]
+
+
 @given(st.integers(0, 999), st.integers(2, 300))
 def test_frequencies_are_positive_and_sum_to_the_total(seed: int, size: int):
     made = tables(np.random.default_rng(seed), 5, size)

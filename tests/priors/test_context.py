@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import random
+import tracemalloc
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.examples import MANY
 from tests.priors.conftest import IMAGE, PAIR, SNAC, STACK, TOKENS, some_codes
 from vqtok.codes import files
 from vqtok.codes.container import Codes
 from vqtok.codes.header import Header
+from vqtok.codes.packed import MAGIC, interlaced, rans, vqz
 from vqtok.codes.packed import context as integers
-from vqtok.codes.packed import interlaced, rans
 from vqtok.codes.spec import CodeSpec, LevelSpec
 from vqtok.errors import CheckpointError, CodesError, ConfigError
 from vqtok.priors import context
@@ -164,3 +169,49 @@ def test_entries_that_are_alike_share_a_cell():
     cells = rank.reshape(8, 8) // 8
     assert (cells == cells[:, :1]).all()
     assert len(set(cells[:, 0])) == 8
+
+
+@SPECS
+def test_mutations_of_what_a_context_model_packed_are_refused_in_one_line_each(spec: CodeSpec):
+    prior = made(spec)
+    model = prior.packed()
+    codes = replace(plain(some_codes(prior, 1)), spec=model.spec)
+    header = Header(model.spec, codes.extent, channels=1)
+    stream = io.BytesIO()
+    files.write(stream, codes, header, format="vqz", context=model)
+    whole = stream.getvalue()
+
+    def finder(header: Header, fingerprint: str) -> integers.ContextModel:
+        if fingerprint != model.fingerprint:
+            raise CodesError(f"packed with another context model ({fingerprint})")
+        return model
+
+    assert files.read(io.BytesIO(whole), contexts=finder)[1] == header
+    chance = random.Random(0)
+    tracemalloc.start()
+    for _ in range(500 if MANY else 15):
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            kind, at = chance.randrange(3), chance.randrange(len(data))
+            if kind == 0:
+                data[at] ^= 1 << chance.randrange(8)
+            elif kind == 1:
+                del data[at : at + chance.randint(1, 9)]
+            else:
+                data[at:at] = chance.randbytes(chance.randint(1, 9))
+        if bytes(data) == whole:
+            continue
+        with pytest.raises(CodesError) as caught:
+            files.read(io.BytesIO(bytes(data)), contexts=finder)
+        assert "\n" not in str(caught.value)
+        # With a checksum that fits, what is inside is refused or read, and never more than fits.
+        body = bytes(data[9:])
+        signed = MAGIC + bytes([vqz.VERSION]) + zlib.crc32(body).to_bytes(4, "little") + body
+        try:
+            found, _ = files.read(io.BytesIO(signed), contexts=finder)
+        except CodesError as error:
+            assert "\n" not in str(error)
+        else:
+            found.check()
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()

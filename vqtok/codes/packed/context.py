@@ -98,6 +98,7 @@ class ContextModel:
         self._starts = np.cumsum([0, *sizes])
         self._embedding = tensors["embedding"].astype(np.float32)
         self._layers: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._orders: dict[int, np.ndarray] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -240,11 +241,13 @@ class ContextModel:
 
     def _order(self, stream: int) -> np.ndarray:
         """Returns the code of each rank, -1 where there is none."""
-        rank = self.tensors[f"rank{stream}"].astype(np.int64)
-        cells, each = interlaced.split_bits(len(rank))
-        order = np.full(cells * each, -1, dtype=np.int64)
-        order[rank] = np.arange(len(rank))
-        return order
+        if stream not in self._orders:
+            rank = self.tensors[f"rank{stream}"].astype(np.int64)
+            cells, each = interlaced.split_bits(len(rank))
+            order = np.full(cells * each, -1, dtype=np.int64)
+            order[rank] = np.arange(len(rank))
+            self._orders[stream] = order
+        return self._orders[stream]
 
     def _check(self) -> None:
         """Checks names, types and shapes of all tensors.

@@ -11,6 +11,7 @@ the end. The reader's states end where the writer's began, so that damage shows.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Protocol
 
 import numpy as np
@@ -28,8 +29,12 @@ less than 1/178 bit, so that a file's bytes bound the codes in it."""
 MOST_PER_BYTE = 1424
 """Symbols that a byte can hold: 8 bits over log2 of ``TOTAL / (TOTAL - RARE)``, and a little."""
 
+_FEW = 12
+"""Lanes up to which Python's integers, a symbol at a time, are faster than numpy's arrays."""
+
 _LOW = 1 << 24
 _STATE = 5  # bytes
+_SHORT = "damaged: its bytes end before its codes"
 
 
 class Coder(Protocol):
@@ -103,21 +108,40 @@ class Writer:
     def finish(self) -> bytes:
         """Code all that was kept: the states, then words in the order in which they are read."""
         lanes = lanes_for(sum(map(len, self._sizes)))
+        states, words = self._one_by_one(lanes) if lanes <= _FEW else self._by_lanes(lanes)
+        head = states.astype("<u8").view(np.uint8).reshape(lanes, 8)[:, :_STATE]
+        return head.tobytes() + words
+
+    def _by_lanes(self, lanes: int) -> tuple[np.ndarray, bytes]:
+        """Return the states and the words, coded a symbol of each lane at a time."""
         states = np.full(lanes, _LOW, dtype=np.uint64)
         words: list[np.ndarray] = []
-        while self._sizes:
-            sizes = self._sizes.pop().astype(np.uint64)
-            starts = self._starts.pop().astype(np.uint64)
+        for sizes, starts in zip(reversed(self._sizes), reversed(self._starts), strict=True):
             for at in range((len(sizes) - 1) // lanes * lanes, -1, -lanes):
-                size, start = sizes[at : at + lanes], starts[at : at + lanes]
+                size = sizes[at : at + lanes].astype(np.uint64)
                 state = states[: len(size)]
                 full = state >= size << np.uint64(24)
                 words.append(state[full].astype("<u2"))
                 state = np.where(full, state >> np.uint64(16), state)
                 whole, rest = np.divmod(state, size)
-                states[: len(size)] = (whole << np.uint64(PRECISION)) + rest + start
-        head = states.astype("<u8").view(np.uint8).reshape(lanes, 8)[:, :_STATE]
-        return head.tobytes() + b"".join(each.tobytes() for each in reversed(words))
+                states[: len(size)] = (whole << np.uint64(PRECISION)) + rest
+                states[: len(size)] += starts[at : at + lanes]
+        return states, b"".join(each.tobytes() for each in reversed(words))
+
+    def _one_by_one(self, lanes: int) -> tuple[np.ndarray, bytes]:
+        """Return the same, coded a symbol at a time."""
+        states, words = [_LOW] * lanes, list[int]()
+        for sizes, starts in zip(reversed(self._sizes), reversed(self._starts), strict=True):
+            pairs = zip(reversed(sizes.tolist()), reversed(starts.tolist()), strict=True)
+            for number, (size, start) in enumerate(pairs, 1):
+                lane = (len(sizes) - number) % lanes
+                state = states[lane]
+                if state >= size << 24:
+                    words.append(state & 0xFFFF)
+                    state >>= 16
+                whole, rest = divmod(state, size)
+                states[lane] = (whole << PRECISION) + rest + start
+        return np.array(states, dtype=np.uint64), np.array(words[::-1], dtype="<u2").tobytes()
 
 
 class Reader:
@@ -148,8 +172,10 @@ class Reader:
         Raises:
             CodesError: the bytes end before.
         """
-        found = np.empty(len(symbols), dtype=np.int64)
         ends = np.cumsum(frequencies, axis=1)
+        if len(self._states) <= _FEW:
+            return self._one_by_one(ends, len(symbols))
+        found = np.empty(len(symbols), dtype=np.int64)
         shared = len(ends) == 1
         lanes, low = len(self._states), np.uint64(TOTAL - 1)
         for at in range(0, len(found), lanes):
@@ -169,12 +195,41 @@ class Reader:
             wanted = int(short.sum())
             words = self._words[self._at : self._at + wanted]
             if len(words) < wanted:
-                raise CodesError("damaged: its bytes end before its codes")
+                raise CodesError(_SHORT)
             self._at += wanted
             state[short] = (state[short] << np.uint64(16)) | words
             self._states[:count] = state
             found[at : at + count] = symbol
         return found
+
+    def _one_by_one(self, ends: np.ndarray, count: int) -> np.ndarray:
+        """Find a batch, a symbol at a time.
+
+        Args:
+            ends: (n, S) or (1, S): where the slots of each symbol end.
+            count: Symbols.
+        """
+        states, found = self._states.tolist(), [0] * count
+        rows = ends.tolist()
+        rows = rows * count if len(rows) == 1 else rows
+        words = self._words[self._at : self._at + count].tolist()  # one a symbol at most
+        taken, lanes = 0, len(states)
+        for number, row in enumerate(rows):
+            lane = number % lanes
+            state = states[lane]
+            slot = state & (TOTAL - 1)
+            symbol = bisect_right(row, slot)
+            start = row[symbol - 1] if symbol else 0
+            state = (row[symbol] - start) * (state >> PRECISION) + slot - start
+            if state < _LOW:
+                if taken == len(words):
+                    raise CodesError(_SHORT)
+                state = state << 16 | words[taken]
+                taken += 1
+            states[lane], found[number] = state, symbol
+        self._at += taken
+        self._states = np.array(states, dtype=np.uint64)
+        return np.array(found, dtype=np.int64)
 
     def finish(self) -> None:
         """Check that all was read.
