@@ -70,6 +70,7 @@ def printed(vqtok: Callable[..., Any], picture, recording, here) -> dict[str, li
         "train --data corpus --preset bpe -o merges --set merges.min_count=1",
         "compose corpus --merges merges -o merged",
         "info merged",
+        "info merges",
         "info tokens",
         "models",
         "train --data d --preset tiny.json -o trained --steps 2",

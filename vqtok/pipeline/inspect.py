@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from vqtok.checkpoints import directory
 from vqtok.checkpoints.weight_files import is_foreign
 from vqtok.codes import rates
+from vqtok.compose.merges import FILE as MERGES
 from vqtok.compose.state import is_stream
 from vqtok.corpus.single import is_codes_tar
 from vqtok.errors import MediaError, UsageError, VqtokError
@@ -32,7 +33,7 @@ from vqtok.pipeline.facts import (
 from vqtok.pipeline.folder_facts import FolderFacts, folder_facts
 from vqtok.pipeline.model_facts import ModelFacts, PriorFacts, facts_of
 from vqtok.pipeline.models import DEFAULTS
-from vqtok.pipeline.stream_facts import StreamFacts, stream_facts
+from vqtok.pipeline.stream_facts import MergesFacts, StreamFacts, merges_facts, stream_facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,7 @@ __all__ = [
     "Facts",
     "FolderFacts",
     "ImageFacts",
+    "MergesFacts",
     "ModelFacts",
     "PriorFacts",
     "StreamFacts",
@@ -65,6 +67,7 @@ Facts = (
     | UnfinishedFacts
     | FolderFacts
     | StreamFacts
+    | MergesFacts
 )
 
 
@@ -96,6 +99,8 @@ def inspect(place: str | BinaryIO, *, model: str | None = None, size: str | None
         return corpus_facts(path)
     if is_stream(path):
         return stream_facts(path)
+    if (path / MERGES).is_file():
+        return merges_facts(path)
     is_model = (path / "config.json").is_file() or is_foreign(path)
     if path.is_dir() and not is_model and place not in model_names():
         return folder_facts(path)

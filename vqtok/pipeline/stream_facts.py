@@ -1,4 +1,4 @@
-"""What a composed stream is, from its index and its vocabulary: tokens are not read. No torch."""
+"""What a composed stream is, from its index and its vocabulary, and what merges are. No torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vqtok.compose.merges import MergesFile
 from vqtok.compose.reader import StreamInfo, read_index
 from vqtok.compose.vocabulary import Vocabulary
 from vqtok.pipeline.facts import Rows
-from vqtok.pipeline.merges import savings
+from vqtok.pipeline.merges import saving_of_learned, savings
 
 
 @dataclass(frozen=True)
@@ -94,3 +95,35 @@ def stream_facts(folder: Path) -> StreamFacts:
         ConfigError: a damaged vocabulary.
     """
     return StreamFacts(str(folder), read_index(folder), Vocabulary.read(folder))
+
+
+@dataclass(frozen=True)
+class MergesFacts:
+    """Merges of codes.
+
+    Attributes:
+        subject: Their folder.
+        merges: What it holds.
+    """
+
+    subject: str
+    merges: MergesFile
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        saved = [asdict(each) for each in saving_of_learned(self.merges)]
+        return {"subject": self.subject, "kind": "merges", "tokenizers": saved}
+
+    def rows(self) -> Rows:
+        """Return what people want to know first, first."""
+        rows = [("kind", "merges of codes, for vqtok compose --merges")]
+        return rows + [("learned from", str(each)) for each in saving_of_learned(self.merges)]
+
+
+def merges_facts(folder: Path) -> MergesFacts:
+    """Describe merges that were learned.
+
+    Raises:
+        ConfigError: damaged.
+    """
+    return MergesFacts(str(folder), MergesFile.read(folder))
