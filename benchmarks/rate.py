@@ -6,7 +6,7 @@ A model's bits are those of whole packed files (`.vqz`) with their headers. Each
 asked, file by file, for the bits of the first model times each of `FACTORS`, and gets the highest
 setting whose whole file stays within them; what it took is what counts. Where its lowest setting
 takes more, that is its point. Points are means over files, of rates and of qualities. Stages of
-audio models are points of a curve.
+audio models are points of a curve. Image models are measured with each effort of ``--efforts``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vqtok.codes import header as headers
 from vqtok.codes import rates
 from vqtok.codes.header import Source
 from vqtok.codes.packed import vqz
+from vqtok.effort import levels
 from vqtok.media import audio, classical, image
 from vqtok.metrics.registry import choose
 from vqtok.pipeline.encode import header_of, image_source
@@ -37,6 +38,7 @@ from vqtok.protocols import Coder
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 IMAGE_MODELS = ("image-f8", "image-f16", "image-vqvae2")
 AUDIO_MODELS = ("audio-24k",)
+EFFORTS = (0, 3, 9)
 
 Points = dict[tuple[str, float], list[dict[str, float]]]
 """Coder and what distinguishes its points → for each file the rate, and metrics by name."""
@@ -73,9 +75,16 @@ def measured(
     return {"rate": rates.rate(bits, amount, kind), **values}
 
 
-def measure(kind: str, names: Sequence[str], files: Sequence[Path]) -> tuple[Points, list[Any]]:
-    """Measure all coders on all files of a kind."""
-    models, points = {name: Models(name) for name in names}, defaultdict(list)
+def measure(
+    kind: str, names: Sequence[str], efforts: Sequence[int], files: Sequence[Path]
+) -> tuple[Points, list[Any]]:
+    """Measure all coders on all files of a kind; rates of others follow the first one's."""
+    models: dict[str, Models] = {}
+    for name in names:
+        for effort in efforts:
+            called = f"{name}, effort {effort}" if effort else name
+            models[called] = Models(name, effort=levels.chosen(effort))
+    points = defaultdict(list)
     coders = {name: each.load(each.named()) for name, each in models.items()}  # type: ignore[arg-type]
     columns = [each for each in choose(None, [kind])[0] if each.modality == kind]
     rate = round(next(iter(coders.values())).spec.rate or 0)
@@ -89,7 +98,7 @@ def measure(kind: str, names: Sequence[str], files: Sequence[Path]) -> tuple[Poi
                 y = as_shown(trip.x, grey=grey)
                 bits = stored_bits(models[name], coder, trip.codes, source)
                 points[name, depth].append(measured(columns, x, y, bits, rate))
-                budget = bits if name == names[0] else budget
+                budget = bits if name == next(iter(coders)) else budget
         for codec in codecs_for(kind):
             for factor in FACTORS:
                 if kind == "image":
@@ -135,6 +144,7 @@ def main() -> None:
     parser.add_argument("--audio-prefix", default="", help="only recordings named so: sp_")
     parser.add_argument("--image-model", action="append", help="may be repeated")
     parser.add_argument("--audio-model", action="append", help="may be repeated")
+    parser.add_argument("--efforts", type=int, nargs="+", default=EFFORTS, metavar="N")
     parser.add_argument("--limit", type=int, help="only every nth file, so that N are left")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the plots there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
@@ -154,7 +164,8 @@ def main() -> None:
             files = [path for path in files if path.name.startswith(chosen.audio_prefix)]
         if chosen.limit:
             files = files[:: max(1, len(files) // chosen.limit)][: chosen.limit]
-        points, columns = measure(kind, names, files)
+        efforts = chosen.efforts if kind == "image" else (0,)
+        points, columns = measure(kind, names, efforts, files)
         unit = rates.unit(kind).symbol
         curves: dict[str, list[dict[str, float]]] = defaultdict(list)
         rows = [["coder", "point", unit, *(column.heading for column in columns)]]
