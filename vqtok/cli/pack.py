@@ -50,7 +50,6 @@ def pack(
     \b
     Examples:
       vqtok pack codes.npy
-      vqtok pack codes/ -o packed/
       vqtok pack corpus/ -o packed/
     """  # noqa: D301
     from vqtok.pipeline.packed_corpora import corpus_of
@@ -88,7 +87,6 @@ def unpack(
     \b
     Examples:
       vqtok unpack codes.vqz -o codes.npy
-      vqtok unpack packed/ -o codes/
       vqtok unpack packed/ -o corpus/ --format tar
     """  # noqa: D301
     from vqtok.corpus.formats import FORMATS
