@@ -117,6 +117,7 @@ def test_lenient_cuts_a_recording_to_whole_frames():
     ids = stream(made, codes)
     (wrong,) = Parser(made, TEXT).parts(ids[:-3])
     assert isinstance(wrong, Wrong) and "not whole frames of 7" in wrong.reason
+    assert wrong.hint is not None and wrong.hint.startswith("--lenient")
     (block,) = Parser(made, TEXT, lenient=True).parts(ids[:-3])
     assert isinstance(block, Block)
     for level, whole in zip(block.codes.levels, codes.levels, strict=True):
@@ -130,6 +131,9 @@ def test_a_picture_that_nothing_sizes_is_refused():
     ids = stream(made, words.codes_of(spec, (16, 24)))
     (wrong,) = Parser(made).parts(ids)
     assert isinstance(wrong, Wrong) and wrong.reason == "nothing says its height and width"
+    assert wrong.hint == "--size HxW"
+    (wrong,) = Parser(made, lenient=True).parts(ids)
+    assert isinstance(wrong, Wrong) and wrong.hint == "--size HxW"
     assert isinstance(next(Parser(made, size=(16, 24)).parts(ids)), Block)
     (wrong,) = Parser(made, size=(16, 16)).parts(ids)
     assert isinstance(wrong, Wrong)

@@ -84,6 +84,14 @@ def test_files_corpora_metrics_and_reports_work_on_it(
     assert "lab" in (desk / "page.html").read_text(encoding="utf-8")
 
 
+def test_an_effort_on_it_is_refused_for_what_it_is(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = vqtok.wrap(encode, decode, spec=GREY, name="lab")
+    assert vqtok.run("encode photos/0.png -m lab --effort 1 -o 0.npy", lab) == 2
+    assert "Error: lab: --effort" in capsys.readouterr().err
+
+
 def test_outside_of_the_command_the_name_is_unknown(
     desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

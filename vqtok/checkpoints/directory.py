@@ -176,7 +176,7 @@ def load(name: str | Path | ModelInfo, *, device: str = "cpu") -> Tokenizer:
     directory = resolve(name) if isinstance(name, str) else info.path if info else Path(str(name))
     if info.foreign if info else is_foreign(directory):
         opened = None if info is None else info.read.open
-        if info is not None:
+        if info is not None and not info.read.stays:
             info.read.open = None  # its numbers must not stay in memory
         found = opened() if opened else foreign.open(directory)
         return cast("Tokenizer", cast("nn.Module", found).to(device))

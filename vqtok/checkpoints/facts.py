@@ -62,10 +62,12 @@ class Read:
         config: Content of ``config.json``; empty of other programs' checkpoints.
         open: Makes the tokenizer of a checkpoint that another program wrote, which is read whole
             for its facts.
+        stays: Whether ``open`` can be called again: the model is in memory anyway.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
     open: Callable[[], Tokenizer] | None = None
+    stays: bool = False
 
 
 @dataclass(frozen=True)

@@ -125,13 +125,8 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         ConfigError: ``config.json`` is not JSON.
     """
     if str(name_or_path) in _given:
-        return _own(_given[str(name_or_path)])
+        return _given[str(name_or_path)]
     return _facts(resolve(name_or_path) if isinstance(name_or_path, str) else name_or_path)
-
-
-def _own(info: ModelInfo) -> ModelInfo:
-    """Copy facts of a model of this process: whoever loads it takes what opens it out of them."""
-    return replace(info, read=Read(open=info.read.open))
 
 
 def find(
@@ -147,7 +142,7 @@ def find(
     """
     for info in _given.values():
         if info.fingerprint == fingerprint:
-            return _own(info)
+            return info
     paths: list[Path] = []
     if name == Path(name).name:  # neither a path nor nothing
         paths += [folder / name for folder in folders if _is_ours(folder / name)]

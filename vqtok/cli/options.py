@@ -258,8 +258,8 @@ Size = Annotated[
     typer.Option(
         "--size",
         metavar="HxW",
-        help="With -m: size of the originals of flat arrays and tokens without a header; of audio "
-        "its samples.",
+        help="Size of the originals of flat arrays and tokens without a header (with -m), and of "
+        "token ids that do not say it; of audio its samples.",
     ),
 ]
 Append = Annotated[

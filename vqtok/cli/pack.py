@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 _REMEMBERED = 1000
 """Failures of a corpus that are printed at the end."""
 
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="File, directory (ends in / or exists) or template with {stem} {name} {parent} "
+        "{index}; default: beside the input.",
+    ),
+]
 Context = Annotated[
     Path | None,
     typer.Option(
@@ -33,7 +43,7 @@ Context = Annotated[
 
 def pack(
     files: options.Files,
-    output: options.OutputPath = None,
+    output: Output = None,
     context: Context = None,
     *,
     writing: options.Writing,
@@ -44,8 +54,8 @@ def pack(
     FILE is a codes file, a directory of them (with all that is below it), a quoted pattern or
     @list.txt (a path on each line); or one corpus, of which each item becomes a file below -o
     DIR/: cats/1.png is DIR/cats/1.png.vqz. The codes are packed as .vqz with the context model of
-    the model that made them; without one by how often each code occurs, which saves little. decode,
-    info and eval read .vqz as any codes file, if the context model is here.
+    the model that made them; without one by how often each code occurs, which saves little. decode
+    and info read .vqz as any codes file, if the context model is here.
 
     \b
     Examples:
@@ -62,7 +72,7 @@ def pack(
 
 def unpack(
     files: options.Files,
-    output: options.OutputPath = None,
+    output: Output = None,
     format: Annotated[
         str | None,
         typer.Option(

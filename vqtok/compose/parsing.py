@@ -36,11 +36,13 @@ class Wrong:
         document: Number of the list of ids.
         position: In it.
         reason: Why it is no block.
+        hint: What would make it one.
     """
 
     document: int
     position: int
     reason: str
+    hint: str | None = None
 
 
 class Parser:
@@ -68,6 +70,7 @@ class Parser:
         self._vocabulary, self._text = vocabulary, text
         self._undo = undo or undoing_of(vocabulary.tokenizers, vocabulary.merges_sha256, Path())
         self._lenient, self._size, self._on_change = lenient, size, on_change
+        self._hint = None if lenient else "--lenient cuts or fills such blocks"
         self._blocks = [
             vocabulary.blocks(number, text) for number in range(len(vocabulary.tokenizers))
         ]
@@ -82,12 +85,12 @@ class Parser:
         if ids.size and (ids.min() < 0 or ids.max() >= self._vocabulary.size):
             where = int(np.argmax((ids < 0) | (ids >= self._vocabulary.size)))
             what = f"id {int(ids[where])} is not below {self._vocabulary.size}"
-            yield Wrong(document, where, what)
+            yield Wrong(document, where, what, self._hint)
             return
         try:
             ids, places = self._undo(ids)
         except CodesError as error:
-            yield Wrong(document, 0, error.reason)
+            yield Wrong(document, 0, error.reason, self._hint)
             return
         kinds, position = self._vocabulary.kinds(ids), 0
         while position < len(ids):
@@ -98,7 +101,7 @@ class Parser:
                     yield Text(document, self._text.decode(ids[position:stop].tolist()))
             elif kind == RESERVED:
                 where = int(places[position])
-                yield Wrong(document, where, f"id {int(ids[position])} means nothing")
+                yield Wrong(document, where, f"id {int(ids[position])} means nothing", self._hint)
                 stop = position + 1
             else:
                 opened = kind if kind >= 0 else self._opens(ids, kinds, position)
@@ -177,7 +180,8 @@ class Parser:
                 reason = f"position {at} of its block: {error.found}"
             if places[-1] - start + 1 < len(ids):
                 reason += " (with merges undone)"
-            wrong = Wrong(document, start, reason)
+            more = error.hint if isinstance(error, CodesError) else None
+            wrong = Wrong(document, start, reason, more or self._hint)
             if not self._lenient:
                 return wrong
             mended = self._mend(ids, kinds, number)
@@ -190,8 +194,7 @@ class Parser:
         if any(level.stride for level in spec.levels):
             extent = spec.largest_extent(shapes)
         if not extent:
-            hint = "nothing says the size of the original: --size HxW"
-            return Wrong(document, start, hint)
+            return Wrong(document, start, "nothing says the size of the original", "--size HxW")
         codes = Codes(spec, levels, extent).check().numpy()
         return Block(document, "", codes, Header(spec, extent, blocks.own.model))
 

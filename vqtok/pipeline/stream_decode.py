@@ -101,8 +101,7 @@ def plan(parts: Parts, output: Path, subject: Path, *, force: bool) -> Planned:
         for part in parts():
             if isinstance(part, Wrong):
                 where = f"{subject}: list {part.document}, position {part.position}"
-                hint = "--lenient cuts or fills such blocks"
-                failures.append((str(subject), CodesError(where, part.reason, hint=hint)))
+                failures.append((str(subject), CodesError(where, part.reason, hint=part.hint)))
             else:
                 kinds.append(isinstance(part, Block))
                 yield part

@@ -81,5 +81,5 @@ def facts_of(tokenizer: Tokenizer) -> ModelInfo:
         training={},
         foreign="a model of this process",
         decodes=bool(getattr(tokenizer, "decodes", True)),
-        read=Read(open=lambda: tokenizer),
+        read=Read(open=lambda: tokenizer, stays=True),
     )
