@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 from tests.examples import MANY
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # As many processes as cores: one thread each, and where a test has more, none that spins.
+    # As many processes as cores: one thread each.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Beside other programs threads that spin take three times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So a shell starts what runs in the background, and programs inherit it; not so if there is a
