@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,15 @@ def captions(path: Path, names: Sequence[str]) -> Path:
     rows = [json.dumps({"key": name, "text": text_of(name)}) + "\n" for name in names]
     path.write_text("".join(rows))
     return path
+
+
+def lay(folder: Path, specs: Mapping[str, CodeSpec] = SPECS, **how: Any) -> Path:
+    """Lay out a corpus of each spec, captions of all items and a tokenizer of text."""
+    for kind, spec in specs.items():
+        corpus(folder / kind, spec, **how)
+    words.write_tokenizer(folder / "tokenizer.json")
+    captions(folder / "captions.jsonl", [n for spec in specs.values() for n in names_of(spec, 7)])
+    return folder
 
 
 def expected(spec: CodeSpec, count: int = 7) -> dict[str, tuple[Codes, Header]]:

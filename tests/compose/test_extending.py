@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.compose import streams, words
-from tests.compose.streams import SPECS, captions, corpus, write
+from tests.compose.streams import SPECS, write
 from vqtok.compose import building, extending
 from vqtok.compose import layout as layouts
 from vqtok.compose.building import Source
@@ -22,12 +22,7 @@ from vqtok.pipeline.compose import Request
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("extending")
-    for kind, spec in SPECS.items():
-        corpus(folder / kind, spec)
-    words.write_tokenizer(folder / "tokenizer.json")
-    names = [name for spec in SPECS.values() for name in streams.names_of(spec, 7)]
-    captions(folder / "captions.jsonl", names)
+    folder = streams.lay(tmp_path_factory.mktemp("extending"))
     (folder / "layout.json").write_text(
         json.dumps({**layouts.config.dump(layouts.read("rows")), "reserved": 5})
     )

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.compose import streams, words
-from tests.compose.streams import assert_holds, captions, corpus, expected, write
+from tests.compose.streams import assert_holds, corpus, expected, write
 from tests.compose.test_layouts import IMAGES, PAIRS, SOUNDS, TEXT
 from tests.compose.test_layouts import SPECS as EVERY
 from tests.compose.test_parsing import EXTENTS, assert_codes
@@ -188,12 +188,7 @@ def test_no_merge_is_longer_than_wanted_and_none_crosses_a_mark():
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Corpora, captions, a tokenizer of text, and merges of both corpora."""
-    folder = tmp_path_factory.mktemp("streams")
-    for kind, spec in SPECS.items():
-        corpus(folder / kind, spec)
-    words.write_tokenizer(folder / "tokenizer.json")
-    names = [name for spec in SPECS.values() for name in streams.names_of(spec, 7)]
-    captions(folder / "captions.jsonl", names)
+    folder = streams.lay(tmp_path_factory.mktemp("streams"), SPECS)
     readers = [CorpusReader(folder / kind) for kind in SPECS]
     found = learn_merges(readers, MergeRecipe(count=300))
     (folder / "merges").mkdir()

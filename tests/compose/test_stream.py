@@ -51,13 +51,7 @@ fresh = itertools.count()
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Corpora, captions and a tokenizer of text."""
-    folder = tmp_path_factory.mktemp("streams")
-    for kind, spec in SPECS.items():
-        corpus(folder / kind, spec)
-    words.write_tokenizer(folder / "tokenizer.json")
-    names = [name for spec in SPECS.values() for name in streams.names_of(spec, 7)]
-    captions(folder / "captions.jsonl", names)
-    return folder
+    return streams.lay(tmp_path_factory.mktemp("streams"))
 
 
 def both(place: Path, **options: object) -> Request:
@@ -104,11 +98,7 @@ def test_every_code_and_text_comes_back(
 @pytest.mark.parametrize("format", FORMATS)
 def test_corpora_of_every_format_become_the_same_stream(tmp_path: Path, format: str, mode: str):
     carried = format != "bin"
-    for kind, spec in SPECS.items():
-        corpus(tmp_path / kind, spec, format=format, carried=carried, shard_items=4)
-    words.write_tokenizer(tmp_path / "tokenizer.json")
-    names = [name for spec in SPECS.values() for name in streams.names_of(spec, 7)]
-    captions(tmp_path / "captions.jsonl", names)
+    streams.lay(tmp_path, format=format, carried=carried, shard_items=4)
     own = {"text": None} if carried else {}
     if mode == "codes":
         own = {"text": None, "tokenizer": None}

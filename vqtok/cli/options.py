@@ -130,15 +130,19 @@ DecodeModel = Annotated[
         help="Model, by name or directory; default: the one whose fingerprint the file carries.",
     ),
 ]
+_PLACES = "File, directory (ends in / or exists) or template with {stem} {name} {parent} {index}"
 OutputPath = Annotated[
     str | None,
     typer.Option(
         "-o",
         "--output",
         metavar="PATH",
-        help="File, directory (ends in / or exists) or template with {stem} {name} {parent} "
-        "{index}; - for standard output; default: beside the input.",
+        help=f"{_PLACES}; - for standard output; default: beside the input.",
     ),
+]
+OutputFile = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="PATH", help=f"{_PLACES}; default: beside the input."),
 ]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]
 SkipExisting = Annotated[

@@ -19,16 +19,6 @@ if TYPE_CHECKING:
 _REMEMBERED = 1000
 """Failures of a corpus that are printed at the end."""
 
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="PATH",
-        help="File, directory (ends in / or exists) or template with {stem} {name} {parent} "
-        "{index}; default: beside the input.",
-    ),
-]
 Context = Annotated[
     Path | None,
     typer.Option(
@@ -43,7 +33,7 @@ Context = Annotated[
 
 def pack(
     files: options.Files,
-    output: Output = None,
+    output: options.OutputFile = None,
     context: Context = None,
     *,
     writing: options.Writing,
@@ -72,7 +62,7 @@ def pack(
 
 def unpack(
     files: options.Files,
-    output: Output = None,
+    output: options.OutputFile = None,
     format: Annotated[
         str | None,
         typer.Option(
