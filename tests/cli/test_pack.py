@@ -142,6 +142,20 @@ def test_packing_a_corpus_overwrites_nothing_and_goes_on(vqtok, picture, here):
     assert vqtok("unpack", "corpus/", "-o", "x/", "--format", "tar").exit_code == 2
 
 
+def test_a_link_that_leads_out_of_the_folder_costs_its_items_alone(vqtok, picture, here):
+    picture("photos/in/a.png")
+    picture("photos/out/b.png")
+    assert vqtok("encode", "photos", "--format", "tar", "-o", "corpus/").exit_code == 0
+    (here / "elsewhere").mkdir()
+    (here / "packed").mkdir()
+    (here / "packed" / "out").symlink_to(here / "elsewhere")
+    found = vqtok("pack", "corpus/", "-o", "packed/")
+    assert found.exit_code == 1
+    assert "a link leads outside" in found.stderr
+    assert not any((here / "elsewhere").iterdir())
+    assert [each.name for each in (here / "packed" / "in").iterdir()] == ["a.png.vqz"]
+
+
 def test_a_corpus_of_files_of_which_one_is_bad_lacks_that_one(vqtok, picture, here):
     names = made_corpus(vqtok, picture, here)
     vqtok("pack", "corpus/", "-o", "packed/")

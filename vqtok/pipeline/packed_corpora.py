@@ -19,6 +19,7 @@ from vqtok.media.items import items_of, read_beside, with_beside
 from vqtok.media.kinds import LeftOut
 from vqtok.media.plan import Job
 from vqtok.pipeline.corpus_carry import Carry, carry_of
+from vqtok.pipeline.corpus_decode import inside
 from vqtok.pipeline.pack import Sizes
 from vqtok.pipeline.plans import CODES
 from vqtok.pipeline.results import Done, Failed
@@ -68,7 +69,11 @@ def pack_items(
         CodesError: a damaged corpus.
     """
     for entry in reader:
-        target = folder / f"{entry.name}{SUFFIX}"
+        try:
+            target = inside(folder, f"{entry.name}{SUFFIX}", entry.name)
+        except CodesError as error:
+            yield Failed.of(Path(entry.name), error, has_model=True), None
+            continue
         if not force and target.exists():
             if skip_existing:
                 continue
@@ -76,12 +81,10 @@ def pack_items(
             raise UsageError(target, "already exists", hint=hint)
         begun = time.perf_counter()
         try:
-            for kind, data in sorted(entry.carried.items()):
-                beside = folder / f"{entry.name}.{kind}"
-                beside.parent.mkdir(parents=True, exist_ok=True)
-                with atomic.file(beside) as temporary:
-                    temporary.write_bytes(data)
             target.parent.mkdir(parents=True, exist_ok=True)
+            for kind, data in sorted(entry.carried.items()):
+                with atomic.file(target.with_suffix(f".{kind}")) as temporary:
+                    temporary.write_bytes(data)
             context = contexts.packing(entry.header)
             files.write(target, entry.codes, entry.header, context=context)
             size = target.stat().st_size
